@@ -1,0 +1,35 @@
+# Two commands do everything, set-up included: `make demo` runs the main job, `make test` every check.
+PYTHON ?= python3
+VENV ?= .venv
+LOCK ?= requirements/cpu.txt
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export RAY_AUTH_MODE ?= disabled
+
+.PHONY: demo test check lock clean
+
+demo: $(READY)
+	$(BIN)/kpod run configs/laptop.yaml
+
+test: check
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-deps -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:
+	$(PYTHON) requirements/lock.py cpu
+	$(PYTHON) requirements/lock.py gpu
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

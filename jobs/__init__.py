@@ -1,0 +1,1 @@
+"""One thin file a phase, and run.py: what `ray job submit` starts."""

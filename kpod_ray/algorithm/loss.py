@@ -1,0 +1,119 @@
+"""Weighted token losses (Eq. 14, 15) and the difficulty of reasoning steps (Eq. 8).
+
+Losses are sums over tokens, in nats: divided once by a denominator of the whole train step, they make
+micro-batches, accumulation and several workers equal to one large batch. Logits exist only for one
+chunk of tokens at a time; tokens outside the loss never reach the output head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_TOKENS = 512
+"""Tokens whose logits exist at the same time."""
+
+
+def weighted_nll(
+    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sum the negative log-likelihood of the labels, each token scaled by its weight.
+
+    KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With weights of 1 it is Eq. 14.
+
+    Args:
+        hidden: [L, d], final hidden state that predicts each label (already shifted).
+        head: [V, d], output head; logits are ``hidden @ head.T``.
+        labels: [L], token ids.
+        token_weights: [L], >= 0, dimensionless; no gradient flows into them.
+
+    Returns:
+        The weighted sum, scalar float32 with gradients to ``hidden`` and ``head``, and the unweighted
+        negative log-likelihood of each token, [L] float32 without gradients. Both in nats.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    num_tokens = hidden.shape[0]
+    if labels.shape != (num_tokens,) or token_weights.shape != (num_tokens,):
+        raise ValueError(
+            f"hidden has {num_tokens} tokens, labels {tuple(labels.shape)}, "
+            f"token_weights {tuple(token_weights.shape)}"
+        )
+    total, nll = _WeightedNll.apply(hidden, head, labels, token_weights.float())
+    return total, nll
+
+
+class _WeightedNll(torch.autograd.Function):
+    """Computes the gradients while a chunk's logits exist, so that they are never kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        needs_hidden, needs_head = ctx.needs_input_grad[:2]
+        cast_head = head.to(hidden.dtype)
+        nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden) if needs_hidden else None
+        head_grad = torch.zeros_like(head) if needs_head else None
+        for start in range(0, len(labels), CHUNK_TOKENS):
+            chunk = slice(start, start + CHUNK_TOKENS)
+            logits = (hidden[chunk] @ cast_head.T).float()
+            log_norm = torch.logsumexp(logits, dim=-1)
+            picked = logits.gather(1, labels[chunk, None]).squeeze(1)
+            nll[chunk] = log_norm - picked
+            if not needs_hidden and not needs_head:
+                continue
+            logits_grad = torch.exp(logits - log_norm[:, None])
+            logits_grad[torch.arange(len(picked)), labels[chunk]] -= 1
+            logits_grad = (logits_grad * token_weights[chunk, None]).to(hidden.dtype)
+            if hidden_grad is not None:
+                hidden_grad[chunk] = logits_grad @ cast_head
+            if head_grad is not None:
+                head_grad += logits_grad.T @ hidden[chunk]
+        ctx.save_for_backward(hidden_grad, head_grad)
+        ctx.mark_non_differentiable(nll)
+        return (nll * token_weights).sum(), nll
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_grad, head_grad = ctx.saved_tensors
+        scale = grads[0]
+        return (
+            None if hidden_grad is None else hidden_grad * scale.to(hidden_grad.dtype),
+            None if head_grad is None else head_grad * scale.to(head_grad.dtype),
+            None,
+            None,
+        )
+
+
+def step_difficulties(
+    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
+) -> Tensor:
+    """Return the weighted generation loss of each reasoning step of one rationale.
+
+    KPOD Eq. 8: d_k = -sum_{j in step k} w^_j log P(r_j | r_<j, x), where w^ is the softmax of the
+    token weights over the tokens of the same step. It is a weighted mean, so it does not grow with
+    the step's length. A step without tokens has difficulty 0.
+
+    Args:
+        token_nll: [L], negative log-likelihood of each rationale token, in nats.
+        token_weights: [L], w of Eq. 3.
+        token_steps: [L], 0-based reasoning step of each token.
+        num_steps: S, number of reasoning steps.
+
+    Returns:
+        [S], float32, in nats.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
+        raise ValueError("token_nll, token_weights and token_steps differ in shape")
+    exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
+    zeros = torch.zeros(num_steps, device=token_nll.device)
+    norm = zeros.index_add(0, token_steps, exponentials)
+    weighted = zeros.index_add(0, token_steps, exponentials * token_nll.float())
+    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,0 +1,215 @@
+"""How many leading reasoning steps are given at each stage: KPOD, Eq. 10, 11 and Algorithm 1.
+
+The ceiling D(t) says how much difficulty may be emitted at stage t; a solver of Eq. 13 chooses the
+questions whose boundary moves. The whole plan is made before training, from fixed step
+difficulties.
+
+Invariants of a plan: what is emitted at a stage up to T stays at or below that stage's ceiling (up
+to 1e-9 of the total difficulty, left for rounding); the number of given steps never rises from one
+stage to the next; after stage T it is 0 for every question, whatever was reached.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+ROUNDING = 1e-9
+"""Share of the total difficulty by which a ceiling may be passed, so that a last step fits."""
+
+
+class Solver(Protocol):
+    """A solver of Eq. 13, such as `selection.select_by_merge` with its diversity weight bound."""
+
+    def __call__(
+        self, costs: FloatArray, cluster_ids: IntArray, *, budget: float
+    ) -> npt.NDArray[np.bool_]:
+        """Return which items to take, [N], so that their costs sum to at most the budget."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """What shapes a plan.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
+
+    num_stages: int
+    """N_e: training stages, one an epoch; at least 1."""
+    full_stage: int
+    """T: stage at which the ceiling reaches the total difficulty; 1 to `num_stages`."""
+    growth: float
+    """p of Eq. 10, >= 0."""
+    initial_share: float
+    """C_0 / B, 0 to 1."""
+    step_size: int
+    """Delta_s of Eq. 11: reasoning steps moved when a question gets harder; at least 1."""
+    solver: Solver
+    """Chooses the questions that get harder."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.full_stage <= self.num_stages:
+            raise ValueError(f"full_stage is {self.full_stage}, expected 1 to {self.num_stages}")
+        if not (math.isfinite(self.growth) and self.growth >= 0):
+            raise ValueError(f"growth is {self.growth}, expected a number >= 0")
+        if not 0 <= self.initial_share <= 1:
+            raise ValueError(f"initial_share is {self.initial_share}, expected 0 to 1")
+        if self.step_size < 1:
+            raise ValueError(f"step_size is {self.step_size}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedule of every question; row t is stage t, row 0 the state before the first stage."""
+
+    num_given_steps: npt.NDArray[np.int32]
+    """[num_stages + 1, Q], c_i(t): leading reasoning steps handed to the student as input."""
+    ceilings: FloatArray
+    """[num_stages + 1], D(t), in nats."""
+    planned: FloatArray
+    """[num_stages + 1], H(t): difficulty of all the steps that are emitted, in nats."""
+
+
+def difficulty_ceiling(
+    stage: int, *, total: float, initial_share: float, growth: float, full_stage: int
+) -> float:
+    """Return D(t) of Eq. 10: the difficulty that may be emitted at a stage.
+
+    D(t) = C_0 + (B - C_0) * (t / T)^(p + 1), and B from T on.
+
+    Args:
+        stage: t, >= 0.
+        total: B, difficulty of all reasoning steps, in nats.
+        initial_share: C_0 / B, 0 to 1.
+        growth: p.
+        full_stage: T, at least 1.
+
+    Raises:
+        ValueError: `stage` is negative.
+    """
+    if stage < 0:
+        raise ValueError(f"stage is {stage}, expected at least 0")
+    if stage >= full_stage:
+        return total
+    share: float = (stage / full_stage) ** (growth + 1)
+    return total * (initial_share + (1 - initial_share) * share)
+
+
+def plan_stages(
+    step_difficulties: FloatArray,
+    num_steps: IntArray,
+    cluster_ids: IntArray,
+    settings: ScheduleSettings,
+) -> Plan:
+    """Plan all stages before training (Algorithm 1).
+
+    Row 0 starts from every step given (c_i = n_i) and lets the solver work up to C_0, pass after
+    pass, until nothing fits. Each stage t = 1..T is one pass with the budget D(t) - H: what a stage
+    leaves unused goes to the next. After T nothing is given.
+
+    Args:
+        step_difficulties: [sum of num_steps], Eq. 8, >= 0, in nats: the steps of question 0 in
+            order, then those of question 1, and so on. Pass questions in the order of their ids,
+            for ties are decided by position.
+        num_steps: [Q], n_i >= 1.
+        cluster_ids: [Q], cluster of each question.
+        settings: What shapes the plan.
+
+    Raises:
+        ValueError: The shapes disagree, there is no question or one without steps, or a difficulty
+            is negative or not finite.
+    """
+    _check(step_difficulties, num_steps, cluster_ids)
+    total = math.fsum(step_difficulties)
+    ceilings = np.array(
+        [
+            difficulty_ceiling(
+                stage,
+                total=total,
+                initial_share=settings.initial_share,
+                growth=settings.growth,
+                full_stage=settings.full_stage,
+            )
+            for stage in range(settings.num_stages + 1)
+        ]
+    )
+    planned = np.full(settings.num_stages + 1, total)
+    num_given_steps = np.zeros((settings.num_stages + 1, num_steps.size), dtype=np.int32)
+    state = _State(step_difficulties, num_steps, cluster_ids, settings)
+    while state.advance(ceilings[0] + ROUNDING * total):
+        pass
+    num_given_steps[0], planned[0] = state.num_given, state.emitted
+    for stage in range(1, settings.full_stage + 1):
+        state.advance(ceilings[stage] + ROUNDING * total)
+        num_given_steps[stage], planned[stage] = state.num_given, state.emitted
+    return Plan(num_given_steps, ceilings, planned)
+
+
+class _State:
+    """Where every question's boundary is, and the difficulty emitted so far."""
+
+    def __init__(
+        self,
+        step_difficulties: FloatArray,
+        num_steps: IntArray,
+        cluster_ids: IntArray,
+        settings: ScheduleSettings,
+    ) -> None:
+        self.num_given = num_steps.astype(np.int64)
+        self.emitted = 0.0
+        self._step_difficulties = step_difficulties
+        self._offsets = np.cumsum(self.num_given) - self.num_given
+        self._cluster_ids = cluster_ids
+        self._settings = settings
+
+    def advance(self, ceiling: float) -> bool:
+        """Move the boundary of the selected questions (Eq. 11); return whether there were any."""
+        questions = np.flatnonzero(self.num_given)
+        costs = self._next_costs(questions)
+        selected = self._settings.solver(
+            costs, self._cluster_ids[questions], budget=ceiling - self.emitted
+        )
+        moved = questions[selected]
+        self.num_given[moved] = np.maximum(self.num_given[moved] - self._settings.step_size, 0)
+        # An exactly rounded sum, so that the plan does not depend on the order of the questions.
+        self.emitted += math.fsum(costs[selected])
+        return moved.size > 0
+
+    def _next_costs(self, questions: IntArray) -> FloatArray:
+        """Return the difficulty that one more move of each question would add.
+
+        Summed afresh from the steps: differences of running totals would carry the rounding of all
+        questions before, and could come out negative.
+        """
+        given = self.num_given[questions]
+        last = self._offsets[questions] + given - 1
+        costs = self._step_difficulties[last]
+        for back in range(1, min(self._settings.step_size, int(given.max(initial=0)))):
+            has_step = given > back
+            costs[has_step] += self._step_difficulties[last[has_step] - back]
+        return costs
+
+
+def _check(step_difficulties: FloatArray, num_steps: IntArray, cluster_ids: IntArray) -> None:
+    if num_steps.ndim != 1 or num_steps.shape != cluster_ids.shape:
+        raise ValueError(f"num_steps has shape {num_steps.shape}, cluster_ids {cluster_ids.shape}")
+    if num_steps.size == 0:
+        raise ValueError("there are no questions to plan")
+    if num_steps.min() < 1:
+        raise ValueError(f"question {int(num_steps.argmin())} has no reasoning step")
+    if step_difficulties.shape != (int(num_steps.sum()),):
+        raise ValueError(
+            f"step_difficulties has shape {step_difficulties.shape}, "
+            f"num_steps sums to {num_steps.sum()}"
+        )
+    if not np.isfinite(step_difficulties).all() or step_difficulties.min() < 0:
+        raise ValueError("step difficulties must be finite and not negative")

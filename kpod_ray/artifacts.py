@@ -1,0 +1,207 @@
+"""The artifact store: one folder a phase and fingerprint, finished when its manifest is there.
+
+A fingerprint hashes what determines the content: the phase's settings, its inputs' fingerprints and
+its schema version. ``manifest.json`` is written last and atomically. A folder with one is never done
+again; a folder without one is continued.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from kpod_ray.errors import KpodError
+
+Manifest = dict[str, Any]
+"""What a phase says of its result: at least ``counts``, how many rows went where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder on a local disk or an object store."""
+
+    root: str
+    """Absolute path inside the file system."""
+    filesystem: pafs.FileSystem
+    scheme: str = ""
+    """``s3``, ``gs`` and the like; empty for a local disk."""
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """Open, and make if needed, the store at a path or ``s3://``, ``gs://`` address.
+
+        Raises:
+            KpodError: It can't be reached or written.
+        """
+        try:
+            scheme, separator, _ = uri.partition("://")
+            if separator:
+                filesystem, root = pafs.FileSystem.from_uri(uri)
+                store = cls(root, filesystem, scheme)
+            else:
+                store = cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
+            filesystem, root = store.filesystem, store.root
+            filesystem.create_dir(root, recursive=True)
+            probe = f".write-test-{uuid.uuid4().hex}"
+            store.write_text(probe, "")
+            filesystem.delete_file(f"{root}/{probe}")
+        except (OSError, pa.ArrowInvalid) as error:
+            raise KpodError(f"storage {uri} can't be written: {_first_line(error)}") from error
+        return store
+
+    def artifact(
+        self, phase: str, schema_version: int, settings: Mapping[str, Any], inputs: list[str]
+    ) -> Artifact:
+        """Return the artifact of a phase: the same arguments give the same folder."""
+        content = [phase, schema_version, dict(settings), inputs]
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return Artifact(self, phase, fingerprint)
+
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or folder is there; the path is relative to the root."""
+        info = self.filesystem.get_file_info(f"{self.root}/{path}")
+        return info.type != pafs.FileType.NotFound
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, sorted; none if it is missing."""
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
+
+    def read_text(self, path: str) -> str:
+        """Return a file's text."""
+        with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
+            return stream.read().decode()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a file: afterwards it holds the whole text, or what it held before."""
+        with _Replacement(self, path) as stream:
+            stream.write(text.encode())
+
+    def read_table(self, path: str) -> pa.Table:
+        """Read one Parquet file."""
+        with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
+            return pq.read_table(file)
+
+    def write_table(self, path: str, table: pa.Table) -> None:
+        """Write one Parquet file: afterwards it holds the whole table, or what it held before."""
+        with _Replacement(self, path) as stream:
+            pq.write_table(table, stream)
+
+    def upload(self, file: Path, path: str) -> None:
+        """Copy a local file into the store."""
+        with open(file, "rb") as source, _Replacement(self, path) as stream:
+            while block := source.read(1 << 24):
+                stream.write(block)
+
+    def fetch(self, path: str, file: Path) -> None:
+        """Copy a file of the store to a local file."""
+        with self.filesystem.open_input_stream(f"{self.root}/{path}") as source:
+            with open(file, "wb") as target:
+                while block := source.read(1 << 24):
+                    target.write(block)
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a folder with all it holds, if it is there."""
+        full = f"{self.root}/{path}"
+        kind = self.filesystem.get_file_info(full).type
+        if kind == pafs.FileType.Directory:
+            self.filesystem.delete_dir(full)
+        elif kind != pafs.FileType.NotFound:
+            self.filesystem.delete_file(full)
+
+    def address(self, path: str) -> str:
+        """Return what opens a file or folder from anywhere: a local path or a full address."""
+        prefix = f"{self.scheme}://" if self.scheme else ""
+        return f"{prefix}{self.root}/{path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """The results of one phase for one fingerprint."""
+
+    store: Store
+    phase: str
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        """Path relative to the store's root."""
+        return f"{self.phase}/{self.fingerprint}"
+
+    @property
+    def path(self) -> str:
+        """Path inside the store's file system."""
+        return f"{self.store.root}/{self.folder}"
+
+    def is_finished(self) -> bool:
+        """Whether the manifest is there."""
+        return self.store.exists(f"{self.folder}/manifest.json")
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of a finished artifact: counts, seconds, versions, settings."""
+        manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
+        return manifest
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, after everything else: from now on the artifact never changes."""
+        text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
+        self.store.write_text(f"{self.folder}/manifest.json", text)
+
+    def read(self, name: str) -> pa.Table:
+        """Read the table of that name."""
+        return self.store.read_table(f"{self.folder}/{name}.parquet")
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write the table of that name, whole or not at all."""
+        self.store.write_table(f"{self.folder}/{name}.parquet", table)
+
+
+class _Replacement:
+    """A stream whose content takes a file's place on success and vanishes on failure."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self.filesystem = store.filesystem
+        self.target = f"{store.root}/{path}"
+        self.temporary = f"{self.target}.{uuid.uuid4().hex}.tmp"
+        self.is_local = store.is_local()
+
+    def __enter__(self) -> pa.NativeFile:
+        if not self.is_local:  # an object appears whole when its stream is closed, or never
+            self.stream = self.filesystem.open_output_stream(self.target)
+            return self.stream
+        self.filesystem.create_dir(os.path.dirname(self.target), recursive=True)
+        self.stream = self.filesystem.open_output_stream(self.temporary)
+        return self.stream
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if not self.is_local:
+            if error_type is None:
+                self.stream.close()
+            return
+        self.stream.close()
+        if error_type is None:
+            with open(self.temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self.temporary, self.target)
+        else:
+            os.unlink(self.temporary)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

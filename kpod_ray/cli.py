@@ -1,0 +1,101 @@
+"""The ``kpod`` command: run a config, or the part of it up to one phase; look at this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kpod_ray import config as settings
+from kpod_ray.errors import KpodError
+
+app = typer.Typer(
+    help="Keypoint-based progressive chain-of-thought distillation on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="dotted.path=value, such as student.learning_rate=3e-5")
+]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    os.environ["KPOD_DEBUG"] = "1" if debug else ""
+
+
+@app.command()
+def run(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Run all phases that aren't finished: from questions to a student and a report."""
+    _run_until("report", config, overrides)
+
+
+def _add_phase_command(phase: str, text: str) -> None:
+    def command(config: ConfigPath, overrides: Overrides = None) -> None:
+        _run_until(phase, config, overrides)
+
+    app.command(phase, help=f"{text} Phases before it run first if they aren't finished.")(command)
+
+
+for _phase, _text in {
+    "questions": "Read or make the questions.",
+    "teacher": "Get a rationale for every training question, and judge it.",
+    "weigh": "Train the token weighter and weigh all rationales.",
+    "assess": "Measure the difficulty of every reasoning step.",
+    "plan": "Plan which questions get harder at each stage.",
+    "train": "Train the student, stage by stage.",
+    "evaluate": "Evaluate the untouched and the trained student.",
+    "report": "Write the HTML report.",
+}.items():
+    _add_phase_command(_phase, _text)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file of settings to check for.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Say what this machine has, and what it lacks for a config."""
+    from kpod_ray.doctor import examine
+
+    loaded = settings.load(config, overrides or ()) if config else None
+    if not examine(loaded, console):
+        raise typer.Exit(1)
+
+
+def _run_until(phase: str, path: Path, overrides: list[str] | None) -> None:
+    config = settings.load(path, overrides or ())
+    from kpod_ray.progress import run_with_progress  # Ray and torch load only now
+
+    run_with_progress(config, phase, console)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a `KpodError` becomes one line and exit code 2."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # Ray here listens on this machine only
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    try:
+        app(arguments)
+    except KpodError as error:
+        if os.environ.get("KPOD_DEBUG"):
+            raise
+        Console(stderr=True).print(f"kpod: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

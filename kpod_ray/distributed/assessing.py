@@ -1,0 +1,119 @@
+"""Phase ``assess``: difficulty of every reasoning step under the undistilled student (Eq. 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from kpod_ray.algorithm.loss import step_difficulties
+from kpod_ray.artifacts import Artifact, Manifest
+from kpod_ray.config import RunConfig
+from kpod_ray.data.batching import collate
+from kpod_ray.data.examples import Example, build_example
+from kpod_ray.data.prompts import Template
+from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
+from kpod_ray.errors import KpodError
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_student, load_tokenizer, pad_id
+from kpod_ray.records import Question, StepDifficulty, WeightedRationale
+
+BATCH_SIZE = 8
+
+
+class Assessor:
+    """Builds the examples of a batch and measures their steps with a student."""
+
+    def __init__(self, model: str, template: Template, max_length: int, precision: str) -> None:
+        folder = model_folder(model, MODEL_CACHE)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = load_tokenizer(folder)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.student = load_student(folder, dtype).eval().to(self.device)
+        self.template, self.max_length = template, max_length
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return examples and difficulties; too long an example has no difficulties."""
+        questions = Question.from_table(batch)
+        rationales = WeightedRationale.from_table(batch)
+        examples = [
+            build_example(self.tokenizer, question, rationale, self.template)
+            for question, rationale in zip(questions, rationales, strict=True)
+        ]
+        fitting = [example for example in examples if example.num_tokens() <= self.max_length]
+        measured = dict(zip((e.question_id for e in fitting), self._measure(fitting), strict=True))
+        difficulties = [measured.get(example.question_id, []) for example in examples]
+        table = Example.to_table(examples)
+        column = pa.array(difficulties, StepDifficulty.schema.field("step_difficulties").type)
+        return table.append_column("step_difficulties", column)
+
+    @torch.no_grad()
+    def _measure(self, examples: list[Example]) -> list[list[float]]:
+        if not examples:
+            return []
+        batch = collate(examples, [0] * len(examples), pad_id(self.tokenizer)).to(self.device)
+        token_nll = self.student(batch).token_nll.cpu()
+        results = []
+        for example, nll in zip(
+            examples, token_nll.split([len(e.target_ids) for e in examples]), strict=True
+        ):
+            steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
+            inside = steps < example.num_steps
+            result = step_difficulties(
+                nll[inside], weights[inside], steps[inside], example.num_steps
+            )
+            results.append(result.tolist())
+        return results
+
+
+def assess_difficulty(
+    config: RunConfig, questions: Artifact, weigh: Artifact, artifact: Artifact
+) -> Manifest:
+    """Write ``difficulties`` and ``examples`` for every rationale that fits the student.
+
+    Raises:
+        KpodError: None fits.
+    """
+    requests = _requests(questions, weigh)
+    student = config.student
+    pool = ActorPool(
+        actor=Assessor,
+        arguments={
+            "model": student.model,
+            "template": student.template,
+            "max_length": student.max_length,
+            "precision": student.precision,
+        },
+        resources=config.resources.assess,
+        batch_size=BATCH_SIZE,
+        batch_format="pyarrow",
+    )
+    result = stream_rows(artifact, "assessed", requests, pool, "question_id")
+    lengths: Any = result.table["step_difficulties"].combine_chunks().value_lengths()
+    fits = np.asarray(lengths) > 0
+    if not fits.any():
+        raise KpodError(f"no example fits student.max_length={student.max_length} tokens; raise it")
+    table = result.table.filter(pa.array(fits))
+    artifact.write("examples", table.select(Example.schema.names).cast(Example.schema))
+    names = StepDifficulty.schema.names
+    artifact.write("difficulties", table.select(names).cast(StepDifficulty.schema))
+    discard_stream(artifact, "assessed")
+    counts = {
+        "rationales": requests.num_rows,
+        "assessed": table.num_rows,
+        "too_long": requests.num_rows - table.num_rows,
+        "resumed": result.num_resumed,
+    }
+    return {"counts": counts}
+
+
+def _requests(questions: Artifact, weigh: Artifact) -> pa.Table:
+    """Join the weighted rationales with their questions."""
+    by_id = {q.id: q for q in Question.from_table(questions.read("questions"))}
+    weighted = weigh.read("weighted")
+    joined = Question.to_table(by_id[i] for i in weighted["question_id"].to_pylist())
+    for name in weighted.schema.names:
+        joined = joined.append_column(weighted.schema.field(name), weighted[name])
+    return joined

@@ -1,0 +1,92 @@
+"""Connect to Ray, and check that a cluster can hold what a config asks for."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import ray
+
+from kpod_ray.config import (
+    ActorResources,
+    FileTeacher,
+    ResourcesConfig,
+    RunConfig,
+    WorkerResources,
+)
+from kpod_ray.errors import KpodError
+
+# Waiting threads sleep instead of spinning: several processes share a small machine's cores.
+THREAD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def connect(resources: ResourcesConfig) -> None:
+    """Join the cluster of RAY_ADDRESS or of ``ray start``; without one, start Ray on this machine.
+
+    RAY_ADDRESS=local always starts one.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    if address != "local":
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except ConnectionError as error:
+            if address != "auto":
+                raise KpodError(f"no Ray cluster answers at RAY_ADDRESS={address}") from error
+    if not ray.is_initialized():
+        ray.init(
+            address="local",
+            num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
+            object_store_memory=int(resources.object_store_gib * 2**30),
+            log_to_driver=False,
+        )
+    _prepare_data_context()
+
+
+def _prepare_data_context() -> None:
+    context = ray.data.DataContext.get_current()
+    context.execution_no_progress_timeout_s = -1  # a slow model is no stall
+    context.wait_for_min_actors_s = 600  # an engine that never starts is an error, not a wait
+    context.enable_progress_bars = sys.stderr.isatty()
+
+
+def check_resources(config: RunConfig) -> None:
+    """Check that the cluster has the CPUs and GPUs of every phase.
+
+    Raises:
+        KpodError: It never could hold a phase; what is missing is named.
+    """
+    have = ray.cluster_resources()
+    resources = config.resources
+    for phase in ("teacher", "annotate", "assess", "evaluate", "weigh", "train"):
+        request: ActorResources | WorkerResources = getattr(resources, phase)
+        is_idle = phase == "teacher" and isinstance(config.teacher, FileTeacher)
+        if is_idle:
+            continue
+        spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks
+        num_processes = _num_processes(request)
+        wanted = {
+            "CPU": num_processes * request.num_cpus + spare,
+            "GPU": num_processes * request.num_gpus,
+        }
+        for name, amount in wanted.items():
+            if amount > have.get(name, 0):
+                raise KpodError(
+                    f"resources.{phase} needs {amount:g} {name}s, the cluster has "
+                    f"{have.get(name, 0):g}; ask for less or add nodes"
+                )
+
+
+def threads_of(resources: ActorResources | WorkerResources) -> int:
+    """Return the CPU threads of one process: what is set, or its share of this machine's cores."""
+    if resources.num_threads is not None:
+        return resources.num_threads
+    return max(1, (os.cpu_count() or 1) // _num_processes(resources))
+
+
+def _num_processes(resources: ActorResources | WorkerResources) -> int:
+    if isinstance(resources, ActorResources):
+        return resources.num_actors
+    return resources.num_workers

@@ -1,0 +1,122 @@
+"""Stream rows through a pool of actors, each row exactly once, however often the run dies.
+
+Finished rows are written block by block. A later call does only the rows whose ids are not among
+them. A file that a dying writer left without its Parquet footer is thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from kpod_ray.artifacts import Artifact
+from kpod_ray.config import ActorResources
+from kpod_ray.distributed.cluster import threads_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorPool:
+    """What runs on the rows of a stream, and where."""
+
+    actor: type
+    """Class whose instances turn a batch of request columns into result columns with the id."""
+    arguments: dict[str, Any]
+    """Its constructor's arguments; plain values, since a restarted actor gets them again."""
+    resources: ActorResources
+    batch_size: int
+    batch_format: str = "numpy"
+    """``numpy`` or ``pyarrow``: what a batch is."""
+    max_concurrent_calls: int | None = None
+    """Calls at the same time, for actors with asynchronous calls."""
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Environment variables of the actors' processes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamResult:
+    """All rows asked for, in the order of the requests."""
+
+    table: pa.Table
+    num_resumed: int
+    """Rows that an earlier, interrupted call had finished."""
+
+
+def stream_rows(
+    artifact: Artifact, name: str, requests: pa.Table, pool: ActorPool, id_column: str
+) -> StreamResult:
+    """Run every request through the pool and return the results.
+
+    Args:
+        artifact: where finished rows are kept between calls.
+        name: of the stream inside the artifact.
+        requests: rows with unique ids in ``id_column``.
+        pool: what to run.
+        id_column: name of the id column in requests and results.
+
+    Raises:
+        RuntimeError: The pool returned other rows than it was asked for.
+    """
+    folder = f"{artifact.folder}/{name}.parts"
+    done = _finished_rows(artifact, folder, id_column)
+    num_resumed = 0
+    pending = requests
+    if done is not None:
+        num_resumed = done.num_rows
+        pending = requests.filter(pc.invert(pc.is_in(requests[id_column], done[id_column])))
+    if pending.num_rows:
+        artifact.write(f"{name}.pending", pending)
+        _execute(artifact, name, pool)
+        done = _finished_rows(artifact, folder, id_column)
+    if done is None or done.num_rows != requests.num_rows:
+        found = 0 if done is None else done.num_rows
+        raise RuntimeError(f"{name}: {requests.num_rows} rows asked for, {found} came back")
+    order = pc.index_in(requests[id_column], done[id_column])
+    return StreamResult(done.take(order), num_resumed)
+
+
+def discard_stream(artifact: Artifact, name: str) -> None:
+    """Delete a stream's rows, once their content stands elsewhere in the artifact."""
+    artifact.store.delete(f"{artifact.folder}/{name}.parts")
+    artifact.store.delete(f"{artifact.folder}/{name}.pending.parquet")
+
+
+def _execute(artifact: Artifact, name: str, pool: ActorPool) -> None:
+    filesystem = artifact.store.filesystem
+    resources = pool.resources
+    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
+    dataset = ray.data.read_parquet(
+        f"{artifact.path}/{name}.pending.parquet", filesystem=filesystem
+    )
+    dataset.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
+        pool.actor,
+        batch_size=pool.batch_size,
+        batch_format=pool.batch_format,
+        fn_constructor_kwargs=pool.arguments,
+        compute=ray.data.ActorPoolStrategy(
+            size=resources.num_actors, max_concurrent_calls_per_actor=pool.max_concurrent_calls
+        ),
+        num_cpus=resources.num_cpus,
+        num_gpus=resources.num_gpus or None,
+        udf_modifying_row_count=False,
+        runtime_env={"env_vars": threads | pool.environment},
+    ).write_parquet(f"{artifact.path}/{name}.parts", filesystem=filesystem)
+
+
+def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table | None:
+    """Read the rows written so far, each id once; delete files that were left unfinished."""
+    tables = []
+    for file in artifact.store.files(folder):
+        try:
+            tables.append(artifact.store.read_table(f"{folder}/{file}"))
+        except pa.ArrowInvalid:  # no footer: its writer died
+            artifact.store.delete(f"{folder}/{file}")
+    if not tables:
+        return None
+    table = pa.concat_tables(tables, promote_options="permissive")
+    numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+    first = numbered.group_by(id_column).aggregate([("row", "min")])["row_min"]
+    return table.take(first.sort())

@@ -1,0 +1,1 @@
+"""Models: the student, the token weighter, and where model folders come from."""

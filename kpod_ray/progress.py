@@ -1,0 +1,92 @@
+"""A run as a person sees it: which phase is under way, how far, what came out, how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kpod_ray.artifacts import Manifest
+from kpod_ray.config import RunConfig
+from kpod_ray.pipeline import Listener, Run, open_run, run_phases
+from kpod_ray.tracking import Tracker, open_tracker
+
+
+def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
+    """Run the phases up to one, with progress, a table of times and the accuracies."""
+    run = open_run(config)
+    local = run.store.root if run.store.is_local() else "."
+    tracker = open_tracker(run.config, Path(local) / run.folder)
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            screen = _Screen(run, tracker, console, bar)
+            listener = Listener(screen.train_step, screen.start, screen.finish)
+            run_phases(run, until, listener)
+    finally:
+        tracker.finish()
+    screen.print_summary()
+    if until == "report":
+        console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
+
+
+class _Screen:
+    """Prints what happens, and hands it to the tracker."""
+
+    def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
+        self.run, self.tracker, self.console, self.bar = run, tracker, console, bar
+        self.manifests: dict[str, Manifest] = {}
+        self.made: set[str] = set()
+        self.task = bar.add_task("train", total=None, visible=False)
+
+    def start(self, name: str) -> None:
+        """Say that a phase begins."""
+        self.made.add(name)
+        self.console.print(f"[bold]{name}[/bold] ...")
+
+    def train_step(self, metrics: Mapping[str, float]) -> None:
+        """Move the bar, and log the metrics."""
+        stages = self.run.config.schedule.num_stages
+        text = f"stage {metrics['stage']:.0f} of {stages}, loss {metrics['loss']:.3f}"
+        self.bar.update(
+            self.task,
+            completed=metrics["train_step"],
+            total=metrics["num_train_steps"],
+            description=text,
+            visible=True,
+        )
+        self.tracker.log({f"train/{name}": value for name, value in metrics.items()})
+
+    def finish(self, name: str, manifest: Manifest) -> None:
+        """Say what a phase brought."""
+        self.manifests[name] = manifest
+        self.bar.update(self.task, visible=False)
+        counts = {**manifest["counts"], **manifest.get("verdicts", {})}
+        told = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
+        when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"
+        self.console.print(f"[bold]{name}[/bold] {when}: {told}", soft_wrap=True)
+        metrics = {f"{name}/{key}": value for key, value in counts.items()}
+        if "accuracy" in manifest:
+            metrics |= {f"{name}/accuracy": manifest["accuracy"]["value"]}
+        self.tracker.log({**metrics, f"{name}/seconds": manifest["seconds"]})
+
+    def print_summary(self) -> None:
+        """Print the seconds of every phase and the accuracies."""
+        times = Table("phase", "seconds", title="time")
+        for name, manifest in self.manifests.items():
+            note = "" if name in self.made else " (earlier)"
+            times.add_row(name, f"{manifest['seconds']:.1f}{note}")
+        self.console.print(times)
+        if "evaluate" not in self.manifests:
+            return
+        table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
+        for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
+            manifest = self.manifests[name]
+            share = manifest["accuracy"]
+            interval = f"{share['low']:.1%} to {share['high']:.1%}"
+            questions = str(manifest["counts"]["questions"])
+            table.add_row(label, f"{share['value']:.1%}", interval, questions)
+        self.console.print(table)

@@ -1,0 +1,326 @@
+"""Questions of files and of the built-in generator, and their splits."""
+
+import dataclasses
+import hashlib
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, HubQuestions
+from kpod_ray.data.arithmetic import generate_questions
+from kpod_ray.data.questions import LoadedQuestions, content_hash, load_questions
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Question
+
+DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+def rows_of(count, **fields):
+    return [
+        {"id": f"q{i}", "question": f"{i} + 1?", "answer": i + 1, **fields} for i in range(count)
+    ]
+
+
+def written(path, rows):
+    """Write rows, given as objects or as raw lines; return the path as text."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+def source(path, **settings):
+    return FileQuestions(source="file", path=str(path), **settings)
+
+
+def load(tmp_path, rows, **settings):
+    return load_questions(source(written(tmp_path / "questions.jsonl", rows), **settings), seed=0)
+
+
+def error_of(tmp_path, rows, **settings):
+    with pytest.raises(KpodError) as caught:
+        load(tmp_path, rows, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+def ids(loaded, split):
+    return [question.id for question in loaded.questions if question.split == split]
+
+
+def test_a_row_becomes_a_question(tmp_path):
+    row = {"id": 7, "question": " 2 + 2? ", "answer": "4.0", "rationale": " 2 + 2 = 4. ", "x": 1}
+    expected = Question("7", "2 + 2?", "4", "number", (), "train", "2 + 2 = 4.")
+    assert load(tmp_path, [row]) == LoadedQuestions([expected], [])
+
+
+def test_columns_can_have_other_names(tmp_path):
+    row = {"key": "a", "ask": "Which?", "gold": "dog", "options": ["cat", "dog"], "part": "train"}
+    columns = ColumnsConfig(
+        id="key", question="ask", answer="gold", choices="options", split="part", rationale="why"
+    )
+    expected = Question("a", "Which?", "B", "choice", ("cat", "dog"), "train", "")
+    assert load(tmp_path, [row], columns=columns).questions == [expected]
+
+
+def test_the_text_before_the_separator_is_the_reference_rationale(tmp_path):
+    row = {"id": "a", "question": "?", "answer": "2 * 3 = <<2*3=6>>6.\n#### 6,000"}
+    (question,) = load(tmp_path, [row], answer_separator="####").questions
+    assert (question.answer, question.kind) == ("6000", "number")
+    assert question.reference_rationale == "2 * 3 = 6."
+
+
+def test_parquet_and_json_lines_give_the_same_questions(tmp_path):
+    rows = [{**row, "answer": "A", "choices": ["x", "y"], "split": "test"} for row in rows_of(5)]
+    rows[0]["split"] = None
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "q.parquet")
+    from_parquet = load_questions(source(tmp_path / "q.parquet"), 0)
+    assert from_parquet == load(tmp_path, rows)
+    assert len(ids(from_parquet, "test")) == 4
+
+
+def test_questions_survive_their_arrow_table(tmp_path):
+    loaded = load(tmp_path, [*rows_of(3), {**rows_of(9)[8], "choices": ["a", "9"]}])
+    assert Question.from_table(Question.to_table(loaded.questions)) == loaded.questions
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"id": "x", "question": "?", "answer": ', "not JSON"),
+        ({"id": "x", "question": "?"}, "field 'answer' is missing"),
+        ({"id": "x", "question": "?", "answer": ""}, "field 'answer' is empty"),
+        ({"id": "x", "answer": "1"}, "field 'question' is missing"),
+        ({"id": "x", "question": "\n", "answer": "1"}, "field 'question' is empty"),
+        ({"id": "x", "question": ["?"], "answer": "1"}, "field 'question' must be text, not list"),
+        ({"question": "?", "answer": "1"}, "field 'id' is missing"),
+        ({"id": "x", "question": "?", "answer": {"a": 1}}, "field 'answer' must be text, not dict"),
+        (
+            {"id": "x", "question": "?", "answer": "C", "choices": ["a", "b"]},
+            "field 'answer' is 'C'; it must be A to B or the text of a choice",
+        ),
+        (
+            {"id": "x", "question": "?", "answer": "A", "choices": "a or b"},
+            "field 'choices' must be a list of texts",
+        ),
+        (
+            {"id": "x", "question": "?", "answer": "1", "split": "dev"},
+            "field 'split' is 'dev'; it must be train, test or all (= train)",
+        ),
+        (
+            {"id": "x", "question": "?", "answer": "1", "rationale": 5},
+            "field 'rationale' must be text, not int",
+        ),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_field_or_set_aside(tmp_path, row, reason):
+    rows = [*rows_of(2), row, *rows_of(6)[2:]]
+    error = error_of(tmp_path, rows)
+    assert error.startswith(f"questions questions.jsonl line 3: {reason}")
+    assert error.endswith("(1 of 7 rows can't be used, questions.max_bad_fraction is 0)")
+    loaded = load(tmp_path, rows, max_bad_fraction=0.15)
+    assert [question.id for question in loaded.questions] == [f"q{i}" for i in range(6)]
+    (bad,) = loaded.bad_rows
+    assert (Path(bad.path).name, bad.line) == ("questions.jsonl", 3)
+    assert bad.reason.startswith(reason)
+
+
+def test_bad_rows_are_borne_up_to_the_fraction_and_not_beyond(tmp_path):
+    rows = [*rows_of(8), "{}", "{}"]
+    assert len(load(tmp_path, rows, max_bad_fraction=0.2).bad_rows) == 2
+    error = error_of(tmp_path, rows, max_bad_fraction=0.19)
+    assert "line 9: field 'id' is missing (2 of 10 rows" in error
+
+
+def test_an_id_used_twice_is_an_error_naming_both_lines_whatever_is_borne(tmp_path):
+    rows = [*rows_of(6), {"id": "q2", "question": "again?", "answer": "1"}]
+    assert error_of(tmp_path, rows, max_bad_fraction=0.9) == (
+        "questions questions.jsonl line 7: id 'q2' was already used at line 3; ids must be unique"
+    )
+
+
+def test_an_id_of_both_files_is_an_error_naming_both(tmp_path):
+    test_path = written(tmp_path / "test.jsonl", rows_of(5)[4:])
+    assert error_of(tmp_path, rows_of(5), test_path=test_path) == (
+        "questions test.jsonl line 1: id 'q4' was already used at questions.jsonl line 5; "
+        "ids must be unique"
+    )
+
+
+def test_a_number_and_its_text_are_the_same_id(tmp_path):
+    rows = [{**rows_of(1)[0], "id": 5}, {**rows_of(1)[0], "id": "5"}]
+    assert "line 2: id '5' was already used at line 1" in error_of(tmp_path, rows)
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "none.csv", "folder"])
+def test_a_file_that_is_not_there_is_one_line_naming_it(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    good = written(tmp_path / "good.jsonl", rows_of(3))
+    for config in (source(tmp_path / name), source(good, test_path=str(tmp_path / name))):
+        with pytest.raises(KpodError, match=name) as caught:
+            load_questions(config, 0)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [[], rows_of(3, split="test")])
+def test_without_a_training_question_there_is_an_error(tmp_path, rows):
+    assert f"no training question is left of {len(rows)}" in error_of(tmp_path, rows)
+
+
+def test_rows_are_split_by_their_column_and_a_test_file_is_all_test(tmp_path):
+    splits = ["train", "test", "all", None, ""]
+    rows = [{**row, "split": split} for row, split in zip(rows_of(5), splits, strict=True)]
+    others = [{**row, "id": row["id"] + "b", "split": "train"} for row in rows_of(2)]
+    loaded = load(tmp_path, rows, test_path=written(tmp_path / "test.jsonl", others))
+    assert ids(loaded, "train") == ["q0", "q2", "q3", "q4"]
+    assert ids(loaded, "test") == ["q1", "q0b", "q1b"]
+
+
+def test_the_limit_keeps_the_first_training_questions_and_all_test_questions(tmp_path):
+    rows = [{**row, "split": "test" if i % 3 == 0 else "train"} for i, row in enumerate(rows_of(9))]
+    loaded = load(tmp_path, rows, limit=4)
+    assert ids(loaded, "train") == ["q1", "q2", "q4", "q5"]
+    assert ids(loaded, "test") == ["q0", "q3", "q6"]
+
+
+def test_the_limit_is_counted_after_the_test_fraction_is_taken_out(tmp_path):
+    whole = load(tmp_path, rows_of(200), test_fraction=0.5)
+    limited = load(tmp_path, rows_of(200), test_fraction=0.5, limit=20)
+    assert ids(limited, "train") == ids(whole, "train")[:20]
+    assert ids(limited, "test") == ids(whole, "test")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(1, 60),
+    fraction=st.floats(0, 0.6),
+    seed=st.integers(0, 2**31),
+    order=st.randoms(use_true_random=False),
+)
+def test_the_test_fraction_depends_on_id_and_seed_and_not_on_the_order(
+    tmp_path_factory, count, fraction, seed, order
+):
+    rows = [*rows_of(count), {**rows_of(1)[0], "id": "kept apart", "split": "test"}]
+    shuffled = order.sample(rows, len(rows))
+    folder = tmp_path_factory.mktemp("split")
+    loaded = []
+    for name, some in (("a", rows), ("b", shuffled), ("c", rows[: count // 2 + 1])):
+        config = source(written(folder / f"{name}.jsonl", some), test_fraction=fraction)
+        try:
+            loaded.append(load_questions(config, seed))
+        except KpodError:
+            assume(False)  # few questions may all land in the test split
+    splits = [{q.id: q.split for q in one.questions} for one in loaded]
+    assert splits[0] == splits[1]
+    assert splits[2].items() <= splits[0].items()
+    assert len(splits[0]) == count + 1
+    assert splits[0]["kept apart"] == "test"
+
+
+def test_the_test_fraction_is_about_the_share_asked_for_and_the_seed_matters(tmp_path):
+    path = written(tmp_path / "q.jsonl", rows_of(4000))
+    tests = [
+        set(ids(load_questions(source(path, test_fraction=0.25), seed), "test"))
+        for seed in range(3)
+    ]
+    assert all(abs(len(test) - 1000) < 110 for test in tests)  # 4 standard deviations
+    assert all(len(tests[0] & other) < 350 for other in tests[1:])  # 250 by chance
+
+
+def test_without_a_test_fraction_the_seed_changes_nothing(tmp_path):
+    path = written(tmp_path / "q.jsonl", rows_of(50))
+    assert load_questions(source(path), 0) == load_questions(source(path), 1)
+
+
+def test_arithmetic_questions_come_from_the_generator():
+    config = ArithmeticQuestions(num_train=5, num_test=3)
+    assert load_questions(config, 4) == LoadedQuestions(generate_questions(config, 4), [])
+
+
+def test_the_content_hash_is_that_of_the_files_bytes(tmp_path):
+    path = written(tmp_path / "q.jsonl", rows_of(3))
+    copy = written(tmp_path / "copy.jsonl", rows_of(3))
+    other = written(tmp_path / "other.jsonl", rows_of(4))
+    file_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert content_hash(source(path)) == hashlib.sha256(file_hash.encode()).hexdigest()
+    assert content_hash(source(path)) == content_hash(source(copy, limit=1))
+    hashes = [
+        source(path),
+        source(other),
+        source(path, test_path=other),
+        source(other, test_path=path),
+    ]
+    assert len({content_hash(config) for config in hashes}) == 4
+
+
+def test_the_content_hash_of_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(KpodError, match=r"none\.jsonl doesn't exist"):
+        content_hash(source(tmp_path / "none.jsonl"))
+
+
+def test_the_content_hash_of_other_sources_is_their_revision():
+    hub = HubQuestions(source="hub", dataset="some/set", revision="abc")
+    assert content_hash(hub) == "abc"
+    assert content_hash(HubQuestions(source="hub", dataset="some/set")) == ""
+    assert content_hash(ArithmeticQuestions()) == ""
+
+
+def real(name):
+    path = DATA / name
+    if not path.is_file():
+        pytest.skip(f"{path} isn't on this machine")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("svamp/train.jsonl", {("number", "train"): 700}),
+        ("gsm8k/train.jsonl", {("number", "train"): 7473}),
+        ("commonsenseqa/train.jsonl", {("choice", "train"): 9741}),
+        ("ood/strategyqa.jsonl", {("boolean", "train"): 2000, ("boolean", "test"): 290}),
+        (
+            "asdiv/all.jsonl",
+            {("number", "train"): 2084, ("text", "train"): 216, ("boolean", "train"): 5},
+        ),
+    ],
+)
+def test_real_files_load_whole(name, counts):
+    loaded = load_questions(source(real(name)), 0)
+    assert Counter((q.kind, q.split) for q in loaded.questions) == counts
+    assert not loaded.bad_rows
+
+
+@pytest.mark.parametrize("name", ["coin_flip", "last_letters", "multiarith", "aqua_test"])
+def test_real_test_files_load_beside_a_training_file(name):
+    path = real(f"ood/{name}.jsonl")
+    loaded = load_questions(source(real("svamp/train.jsonl"), test_path=str(path)), 0)
+    num_rows = len(path.read_text().splitlines())
+    assert (len(ids(loaded, "train")), len(ids(loaded, "test"))) == (700, num_rows)
+
+
+def test_the_solutions_of_gsm8k_give_the_published_answers_and_readable_rationales():
+    path = real("gsm8k/train.jsonl")
+    plain = load_questions(source(path), 0).questions
+    solved = load_questions(
+        source(path, answer_separator="####", columns=ColumnsConfig(answer="solution")), 0
+    ).questions
+    assert [q.answer for q in solved] == [q.answer for q in plain]
+    assert all(q.reference_rationale for q in solved)
+    assert not any(mark in q.reference_rationale for q in solved for mark in ("<<", ">>", "####"))
+
+
+def test_shuffling_a_real_file_keeps_its_split(tmp_path):
+    lines = real("svamp/train.jsonl").read_text().splitlines()
+    config = source(written(tmp_path / "a.jsonl", lines), test_fraction=0.2)
+    random.Random(0).shuffle(lines)
+    shuffled = source(written(tmp_path / "b.jsonl", lines), test_fraction=0.2)
+    first, second = (load_questions(c, 9).questions for c in (config, shuffled))
+    assert [q.id for q in first] != [q.id for q in second]
+    assert sorted(map(dataclasses.astuple, first)) == sorted(map(dataclasses.astuple, second))

@@ -1,0 +1,61 @@
+"""What only a real browser can tell; skipped where there is none."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from kpod_ray.report.page import render
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="chromium isn't installed"),
+    pytest.mark.slow,
+]
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--dump-dom", "--enable-logging=stderr", "--virtual-time-budget=8000", "--timeout=30000"),
+]
+
+
+def opened(source, folder):
+    """Return the document as it is after its scripts have run, and the browser's log."""
+    file = folder / "page.html"
+    file.write_text(source, encoding="utf-8")
+    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, done.stderr
+
+
+def root_of(document):
+    return re.search("<html[^>]*>", document)[0]
+
+
+def test_all_figures_are_drawn_without_a_complaint(results, tmp_path):
+    document, log = opened(render(results), tmp_path)
+    assert 'data-figures-drawn="8"' in root_of(document)
+    assert document.count('class="plot-container') == 8
+    assert "Content Security Policy" not in log
+    assert "Uncaught" not in log
+
+
+def test_no_script_of_a_hostile_text_runs(hostile_results, tmp_path):
+    document, log = opened(render(hostile_results), tmp_path)
+    assert 'data-figures-drawn="8"' in root_of(document)
+    assert "data-hacked" not in root_of(document)
+    assert "Content Security Policy" not in log
+
+
+def test_even_a_script_that_got_in_is_stopped_by_the_policy(results, tmp_path):
+    script = "<script>document.documentElement.dataset.hacked=1</script>"
+    document, log = opened(render(results).replace("</main>", f"{script}</main>"), tmp_path)
+    assert "data-hacked" not in root_of(document)
+    assert "Content Security Policy" in log
+
+
+def test_the_same_script_runs_in_a_page_without_protection(tmp_path):
+    source = "<!DOCTYPE html><script>document.documentElement.dataset.hacked=1</script>"
+    document, _ = opened(source, tmp_path)
+    assert 'data-hacked="1"' in root_of(document)
