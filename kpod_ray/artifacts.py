@@ -111,10 +111,10 @@ class Store:
 
     def fetch(self, path: str, file: Path) -> None:
         """Copy a file of the store to a local file."""
-        with self.filesystem.open_input_stream(f"{self.root}/{path}") as source:
-            with open(file, "wb") as target:
-                while block := source.read(1 << 24):
-                    target.write(block)
+        source_path = f"{self.root}/{path}"
+        with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
+            while block := source.read(1 << 24):
+                target.write(block)
 
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all it holds, if it is there."""

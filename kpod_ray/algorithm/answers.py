@@ -54,7 +54,7 @@ _BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
 _BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
 _ANNOUNCEMENT = re.compile(
-    r"\#{4,}"
+    r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading announces nothing
     r"|\\f?boxed\s{0,2}\{"
     r"|(?<!wrong\s)(?<!incorrect\s)\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
     r"(?:\s{0,2}\([^()\n]{0,60}\))?(?:\sto\s[^.:\n]{1,100}?)?\s{0,2}"
@@ -68,10 +68,11 @@ _LABEL = re.compile(r"\W{0,3}[A-Z][.:]\s")
 _LIST_MARK = re.compile(r"\s*[0-9]{1,3}[.)]")
 _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 _CONNECTIVES = frozenset({"so", "therefore", "thus", "hence", "finally", "and", "then", "which"})
-_ARTICLES = frozenset({"the", "my", "our", "final", "correct", "right", "best", "means", "that"})
-_LEAD_WORDS = _CONNECTIVES | _ARTICLES | {""}
+_FILLERS = frozenset({"the", "my", "our", "final", "correct", "right", "best", "means", "that"})
+_LEAD_WORDS = _CONNECTIVES | _FILLERS | {""}
 _MARKS = "*#>-:,;$\\("
 _WORD = re.compile(r"\S+")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _DIGIT = re.compile(r"[0-9]")
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 
@@ -216,10 +217,11 @@ def _sentence_length(segment: str) -> int:
 
 
 def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of sentences from the text's end, without the marks of numbered lists."""
+    """Yield the spans of sentences from the text's end, leaving out marks of numbered lists."""
     end = len(text)
     for start in reversed([0, *_breaks(text)]):
-        if not (_LIST_MARK.fullmatch(text, start, end) and text[end : end + 1] == " "):
+        is_list_mark = text[end : end + 1] == " " and _LIST_MARK.fullmatch(text, start, end)
+        if not is_list_mark and _LETTER_OR_DIGIT.search(text, start, end):
             yield start, end
         end = start
 
@@ -237,7 +239,8 @@ def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
 
 def _number_candidates(segment: str) -> list[str]:
     numbers = list(_NUMBER.finditer(segment))
-    results = [n.group() for n in numbers if n.start() > segment.rfind("=") >= 0]
+    equals = segment.rfind("=")
+    results = [number.group() for number in numbers if number.start() > equals >= 0]
     return results[:1] or [number.group() for number in numbers]
 
 

@@ -198,10 +198,9 @@ def _threshold_order(items: _Items, epsilon: float) -> IntArray:
     _, values = _prefixes(items, _pack(items.costs, order, items.budget))
     # The optimum is at most 3.2 times the better of density greedy and the best single item.
     estimate = max(float(values[-1]), float(items.costs.max()) + items.diversity_weight)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        density = 1 + items.diversity_weight / (items.costs * items.roots)
-    density[items.costs == 0] = np.inf
-    highest = min(3.2 * estimate / items.budget / epsilon, float(density.max()), 1e300)
+    # A cost of 0 counts as 1e-200: such items come first all the same.
+    density = 1 + items.diversity_weight / np.maximum(items.costs * items.roots, 1e-200)
+    highest = min(3.2 * estimate / items.budget / epsilon, float(density.max()))
     num_thresholds = math.ceil(math.log(highest) / -math.log1p(-epsilon)) + 1
     thresholds = highest * (1 - epsilon) ** np.arange(num_thresholds)
     return np.lexsort((items.costs, np.searchsorted(-thresholds, -density)))

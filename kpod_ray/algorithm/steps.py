@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 _FULL_STOP = re.compile(r"(\.+)[)\]}\"'\u201d\u2019»*]*")
 _NEWLINE = re.compile(r"[\n\r]\s*")
 _WORD = re.compile(r"\d(?:[.,]?\d)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
-_WORD_BEFORE_DOT = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+){0,3}\Z")
-_DOTTED_INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]){1,3}")
+_INITIAL = re.compile(r"[^\W\d_]\.")
 _LIST_MARK = re.compile(r"[\s(\[*#>•-]{0,8}(?:\d{1,3}|[^\W\d_])[.)*\]\s]{0,4}")
 
 _NEVER_LAST = frozenset({"mr", "mrs", "ms", "dr", "prof", "vs", "e.g", "i.e"})
 _RARELY_LAST = frozenset({"approx", "etc", "jr", "sr", "st", "ft", "lb", "lbs", "oz", "sq", "hr"})
-_LONGEST_ABBREVIATION = 12
+_LONGEST_ABBREVIATION = 8
 _LONGEST_MARK = 16
 _FEWEST_WORDS = 2
 
@@ -105,18 +104,27 @@ def _is_before_digit(text: str, position: int) -> bool:
 
 def _is_abbreviation(text: str, dot: int, after: int) -> bool:
     """Tell whether the full stop at ``dot`` is part of a word and not the end of a sentence."""
-    before = _WORD_BEFORE_DOT.search(text[max(0, dot - _LONGEST_ABBREVIATION) : dot])
-    if before is None or after - dot > 1:
+    word = _word_before(text, dot)
+    if not word or after - dot > 1:
         return False
-    word = before.group().casefold()
-    following = text[after : after + 2]
-    if _DOTTED_INITIALS.fullmatch(word.rpartition(".")[2] + "." + following[:1]):
-        return following[1:] == "."  # the inner full stop of "e.g."
-    follower = following.lstrip(" ")[:1]
+    has_initials = len(word) == 1 or word[1] == "."
+    if has_initials and text[after : after + 1].isalpha() and text[after + 1 : after + 2] == ".":
+        return True  # the inner full stop of "e.g."
+    follower = text[after : after + 2].lstrip(" ")[:1]
     if word == "no":
         return follower.isdecimal() or follower == "#"
-    may_be_last = word in _RARELY_LAST or _DOTTED_INITIALS.fullmatch(word) is not None
+    may_be_last = word in _RARELY_LAST or word[1:2] == "."
     return word in _NEVER_LAST or (may_be_last and (follower.islower() or follower.isdecimal()))
+
+
+def _word_before(text: str, end: int) -> str:
+    """Return the word (or two dotted initials, "e.g") that ends here, in lower case."""
+    start = end
+    while start > max(0, end - _LONGEST_ABBREVIATION) and text[start - 1].isalpha():
+        start -= 1
+    if end - start == 1 and _INITIAL.match(text, max(0, start - 2), start):
+        start -= 2
+    return text[start:end].casefold()
 
 
 def _is_line_start_mark(text: str, end: int) -> bool:

@@ -74,7 +74,7 @@ def _split_questions(
     spread = config.max_steps - config.min_steps + 1
     questions = []
     for index in range(config.num_train if split == "train" else config.num_test):
-        text, rationale, answer = _new_story(rng, config.min_steps + index % 2 % spread, seen)
+        text, rationale, answer = _new_story(rng, config.min_steps + index % spread, seen)
         question_id = f"arith-{split}-{index:05d}"
         questions.append(Question(question_id, text, answer, "number", (), split, rationale))
     return questions

@@ -111,17 +111,15 @@ def read_choice(
     """Return the letter of the gold choice, given as its label or else as its exact text.
 
     Raises:
-        FieldError: It names no choice; a number is the text of a choice, never its index.
+        FieldError: It names no choice; a number is never its index.
     """
-    if isinstance(row.get(name), str):
-        given = text_field(row, name).strip()
-    else:
-        given, labels = read_gold(row, name)[0], []
+    is_text = isinstance(row.get(name), str)
+    given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]
     for known in (labels, texts):
         if given in known:
             return string.ascii_uppercase[known.index(given)]
-    allowed = f"{labels[0]} to {labels[-1]} or " if labels else ""
-    raise FieldError(f"field {name!r} is {given!r}; it must be {allowed}the text of a choice")
+    allowed = f"{labels[0]} to {labels[-1]} or the text of a choice"
+    raise FieldError(f"field {name!r} is {given!r}; it must be {allowed}")
 
 
 def _choice(item: object, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -31,7 +32,7 @@ def connect(resources: ResourcesConfig) -> None:
     address = os.environ.get("RAY_ADDRESS", "auto")
     if address != "local":
         try:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except ConnectionError as error:
             if address != "auto":
                 raise KpodError(f"no Ray cluster answers at RAY_ADDRESS={address}") from error
@@ -41,11 +42,13 @@ def connect(resources: ResourcesConfig) -> None:
             num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
             object_store_memory=int(resources.object_store_gib * 2**30),
             log_to_driver=False,
+            logging_level=logging.WARNING,
         )
     _prepare_data_context()
 
 
 def _prepare_data_context() -> None:
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.execution_no_progress_timeout_s = -1  # a slow model is no stall
     context.wait_for_min_actors_s = 600  # an engine that never starts is an error, not a wait

@@ -1,4 +1,4 @@
-"""A vLLM engine as an actor of Ray Data: requests of many batches in flight, rows out as they finish."""
+"""A vLLM engine as an actor of Ray Data: rows come out as they finish, not batch by batch."""
 
 from __future__ import annotations
 
@@ -57,20 +57,18 @@ class VllmEngine:
             yield {name: [value] for name, value in (await finished).items()}
 
     async def _generate(self, request_id: str, text: str, seed: int) -> dict[str, Any]:
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         shots = [shot for shot in self.shots if shot[0] != text][: max(0, len(self.shots) - 1)]
         prompt = {"prompt_token_ids": encode_prompt(self.tokenizer, text, self.template, shots)}
-        output = None
+        parameters = self._sampling_params(seed)
         try:
-            async for output in self.llm.generate(prompt, self._sampling_params(seed), request_id):
-                pass
+            outputs = [output async for output in self.llm.generate(prompt, parameters, request_id)]
         except EngineDeadError:
             os._exit(1)  # Ray starts the actor again and hands it the rows again
-        except ValueError as error:  # this request can't be done, such as a prompt too long
+        except (ValueError, EngineGenerateError) as error:  # this request alone can't be done
             return _row(request_id, str(error), "error", 0)
-        assert output is not None
-        completion = output.outputs[0]
+        completion = outputs[-1].outputs[0]
         return _row(
             request_id, completion.text, str(completion.finish_reason), len(completion.token_ids)
         )

@@ -125,10 +125,10 @@ class _Worker:
                 self.job.scheduler.report_train_step.remote(metrics)
 
     def _given_steps(self, stage: int) -> GivenSteps:
-        decision = None
+        answer: dict[str, Any] | None = None
         if self.rank == 0:
-            decision = dataclasses.asdict(ray.get(self.job.scheduler.decide.remote(stage)))
-        decision = Decision(**broadcast_from_rank_zero(decision))
+            answer = dataclasses.asdict(ray.get(self.job.scheduler.decide.remote(stage)))
+        decision = Decision(**broadcast_from_rank_zero(answer))
         table = self.store.read_table(f"{decision.plan}/schedule.parquet")
         rows = StageRow.from_table(table.filter(pc.field("stage") == decision.plan_stage))
         return {row.question_id: row.num_given_steps for row in rows}

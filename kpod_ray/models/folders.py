@@ -21,7 +21,6 @@ import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
 
-
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 """Where models that are made on a machine are kept on it."""
 

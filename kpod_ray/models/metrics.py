@@ -12,8 +12,9 @@ NUM_SUMS = 6
 
 
 def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
-    """Return the sums of one batch: weighted loss, then count, nll and weight of rationale tokens,
-    then count and nll of answer tokens. A batch without any weight counts nothing. [6] on the CPU.
+    """Return the sums of one batch, [6] on the CPU; a batch without any weight counts nothing.
+
+    Weighted loss; count, nll and total weight of rationale tokens; count and nll of answer tokens.
     """
     if not batch.token_weights.any():
         return torch.zeros(NUM_SUMS)

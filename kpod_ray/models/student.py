@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
 from kpod_ray.data.batching import Batch
 from kpod_ray.errors import KpodError
+
+transformers_logging.disable_progress_bar()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,7 +52,8 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
     difficulties = StepDifficulty.from_table(artifacts["assess"].read("difficulties"))
     rejects = _some_of_each(Rationale.from_table(artifacts["teacher"].read("rejects")))
     pairs = _prediction_pairs(artifacts)
-    shown = {row.question_id for row in [*weighted[:NUM_SHOWN], *rejects, *pairs]}
+    shown = {row.question_id for row in weighted[:NUM_SHOWN]}
+    shown |= {row.question_id for row in rejects} | {pair.question_id for pair in pairs}
     questions = Question.from_table(artifacts["questions"].read("questions"))
     totals = _json(artifacts["plan"], "totals")
     weights = np.concatenate([np.asarray(row.token_weights) for row in weighted])

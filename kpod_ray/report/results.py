@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 
+ROUNDING = 1e-9
+"""So far may an interval's end leave [0, 1], as computed ends do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
@@ -33,7 +36,7 @@ class Accuracy:
         """
         if not 0 <= self.num_correct <= self.num_questions:
             raise ValueError(f"{self.label}: {self.num_correct} of {self.num_questions} correct")
-        if not 0 <= self.low <= self.high <= 1:
+        if not -ROUNDING <= self.low <= self.high <= 1 + ROUNDING:
             raise ValueError(f"{self.label}: the interval {self.low} to {self.high} is impossible")
 
     @property

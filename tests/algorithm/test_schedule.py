@@ -17,6 +17,7 @@ from kpod_ray.algorithm.schedule import (
 from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
 
 MERGE = partial(select_by_merge, diversity_weight=1.0)
+PROPERTY = hypothesis_settings(max_examples=60, deadline=None)
 SETTINGS = ScheduleSettings(
     num_stages=3, full_stage=2, growth=1, initial_share=1 / 3, step_size=1, solver=MERGE
 )
@@ -125,6 +126,7 @@ def test_a_larger_step_size_moves_several_steps_and_stops_at_the_first():
     assert plan.planned.tolist() == [0, 5, 10]
 
 
+@PROPERTY
 @given(planning())
 def test_what_is_emitted_stays_at_or_below_the_ceiling(case):
     reasonings, cluster_ids, settings = case
@@ -132,6 +134,7 @@ def test_what_is_emitted_stays_at_or_below_the_ceiling(case):
     assert (plan.planned <= plan.ceilings + 2 * ROUNDING * plan.ceilings[-1]).all()
 
 
+@PROPERTY
 @given(planning())
 def test_given_steps_fall_by_whole_moves_and_are_gone_after_the_full_stage(case):
     reasonings, cluster_ids, settings = case
@@ -144,6 +147,7 @@ def test_given_steps_fall_by_whole_moves_and_are_gone_after_the_full_stage(case)
     assert not given_steps[settings.full_stage + 1 :].any()
 
 
+@PROPERTY
 @given(planning())
 def test_planned_difficulty_is_that_of_the_emitted_steps(case):
     reasonings, cluster_ids, settings = case
@@ -153,6 +157,7 @@ def test_planned_difficulty_is_that_of_the_emitted_steps(case):
         assert planned == pytest.approx(emitted)
 
 
+@PROPERTY
 @given(planning())
 def test_no_move_fits_below_the_first_ceiling_any_more(case):
     reasonings, cluster_ids, settings = case
@@ -162,6 +167,7 @@ def test_no_move_fits_below_the_first_ceiling_any_more(case):
         assert c == 0 or sum(steps[max(c - settings.step_size, 0) : c]) > left
 
 
+@PROPERTY
 @given(planning())
 def test_a_larger_initial_share_emits_no_less_difficulty(case):
     # A ceiling higher by the hardest move: the lower one was filled to less than that move.
@@ -174,6 +180,7 @@ def test_a_larger_initial_share_emits_no_less_difficulty(case):
     assert after >= before - 2 * ROUNDING * total
 
 
+@PROPERTY
 @given(
     st.lists(st.integers(1, 6), min_size=1, max_size=8),
     st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
@@ -200,7 +207,7 @@ def test_rounding_leaves_no_step_behind_at_the_whole_difficulty(seed):
     assert not plan.num_given_steps[0].any()
 
 
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 1.0, 12.0]), st.integers(1, 2))
 def test_the_order_of_the_questions_does_not_matter(seed, beta, step_size):
     rng = np.random.default_rng(seed)

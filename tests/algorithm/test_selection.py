@@ -57,7 +57,7 @@ def test_value_of_nothing_is_minus_the_budget():
     assert result == -3
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(problems(), st.data())
 def test_value_is_monotone_and_submodular(problem, data):
     costs, cluster_ids, budget, beta = problem
@@ -87,12 +87,17 @@ HAND_WORKED = {
     "three of four": ([1, 2, 3, 5], [0, 0, 1, 1], 6, [1, 1, 1, 0]),
     # Keys 1, 2.41, 3.15 | 1.2: the other cluster's first item goes before the second of this one.
     "diversity": ([1, 1, 1, 1.2], [0, 0, 0, 1], 2.2, [1, 0, 0, 1]),
-    # Density greedy takes the 1 alone, G = 2; the 10 alone has G = 11.
-    "best single item": ([1, 10], [0, 0], 10, [0, 1]),
+    # Density greedy takes the 0.05 alone, G = 1.05; the 10 alone has G = 11.
+    "best single item": ([0.05, 10], [0, 0], 10, [0, 1]),
+    # Density greedy takes 1 and 4.5, G = 5.5 + 2; the 7 alone, first of its cluster, has G = 8.
+    "best single item beside its cluster": ([1, 7, 4.5], [0, 0, 1], 7, [0, 1, 0]),
     # Density greedy takes 1 and 2, G = 3 + 2; prefix {1} and the 7 have G = 8 + 2.
     "best extension": ([1, 2, 7], [0, 1, 2], 8, [1, 0, 1]),
     # Keys 1, 4.83, 9.4 | 4: order 1, 4; then neither the 2 nor the 3 fits.
     "skipped cluster": ([1, 2, 3, 4], [0, 0, 0, 1], 6, [1, 0, 0, 1]),
+    # Keys 1, 2.41, 3.15, 3.73, 4.24 | 3.5 | 3.6: after three ones the 3.5 and the 3.6 do not fit, but
+    # two more ones do: G = 5 + sqrt 5 = 7.24. The best extension, {1} + 3.6, has 4.6 + 2.
+    "skipped items": ([1, 1, 1, 1, 1, 3.5, 3.6], [0, 0, 0, 0, 0, 1, 2], 5.4, [1, 1, 1, 1, 1, 0, 0]),
     "equal costs in one cluster by position": ([1, 1, 1], [0, 0, 0], 2, [1, 1, 0]),
     "equal costs by cluster first": ([1, 1, 1], [1, 0, 0], 1, [0, 1, 0]),
     "too costly": ([3, 4], [0, 1], 2, [0, 0]),
@@ -120,8 +125,8 @@ def test_without_diversity_the_cheapest_come_first_whatever_their_cluster():
 
 def test_thresholds_weigh_cost_against_diversity_by_beta():
     # Densities 1 + beta (1, 0.41, 0.32 | 0.67). With beta = 10 every item has its own threshold and
-    # the other cluster's 1.5 comes second; then nothing fits: G = 2.5 + 10 * 2. With beta = 0.01 all
-    # share one threshold and the cheapest come first: G = 3 + 0.01 * 1.73.
+    # the other cluster's 1.5 comes second; then nothing fits: G = 2.5 + 10 * 2. With beta = 0.01
+    # all share one threshold and the cheapest come first: G = 3 + 0.01 * 1.73.
     costs, cluster_ids = np.array([1.0, 1.0, 1.0, 1.5]), np.array([0, 0, 0, 1])
     by_diversity, by_cost = (
         select_by_thresholds(costs, cluster_ids, budget=3, diversity_weight=beta, epsilon=0.1)
@@ -132,7 +137,7 @@ def test_thresholds_weigh_cost_against_diversity_by_beta():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(problem=problems())
 def test_the_selection_costs_at_most_the_budget_and_leaves_nothing_that_fits(solver, problem):
     costs, cluster_ids, budget, beta = problem
@@ -152,7 +157,7 @@ def test_the_selection_costs_at_most_the_budget_and_leaves_nothing_that_fits(sol
         pytest.param(partial(select_by_thresholds, epsilon=0.01), 0.49, id="thresholds 0.01"),
     ],
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(problem=problems())
 def test_the_selection_is_worth_the_proven_share_of_the_optimum(solver, bound, problem):
     costs, cluster_ids, budget, beta = problem
@@ -225,7 +230,7 @@ def extend_best_prefix(gain, costs, budget, grid, sequence, order):
 def test_sorting_once_equals_the_loop_over_an_oracle(seed, solver_name):
     rng = np.random.default_rng(seed)
     num_questions = int(rng.integers(1, 13))
-    costs = rng.lognormal(0, 1, num_questions)
+    costs = rng.lognormal(0, rng.choice([1, 2]), num_questions)
     cluster_ids = rng.integers(0, 3, num_questions)
     budget, beta = float(costs.max() * rng.uniform(1, 2)), float(rng.choice([0.3, 2, 12]))
 

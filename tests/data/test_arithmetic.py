@@ -103,6 +103,15 @@ def test_texts_are_whole_sentences_about_numbers_that_need_a_plural():
             assert all(2 <= int(number) <= 999 for number in re.findall(r"\d+", sentence))
 
 
+def test_nothing_happens_twice_in_a_story():
+    for question in QUESTIONS:
+        told = [
+            re.sub(r"^ ?(then|after that,|later,) |\d+", "", sentence.strip().lower()).strip()
+            for sentence in sentences(question.question)
+        ]
+        assert len(set(told)) == len(told)
+
+
 def test_steps_are_spread_evenly_and_every_topic_and_operation_occurs():
     counts = Counter(len(SUM.findall(q.reference_rationale)) for q in QUESTIONS)
     assert counts == {num_steps: 400 for num_steps in range(1, 6)}

@@ -108,10 +108,11 @@ def test_null_and_the_empty_list_are_no_choices(value):
 
 
 def test_choices_may_come_as_the_hub_writes_them():
-    row = {"choices": {"text": ["cat", "dog"], "label": ["1", "2"]}, "answer": "2"}
+    row = {"choices": {"text": ["cat", "dog"], "label": ["1", "2"]}}
     texts, labels = read_choices(row, "choices")
     assert (texts, labels) == (["cat", "dog"], ["1", "2"])
-    assert read_choice(row, "answer", texts, labels) == "B"
+    assert read_choice({"answer": "2"}, "answer", texts, labels) == "B"
+    assert read_choice({"answer": 1}, "answer", texts, labels) == "A"
 
 
 @pytest.mark.parametrize(

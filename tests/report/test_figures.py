@@ -124,3 +124,7 @@ def test_a_long_curve_is_thinned_to_means_of_neighbours():
 def test_a_short_curve_is_left_alone():
     table = np.arange(600.0)[:, None]
     assert drawing.thinned(table) is table
+
+
+def test_a_long_constant_curve_stays_constant():
+    assert set(drawing.thinned(np.full((5001, 1), 0.4))[:, 0]) == {0.4}

@@ -11,7 +11,10 @@ from kpod_ray.records import Prediction
 from kpod_ray.report.page import render
 from kpod_ray.report.results import PredictionPair, RunResults, TrainPoint
 
-SECTIONS = "accuracy rationales weights difficulty schedule loss predictions run".split(" ")
+SECTIONS = (
+    *("accuracy", "rationales", "weights", "difficulty"),
+    *("schedule", "loss", "predictions", "run"),
+)
 
 
 class Page(HTMLParser):
@@ -65,11 +68,6 @@ def page(results):
     return Page(render(results))
 
 
-@pytest.fixture
-def hostile_source(hostile_results):
-    return render(hostile_results)
-
-
 def test_the_page_is_one_well_formed_document(page, results):
     assert page.open == []
     assert page.tags.count("section") == len(SECTIONS)
@@ -87,9 +85,8 @@ def test_the_page_is_smaller_than_eight_megabytes(results):
 
 def test_accuracies_are_shown_as_given(page):
     assert page.cells("untouched student")[1:5] == ["6", "48", "12.5 %", "5.9 % to 24.7 %"]
-    assert page.cells("KPOD student")[1:] == [
-        "23", "48", "47.9 %", "34.5 % to 61.7 %", "+35.4 points", "better",
-    ]  # fmt: skip
+    assert page.cells("KPOD student")[1:5] == ["23", "48", "47.9 %", "34.5 % to 61.7 %"]
+    assert page.cells("KPOD student")[5:] == ["+35.4 points", "better"]
     assert "not distinguishable with 48 questions" in page.cells("same training")[-1]
 
 
@@ -146,8 +143,8 @@ def test_only_the_scripts_of_the_package_may_run(page):
     assert policy.startswith("default-src 'none'; ")
 
 
-def test_hostile_text_makes_no_tag_and_no_attribute(hostile_source, page):
-    hostile = Page(hostile_source)
+def test_hostile_text_makes_no_tag_and_no_attribute(hostile_results, page):
+    hostile = Page(render(hostile_results))
     assert set(hostile.tags) <= set(page.tags)
     assert hostile.tags.count("script") == 2
     assert hostile.scripts == page.scripts
@@ -155,17 +152,18 @@ def test_hostile_text_makes_no_tag_and_no_attribute(hostile_source, page):
     assert not [value for _, name, value in hostile.attributes if "javascript:" in value]
 
 
-def test_hostile_text_is_shown_literally_in_every_section(hostile_source):
-    hostile = Page(hostile_source)
+def test_hostile_text_is_shown_literally_in_every_section(hostile_results):
+    hostile = Page(render(hostile_results))
     for section in ("header", "accuracy", "rationales", "weights", "predictions", "run"):
         assert "</script><script>" in hostile.sections[section]
         assert "{{ 7 * 7 }} &lt;b&gt;" in hostile.sections[section]
 
 
-def test_hostile_characters_are_gone(hostile_source):
-    assert not re.search("[\x00\x1b\u202e\u2066\ud800]", hostile_source)
-    assert "\u2400\u241b[31m [U+202E]evil[U+2066]" in hostile_source
-    hostile_source.encode()
+def test_hostile_characters_are_gone(hostile_results):
+    source = render(hostile_results)
+    assert not re.search("[\x00\x1b\u202e\u2066\ud800]", source)
+    assert "\u2400\u241b[31m [U+202E]evil[U+2066]" in source
+    assert source.encode().decode() == source
 
 
 def test_an_empty_run_says_in_every_section_that_there_is_nothing():

@@ -12,6 +12,10 @@ def test_an_impossible_accuracy_is_refused(num_correct, num_questions, low, high
         Accuracy("student", num_correct, num_questions, low, high)
 
 
+def test_an_interval_may_leave_the_range_by_rounding():
+    assert Accuracy("student", 0, 4, -1e-17, 0.6).low < 0
+
+
 def test_the_share_is_correct_answers_by_questions():
     assert Accuracy("student", 3, 12, 0.1, 0.5).share == 0.25
 

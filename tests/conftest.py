@@ -1,0 +1,42 @@
+"""What all tests share: one local Ray a session, the tiny model, and the folder of real data."""
+
+import os
+from pathlib import Path
+
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_ADDRESS"] = "local"
+os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_SILENT"] = "true"
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    import ray
+
+    from kpod_ray.config import ResourcesConfig
+    from kpod_ray.distributed.cluster import connect
+
+    connect(ResourcesConfig(local_cpus=6, object_store_gib=0.4))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder():
+    from kpod_ray.models.folders import MODEL_CACHE, model_folder
+
+    return model_folder("tiny:0", MODEL_CACHE)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_folder):
+    from kpod_ray.models.student import load_tokenizer
+
+    return load_tokenizer(tiny_folder)

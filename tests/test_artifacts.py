@@ -1,0 +1,74 @@
+import os
+
+import pyarrow as pa
+import pytest
+
+from kpod_ray.artifacts import Store
+from kpod_ray.errors import KpodError
+
+TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(str(tmp_path / "store"))
+
+
+def test_a_fingerprint_is_a_function_of_content_alone(store):
+    first = store.artifact("weigh", 1, {"a": 1, "b": [2, 3]}, ["x"])
+    again = store.artifact("weigh", 1, {"b": [2, 3], "a": 1}, ["x"])
+    assert first == again
+    others = [
+        store.artifact("weigh", 1, {"a": 1, "b": [3, 2]}, ["x"]),
+        store.artifact("weigh", 2, {"a": 1, "b": [2, 3]}, ["x"]),
+        store.artifact("weigh", 1, {"a": 1, "b": [2, 3]}, ["y"]),
+        store.artifact("assess", 1, {"a": 1, "b": [2, 3]}, ["x"]),
+    ]
+    assert len({artifact.fingerprint for artifact in [first, *others]}) == 5
+
+
+def test_an_artifact_is_finished_by_its_manifest_and_by_nothing_else(store):
+    artifact = store.artifact("plan", 1, {}, [])
+    artifact.write("schedule", TABLE)
+    assert not artifact.is_finished()
+    artifact.finish({"counts": {"rows": 2}})
+    assert artifact.is_finished()
+    assert artifact.manifest() == {"phase": "plan", "counts": {"rows": 2}}
+    assert artifact.read("schedule").equals(TABLE)
+
+
+def test_a_write_that_fails_leaves_what_was_there(store):
+    store.write_text("f.txt", "before")
+    with pytest.raises(AttributeError):
+        store.write_text("f.txt", None)
+    with pytest.raises(AttributeError):
+        store.write_table("t.parquet", None)
+    assert store.read_text("f.txt") == "before"
+    assert store.files(".") == ["f.txt"]
+
+
+def test_files_and_deleting(store, tmp_path):
+    (tmp_path / "local").write_bytes(b"abc")
+    store.upload(tmp_path / "local", "folder/a")
+    store.write_text("folder/b", "b")
+    assert store.files("folder") == ["a", "b"]
+    assert store.files("nowhere") == []
+    store.fetch("folder/a", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"abc"
+    store.delete("folder/a")
+    store.delete("folder/a")
+    assert store.files("folder") == ["b"]
+    store.delete("folder")
+    assert not store.exists("folder")
+
+
+def test_a_storage_that_cannot_be_written_is_said_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KpodError, match="can't be written"):
+        Store.open(str(tmp_path / "file" / "store"))
+    with pytest.raises(KpodError, match="can't be written"):
+        Store.open("nothing://bucket/x")
+
+
+def test_a_home_folder_is_expanded():
+    assert Store.open("~").root == os.path.realpath(os.path.expanduser("~"))

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpod_ray.config import RunConfig, load, parse_override
+from kpod_ray.errors import KpodError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+MINIMAL = {"name": "a", "teacher": {"kind": "file", "path": "r.jsonl"}, "student": {"model": "tiny:0"}}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path):
+    assert load(path).name == path.stem
+
+
+def test_an_override_replaces_one_value_and_nothing_else():
+    config = RunConfig.model_validate(MINIMAL)
+    changed = config.override({"student.learning_rate": "1e-4", "schedule.num_stages": 3})
+    assert changed.student.learning_rate == 1e-4
+    assert changed.schedule.num_stages == 3
+    assert changed.override({"student.learning_rate": 1e-5, "schedule.num_stages": 20}) == config
+
+
+def test_a_dump_validates_to_the_same_config():
+    config = RunConfig.model_validate(MINIMAL)
+    assert RunConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"student.lerning_rate": 1}, ["student.lerning_rate", "did you mean learning_rate"]),
+        ({"schdule.num_stages": 3}, ["schdule", "did you mean schedule"]),
+        ({"student.learning_rate": -1}, ["student.learning_rate", "greater than 0", "-1"]),
+        ({"student": {"learning_rate": 1.0}}, ["student.model is missing"]),
+        ({"schedule.full_stage": 30}, ["full_stage is larger than num_stages"]),
+        ({"questions.source": "nowhere"}, ["questions", "nowhere"]),
+        ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
+        ({"name.first": 1}, ["name.first", "is a value"]),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(overrides, words):
+    with pytest.raises(KpodError) as caught:
+        RunConfig.model_validate(MINIMAL).override(overrides)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "No such file"), ("a: [", "not YAML"), ("- a", "mapping")],
+)
+def test_a_broken_file_is_named(tmp_path, text, words):
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(KpodError, match=words) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_override_values_are_yaml():
+    assert parse_override("a.b=1e-3") == ("a.b", "1e-3")
+    assert parse_override("a=[1, 2]") == ("a", [1, 2])
+    assert parse_override("a=x=y") == ("a", "x=y")
+    for text in ("a.b", "=1", "a={"):
+        with pytest.raises(KpodError, match="override"):
+            parse_override(text)
+
+
+def test_full_stage_defaults_to_half_the_stages():
+    config = RunConfig.model_validate(MINIMAL)
+    for num_stages, expected in ((20, 10), (5, 2), (1, 1)):
+        changed = config.override({"schedule.num_stages": num_stages})
+        assert changed.schedule.resolved_full_stage == expected
+
+
+def test_importing_the_config_loads_neither_torch_nor_ray():
+    code = "import kpod_ray.config, sys; print([m for m in ('torch', 'ray', 'vllm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
