@@ -101,6 +101,7 @@ def _fits(phase: str, wanted: ActorResources | WorkerResources) -> Finding:
     gpus, have = count * wanted.num_gpus, torch.cuda.device_count()
     what = "actors" if is_pool else "workers"
     text = f"{count} {what}, {count * wanted.num_cpus:g} CPUs, {gpus:g} GPUs"
-    if gpus > have and "RAY_ADDRESS" not in os.environ:
+    is_here = os.environ.get("RAY_ADDRESS", "local") == "local"
+    if gpus > have and is_here:
         return Finding(f"resources.{phase}", f"{text}; this machine has {have} GPUs", False)
     return Finding(f"resources.{phase}", text)

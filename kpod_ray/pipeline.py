@@ -7,6 +7,7 @@ the config alone, so that all of them are known before anything runs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -28,7 +29,7 @@ from kpod_ray.distributed.cluster import check_resources, connect
 from kpod_ray.distributed.evaluator import evaluate_student
 from kpod_ray.distributed.planning import plan_schedule
 from kpod_ray.distributed.teacher import generate_rationales
-from kpod_ray.distributed.trainer import Watcher, train_student
+from kpod_ray.distributed.trainer import train_student
 from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import check_model, model_hash
@@ -61,8 +62,8 @@ class Run:
 class Listener:
     """What wants to know how a run goes."""
 
-    on_train_step: Watcher
-    """Gets the metrics of every train step."""
+    on_train_step: Callable[[str, Mapping[str, float]], None]
+    """Gets the phase and the metrics of every train step of the weighter and the student."""
     on_start: Callable[[str], None]
     """Gets the name of an artifact that is about to be made."""
     on_finish: Callable[[str, Manifest], None]
@@ -93,7 +94,7 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     """
     _write_run_files(run)
     wanted = PHASES[: PHASES.index(until) + 1]
-    for name, verb in _verbs(run, listener.on_train_step).items():
+    for name, verb in _verbs(run, listener).items():
         if name.removesuffix("_before") not in wanted:
             continue
         if not run.artifacts[name].is_finished():
@@ -118,17 +119,19 @@ def _make(run: Run, name: str, verb: Callable[[Artifact], Manifest]) -> None:
     run.artifacts[name].finish({**manifest, **details})
 
 
-def _verbs(run: Run, watch: Watcher) -> dict[str, Callable[[Artifact], Manifest]]:
+def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manifest]]:
     """Return what makes each artifact, in order."""
     config, made = run.config, run.artifacts
     questions, student = made["questions"], f"{made['train'].folder}/student"
+    on_weigh = functools.partial(listener.on_train_step, "weigh")
+    on_train = functools.partial(listener.on_train_step, "train")
     return {
         "questions": lambda out: _write_questions(config, out),
         "teacher": lambda out: generate_rationales(config, questions, out),
-        "weigh": lambda out: learn_token_weights(config, questions, made["teacher"], out),
+        "weigh": lambda out: learn_token_weights(config, questions, made["teacher"], out, on_weigh),
         "assess": lambda out: assess_difficulty(config, questions, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, questions, made["assess"], out),
-        "train": lambda out: train_student(config, made["assess"], made["plan"], out, watch),
+        "train": lambda out: train_student(config, made["assess"], made["plan"], out, on_train),
         "evaluate_before": lambda out: evaluate_student(
             config, questions, config.student.model, out
         ),

@@ -47,18 +47,20 @@ class _Screen:
         self.made.add(name)
         self.console.print(f"[bold]{name}[/bold] ...")
 
-    def train_step(self, metrics: Mapping[str, float]) -> None:
+    def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
         """Move the bar, and log the metrics."""
-        stages = self.run.config.schedule.num_stages
-        text = f"stage {metrics['stage']:.0f} of {stages}, loss {metrics['loss']:.3f}"
+        told = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
+        if "stage" in metrics:
+            stages = self.run.config.schedule.num_stages
+            told.insert(0, f"stage {metrics['stage']:.0f} of {stages}")
         self.bar.update(
             self.task,
             completed=metrics["train_step"],
             total=metrics["num_train_steps"],
-            description=text,
+            description=f"{phase} {', '.join(told)}",
             visible=True,
         )
-        self.tracker.log({f"train/{name}": value for name, value in metrics.items()})
+        self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
 
     def finish(self, name: str, manifest: Manifest) -> None:
         """Say what a phase brought."""

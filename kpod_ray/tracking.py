@@ -93,7 +93,7 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
             settings=wandb.Settings(silent=True),
         )
         run.define_metric("train/*", step_metric="train/train_step")
-        run.define_metric("weigher/*", step_metric="weigher/train_step")
+        run.define_metric("weigh/*", step_metric="weigh/train_step")
         return WandbTracker(run)
     except Exception as error:  # noqa: BLE001 - tracking must not stop training
         log.warning("W&B is off: %s", error)

@@ -17,8 +17,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
 
+from kpod_ray.algorithm.numbers import (
+    NUMBER,
+    numbers_equal,
+    parse_number,
+    plain_spelling,
+    write_number,
+)
 from kpod_ray.algorithm.steps import sentence_ends
 
 _LONGEST_ANSWER = 300
@@ -26,28 +32,10 @@ _LONGEST_CLOSING = 80
 _LONGEST_PHRASE = 3
 _MOST_ANNOUNCEMENTS = 100
 _MOST_CLOSINGS = 8
-_LONGEST_NUMBER = 400
-_LARGEST_EXPONENT = 300
 _NUM_LETTERS = 26
-_TOLERANCE = Fraction(1, 10**6)
-_EXACT_SCALE = 10**5
-
-_SPELLINGS = str.maketrans(
-    {**dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"), "≈": "=", "≅": "="}
-)
-_BLANKS = re.compile(r"[^\S\n\r]+")
-_CURRENCY = re.compile(r"(?<![0-9])\\?[$£€¥] ?(?=[-+.0-9])")
-_LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
 _LATEX_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _BRACE = re.compile(r"[{}]")
 
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)%.])(?<![0-9)%] )[-+])?"  # not the dash of a subtraction or a range
-    r"(?:(?P<whole>[0-9]{1,9}) (?=[0-9]{1,9}/[0-9]))?"
-    rf"(?P<top>{_DECIMAL})(?P<exponent>[eE][-+]?[0-9]+)?(?:/(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
-)
 _LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'\u2019])(?:([A-Za-z])\)|([A-Z])(?![\w'\u2019]))")
 _WORD_LETTER = re.compile(r"[AI] (?!(?:because|since|as|is|was|and|or|for|due)\b)[a-z]")
 _BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
@@ -103,7 +91,7 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
         ValueError: The kind is none of the four.
     """
     _check_kind(kind)
-    plain = _plain_spelling(text) if kind == "number" else text
+    plain = plain_spelling(text) if kind == "number" else text
     for segment in _announced(plain):
         if answer := _first_answer(_candidates(segment, kind, choices), kind):
             return answer
@@ -133,7 +121,7 @@ def answers_equal(predicted: str, gold: str, kind: str) -> bool:
     """
     _check_kind(kind)
     if kind == "number":
-        return _numbers_equal(_as_number(predicted), _as_number(gold))
+        return numbers_equal(parse_number(predicted), parse_number(gold))
     first, second = (" ".join(s.casefold().split()) for s in (predicted, gold))
     if kind == "text":
         return _unquoted(first) == _unquoted(second)
@@ -173,13 +161,6 @@ def is_readable(text: str, max_chars: int) -> bool:
 def _check_kind(kind: str) -> None:
     if kind not in ("number", "choice", "boolean", "text"):
         raise ValueError(f"kind must be number, choice, boolean or text, not {kind!r}")
-
-
-def _plain_spelling(text: str) -> str:
-    """Write numbers in ASCII: one minus, no signs of currency, a/b for a LaTeX fraction."""
-    text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
-    text = _LATEX_FRACTION.sub(r"\1/\2", text).translate(_SPELLINGS)
-    return _BLANKS.sub(" ", _CURRENCY.sub("", text))
 
 
 def _announced(text: str) -> Iterator[str]:
@@ -238,7 +219,7 @@ def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
 
 
 def _number_candidates(segment: str) -> list[str]:
-    numbers = list(_NUMBER.finditer(segment))
+    numbers = list(NUMBER.finditer(segment))
     equals = segment.rfind("=")
     results = [number.group() for number in numbers if number.start() > equals >= 0]
     return results[:1] or [number.group() for number in numbers]
@@ -249,9 +230,9 @@ def _result_last(numbers: list[str], before: str) -> list[str]:
 
     "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." answers 12, not 4.
     """
-    result = _NUMBER.search(before, before.rfind("=") + 1) if "=" in before else None
-    value = _as_number(result.group()) if result else None
-    return sorted(numbers, key=lambda number: value is not None and _as_number(number) == value)
+    result = NUMBER.search(before, before.rfind("=") + 1) if "=" in before else None
+    value = parse_number(result.group()) if result else None
+    return sorted(numbers, key=lambda number: value is not None and parse_number(number) == value)
 
 
 def _letters(segment: str, num_choices: int) -> list[str]:
@@ -282,8 +263,8 @@ def _first_answer(candidates: Iterable[str], kind: str) -> str | None:
 
 def _plain_answer(candidate: str, kind: str) -> str | None:
     if kind == "number":
-        number = _as_number(candidate)
-        return None if number is None else _written(number)
+        number = parse_number(candidate)
+        return None if number is None else write_number(number)
     if kind == "boolean":
         return _BOOLEANS[candidate.casefold()]
     if kind == "text":
@@ -297,41 +278,6 @@ def _unquoted(text: str) -> str:
         .removesuffix(".")
         .strip(" *\"'`\u201c\u201d\u2018\u2019")
     )
-
-
-def _as_number(answer: str) -> Fraction | None:
-    """Read one number; None if it is none or too large to be meant."""
-    if len(answer) > _LONGEST_NUMBER:
-        return None
-    match = _NUMBER.fullmatch(_plain_spelling(answer).strip().rstrip("%. "))
-    if match is None:
-        return None
-    exponent = int(match["exponent"][1:]) if match["exponent"] else 0
-    bottom = Fraction(match["bottom"] or 1)
-    if abs(exponent) > _LARGEST_EXPONENT or not bottom:
-        return None
-    top = Fraction(match["top"].replace(",", "")) * Fraction(10) ** exponent
-    number = int(match["whole"] or 0) + top / bottom
-    return -number if match["sign"] == "-" else number
-
-
-def _written(number: Fraction) -> str:
-    """Write a number as an exact decimal, or as a fraction where that has no end."""
-    scale = number.denominator
-    num_decimals = scale.bit_length()  # enough for any product of twos and fives
-    if 10**num_decimals % scale:
-        return str(number)
-    digits = str(abs(number.numerator) * 10**num_decimals // scale).rjust(num_decimals + 1, "0")
-    decimal = f"{digits[:-num_decimals]}.{digits[-num_decimals:]}".rstrip("0").rstrip(".")
-    return f"-{decimal}" if number < 0 else decimal
-
-
-def _numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
-    if first is None or second is None:
-        return False
-    is_rounded = any(_EXACT_SCALE % number.denominator for number in (first, second))
-    tolerance = _TOLERANCE * max(abs(first), abs(second)) if is_rounded else 0
-    return abs(first - second) <= tolerance
 
 
 def _closing_start(text: str, end: int) -> int:

@@ -34,7 +34,7 @@ def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> 
     """Return a binary keypoint mask (Eq. 4) whose gradient is that of `relaxed_mask`."""
     relaxed = relaxed_mask(logits, noise, temperature)
     rounded = (relaxed > 0.5).to(relaxed.dtype)
-    return rounded + relaxed - relaxed.detach()
+    return rounded + (relaxed - relaxed.detach())  # in this order it is exactly 0 or 1
 
 
 def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tensor) -> Tensor:

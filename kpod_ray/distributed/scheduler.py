@@ -27,7 +27,7 @@ class Decision:
 
 
 class Scheduler:
-    """Answers which part of the plan a stage trains on, and gathers what training reports."""
+    """Answers which part of the plan a stage trains on; keeps the statistics of finished stages."""
 
     def __init__(self, storage: str, folder: str, plan: str, num_stages: int) -> None:
         self.store = Store.open(storage)
@@ -36,7 +36,6 @@ class Scheduler:
         self.decisions: dict[str, dict[str, Any]] = {}
         if self.store.exists(self.path):
             self.decisions = json.loads(self.store.read_text(self.path))
-        self.metrics: list[dict[str, float]] = []
 
     def decide(self, stage: int) -> Decision:
         """Return the decision for a stage; the first answer is kept and given again for ever.
@@ -55,14 +54,6 @@ class Scheduler:
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
         """Keep a finished stage's statistics beside its decision."""
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
-
-    def report_train_step(self, metrics: dict[str, float]) -> None:
-        """Take the metrics of one train step, for whoever watches the run."""
-        self.metrics.append(metrics)
-
-    def metrics_since(self, first: int) -> list[dict[str, float]]:
-        """Return the metrics reported to this actor from the ``first``-th on."""
-        return self.metrics[first:]
 
     def _persist(self, stage: int, entry: dict[str, Any]) -> None:
         decisions = {**self.decisions, str(stage): entry}

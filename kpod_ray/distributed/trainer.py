@@ -1,11 +1,9 @@
-"""Phase ``train``: the student, one ``fit`` over all stages, watched through the scheduler actor."""
+"""Phase ``train``: the student, one ``fit`` over all stages, each decided by the scheduler actor."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -18,9 +16,7 @@ from kpod_ray.config import WorkerResources
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.scheduler import Scheduler
 from kpod_ray.distributed.training_loop import TrainJob, train_worker
-
-Watcher = Callable[[Mapping[str, float]], None]
-POLL_SECONDS = 1.0
+from kpod_ray.distributed.watching import Watcher, watched
 
 
 def train_student(
@@ -49,10 +45,10 @@ def train_student(
         examples=f"{assess.folder}/examples.parquet",
         output=f"{artifact.folder}/student",
         num_threads=threads_of(config.resources.train),
-        scheduler=scheduler,
     )
-    with _watching(scheduler, watch):
-        returned = fit(train_worker, {"job": job}, config.resources.train, artifact, "fit")
+    with watched(watch) as board:
+        loop_config = {"job": job, "scheduler": scheduler, "board": board}
+        returned = fit(train_worker, loop_config, config.resources.train, artifact)
     history = returned["history"]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
     artifact.store.delete(f"{artifact.folder}/fit")
@@ -70,7 +66,6 @@ def fit(
     loop_config: dict[str, Any],
     resources: WorkerResources,
     artifact: Artifact,
-    name: str,
 ) -> dict[str, Any]:
     """Run a training loop under Ray Train inside an artifact; a killed one is taken up again."""
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
@@ -86,7 +81,7 @@ def fit(
             resources_per_worker=wanted,
         ),
         run_config=RunConfig(
-            name=name,
+            name="fit",
             storage_path=artifact.path,
             storage_filesystem=artifact.store.filesystem,
             failure_config=FailureConfig(
@@ -98,27 +93,3 @@ def fit(
     ).fit()
     returned: dict[str, Any] = result.return_value
     return returned
-
-
-@contextlib.contextmanager
-def _watching(scheduler: Any, watch: Watcher) -> Iterator[None]:
-    """Hand on what workers report to the scheduler, from a thread of the driver."""
-    stop = threading.Event()
-
-    def poll() -> None:
-        seen = 0
-        while True:
-            is_last = stop.wait(POLL_SECONDS)
-            for metrics in ray.get(scheduler.metrics_since.remote(seen)):
-                watch(metrics)
-                seen += 1
-            if is_last:
-                return
-
-    thread = threading.Thread(target=poll, name="kpod-watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -45,7 +45,7 @@ History = list[dict[str, float]]
 
 @dataclasses.dataclass(frozen=True)
 class TrainJob:
-    """Everything a worker needs to know; plain values and one handle."""
+    """Everything a worker needs to know; plain values."""
 
     student: StudentConfig
     num_stages: int
@@ -56,15 +56,13 @@ class TrainJob:
     output: str
     """Folder in the store for the trained student."""
     num_threads: int
-    scheduler: Any
-    """Handle of the run's scheduler actor."""
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train all stages that no checkpoint covers, export the student, return the history."""
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
-    worker = _Worker(job)
+    worker = _Worker(job, settings["scheduler"], settings["board"])
     first_stage = worker.restore()
     for stage in range(first_stage, job.num_stages + 1):
         worker.train_stage(stage)
@@ -76,10 +74,11 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
 class _Worker:
     """The state of one worker."""
 
-    def __init__(self, job: TrainJob) -> None:
+    def __init__(self, job: TrainJob, scheduler: Any, board: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.store = job, Store.open(job.storage)
+        self.scheduler, self.board = scheduler, board
         self.folder = model_folder(job.student.model, MODEL_CACHE)
         self.tokenizer = load_tokenizer(self.folder)
         dtype = torch.bfloat16 if job.student.precision == "bf16" else torch.float32
@@ -122,12 +121,12 @@ class _Worker:
                 metrics["seconds"] = time.perf_counter() - started
                 metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
                 self.history.append(metrics)
-                self.job.scheduler.report_train_step.remote(metrics)
+                self.board.post.remote(metrics)
 
     def _given_steps(self, stage: int) -> GivenSteps:
         answer: dict[str, Any] | None = None
         if self.rank == 0:
-            answer = dataclasses.asdict(ray.get(self.job.scheduler.decide.remote(stage)))
+            answer = dataclasses.asdict(ray.get(self.scheduler.decide.remote(stage)))
         decision = Decision(**broadcast_from_rank_zero(answer))
         table = self.store.read_table(f"{decision.plan}/schedule.parquet")
         rows = StageRow.from_table(table.filter(pc.field("stage") == decision.plan_stage))
@@ -192,7 +191,7 @@ class _Worker:
                 (Path(name) / "position.json").write_text(json.dumps(position))
                 checkpoint = Checkpoint.from_directory(name)
                 statistics = _stage_statistics(self.history, stage)
-                ray.get(self.job.scheduler.report_stage.remote(stage, statistics))
+                ray.get(self.scheduler.report_stage.remote(stage, statistics))
             ray.train.report({"stage": stage}, checkpoint=checkpoint)
         ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
 

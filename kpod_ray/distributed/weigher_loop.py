@@ -69,7 +69,7 @@ def weigher_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter, write the best one, return its history."""
     job: WeigherJob = settings["job"]
     torch.set_num_threads(job.num_threads)
-    worker = _Worker(job)
+    worker = _Worker(job, settings["board"])
     worker.adapt()
     position = worker.learn()
     return {"history": position.history, "best_loss": position.best_loss}
@@ -78,10 +78,10 @@ def weigher_worker(settings: dict[str, Any]) -> dict[str, Any]:
 class _Worker:
     """The state of one worker."""
 
-    def __init__(self, job: WeigherJob) -> None:
+    def __init__(self, job: WeigherJob, board: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
-        self.job, self.store = job, Store.open(job.storage)
+        self.job, self.board, self.store = job, board, Store.open(job.storage)
         folder = model_folder(job.model, MODEL_CACHE)
         dtype = torch.bfloat16 if job.weigher.precision == "bf16" else torch.float32
         torch.manual_seed(job.seed)
@@ -134,6 +134,7 @@ class _Worker:
                 shares = torch.tensor([[d.kept_share] for d in draws], device=vector.device)
                 answer_nll = module(batch, (uniform < shares).float())
                 self._update(answer_nll.sum() / len(indices), module, optimizer)
+                self._post(train_step + 1, {"adapt_loss": float(answer_nll.detach().mean())})
             self._save(self.predictor, path)
             _barrier(self.num_workers)
         self._load(self.predictor, path)
@@ -153,14 +154,24 @@ class _Worker:
             indices = self.training.indices(draw_step)
             mine = worker_share(indices, self.rank, self.num_workers)
             batch, draws = self.training.batch(mine, draw_step)
-            total, _, _ = module(batch.to(self._device()), stack_noise(draws).to(self._device()))
+            uniform = stack_noise(draws).to(self._device())
+            total, _, _ = module(batch.to(self._device()), uniform)
             self._update(total / len(indices), module, optimizer)
             position.train_step += 1
+            loss_here = float(total.detach()) / len(mine)
+            self._post(weigher.num_adapt_steps + position.train_step, {"loss": loss_here})
             is_last = position.train_step == weigher.num_train_steps
             if is_last or position.train_step % weigher.validate_every == 0:
                 self._validate(loss, position)
                 self._checkpoint(optimizer, position)
         return position
+
+    def _post(self, train_step: int, metrics: dict[str, float]) -> None:
+        """Show rank 0's own part of a train step; adaptation and learning are counted together."""
+        if self.rank == 0:
+            total = self.job.weigher.num_adapt_steps + self.job.weigher.num_train_steps
+            position = {"train_step": train_step, "num_train_steps": total}
+            self.board.post.remote({**position, **metrics})
 
     def _device(self) -> torch.device:
         return self.predictor.mask_vector.device
@@ -190,6 +201,7 @@ class _Worker:
         validation_loss = answer_loss + self.job.weigher.mask_ratio_weight * kept
         row = {"validation_loss": validation_loss, "answer_loss": answer_loss, "kept_share": kept}
         position.history.append({"train_step": position.train_step, **row})
+        self._post(self.job.weigher.num_adapt_steps + position.train_step, row)
         position.num_worse += 1
         if validation_loss < position.best_loss:
             position.best_loss, position.num_worse = validation_loss, 0

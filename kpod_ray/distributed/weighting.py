@@ -16,6 +16,7 @@ from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.distributed.trainer import fit
+from kpod_ray.distributed.watching import Watcher, watched
 from kpod_ray.distributed.weigher_loop import WeigherJob, weigher_worker
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
@@ -66,7 +67,7 @@ class Annotator:
 
 
 def learn_token_weights(
-    config: RunConfig, questions: Artifact, teacher: Artifact, artifact: Artifact
+    config: RunConfig, questions: Artifact, teacher: Artifact, artifact: Artifact, watch: Watcher
 ) -> Manifest:
     """Write the trained ``weighter.safetensors`` and ``weighted``, one row a rationale.
 
@@ -91,7 +92,8 @@ def learn_token_weights(
         folder=artifact.folder,
         num_threads=threads_of(workers),
     )
-    returned = fit(weigher_worker, {"job": job}, workers, artifact, "fit")
+    with watched(watch) as board:
+        returned = fit(weigher_worker, {"job": job, "board": board}, workers, artifact)
     result = stream_rows(artifact, "annotated", rationales, _pool(config, artifact), "question_id")
     artifact.write("weighted", result.table.cast(WeightedRationale.schema))
     text = json.dumps(returned["history"])

@@ -45,7 +45,8 @@ def model_folder(name: str, cache: Path) -> str:
     """
     kind, colon, rest = name.partition(":")
     if colon and kind == "tiny":
-        return str(_made_once(cache / f"tiny-{rest}", lambda at: _save_tiny(at, rest)))
+        seed = _seed(rest)
+        return str(_made_once(cache / f"tiny-{seed}", lambda at: _save_tiny(at, seed)))
     if colon and kind == "packaged":
         source = _packaged_source(rest)
         return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
@@ -137,10 +138,10 @@ def _download(folder: Path, address: str) -> None:
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 
 
-def _save_tiny(folder: Path, seed: str) -> None:
+def _save_tiny(folder: Path, seed: int) -> None:
     from kpod_ray.models.tiny import save_tiny_model
 
-    save_tiny_model(folder, _seed(seed))
+    save_tiny_model(folder, seed)
 
 
 def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:

@@ -145,15 +145,15 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Draw the student's loss by train step in its two parts, and the mean token weight below."""
+    """Draw the student's loss by train step , of both kinds of tokens, and the mean token weight."""
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
     steps, loss, rationale, answer, weight = drawing.thinned(table).T.tolist()
     hover = "train step %{x:.0f}: %{y:.4f}"
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.06)
-    figure.add_trace(line(steps, loss, "loss", BLUE, hover), 1, 1)
-    figure.add_trace(line(steps, rationale, "rationale part", ORANGE, hover), 1, 1)
-    figure.add_trace(line(steps, answer, "answer part", GREEN, hover), 1, 1)
+    figure.add_trace(line(steps, loss, "loss (minimised)", BLUE, hover), 1, 1)
+    figure.add_trace(line(steps, rationale, "rationale, per token", ORANGE, hover), 1, 1)
+    figure.add_trace(line(steps, answer, "answer, per token", GREEN, hover), 1, 1)
     weights = line(steps, weight, "mean token weight", GREY, hover)
     figure.add_trace(weights.update(showlegend=False), 2, 1)
     drawing.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)

@@ -79,16 +79,16 @@ class TokenWeight:
 
 @dataclass(frozen=True, slots=True)
 class TrainPoint:
-    """One train step of the student; losses in nats, divided as the run's config says."""
+    """One train step of the student; losses in nats."""
 
     train_step: int
     stage: int
     loss: float
-    """rationale_loss + answer_loss."""
+    """What is minimised: the weighted sum over all loss tokens (Eq. 15 plus the answer's), divided."""
     rationale_loss: float
-    """Part of the loss from rationale tokens (Eq. 15)."""
+    """Mean negative log-likelihood of the rationale tokens in the loss, unweighted."""
     answer_loss: float
-    """Part of the loss from answer tokens (second term of Eq. 1)."""
+    """Mean negative log-likelihood of the answer tokens (second term of Eq. 1)."""
     token_weight_mean: float
     """Mean keypoint weight of the rationale tokens in the loss."""
 

@@ -35,14 +35,6 @@ def test_there_is_no_decision_outside_the_stages(tmp_path, stage):
         Scheduler(str(tmp_path), "train/x", "plan/y", 4).decide(stage)
 
 
-def test_metrics_are_handed_on_from_where_the_watcher_is(tmp_path):
-    scheduler = Scheduler(str(tmp_path), "train/x", "plan/y", 4)
-    for step in range(3):
-        scheduler.report_train_step({"train_step": step})
-    assert scheduler.metrics_since(1) == [{"train_step": 1}, {"train_step": 2}]
-    assert scheduler.metrics_since(3) == []
-
-
 def test_a_killed_actor_answers_as_before(ray_cluster, tmp_path):
     import ray
 

@@ -21,7 +21,9 @@ NUM_STAGES = 3
 def inputs(tmp_path_factory, tiny_tokenizer):
     """A store with the examples and the schedule that training starts from: 7 questions."""
     store = Store.open(str(tmp_path_factory.mktemp("store")))
-    questions = generate_questions(ArithmeticQuestions(num_train=7, num_test=0, max_steps=3), seed=0)
+    questions = generate_questions(
+        ArithmeticQuestions(num_train=7, num_test=0, max_steps=3), seed=0
+    )
     examples = []
     for i, question in enumerate(questions):
         text = question.reference_rationale
@@ -99,7 +101,9 @@ def test_two_workers_and_other_micro_batches_take_the_same_way(alone, inputs):
     for ours, theirs in zip(history, alone[1], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["loss_tokens"] == theirs["loss_tokens"]
-    assert largest_difference(parameters, alone[0]) < 2e-3  # Adam divides tiny gradients by themselves
+    assert (
+        largest_difference(parameters, alone[0]) < 2e-3
+    )  # Adam divides tiny gradients by themselves
 
 
 def test_more_workers_than_examples_of_a_train_step_take_the_same_way(alone, inputs):
