@@ -103,7 +103,13 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
                 check_resources(run.config)
             listener.on_start(name)
             _make(run, name, verb)
-        listener.on_finish(name, run.artifacts[name].manifest())
+        manifest = run.artifacts[name].manifest()
+        listener.on_finish(name, manifest)
+        if name == "questions" and "evaluate" in wanted and not manifest["counts"]["test"]:
+            raise KpodError(
+                "there is no test question to evaluate on; set questions.test_path, "
+                "questions.test_fraction or questions.num_test, or run kpod train alone"
+            )
     if "report" in wanted:
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
 
@@ -145,11 +151,6 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
     """Phase ``questions``: read or make the questions; bad rows are written aside."""
     loaded = load_questions(config.questions, config.seed)
     splits = [question.split for question in loaded.questions]
-    if "test" not in splits:
-        raise KpodError(
-            "there is no test question to evaluate on; set questions.test_path, "
-            "questions.test_fraction or questions.num_test"
-        )
     artifact.write("questions", Question.to_table(loaded.questions))
     bad = [dataclasses.asdict(row) for row in loaded.bad_rows]
     if bad:

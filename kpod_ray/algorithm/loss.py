@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CHUNK_TOKENS = 512
 """Tokens whose logits exist at the same time."""
@@ -36,12 +37,16 @@ def weighted_nll(
     Raises:
         ValueError: The shapes disagree.
     """
-    num_tokens = hidden.shape[0]
+    num_tokens, width = hidden.shape
+    if head.shape[1:] != (width,):
+        raise ValueError(f"hidden has width {width}, head has shape {tuple(head.shape)}")
     if labels.shape != (num_tokens,) or token_weights.shape != (num_tokens,):
         raise ValueError(
             f"hidden has {num_tokens} tokens, labels {tuple(labels.shape)}, "
             f"token_weights {tuple(token_weights.shape)}"
         )
+    if not torch.is_grad_enabled():  # else the head's gradient would be computed in vain
+        hidden, head = hidden.detach(), head.detach()
     total, nll = _WeightedNll.apply(hidden, head, labels, token_weights.float())
     return total, nll
 
@@ -78,6 +83,7 @@ class _WeightedNll(torch.autograd.Function):
         return (nll * token_weights).sum(), nll
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, head_grad = ctx.saved_tensors
         scale = grads[0]

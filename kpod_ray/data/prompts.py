@@ -6,6 +6,7 @@ import string
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 
 CLOSING = "Therefore, the answer is "
@@ -49,8 +50,16 @@ def worked_examples(questions: Sequence[Question], num_shots: int) -> list[Shot]
 def encode_prompt(
     tokenizer: Any, text: str, template: Template, shots: Sequence[Shot] = ()
 ) -> list[int]:
-    """Return the token ids a model continues: worked examples, the question, the turn to answer."""
+    """Return the token ids a model continues: worked examples, the question, the turn to answer.
+
+    Raises:
+        KpodError: The template is ``chat``, and the model has none.
+    """
     if template == "chat":
+        if not tokenizer.chat_template:
+            raise KpodError(
+                f"model {tokenizer.name_or_path}: it has no chat template; set template: plain"
+            )
         messages = _messages(text, shots)
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     else:

@@ -112,8 +112,8 @@ def judge(
             kept.add(sample.question_id)
         rows.append(_row(sample, teacher, answer, verdict))
     if settings.missing == "reference":
-        missing = [q for q in questions.values() if q.id not in kept and q.reference_rationale]
-        rows += [_reference_row(question) for question in missing]
+        missing = [question for question in questions.values() if question.id not in kept]
+        rows += [_reference_row(q) for q in missing if strip_closing(q.reference_rationale).strip()]
     return sorted(rows, key=lambda row: (row.question_id, row.sample_index))
 
 
@@ -126,8 +126,7 @@ def _verdict(
     fault = _fault_of_text(sample, settings)
     if fault is not None:
         return fault, ""
-    answer = sample.teacher_answer
-    answer = extract_answer(answer or sample.text, question.kind, question.choices) or ""
+    answer = _answer(sample, question)
     if not answer:
         return "no_answer", ""
     if not answers_equal(answer, question.answer, question.kind):
@@ -135,6 +134,13 @@ def _verdict(
     if not strip_closing(sample.text).strip():
         return "empty", answer
     return "kept", answer
+
+
+def _answer(sample: Sample, question: Question) -> str:
+    given = sample.teacher_answer.strip()
+    if given and question.kind == "text":
+        return given  # a bare text holds no words that announce it
+    return extract_answer(given or sample.text, question.kind, question.choices) or ""
 
 
 def _fault_of_text(sample: Sample, settings: TeacherBase) -> Verdict | None:
@@ -169,7 +175,7 @@ def _reference_row(question: Question) -> Rationale:
         id=f"{question.id}/reference",
         question_id=question.id,
         sample_index=-1,
-        text=question.reference_rationale.strip(),
+        text=strip_closing(question.reference_rationale).strip(),
         teacher="reference",
         finish_reason="stop",
         num_tokens=0,

@@ -17,12 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
 
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 """Where models that are made on a machine are kept on it."""
+
+
+NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
+"""What is read of a model's file to tell it from another: a large one takes minutes to read whole."""
 
 
 class PackagedModel(NamedTuple):
@@ -69,6 +74,8 @@ def check_model(name: str) -> None:
         _seed(rest)
     elif colon and kind == "packaged":
         _packaged_source(rest)
+    elif "://" in name:
+        _checked_address(name)
     elif _looks_local(name):
         _checked_folder(name)
     else:
@@ -77,12 +84,21 @@ def check_model(name: str) -> None:
 
 def model_hash(name: str) -> str:
     """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
-    if not _looks_local(name) or name.startswith(("tiny:", "packaged:")):
+    if not _looks_local(name) or name.startswith(("tiny:", "packaged:")) or "://" in name:
         return ""
-    folder = _checked_folder(name)
-    listing = sorted((p.name, p.stat().st_size) for p in folder.iterdir() if p.is_file())
-    content = json.dumps(listing) + (folder / "config.json").read_text()
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
+    listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+
+def _sampled_hash(path: Path) -> str:
+    """Hash samples all over a file: parameters trained anew differ nearly everywhere."""
+    digest, last = hashlib.sha256(), max(0, path.stat().st_size - SAMPLE_BYTES)
+    with path.open("rb") as stream:
+        for i in range(NUM_SAMPLES):
+            stream.seek(last * i // (NUM_SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def _looks_local(name: str) -> bool:
@@ -94,6 +110,17 @@ def _checked_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
     return folder.resolve()
+
+
+def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(address)
+        is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
+    except (OSError, pa.ArrowInvalid) as error:
+        raise KpodError(f"model {address}: {str(error).partition(chr(10))[0]}") from error
+    if not is_model:
+        raise KpodError(f"model {address}: no model folder (a config.json is expected in it)")
+    return filesystem, path
 
 
 def _check_hub(name: str) -> None:
@@ -133,7 +160,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
 
 
 def _download(folder: Path, address: str) -> None:
-    filesystem, path = pafs.FileSystem.from_uri(address)
+    filesystem, path = _checked_address(address)
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 

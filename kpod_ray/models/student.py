@@ -77,7 +77,19 @@ def load_student(folder: str, compute_dtype: torch.dtype) -> Student:
         raise KpodError(f"model {folder}: an output head without bias is expected")
     if getattr(language_model.config, "final_logit_softcapping", None):
         raise KpodError(f"model {folder}: soft-capped logits are not supported")
+    if not _has_plain_logits(language_model):
+        raise KpodError(f"model {folder}: scaled logits are not supported")
     return Student(language_model, compute_dtype)
+
+
+@torch.no_grad()
+def _has_plain_logits(language_model: Any) -> bool:
+    """Tell, from two tokens, whether the logits are the output head times the last hidden states."""
+    ids = torch.tensor([[0, 1]])
+    logits = language_model(input_ids=ids, use_cache=False).logits
+    hidden = language_model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    product = hidden @ language_model.get_output_embeddings().weight.T
+    return torch.allclose(logits, product, rtol=1e-2, atol=1e-3 * float(product.abs().max()))
 
 
 def pad_id(tokenizer: Any) -> int:

@@ -21,7 +21,6 @@ def save_tiny_model(folder: Path, seed: int) -> None:
     Head size 32 is the smallest that vLLM's CPU attention takes.
     """
     tokenizer = byte_tokenizer()
-    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -35,7 +34,9 @@ def save_tiny_model(folder: Path, seed: int) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

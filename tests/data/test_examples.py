@@ -1,0 +1,164 @@
+"""Weights and steps follow their characters through any tokenizer."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.data.examples import Example, build_example, encode_with_spans, spread_weights
+from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.records import Question, WeightedRationale
+
+QUESTION = Question("q", "How many?", "7", "number", (), "train", "")
+CLOSING = " Therefore, the answer is 7."
+TEXT = "There are 3 apples in each of 4 boxes. She eats 1.5 of them.\nSo 12 - 1.5 = 10.5 are left."
+TEXTS = [TEXT, "Un café coûte 2.50 €. Deux cafés coûtent 5 €.", "Half of 14 is 7."]
+
+WORDS = r"\S+"
+THREES = r"(?s).{1,3}"
+
+
+def weighted(text, pattern=WORDS, weights=None):
+    """Return a rationale whose weigher's tokens are the pattern's matches, each of its own weight."""
+    spans = [match.span() for match in re.finditer(pattern, text)]
+    if weights is None:
+        weights = [(i + 1) / (len(spans) + 1) for i in range(len(spans))]
+    steps = split_steps(text, split_newlines=True)
+    return WeightedRationale("q", text, *zip(*spans, strict=True), weights, *zip(*steps, strict=True))
+
+
+def mean_weight_of_characters(rationale, start, end):
+    """The mean weight over a span's characters that have one, its leading blanks left out."""
+    while start < end - 1 and rationale.text[start : start + 1].isspace():
+        start += 1
+    spans = zip(rationale.token_starts, rationale.token_ends, rationale.token_weights, strict=True)
+    found = [w for s, e, w in spans for i in range(max(s, start), min(e, end)) if i < e]
+    return np.mean(found if found else rationale.token_weights)
+
+
+def rationale_length(example):
+    return sum(step < example.num_steps for step in example.token_steps)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("pattern", [WORDS, THREES], ids=["words", "threes"])
+def test_a_token_has_the_mean_weight_of_its_characters(tokenizer, text, pattern):
+    rationale = weighted(text, pattern)
+    example = build_example(tokenizer, QUESTION, rationale, "plain")
+    offsets = tokenizer(text, return_offsets_mapping=True).offset_mapping
+    expected = [mean_weight_of_characters(rationale, start, end) for start, end in offsets]
+    assert rationale_length(example) == len(expected)
+    assert example.token_weights[: len(expected)] == pytest.approx(expected)
+
+
+def test_every_piece_of_a_word_has_the_weight_of_the_word(tokenizer):
+    # By hand: "Half" .2, "14" .4, "7." .8; blanks belong to no weighted token, so they have the
+    # mean weight wherever a token is a blank alone.
+    text = "Half 14 7."
+    rationale = weighted(text, weights=[0.2, 0.4, 0.8])
+    example = build_example(tokenizer, QUESTION, rationale, "plain")
+    of_word = {0.2: "Half", 0.4: "14", 0.8: "7."}
+    pieces = {weight: "" for weight in of_word}
+    for token, weight in zip(example.target_ids, example.token_weights, strict=True):
+        nearest = min(of_word, key=lambda known: abs(known - weight))
+        if abs(nearest - weight) < 1e-9:
+            pieces[nearest] += tokenizer.decode([token])
+    assert {weight: piece.strip() for weight, piece in pieces.items()} == of_word
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_weights_of_the_same_tokenizer_come_back_token_by_token(tokenizer, data):
+    ids, starts, ends = encode_with_spans(tokenizer, TEXT)
+    one_per_token = st.lists(st.floats(0.01, 0.99), min_size=len(ids), max_size=len(ids))
+    weights = data.draw(one_per_token)
+    rationale = WeightedRationale(
+        "q", TEXT, starts.tolist(), ends.tolist(), weights, [0], [len(TEXT)]
+    )
+    example = build_example(tokenizer, QUESTION, rationale, "plain")
+    assert example.target_ids[: len(ids)] == ids
+    assert example.token_weights[: len(ids)] == pytest.approx(weights)
+
+
+def test_the_answer_segment_has_weight_1_and_is_the_step_after_the_last(tokenizer):
+    example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
+    length = rationale_length(example)
+    assert set(example.token_weights[length:]) == {1.0}
+    assert set(example.token_steps[length:]) == {example.num_steps}
+    assert tokenizer.decode(example.target_ids[length:-1]) == CLOSING
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_tokens_of_a_step_are_its_text(tokenizer, text):
+    rationale = weighted(text)
+    example = build_example(tokenizer, QUESTION, rationale, "plain")
+    spans = zip(rationale.step_starts, rationale.step_ends, strict=True)
+    expected = [text[start:end] for start, end in spans]
+    steps = np.array(example.token_steps[:-1])
+    ids = np.array(example.target_ids[:-1])
+    found = [tokenizer.decode(ids[steps == k].tolist()) for k in range(example.num_steps + 1)]
+    assert found == [*expected, CLOSING]
+    assert example.num_steps == len(expected)
+    assert example.token_steps == sorted(example.token_steps)
+
+
+def test_a_target_ends_with_the_end_of_sequence_once(tokenizer):
+    example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
+    assert example.target_ids.index(tokenizer.eos_token_id) == len(example.target_ids) - 1
+    assert tokenizer.decode(example.target_ids[:-1]) == TEXT + CLOSING
+
+
+def test_prompt_and_target_are_counted_together(tokenizer):
+    example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
+    assert example.prompt_ids == encode_prompt(tokenizer, "How many?", "plain")
+    assert example.num_tokens() == len(example.prompt_ids) + len(example.target_ids)
+    assert len(example.target_ids) == len(example.token_weights) == len(example.token_steps)
+
+
+def test_blanks_after_the_rationale_add_nothing(tokenizer):
+    spaced = WeightedRationale("q", f"{TEXT} \n", [0], [5], [0.5], [0], [len(TEXT) + 2])
+    plain = WeightedRationale("q", TEXT, [0], [5], [0.5], [0], [len(TEXT)])
+    examples = [build_example(tokenizer, QUESTION, r, "plain") for r in (spaced, plain)]
+    assert examples[0] == examples[1]
+
+
+def test_a_span_starts_at_its_first_character_that_is_no_blank(tokenizer):
+    text = "So  12 eggs.\nShe"
+    ids, starts, ends = encode_with_spans(tokenizer, text)
+    offsets = tokenizer(text, return_offsets_mapping=True).offset_mapping
+    assert len(ids) == len(starts) == len(ends)
+    for start, end, (raw_start, raw_end) in zip(starts, ends, offsets, strict=True):
+        assert (raw_start <= start < end) and end == raw_end
+        assert text[start:end].strip() == text[start:end] or not text[raw_start:raw_end].strip()
+        assert text[raw_start:start].strip() == ""
+
+
+def test_no_text_has_no_tokens(tokenizer):
+    ids, starts, ends = encode_with_spans(tokenizer, "")
+    assert (ids, starts.tolist(), ends.tolist()) == ([], [], [])
+
+
+def test_spread_weights_by_hand():
+    # Characters 0-1 weigh .2, characters 2-5 weigh .8, character 6 has none.
+    rationale = WeightedRationale("q", "abcdef ", [0, 2], [2, 6], [0.2, 0.8], [0], [7])
+    starts, ends = np.array([0, 0, 1, 3, 6, 5, 9]), np.array([2, 6, 4, 6, 7, 12, 12])
+    # (2 * .2 + 4 * .8) / 6 = .6 and (.2 + 2 * .8) / 3 = .6; without a weighted character: the mean .5.
+    expected = [0.2, 0.6, 0.6, 0.8, 0.5, 0.8, 0.5]
+    assert spread_weights(rationale, starts, ends).tolist() == pytest.approx(expected)
+
+
+def test_a_rationale_without_weighted_tokens_weighs_1():
+    rationale = WeightedRationale("q", "ab", [], [], [], [0], [2])
+    assert spread_weights(rationale, np.array([0]), np.array([2])).tolist() == [1]
+
+
+def test_an_example_survives_its_table(tokenizer):
+    example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
+    (read,) = Example.from_table(Example.to_table([example]))
+    assert read.token_weights == pytest.approx(example.token_weights, rel=1e-6)
+    for name in ("prompt_ids", "target_ids", "token_steps"):
+        assert list(getattr(read, name)) == getattr(example, name)
+    assert (read.question_id, read.num_steps) == (example.question_id, example.num_steps)
