@@ -27,7 +27,9 @@ def weighted(text, pattern=WORDS, weights=None):
     if weights is None:
         weights = [(i + 1) / (len(spans) + 1) for i in range(len(spans))]
     steps = split_steps(text, split_newlines=True)
-    return WeightedRationale("q", text, *zip(*spans, strict=True), weights, *zip(*steps, strict=True))
+    return WeightedRationale(
+        "q", text, *zip(*spans, strict=True), weights, *zip(*steps, strict=True)
+    )
 
 
 def mean_weight_of_characters(rationale, start, end):
@@ -71,7 +73,7 @@ def test_every_piece_of_a_word_has_the_weight_of_the_word(tokenizer):
 
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
-def test_weights_of_the_same_tokenizer_come_back_token_by_token(tokenizer, data):
+def test_weights_of_the_same_tokenizer_come_back_to_every_token_with_characters(tokenizer, data):
     ids, starts, ends = encode_with_spans(tokenizer, TEXT)
     one_per_token = st.lists(st.floats(0.01, 0.99), min_size=len(ids), max_size=len(ids))
     weights = data.draw(one_per_token)
@@ -80,7 +82,10 @@ def test_weights_of_the_same_tokenizer_come_back_token_by_token(tokenizer, data)
     )
     example = build_example(tokenizer, QUESTION, rationale, "plain")
     assert example.target_ids[: len(ids)] == ids
-    assert example.token_weights[: len(ids)] == pytest.approx(weights)
+    has_characters = starts < ends  # trimmed offsets leave a lone blank none
+    assert has_characters.mean() > 0.9
+    found = np.array(example.token_weights[: len(ids)])
+    assert found[has_characters] == pytest.approx(np.array(weights)[has_characters])
 
 
 def test_the_answer_segment_has_weight_1_and_is_the_step_after_the_last(tokenizer):
@@ -131,7 +136,7 @@ def test_a_span_starts_at_its_first_character_that_is_no_blank(tokenizer):
     offsets = tokenizer(text, return_offsets_mapping=True).offset_mapping
     assert len(ids) == len(starts) == len(ends)
     for start, end, (raw_start, raw_end) in zip(starts, ends, offsets, strict=True):
-        assert (raw_start <= start < end) and end == raw_end
+        assert raw_start <= start <= end == raw_end
         assert text[start:end].strip() == text[start:end] or not text[raw_start:raw_end].strip()
         assert text[raw_start:start].strip() == ""
 

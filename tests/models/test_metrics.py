@@ -1,0 +1,66 @@
+"""Sums of batches add up to those of the whole train step."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from kpod_ray.data.batching import collate
+from kpod_ray.data.examples import Example
+from kpod_ray.models.metrics import NUM_SUMS, loss_sums, step_metrics
+from kpod_ray.models.student import LossParts
+
+# Two rationale tokens of weights .5 and .25, and two answer tokens.
+EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2)
+NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
+
+
+def parts_of(batch, token_nll):
+    return LossParts((token_nll * batch.token_weights).sum().requires_grad_(), token_nll)
+
+
+def test_sums_by_hand():
+    batch = collate([EXAMPLE], [0], 0)
+    # .5 * 2 + .25 * 4 + 1 + 3 = 6; 2 tokens, 6 nats and weight .75; 2 tokens and 4 nats.
+    sums = loss_sums(batch, parts_of(batch, NLL))
+    assert sums.tolist() == [6, 2, 6, 0.75, 2, 4]
+    assert len(sums) == NUM_SUMS
+    assert not sums.requires_grad
+
+
+def test_metrics_by_hand():
+    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 2, 4]), denominator=4.0)
+    assert metrics == {
+        "loss": 1.5,
+        "rationale_loss": 3,
+        "answer_loss": 2,
+        "token_weight_mean": 0.375,
+        "loss_tokens": 4,
+    }
+
+
+def test_all_steps_given_leave_rationale_metrics_at_0():
+    batch = collate([EXAMPLE], [2], 0)
+    sums = loss_sums(batch, parts_of(batch, NLL[2:]))
+    assert sums.tolist() == [4, 0, 0, 0, 2, 4]
+    assert step_metrics(sums, 2)["rationale_loss"] == 0
+    assert step_metrics(sums, 2)["token_weight_mean"] == 0
+
+
+def test_the_sums_of_parts_are_the_sums_of_the_whole(student, examples):
+    given_steps = [1, 0, 1]
+    whole = collate(examples, given_steps, 0)
+    parts = [collate([e], [g], 0) for e, g in zip(examples, given_steps, strict=True)]
+    total = sum(loss_sums(batch, student(batch)) for batch in parts)
+    torch.testing.assert_close(total, loss_sums(whole, student(whole)))
+
+
+def test_a_batch_that_only_keeps_company_counts_nothing():
+    batch = collate([EXAMPLE], [0], 0)
+    idle = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
+    assert loss_sums(idle, parts_of(idle, NLL)).tolist() == [0] * NUM_SUMS
+
+
+@pytest.mark.parametrize("denominator", [1.0, 4.0])
+def test_nothing_in_the_loss_gives_metrics_of_0(denominator):
+    assert set(step_metrics(torch.zeros(NUM_SUMS), denominator).values()) == {0}
