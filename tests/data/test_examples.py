@@ -155,6 +155,13 @@ def test_spread_weights_by_hand():
     assert spread_weights(rationale, starts, ends).tolist() == pytest.approx(expected)
 
 
+def test_tokens_that_share_a_character_share_their_weights():
+    # The two bytes of the e with an acute accent: (.2 + .6) / 2 = .4, and .4 over "fé" with f at .4.
+    rationale = WeightedRationale("q", "fé", [0, 1, 1], [1, 2, 2], [0.4, 0.2, 0.6], [0], [2])
+    weights = spread_weights(rationale, np.array([1, 1, 0]), np.array([2, 2, 2]))
+    assert weights.tolist() == pytest.approx([0.4, 0.4, 0.4])
+
+
 def test_a_rationale_without_weighted_tokens_weighs_1():
     rationale = WeightedRationale("q", "ab", [], [], [], [0], [2])
     assert spread_weights(rationale, np.array([0]), np.array([2])).tolist() == [1]

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -56,8 +57,14 @@ def test_a_made_folder_is_kept(folder, cache):
 
 
 def test_many_who_ask_at_once_get_the_one_whole_folder(tmp_path):
+    start = Barrier(4)
+
+    def ask(_):
+        start.wait()
+        return model_folder("tiny:0", tmp_path)
+
     with ThreadPoolExecutor(4) as pool:
-        folders = list(pool.map(lambda _: model_folder("tiny:0", tmp_path), range(4)))
+        folders = list(pool.map(ask, range(4)))
     assert set(folders) == {str(tmp_path / "tiny-0")}
     assert {path.name for path in tmp_path.iterdir()} == {"tiny-0", "tiny-0.lock"}
     AutoModelForCausalLM.from_pretrained(folders[0])
@@ -66,7 +73,7 @@ def test_many_who_ask_at_once_get_the_one_whole_folder(tmp_path):
 def test_what_a_killed_process_left_is_made_anew(tmp_path, folder):
     left = tmp_path / "tiny-0.unfinished"
     left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half")
+    (left / "left.bin").write_bytes(b"half")
     assert contents(model_folder("tiny:0", tmp_path)) == contents(folder)
     assert not left.exists()
 
