@@ -37,7 +37,7 @@ class Draw:
     """What is random about one example in one train step."""
 
     prefix_length: int
-    """k, uniform from 1 to the rationale's length."""
+    """k: the rationale's length, or uniform from 1 to it."""
     kept_share: float
     """Uniform in (0, 1): share of tokens kept while the predictor adapts."""
     uniform: npt.NDArray[np.float32]
@@ -87,12 +87,16 @@ def build_masked_example(
     )
 
 
-def draw(example: MaskedExample, *, seed: int, train_step: int, index: int) -> Draw:
+def draw(
+    example: MaskedExample, *, whole_fraction: float, seed: int, train_step: int, index: int
+) -> Draw:
     """Draw prefix length, kept share and noise; the same arguments give the same draw."""
     generator = np.random.default_rng([seed, train_step, index])
     length = len(example.rationale_ids)
+    is_whole = generator.uniform() < whole_fraction
+    prefix_length = int(generator.integers(1, length + 1))
     return Draw(
-        prefix_length=int(generator.integers(1, length + 1)),
+        prefix_length=length if is_whole else prefix_length,
         kept_share=float(generator.uniform()),
         uniform=generator.uniform(size=length).astype(np.float32),
     )
@@ -146,6 +150,7 @@ class MaskedSampler:
 
     examples: Sequence[MaskedExample]
     global_batch_size: int
+    whole_fraction: float
     seed: int
     pad_id: int
 
@@ -164,7 +169,13 @@ class MaskedSampler:
         """Return the batch of some examples, with what is random about them at a train step."""
         chosen = [self.examples[i] for i in indices]
         draws = [
-            draw(example, seed=self.seed, train_step=draw_step, index=i)
+            draw(
+                example,
+                whole_fraction=self.whole_fraction,
+                seed=self.seed,
+                train_step=draw_step,
+                index=i,
+            )
             for example, i in zip(chosen, indices, strict=True)
         ]
         lengths = [drawn.prefix_length for drawn in draws]

@@ -107,7 +107,13 @@ class _Worker:
             job.seed,
         )
         training, validation = (
-            MaskedSampler([examples[i] for i in part], size, job.seed, pad_id(tokenizer))
+            MaskedSampler(
+                [examples[i] for i in part],
+                size,
+                weigher.whole_fraction,
+                job.seed,
+                pad_id(tokenizer),
+            )
             for part, size in zip(
                 splits, (weigher.global_batch_size, VALIDATION_BATCH), strict=True
             )

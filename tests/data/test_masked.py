@@ -73,11 +73,13 @@ def test_a_batch_moves_whole():
 
 def test_the_same_arguments_give_the_same_draw_and_others_another():
     drawn = {
-        arguments: draw(LONG, seed=arguments[0], train_step=arguments[1], index=arguments[2])
+        arguments: draw(
+            LONG, whole_fraction=0.0, seed=arguments[0], train_step=arguments[1], index=arguments[2]
+        )
         for arguments in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     }
     assert len({tuple(d.uniform.tolist()) for d in drawn.values()}) == 4
-    again = draw(LONG, seed=0, train_step=1, index=0)
+    again = draw(LONG, whole_fraction=0.0, seed=0, train_step=1, index=0)
     assert again.uniform.tolist() == drawn[0, 1, 0].uniform.tolist()
     assert (again.prefix_length, again.kept_share) == (
         drawn[0, 1, 0].prefix_length,
@@ -86,7 +88,9 @@ def test_the_same_arguments_give_the_same_draw_and_others_another():
 
 
 def test_prefixes_are_uniform_from_one_token_to_the_whole_rationale():
-    drawn = [draw(LONG, seed=0, train_step=step, index=0) for step in range(2000)]
+    drawn = [
+        draw(LONG, whole_fraction=0.0, seed=0, train_step=step, index=0) for step in range(2000)
+    ]
     counts = Counter(d.prefix_length for d in drawn)
     assert set(counts) == {1, 2, 3, 4}
     assert all(430 < count < 570 for count in counts.values())  # 500 expected, sigma 19
@@ -96,7 +100,10 @@ def test_prefixes_are_uniform_from_one_token_to_the_whole_rationale():
 
 
 def test_noise_has_one_number_a_token_and_is_padded_with_one_half():
-    draws = [draw(example, seed=0, train_step=0, index=0) for example in (SHORT, LONG)]
+    draws = [
+        draw(example, whole_fraction=0.0, seed=0, train_step=0, index=0)
+        for example in (SHORT, LONG)
+    ]
     noise = stack_noise(draws)
     assert noise.shape == (2, 4)
     assert noise[0, :2].tolist() == draws[0].uniform.tolist()
@@ -105,7 +112,7 @@ def test_noise_has_one_number_a_token_and_is_padded_with_one_half():
 
 
 def test_an_epoch_visits_every_example_once_and_leaves_out_its_short_rest():
-    sampler = MaskedSampler(examples(10), 4, 0, PAD)
+    sampler = MaskedSampler(examples(10), 4, 0.0, 0, PAD)
     epochs = [[sampler.indices(2 * epoch + i) for i in range(2)] for epoch in range(3)]
     for batches in epochs:
         visited = [i for batch in batches for i in batch]
@@ -114,14 +121,14 @@ def test_an_epoch_visits_every_example_once_and_leaves_out_its_short_rest():
 
 
 def test_a_batch_is_never_larger_than_the_examples_are_many():
-    sampler = MaskedSampler(examples(3), 8, 0, PAD)
+    sampler = MaskedSampler(examples(3), 8, 0.0, 0, PAD)
     assert sampler.batch_size == 3
     assert [sorted(sampler.indices(step)) for step in range(3)] == [[0, 1, 2]] * 3
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 8])
 def test_what_is_random_does_not_depend_on_the_number_of_workers(num_workers):
-    sampler = MaskedSampler(examples(16), 8, 0, PAD)
+    sampler = MaskedSampler(examples(16), 8, 0.0, 0, PAD)
     whole = dict(zip(sampler.indices(5), sampler.batch(sampler.indices(5), 5)[1], strict=True))
     visited = []
     for rank in range(num_workers):
@@ -134,7 +141,7 @@ def test_what_is_random_does_not_depend_on_the_number_of_workers(num_workers):
 
 
 def test_a_sampled_batch_holds_the_drawn_prefixes():
-    sampler = MaskedSampler([SHORT, LONG], 2, 0, PAD)
+    sampler = MaskedSampler([SHORT, LONG], 2, 0.0, 0, PAD)
     batch, draws = sampler.batch([1, 0], 3)
     assert batch.prefix_lengths.tolist() == [d.prefix_length for d in draws]
     assert batch.answer_labels.tolist() == [8, 9, 7]
@@ -173,3 +180,14 @@ def test_who_is_held_back_depends_on_the_ids_and_the_seed_but_on_no_order():
 
 def test_a_single_rationale_is_trained_and_validated_on():
     assert hold_back(["q"], 0.1, 64, 0) == ([0], [0])
+
+
+def test_a_share_of_the_rationales_is_read_whole():
+    draws = [
+        draw(LONG, whole_fraction=0.5, seed=0, train_step=step, index=0) for step in range(2000)
+    ]
+    length = len(LONG.rationale_ids)
+    whole = sum(drawn.prefix_length == length for drawn in draws) / len(draws)
+    assert abs(whole - (0.5 + 0.5 / length)) < 0.04
+    every = [draw(LONG, whole_fraction=1.0, seed=0, train_step=s, index=0) for s in range(20)]
+    assert {drawn.prefix_length for drawn in every} == {length}
