@@ -82,7 +82,8 @@ class _Worker:
         self.folder = model_folder(job.student.model, MODEL_CACHE)
         self.tokenizer = load_tokenizer(self.folder)
         dtype = torch.bfloat16 if job.student.precision == "bf16" else torch.float32
-        self.student: Student = load_student(self.folder, dtype).train()
+        # Without dropout the loss does not depend on how a batch is split.
+        self.student: Student = load_student(self.folder, dtype).eval()
         self.module = prepare_model(self.student)
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(),
