@@ -309,6 +309,13 @@ class WorkerResources(Config):
     """Worker deaths that are survived before the phase fails."""
 
 
+class StudentWorkerResources(WorkerResources):
+    """What the workers of the student's training take."""
+
+    num_workers: int = Field(2, ge=1)
+    """Worker processes."""
+
+
 class ResourcesConfig(Config):
     """Where the phases run. Nothing in here changes a result."""
 
@@ -324,7 +331,7 @@ class ResourcesConfig(Config):
     """The weighter applied to all rationales."""
     assess: ActorResources = ActorResources()
     """Measuring step difficulty."""
-    train: WorkerResources = WorkerResources(num_workers=2)
+    train: StudentWorkerResources = StudentWorkerResources()
     """Training of the student."""
     evaluate: ActorResources = ActorResources()
     """The student's engines."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from kpod_ray.config import ActorResources, FileTeacher, RunConfig, WorkerResources
 from kpod_ray.errors import KpodError
@@ -36,11 +36,9 @@ def examine(config: RunConfig | None, console: Console) -> bool:
     findings = _machine()
     if config is not None:
         findings += _needs_of(config)
-    table = Table("", "what", "found", title="kpod doctor")
     for finding in findings:
-        mark = "[green]ok[/green]" if finding.is_good else "[red]missing[/red]"
-        table.add_row(mark, finding.subject, finding.text)
-    console.print(table)
+        mark = "[green]ok     [/green]" if finding.is_good else "[red]missing[/red]"
+        console.print(f"{mark} {finding.subject:<19} {escape(finding.text)}", soft_wrap=True)
     return all(finding.is_good for finding in findings)
 
 

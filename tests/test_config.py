@@ -87,3 +87,8 @@ def test_importing_the_config_loads_neither_torch_nor_ray():
     code = "import kpod_ray.config, sys; print([m for m in ('torch', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_setting_one_resource_keeps_the_others():
+    config = RunConfig.model_validate({**MINIMAL, "resources": {"train": {"num_gpus": 1}}})
+    assert config.resources.train.num_workers == 2

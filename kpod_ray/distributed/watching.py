@@ -31,7 +31,8 @@ class Board:
 @contextlib.contextmanager
 def watched(watch: Watcher) -> Iterator[Any]:
     """Make a board and give its handle; everything posted to it reaches ``watch`` on the driver."""
-    board = ray.remote(Board).options(num_cpus=0).remote()
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    board = ray.remote(Board).options(**options).remote()
     stop = threading.Event()
 
     def read() -> None:
