@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
+from pathlib import Path
 
 import ray
 
@@ -20,6 +22,10 @@ from kpod_ray.errors import KpodError
 # Waiting threads sleep instead of spinning: several processes share a small machine's cores.
 THREAD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
+CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
+"""Where ``ray start`` writes the address of the cluster it made."""
+CONNECT_SECONDS = 2.0
+
 
 def connect(resources: ResourcesConfig) -> None:
     """Join the cluster of RAY_ADDRESS or of ``ray start``; without one, start Ray on this machine.
@@ -29,14 +35,13 @@ def connect(resources: ResourcesConfig) -> None:
     if ray.is_initialized():
         return
     os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
-    address = os.environ.get("RAY_ADDRESS", "auto")
+    address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
     if address != "local":
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except ConnectionError as error:
-            if address != "auto":
-                raise KpodError(f"no Ray cluster answers at RAY_ADDRESS={address}") from error
-    if not ray.is_initialized():
+            raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
+    else:
         ray.init(
             address="local",
             num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
@@ -45,6 +50,23 @@ def connect(resources: ResourcesConfig) -> None:
             logging_level=logging.WARNING,
         )
     _prepare_data_context()
+
+
+def running_address(file: Path) -> str:
+    """Return the address of the ``ray start`` cluster that a file names, or ``local``.
+
+    The file outlives a cluster that was killed, and Ray would wait minutes for it: it counts only
+    when something listens there.
+    """
+    if not file.is_file():
+        return "local"
+    address = file.read_text().strip()
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError):
+        return "local"
+    return address
 
 
 def _prepare_data_context() -> None:
