@@ -1,0 +1,64 @@
+"""Every setting, typed and frozen; the only home of a default.
+
+A config is a YAML file. `load` reads it and applies ``dotted.path=value`` overrides; the command line,
+tests and sweeps all go through the same `RunConfig.override`. An unknown key is an error that names
+the nearest known one. Importing this package loads no torch and no Ray.
+"""
+
+from kpod_ray.config.base import Config
+from kpod_ray.config.overrides import parse_override
+from kpod_ray.config.questions import (
+    ArithmeticQuestions,
+    ColumnsConfig,
+    FileQuestions,
+    HubQuestions,
+    QuestionsConfig,
+    SplitConfig,
+)
+from kpod_ray.config.resources import (
+    ActorResources,
+    ResourcesConfig,
+    StudentWorkerResources,
+    WorkerResources,
+)
+from kpod_ray.config.run import RunConfig, load
+from kpod_ray.config.schedule import ScheduleConfig
+from kpod_ray.config.student import EvaluationConfig, StudentConfig
+from kpod_ray.config.teacher import (
+    FileTeacher,
+    StepsConfig,
+    TeacherBase,
+    TeacherConfig,
+    Template,
+    VllmTeacher,
+)
+from kpod_ray.config.tracking import TrackingConfig
+from kpod_ray.config.weigher import WeigherConfig
+
+__all__ = [
+    "ActorResources",
+    "ArithmeticQuestions",
+    "ColumnsConfig",
+    "Config",
+    "EvaluationConfig",
+    "FileQuestions",
+    "FileTeacher",
+    "HubQuestions",
+    "QuestionsConfig",
+    "ResourcesConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "SplitConfig",
+    "StepsConfig",
+    "StudentConfig",
+    "StudentWorkerResources",
+    "TeacherBase",
+    "TeacherConfig",
+    "Template",
+    "TrackingConfig",
+    "VllmTeacher",
+    "WeigherConfig",
+    "WorkerResources",
+    "load",
+    "parse_override",
+]

@@ -1,0 +1,70 @@
+"""Dotted paths into nested settings, and problems with them in words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from kpod_ray.config.base import Config
+from kpod_ray.errors import KpodError
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``dotted.path=value``; the value is read as YAML.
+
+    Raises:
+        KpodError: There is no ``=`` or no path before it.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise KpodError(f"override {text!r}: expected dotted.path=value")
+    try:
+        return path, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise KpodError(f"override {text!r}: the value is not YAML") from error
+
+
+def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deep copy of nested settings with the values at dotted paths replaced.
+
+    Raises:
+        KpodError: A path goes through a value.
+    """
+    result = _deep_copy(raw)
+    for path, value in overrides.items():
+        *groups, key = path.split(".")
+        node = result
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise KpodError(f"override {path}: {group} is a value, not a group of settings")
+        node[key] = value
+    return result
+
+
+def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in node.items()}
+
+
+def explain(problem: Mapping[str, Any]) -> str:
+    """Say in words what pydantic found wrong with one setting; name the nearest known key."""
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys()
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
+    if problem["type"] == "missing":
+        return f"{path} is missing"
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
+
+
+def _known_keys() -> list[str]:
+    classes, keys = [Config], set[str]()
+    while classes:
+        current = classes.pop()
+        classes += current.__subclasses__()
+        keys |= set(current.model_fields)
+    return sorted(keys)

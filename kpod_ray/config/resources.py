@@ -1,0 +1,65 @@
+"""What the phases take from a machine or a cluster; nothing in here changes a result."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kpod_ray.config.base import Config
+
+
+class ActorResources(Config):
+    """What one pool of actors takes from the cluster; never changes a result, so never fingerprinted."""
+
+    num_actors: int = Field(1, ge=1)
+    """Actors in the pool."""
+    num_cpus: float = Field(1, gt=0)
+    """Logical CPUs of one actor."""
+    num_gpus: float = Field(0, ge=0)
+    """GPUs of one actor."""
+    num_threads: int | None = Field(None, ge=1)
+    """CPU threads of one actor; None takes its share of the machine's cores."""
+    rows_per_block: int = Field(32, ge=1)
+    """Rows written together: what a crash costs at most."""
+
+
+class WorkerResources(Config):
+    """What the workers of one training take from the cluster."""
+
+    num_workers: int = Field(1, ge=1)
+    """Worker processes."""
+    num_cpus: float = Field(1, gt=0)
+    """Logical CPUs of one worker."""
+    num_gpus: float = Field(0, ge=0)
+    """GPUs of one worker."""
+    num_threads: int | None = Field(None, ge=1)
+    """CPU threads of one worker; None takes its share of the machine's cores."""
+    max_failures: int = Field(3, ge=0)
+    """Worker deaths that are survived before the phase fails."""
+
+
+class StudentWorkerResources(WorkerResources):
+    """What the workers of the student's training take."""
+
+    num_workers: int = Field(2, ge=1)
+    """Worker processes."""
+
+
+class ResourcesConfig(Config):
+    """Where the phases run. Nothing in here changes a result."""
+
+    local_cpus: int | None = Field(None, ge=1)
+    """Logical CPUs of a Ray started on this machine; None: the cores, and at least 4."""
+    object_store_gib: float = Field(1.0, gt=0)
+    """Object store of a Ray started on this machine, in GiB."""
+    teacher: ActorResources = ActorResources()
+    """The teacher's engines."""
+    weigh: WorkerResources = WorkerResources()
+    """Training of the weighter."""
+    annotate: ActorResources = ActorResources()
+    """The weighter applied to all rationales."""
+    assess: ActorResources = ActorResources()
+    """Measuring step difficulty."""
+    train: StudentWorkerResources = StudentWorkerResources()
+    """Training of the student."""
+    evaluate: ActorResources = ActorResources()
+    """The student's engines."""

@@ -1,0 +1,86 @@
+"""All settings of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from kpod_ray.config.base import Config
+from kpod_ray.config.overrides import explain, parse_override, replaced
+from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
+from kpod_ray.config.resources import ResourcesConfig
+from kpod_ray.config.schedule import ScheduleConfig
+from kpod_ray.config.student import EvaluationConfig, StudentConfig
+from kpod_ray.config.teacher import StepsConfig, TeacherConfig
+from kpod_ray.config.tracking import TrackingConfig
+from kpod_ray.config.weigher import WeigherConfig
+from kpod_ray.errors import KpodError
+
+
+class RunConfig(Config):
+    """One distillation run from questions to a student."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run: letters, digits, ``.``, ``_`` and ``-``."""
+    storage: str = "~/kpod_runs"
+    """Folder of all results, a local path, ``s3://`` or ``gs://``."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random."""
+    questions: QuestionsConfig = ArithmeticQuestions()
+    """Where the questions come from."""
+    teacher: TeacherConfig
+    """Where the rationales come from."""
+    steps: StepsConfig = StepsConfig()
+    """Cutting rationales into reasoning steps."""
+    weigher: WeigherConfig = WeigherConfig()
+    """The token weighter."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """The progressive schedule."""
+    student: StudentConfig
+    """The student."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """Where things run."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Weights & Biases."""
+
+    def override(self, overrides: Mapping[str, Any]) -> RunConfig:
+        """Return a validated copy with dotted paths replaced.
+
+        Args:
+            overrides: dotted path -> value, such as ``{"student.learning_rate": 3e-5}``.
+
+        Raises:
+            KpodError: A path leads nowhere or a value is not allowed.
+        """
+        return _validated(replaced(self.model_dump(), overrides))
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file, apply ``dotted.path=value`` overrides and validate the result once.
+
+    Raises:
+        KpodError: The file is missing or no YAML mapping, a key is unknown, a value is not allowed.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise KpodError(f"config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise KpodError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise KpodError(f"config {path}: expected a mapping of settings")
+    return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))
+
+
+def _validated(raw: Mapping[str, Any]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(explain(e) for e in error.errors(include_url=False))
+        raise KpodError(f"config: {problems}") from error

@@ -1,0 +1,43 @@
+"""The progressive schedule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from kpod_ray.config.base import Config
+
+
+class ScheduleConfig(Config):
+    """The progressive schedule (Eq. 10 to 13)."""
+
+    num_stages: int = Field(20, ge=1)
+    """Training epochs; one stage is one epoch."""
+    full_stage: int | None = Field(None, ge=1)
+    """T: stage at which the ceiling reaches the whole difficulty; None is half of num_stages."""
+    growth: float = Field(0.5, ge=0)
+    """p of Eq. 10: exponent of the ceiling's growth."""
+    initial_share: float = Field(0.3, ge=0, le=1)
+    """C_0 / B: share of the whole difficulty at stage 0."""
+    diversity_weight: float = Field(12.0, ge=0)
+    """beta of Eq. 12."""
+    num_clusters: int = Field(5, ge=1)
+    """K: clusters of questions."""
+    step_size: int = Field(1, ge=1)
+    """Delta_s of Eq. 11: reasoning steps moved when a question gets harder."""
+    solver: Literal["merge", "threshold"] = "merge"
+    """How Eq. 13 is solved: density greedy by K-way ``merge``, or falling ``threshold`` (FTGP-like)."""
+    epsilon: float = Field(0.1, gt=0, lt=0.5)
+    """Accuracy of the threshold solver."""
+
+    @model_validator(mode="after")
+    def _check_full_stage(self) -> ScheduleConfig:
+        if self.full_stage is not None and self.full_stage > self.num_stages:
+            raise ValueError("full_stage is larger than num_stages")
+        return self
+
+    @property
+    def resolved_full_stage(self) -> int:
+        """T of the paper, at least 1."""
+        return self.full_stage or max(1, self.num_stages // 2)

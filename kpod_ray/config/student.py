@@ -1,0 +1,47 @@
+"""The student, its optimisation and its evaluation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kpod_ray.config.base import Config
+from kpod_ray.config.teacher import Template
+
+
+class StudentConfig(Config):
+    """The student and its optimisation (Eq. 15)."""
+
+    model: str
+    """A folder, a hub name, ``packaged:NAME`` or ``tiny:SEED``; see `VllmTeacher.model`."""
+    template: Template = "chat"
+    """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
+    learning_rate: float = Field(1e-5, gt=0)
+    """Constant AdamW learning rate."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW weight decay."""
+    global_batch_size: int = Field(8, ge=1)
+    """Examples of one train step, over all workers."""
+    micro_batch_size: int = Field(4, ge=1)
+    """Examples of one forward pass on one worker."""
+    max_length: int = Field(1024, ge=16)
+    """Longest example in tokens; longer ones are set aside and counted."""
+    denominator: Literal["tokens", "weight", "examples"] = "tokens"
+    """What the summed loss of a train step is divided by: its tokens in the loss, their total
+    weight, or its examples."""
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    """Gradient clipping; None is off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the arithmetic; parameters stay fp32."""
+
+
+class EvaluationConfig(Config):
+    """Greedy answers of the student to the test questions."""
+
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest answer, in tokens."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first so many test questions; None takes all."""
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """Further vLLM engine arguments."""

@@ -1,0 +1,48 @@
+"""The token weighter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from kpod_ray.config.base import Config
+
+
+class WeigherConfig(Config):
+    """The token weighter (Eq. 2 to 7): how it is built and trained."""
+
+    num_heads: int | None = Field(None, ge=1)
+    """Heads of the weighter's self-attention; None takes as many as the student has."""
+    mask: Literal["relaxed", "straight_through"] = "relaxed"
+    """Gumbel mask: ``straight_through`` rounds it in the forward pass (Eq. 4), ``relaxed`` does not.
+    In our runs ``straight_through`` lost all weights within 20 train steps."""
+    temperature: float = Field(0.7, gt=0)
+    """Gumbel temperature."""
+    whole_fraction: float = Field(0.5, ge=0, le=1)
+    """Share of the rationales that are read whole, the others up to a prefix drawn uniformly.
+    0 is Eq. 5 as written, where short rationales rarely show the predictor their answer."""
+    mask_ratio_weight: float = Field(0.5, ge=0)
+    """alpha of Eq. 7: weight of the share of kept tokens, in nats."""
+    num_adapt_steps: int = Field(80, ge=0)
+    """Train steps in which the predictor learns to read randomly masked rationales."""
+    adapt_learning_rate: float = Field(1e-4, gt=0)
+    """AdamW learning rate of the predictor, a copy of the student, while it adapts."""
+    mask_vector_learning_rate: float = Field(1e-3, gt=0)
+    """AdamW learning rate of the vector that stands for a masked token."""
+    num_train_steps: int = Field(100, ge=1)
+    """Most train steps of the weighter."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """AdamW learning rate of the weighter."""
+    global_batch_size: int = Field(8, ge=1)
+    """Rationales of one train step, over all workers."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of the rationales held back to choose the best train step by."""
+    max_validation: int = Field(64, ge=1)
+    """At most so many rationales are held back."""
+    validate_every: int = Field(10, ge=1)
+    """Train steps between two validations."""
+    patience: int = Field(5, ge=1)
+    """Validations without a better loss before training stops."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the predictor's arithmetic; parameters stay fp32."""
