@@ -150,9 +150,15 @@ class StepDifficulty(Record):
 
     question_id: str
     step_difficulties: Sequence[float]
+    uniform_step_difficulties: Sequence[float]
+    """The same with equal weights inside a step: the paper's ablation "w.o.-sig-dif"."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
-        {"question_id": pa.string(), "step_difficulties": pa.list_(pa.float32())}
+        {
+            "question_id": pa.string(),
+            "step_difficulties": pa.list_(pa.float32()),
+            "uniform_step_difficulties": pa.list_(pa.float32()),
+        }
     )
 
 
