@@ -57,13 +57,18 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
         num_layers=2,
         num_heads=2,
         feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        T5ForConditionalGeneration(config).save_pretrained(folder)
+        model = T5ForConditionalGeneration(config)
+        # transformers ties the head of a fresh T5 all the same; the real ones have one of their own.
+        head = torch.randn_like(model.shared.weight) * config.d_model**-0.5
+        model.lm_head.weight = torch.nn.Parameter(head)
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
