@@ -21,7 +21,7 @@ import pyarrow as pa
 import yaml
 
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import FileTeacher, RunConfig
+from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
 from kpod_ray.data.questions import content_hash, load_questions
 from kpod_ray.data.tables import file_hash
 from kpod_ray.distributed.assessing import assess_difficulty
@@ -78,7 +78,7 @@ def open_run(config: RunConfig) -> Run:
     """
     config = config.override({"storage": _absolute(config.storage)})
     models = {config.student.model}
-    if not isinstance(config.teacher, FileTeacher):
+    if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
     for model in sorted(models):
         check_model(model)
@@ -210,7 +210,9 @@ def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
 def _teacher_hash(config: RunConfig) -> str:
     if isinstance(config.teacher, FileTeacher):
         return file_hash(config.teacher.path)
-    return model_hash(config.teacher.model)
+    if isinstance(config.teacher, VllmTeacher):
+        return model_hash(config.teacher.model)
+    return ""  # the questions' own
 
 
 def _write_run_files(run: Run) -> None:

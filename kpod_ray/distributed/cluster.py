@@ -12,9 +12,9 @@ import ray
 
 from kpod_ray.config import (
     ActorResources,
-    FileTeacher,
     ResourcesConfig,
     RunConfig,
+    VllmTeacher,
     WorkerResources,
 )
 from kpod_ray.errors import KpodError
@@ -87,7 +87,7 @@ def check_resources(config: RunConfig) -> None:
     resources = config.resources
     for phase in ("teacher", "annotate", "assess", "evaluate", "weigh", "train"):
         request: ActorResources | WorkerResources = getattr(resources, phase)
-        is_idle = phase == "teacher" and isinstance(config.teacher, FileTeacher)
+        is_idle = phase == "teacher" and not isinstance(config.teacher, VllmTeacher)
         if is_idle:
             continue
         spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks

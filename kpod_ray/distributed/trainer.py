@@ -40,7 +40,7 @@ def train_student(
     job = TrainJob(
         student=config.student,
         num_stages=num_stages,
-        seed=config.seed,
+        seed=config.training_seed,
         storage=config.storage,
         examples=f"{assess.folder}/examples.parquet",
         output=f"{artifact.folder}/student",
@@ -54,7 +54,7 @@ def train_student(
     artifact.store.delete(f"{artifact.folder}/fit")
     counts = {
         "train_steps": len(history),
-        "stages": num_stages,
+        "stages": int(history[-1]["stage"]),
         "tokens": int(sum(row["tokens"] for row in history)),
         "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
     }

@@ -32,6 +32,7 @@ from kpod_ray.data.batching import (
     worker_share,
 )
 from kpod_ray.data.examples import Example
+from kpod_ray.data.objectives import training_example
 from kpod_ray.distributed.scheduler import Decision
 from kpod_ray.models.checkpoints import load_state, save_state
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
@@ -63,10 +64,11 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     worker = _Worker(job, settings["scheduler"], settings["board"])
-    first_stage = worker.restore()
-    for stage in range(first_stage, job.num_stages + 1):
+    stage = worker.restore()
+    while worker.has_more_to_do(stage):
         worker.train_stage(stage)
         worker.checkpoint(stage)
+        stage += 1
     worker.export()
     return {"history": worker.history}
 
@@ -92,8 +94,10 @@ class _Worker:
         )
         self.device = next(self.module.parameters()).device
         examples = Example.from_table(self.store.read_table(job.examples))
+        examples = [training_example(example, job.student) for example in examples]
         self.examples = sorted(examples, key=lambda example: example.question_id)
         self.history: History = []
+        self.num_loss_tokens = 0
 
     def restore(self) -> int:
         """Load the last committed checkpoint; return the first stage still to train."""
@@ -104,7 +108,19 @@ class _Worker:
             load_state(self.student, self.optimizer, Path(folder))
             position = json.loads((Path(folder) / "position.json").read_text())
         self.history = position["history"]
+        self.num_loss_tokens = int(sum(row["loss_tokens"] for row in self.history))
         return int(position["stage"]) + 1
+
+    def has_more_to_do(self, stage: int) -> bool:
+        """Whether a stage is to be trained: up to the last one, or until the budget is used."""
+        return stage <= self.job.num_stages if self._budget is None else not self._is_used_up()
+
+    @property
+    def _budget(self) -> int | None:
+        return self.job.student.loss_token_budget
+
+    def _is_used_up(self) -> bool:
+        return self._budget is not None and self.num_loss_tokens >= self._budget
 
     def train_stage(self, stage: int) -> None:
         """Train one epoch with the given steps that the scheduler decides on."""
@@ -116,6 +132,7 @@ class _Worker:
         for indices in batches:
             started = time.perf_counter()
             metrics = self._train_step(indices, given)
+            self.num_loss_tokens += int(metrics["loss_tokens"])
             if self.rank == 0:
                 metrics |= {"stage": stage, "train_step": len(self.history) + 1}
                 metrics["num_train_steps"] = len(batches) * self.job.num_stages
@@ -123,6 +140,8 @@ class _Worker:
                 metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
                 self.history.append(metrics)
                 self.board.post.remote(metrics)
+            if self._is_used_up():
+                return
 
     def _given_steps(self, stage: int) -> GivenSteps:
         answer: dict[str, Any] | None = None
