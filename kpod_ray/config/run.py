@@ -95,7 +95,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _bases(path: Path, value: object) -> list[str]:
-    bases = value if isinstance(value, list) else [value]
+    bases: list[Any] = value if isinstance(value, list) else [value]
     for base in bases:
         if not isinstance(base, str):
             raise KpodError(f"config {path}: base: expected a file or a list of files (got {base})")

@@ -2,7 +2,8 @@
 
 A question opens with a quantity and tells events that change it; its rationale has one sentence
 with one true ``a op b = c`` for every reasoning step, and the last c is the answer. Divisions are
-exact and all results lie between 2 and ``largest_result``. A seed gives the same questions on every machine.
+exact and all results lie between 2 and ``largest_result``. A seed gives the same questions on every
+machine.
 """
 
 from __future__ import annotations

@@ -34,6 +34,10 @@ def with_plain_weights(example: Example, weight: float, is_plain: list[bool]) ->
 def answer_alone(example: Example) -> Example:
     """Leave the rationale out: the answer segment follows the question at once."""
     kept = [j for j, step in enumerate(example.token_steps) if step >= example.num_steps]
-    columns = ("target_ids", "token_weights", "token_steps", "token_is_symbol")
-    parts = {name: [getattr(example, name)[j] for j in kept] for name in columns}
-    return dataclasses.replace(example, **parts)
+    return dataclasses.replace(
+        example,
+        target_ids=[example.target_ids[j] for j in kept],
+        token_weights=[example.token_weights[j] for j in kept],
+        token_steps=[example.token_steps[j] for j in kept],
+        token_is_symbol=[example.token_is_symbol[j] for j in kept],
+    )
