@@ -116,10 +116,30 @@ def step_difficulties(
     Raises:
         ValueError: The shapes disagree.
     """
+    weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
+    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def step_loss_sums(
+    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
+) -> Tensor:
+    """Return numerator and denominator of Eq. 8 for each reasoning step, so that visits add up.
+
+    Args:
+        token_nll: [L], negative log-likelihood of each rationale token, in nats.
+        token_weights: [L], w of Eq. 3.
+        token_steps: [L], 0-based reasoning step of each token.
+        num_steps: S, number of reasoning steps.
+
+    Returns:
+        [2, S], float32: sum of exp(w) * nll, and sum of exp(w), over a step's tokens.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
     if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
         raise ValueError("token_nll, token_weights and token_steps differ in shape")
     exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
-    zeros = torch.zeros(num_steps, device=token_nll.device)
-    norm = zeros.index_add(0, token_steps, exponentials)
-    weighted = zeros.index_add(0, token_steps, exponentials * token_nll.float())
-    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    zeros = torch.zeros(2, num_steps, device=token_nll.device)
+    values = torch.stack([exponentials * token_nll.float(), exponentials])
+    return zeros.index_add(1, token_steps, values)

@@ -44,13 +44,15 @@ class Assessor:
         ]
         fitting = [example for example in examples if example.num_tokens() <= self.max_length]
         measured = dict(zip((e.question_id for e in fitting), self._measure(fitting), strict=True))
-        difficulties = [measured.get(example.question_id, []) for example in examples]
         table = Example.to_table(examples)
-        column = pa.array(difficulties, StepDifficulty.schema.field("step_difficulties").type)
-        return table.append_column("step_difficulties", column)
+        for i, name in enumerate(StepDifficulty.schema.names[1:]):
+            difficulties = [measured.get(e.question_id, ([], []))[i] for e in examples]
+            column = pa.array(difficulties, StepDifficulty.schema.field(name).type)
+            table = table.append_column(name, column)
+        return table
 
     @torch.no_grad()
-    def _measure(self, examples: list[Example]) -> list[list[float]]:
+    def _measure(self, examples: list[Example]) -> list[tuple[list[float], list[float]]]:
         if not examples:
             return []
         batch = collate(examples, [0] * len(examples), pad_id(self.tokenizer)).to(self.device)
@@ -61,10 +63,11 @@ class Assessor:
         ):
             steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
             inside = steps < example.num_steps
-            result = step_difficulties(
-                nll[inside], weights[inside], steps[inside], example.num_steps
+            learned, uniform = (
+                step_difficulties(nll[inside], w[inside], steps[inside], example.num_steps)
+                for w in (weights, torch.ones_like(weights))
             )
-            results.append(result.tolist())
+            results.append((learned.tolist(), uniform.tolist()))
         return results
 
 

@@ -8,11 +8,11 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
 import ray
 import ray.train
 import torch
@@ -20,6 +20,7 @@ import torch.distributed
 from ray.train import Checkpoint, CheckpointConsistencyMode
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import prepare_model
+from torch import Tensor
 
 from kpod_ray.artifacts import Store
 from kpod_ray.config import StudentConfig
@@ -29,16 +30,18 @@ from kpod_ray.data.batching import (
     global_batches,
     loss_weight,
     num_loss_tokens,
+    num_stage_train_steps,
     worker_share,
 )
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
+from kpod_ray.data.stages import given_steps
 from kpod_ray.distributed.scheduler import Decision
 from kpod_ray.models.checkpoints import load_state, save_state
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.metrics import NUM_SUMS, loss_sums, step_metrics
+from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 from kpod_ray.models.student import Student, load_student, load_tokenizer, pad_id
-from kpod_ray.records import StageRow
+from kpod_ray.records import StepLosses
 
 GivenSteps = dict[str, int]
 History = list[dict[str, float]]
@@ -56,6 +59,10 @@ class TrainJob:
     """Path in the store of the table of examples."""
     output: str
     """Folder in the store for the trained student."""
+    step_losses: str
+    """Folder in the store for the losses of every stage's reasoning steps."""
+    difficulty_weights: Literal["learned", "uniform"]
+    """Token weights inside a step in these losses."""
     num_threads: int
 
 
@@ -123,11 +130,17 @@ class _Worker:
         return self._budget is not None and self.num_loss_tokens >= self._budget
 
     def train_stage(self, stage: int) -> None:
-        """Train one epoch with the given steps that the scheduler decides on."""
+        """Train one stage on the questions and given steps that the scheduler decides on."""
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
+        self.stage_losses = StageLosses(self.examples, self._difficulty_weights())
+        size = self.job.student.global_batch_size
         batches = global_batches(
-            len(self.examples), self.job.student.global_batch_size, seed=self.job.seed, stage=stage
+            [i for i, example in enumerate(self.examples) if example.question_id in given],
+            size,
+            num_train_steps=num_stage_train_steps(len(self.examples), size),
+            seed=self.job.seed,
+            stage=stage,
         )
         for indices in batches:
             started = time.perf_counter()
@@ -141,7 +154,8 @@ class _Worker:
                 self.history.append(metrics)
                 self.board.post.remote(metrics)
             if self._is_used_up():
-                return
+                break
+        self._write_step_losses(stage)
 
     def _given_steps(self, stage: int) -> GivenSteps:
         answer: dict[str, Any] | None = None
@@ -149,13 +163,27 @@ class _Worker:
             answer = dataclasses.asdict(ray.get(self.scheduler.decide.remote(stage)))
         decision = Decision(**broadcast_from_rank_zero(answer))
         table = self.store.read_table(f"{decision.plan}/schedule.parquet")
-        rows = StageRow.from_table(table.filter(pc.field("stage") == decision.plan_stage))
-        return {row.question_id: row.num_given_steps for row in rows}
+        return given_steps(table, decision.plan_stage)
+
+    def _difficulty_weights(self) -> list[Sequence[float]]:
+        if self.job.difficulty_weights == "learned":
+            return [example.token_weights for example in self.examples]
+        return [[1.0] * len(example.token_weights) for example in self.examples]
+
+    def _write_step_losses(self, stage: int) -> None:
+        if self.num_workers > 1:
+            sums = self.stage_losses.sums.to(self.device)
+            torch.distributed.all_reduce(sums)
+            self.stage_losses.sums = sums.cpu()
+        if self.rank == 0:
+            means = zip(self.examples, self.stage_losses.means(), strict=True)
+            table = StepLosses.to_table(StepLosses(e.question_id, values) for e, values in means)
+            self.store.write_table(f"{self.job.step_losses}/stage-{stage}.parquet", table)
 
     def _train_step(self, indices: list[int], given: GivenSteps) -> dict[str, float]:
         """One optimiser update: a sum over the global batch, divided once."""
         denominator = self._denominator(indices, given)
-        sums = torch.zeros(NUM_SUMS)
+        sums, token_nll = torch.zeros(NUM_SUMS), []
         batches = self._micro_batches(indices, given)
         for i, batch in enumerate(batches):
             is_last = i == len(batches) - 1
@@ -164,6 +192,8 @@ class _Worker:
                 # DDP averages over the workers: times their number makes it a sum.
                 (parts.total * (self.num_workers / denominator)).backward()
             sums += loss_sums(batch, parts)
+            token_nll.append(parts.token_nll)
+        self._count_step_losses(indices, given, torch.cat(token_nll))
         if self.job.student.max_grad_norm is not None:
             parameters = self.module.parameters()
             torch.nn.utils.clip_grad_norm_(parameters, self.job.student.max_grad_norm)
@@ -174,6 +204,12 @@ class _Worker:
             torch.distributed.all_reduce(sums)
         metrics = step_metrics(sums, denominator)
         return metrics | {"tokens": sum(self.examples[i].num_tokens() for i in indices)}
+
+    def _count_step_losses(self, indices: list[int], given: GivenSteps, token_nll: Tensor) -> None:
+        mine = worker_share(indices, self.rank, self.num_workers)
+        if mine:  # one without examples has computed another's
+            steps = [given[self.examples[i].question_id] for i in mine]
+            self.stage_losses.add(mine, steps, token_nll)
 
     def _without_sync(self) -> contextlib.AbstractContextManager[None]:
         return self.module.no_sync() if self.num_workers > 1 else contextlib.nullcontext()

