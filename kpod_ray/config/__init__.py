@@ -24,7 +24,7 @@ from kpod_ray.config.resources import (
 )
 from kpod_ray.config.run import RunConfig, load
 from kpod_ray.config.schedule import ScheduleConfig
-from kpod_ray.config.student import EvaluationConfig, StudentConfig
+from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from kpod_ray.config.teacher import (
     FileTeacher,
     ReferenceTeacher,
@@ -49,6 +49,7 @@ __all__ = [
     "FileQuestions",
     "FileTeacher",
     "HubQuestions",
+    "LoraConfig",
     "QuestionsConfig",
     "ReferenceTeacher",
     "ResourcesConfig",

@@ -10,11 +10,23 @@ from kpod_ray.config.base import Config
 from kpod_ray.config.teacher import Template
 
 
+class LoraConfig(Config):
+    """Low-rank adapters; everything else of the student is frozen."""
+
+    rank: int = Field(ge=1)
+    """Width of an adapter."""
+    alpha: int | None = Field(None, ge=1)
+    """An adapter's output is multiplied by alpha / rank; None is ``rank``: a factor of 1."""
+    target_modules: tuple[str, ...] | None = None
+    """Names of the linear layers that get an adapter; None: all of attention and feed-forward."""
+
+
 class StudentConfig(Config):
     """The student and its optimisation (Eq. 15)."""
 
     model: str
-    """A folder, a hub name, ``packaged:NAME`` or ``tiny:SEED``; see `VllmTeacher.model`."""
+    """A folder, a hub name, ``packaged:NAME``, ``tiny:SEED`` or ``tiny-t5:SEED``, causal or
+    encoder-decoder; see `VllmTeacher.model`."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
     token_weights: Literal["learned", "uniform", "symbols", "probability"] = "learned"
@@ -48,11 +60,18 @@ class StudentConfig(Config):
     """Gradient clipping; None is off."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; parameters stay fp32."""
+    lora: LoraConfig | None = None
+    """Adapters that are trained in place of all parameters; None trains all parameters."""
 
 
 class EvaluationConfig(Config):
     """Greedy answers of the student to the test questions."""
 
+    backend: Literal["vllm", "transformers"] = "vllm"
+    """What generates. ``transformers`` starts in seconds, and takes encoder-decoder students, which
+    vLLM does not."""
+    batch_size: int = Field(128, ge=1)
+    """Questions answered at the same time by ``transformers``; vLLM chooses by itself."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest answer, in tokens."""
     limit: int | None = Field(None, ge=1)

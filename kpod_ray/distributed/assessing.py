@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from kpod_ray.algorithm.loss import step_difficulties
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig
-from kpod_ray.data.batching import collate
+from kpod_ray.data.batching import batches_by_tokens
 from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.prompts import Template
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
@@ -20,7 +21,12 @@ from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, StepDifficulty, WeightedRationale
 
-BATCH_SIZE = 8
+MEASURES = ("step_difficulties", "uniform_step_difficulties")
+
+BATCH_SIZE = 32
+"""Rationales that an actor gets at once."""
+BATCH_TOKENS = 8192
+"""Most tokens of one forward pass, padding counted: memory doesn't grow with the rationales."""
 
 
 class Assessor:
@@ -43,32 +49,34 @@ class Assessor:
             for question, rationale in zip(questions, rationales, strict=True)
         ]
         fitting = [example for example in examples if example.num_tokens() <= self.max_length]
-        measured = dict(zip((e.question_id for e in fitting), self._measure(fitting), strict=True))
+        measured = dict(self._measure(fitting))
         table = Example.to_table(examples)
-        for i, name in enumerate(StepDifficulty.schema.names[1:]):
-            difficulties = [measured.get(e.question_id, ([], []))[i] for e in examples]
-            column = pa.array(difficulties, StepDifficulty.schema.field(name).type)
+        for name in MEASURES:
+            values = [getattr(measured.get(e.question_id), name, []) for e in examples]
+            column = pa.array(values, StepDifficulty.schema.field(name).type)
             table = table.append_column(name, column)
         return table
 
     @torch.no_grad()
-    def _measure(self, examples: list[Example]) -> list[tuple[list[float], list[float]]]:
-        if not examples:
-            return []
-        batch = collate(examples, [0] * len(examples), pad_id(self.tokenizer)).to(self.device)
-        token_nll = self.student(batch).token_nll.cpu()
-        results = []
-        for example, nll in zip(
-            examples, token_nll.split([len(e.target_ids) for e in examples]), strict=True
-        ):
-            steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
-            inside = steps < example.num_steps
-            learned, uniform = (
-                step_difficulties(nll[inside], w[inside], steps[inside], example.num_steps)
-                for w in (weights, torch.ones_like(weights))
-            )
-            results.append((learned.tolist(), uniform.tolist()))
-        return results
+    def _measure(self, examples: list[Example]) -> Iterator[tuple[str, StepDifficulty]]:
+        for rows in batches_by_tokens([e.num_tokens() for e in examples], BATCH_TOKENS):
+            chosen = [examples[i] for i in rows]
+            batch = self.student.collate(chosen, [0] * len(chosen), pad_id(self.tokenizer))
+            token_nll = self.student(batch.to(self.device)).token_nll.cpu()
+            lengths = [len(example.target_ids) for example in chosen]
+            for example, nll in zip(chosen, token_nll.split(lengths), strict=True):
+                yield example.question_id, _difficulties(example, nll)
+
+
+def _difficulties(example: Example, token_nll: torch.Tensor) -> StepDifficulty:
+    steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
+    inside = steps < example.num_steps
+
+    def of_steps(weights: torch.Tensor) -> list[float]:
+        losses = token_nll[inside], weights[inside], steps[inside]
+        return step_difficulties(*losses, example.num_steps).tolist()
+
+    return StepDifficulty(example.question_id, of_steps(weights), of_steps(weights * 0))
 
 
 def assess_difficulty(

@@ -26,7 +26,6 @@ from kpod_ray.artifacts import Store
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.batching import (
     Batch,
-    collate,
     global_batches,
     loss_weight,
     num_loss_tokens,
@@ -37,6 +36,7 @@ from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
 from kpod_ray.data.stages import given_steps
 from kpod_ray.distributed.scheduler import Decision
+from kpod_ray.models.adapters import add_adapters, merge_adapters
 from kpod_ray.models.checkpoints import load_state, save_state
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
@@ -93,6 +93,9 @@ class _Worker:
         dtype = torch.bfloat16 if job.student.precision == "bf16" else torch.float32
         # Without dropout the loss does not depend on how a batch is split.
         self.student: Student = load_student(self.folder, dtype).eval()
+        if job.student.lora is not None:
+            torch.manual_seed(job.seed)
+            add_adapters(self.student.language_model, job.student.lora)
         self.module = prepare_model(self.student)
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(),
@@ -231,7 +234,7 @@ class _Worker:
         for start in range(0, len(mine), size):
             examples = [self.examples[i] for i in mine[start : start + size]]
             steps = [given[example.question_id] for example in examples]
-            batch = collate(examples, steps, pad_id(self.tokenizer))
+            batch = self.student.collate(examples, steps, pad_id(self.tokenizer))
             if is_idle:
                 batch = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
             batches.append(batch.to(self.device))
@@ -255,6 +258,7 @@ class _Worker:
         """Write the student as an ordinary Hugging Face folder."""
         if self.rank != 0:
             return
+        merge_adapters(self.student.language_model)
         with tempfile.TemporaryDirectory() as name:
             self.student.language_model.save_pretrained(name)
             self.tokenizer.save_pretrained(name)

@@ -20,9 +20,15 @@ from kpod_ray.data.examples import Example
 
 EOS, PAD = 99, 0
 
-SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2)
+SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2, [False] * 3)
 LONG = Example(
-    "long", [3, 4, 5], [21, 22, 23, 24, EOS], [0.5, 0.75, 0.25, 1, 1], [0, 0, 1, 2, 2], 2
+    "long",
+    [3, 4, 5],
+    [21, 22, 23, 24, EOS],
+    [0.5, 0.75, 0.25, 1, 1],
+    [0, 0, 1, 2, 2],
+    2,
+    [False] * 5,
 )
 
 
@@ -44,7 +50,17 @@ def drawn_examples(draw):
         prompt = list(range(100, 100 + draw(st.integers(1, 6))))
         target = [1000 * (i + 1) + j for j in range(len(steps) - 1)]
         weights = [(j + 1) / 32 for j in range(len(steps))]
-        examples.append(Example(str(i), prompt, [*target, EOS], weights, steps, len(lengths) - 1))
+        examples.append(
+            Example(
+                str(i),
+                prompt,
+                [*target, EOS],
+                weights,
+                steps,
+                len(lengths) - 1,
+                [False] * len(steps),
+            )
+        )
         given_steps.append(draw(st.integers(0, len(lengths) - 1)))
     return examples, given_steps
 

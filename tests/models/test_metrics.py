@@ -11,7 +11,7 @@ from kpod_ray.models.metrics import NUM_SUMS, loss_sums, step_metrics
 from kpod_ray.models.student import LossParts
 
 # Two rationale tokens of weights .5 and .25, and two answer tokens.
-EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2)
+EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2, [False] * 4)
 NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
 
 
