@@ -78,14 +78,15 @@ class WandbTracker:
             self.run.log(make())
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
             log.warning("W&B is off from here on: %s", error)
-            self.run = None
+            self.finish()  # W&B would hand an open run to the next who asks for one
 
     def finish(self) -> None:
-        """Close the W&B run."""
-        if self.run is None:
+        """Close the W&B run; what is logged after it is dropped."""
+        run, self.run = self.run, None
+        if run is None:
             return
         try:
-            self.run.finish()
+            run.finish()
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
             log.warning("W&B did not finish: %s", error)
 

@@ -39,8 +39,8 @@ def test_tables_and_pages_are_kept_beside_an_offline_run(tmp_path):
     tracker.log_table("arms", [{"arm": "kpod", "accuracy": 0.5}])
     tracker.log_table("none", [])
     tracker.log_html("page", "<!DOCTYPE html><title>a page</title>")
-    tracker.finish()
     assert tracker.run is not None
+    tracker.finish()
     (table,) = tmp_path.rglob("media/table/arms*.json")
     assert json.loads(table.read_text())["columns"] == ["arm", "accuracy"]
     assert json.loads(table.read_text())["data"] == [["kpod", 0.5]]
@@ -56,6 +56,9 @@ def test_a_table_that_cannot_be_made_stops_no_run(tmp_path, caplog, rows):
         tracker.log_html("page", "")
     tracker.finish()
     assert [record.message for record in caplog.records if "off from here" in record.message]
+    following = open_tracker(config("offline"), tmp_path / "following")
+    following.finish()
+    assert list((tmp_path / "following").rglob("*.wandb"))
 
 
 def test_a_folder_that_cannot_be_made_turns_tracking_off(tmp_path):
