@@ -22,6 +22,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import prepare_model
 from torch import Tensor
 
+from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
 from kpod_ray.artifacts import Store
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.batching import (
@@ -40,7 +41,7 @@ from kpod_ray.models.adapters import add_adapters, merge_adapters
 from kpod_ray.models.checkpoints import load_state, save_state
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
-from kpod_ray.models.student import Student, load_student, load_tokenizer, pad_id
+from kpod_ray.models.student import Student, TokenLoss, load_student, load_tokenizer, pad_id
 from kpod_ray.records import StepLosses
 
 GivenSteps = dict[str, int]
@@ -92,7 +93,7 @@ class _Worker:
         self.tokenizer = load_tokenizer(self.folder)
         dtype = torch.bfloat16 if job.student.precision == "bf16" else torch.float32
         # Without dropout the loss does not depend on how a batch is split.
-        self.student: Student = load_student(self.folder, dtype).eval()
+        self.student: Student = load_student(self.folder, dtype, _token_loss(job.student)).eval()
         if job.student.lora is not None:
             torch.manual_seed(job.seed)
             add_adapters(self.student.language_model, job.student.lora)
@@ -104,8 +105,9 @@ class _Worker:
         )
         self.device = next(self.module.parameters()).device
         examples = Example.from_table(self.store.read_table(job.examples))
-        examples = [training_example(example, job.student) for example in examples]
-        self.examples = sorted(examples, key=lambda example: example.question_id)
+        examples.sort(key=lambda example: example.question_id)
+        self.difficulty_weights = [_difficulty_weights(e, job.difficulty_weights) for e in examples]
+        self.examples = [training_example(example, job.student) for example in examples]
         self.history: History = []
         self.num_loss_tokens = 0
 
@@ -136,7 +138,7 @@ class _Worker:
         """Train one stage on the questions and given steps that the scheduler decides on."""
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
-        self.stage_losses = StageLosses(self.examples, self._difficulty_weights())
+        self.stage_losses = StageLosses(self.examples, self.difficulty_weights)
         size = self.job.student.global_batch_size
         batches = global_batches(
             [i for i, example in enumerate(self.examples) if example.question_id in given],
@@ -167,11 +169,6 @@ class _Worker:
         decision = Decision(**broadcast_from_rank_zero(answer))
         table = self.store.read_table(f"{decision.plan}/schedule.parquet")
         return given_steps(table, decision.plan_stage)
-
-    def _difficulty_weights(self) -> list[Sequence[float]]:
-        if self.job.difficulty_weights == "learned":
-            return [example.token_weights for example in self.examples]
-        return [[1.0] * len(example.token_weights) for example in self.examples]
 
     def _write_step_losses(self, stage: int) -> None:
         if self.num_workers > 1:
@@ -271,3 +268,12 @@ def _stage_statistics(history: History, stage: int) -> dict[str, float]:
     names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
     means = {name: float(np.mean([row[name] for row in rows])) for name in names}
     return means | {"train_steps": len(rows)}
+
+
+def _token_loss(student: StudentConfig) -> TokenLoss:
+    return probability_scaled_nll if student.token_weights == "probability" else weighted_nll
+
+
+def _difficulty_weights(example: Example, kind: str) -> Sequence[float]:
+    """Weights of Eq. 8, whatever the weights of the loss are."""
+    return example.token_weights if kind == "learned" else [1.0] * len(example.token_weights)
