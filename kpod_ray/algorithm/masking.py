@@ -16,6 +16,23 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
     return torch.log(clipped) - torch.log1p(-clipped)
 
 
+def annealed_temperature(
+    train_step: int, num_train_steps: int, first: float, last: float | None
+) -> float:
+    """Return the Gumbel temperature of a train step, from ``first`` to ``last`` by equal factors.
+
+    Args:
+        train_step: counted from 0.
+        num_train_steps: as many as are planned; the last one has the last temperature.
+        first: > 0.
+        last: > 0; None keeps the first.
+    """
+    if last is None:
+        return first
+    progress = min(1.0, train_step / max(1, num_train_steps - 1))
+    return first ** (1 - progress) * last**progress
+
+
 def relaxed_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """Return the two-class Gumbel-softmax of [log(1 - w), log w], w = sigmoid(logits).
 

@@ -6,6 +6,7 @@ the nearest known one. Importing this package loads no torch and no Ray.
 """
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
 from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
@@ -26,6 +27,7 @@ from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from kpod_ray.config.teacher import (
     FileTeacher,
+    ReferenceTeacher,
     StepsConfig,
     TeacherBase,
     TeacherConfig,
@@ -36,9 +38,12 @@ from kpod_ray.config.tracking import TrackingConfig
 from kpod_ray.config.weigher import WeigherConfig
 
 __all__ = [
+    "ARMS",
     "ActorResources",
     "ArithmeticQuestions",
+    "Arm",
     "ColumnsConfig",
+    "ComparisonConfig",
     "Config",
     "EvaluationConfig",
     "FileQuestions",
@@ -46,6 +51,7 @@ __all__ = [
     "HubQuestions",
     "LoraConfig",
     "QuestionsConfig",
+    "ReferenceTeacher",
     "ResourcesConfig",
     "RunConfig",
     "ScheduleConfig",

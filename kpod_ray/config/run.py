@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.comparison import ComparisonConfig
 from kpod_ray.config.overrides import explain, merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig
@@ -36,18 +37,25 @@ class RunConfig(Config):
     """Where the rationales come from."""
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
-    weigher: WeigherConfig = WeigherConfig()
-    """The token weighter."""
+    weigher: WeigherConfig | None = WeigherConfig()
+    """The token weighter; None is off: all tokens of all rationales weigh 1."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The progressive schedule."""
     student: StudentConfig
     """The student."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """Comparison of methods."""
     resources: ResourcesConfig = ResourcesConfig()
     """Where things run."""
     tracking: TrackingConfig = TrackingConfig()
     """Weights & Biases."""
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of the student's training."""
+        return self.seed if self.student.seed is None else self.student.seed
 
     def override(self, overrides: Mapping[str, Any]) -> RunConfig:
         """Return a validated copy with dotted paths replaced.

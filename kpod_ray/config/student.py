@@ -29,6 +29,20 @@ class StudentConfig(Config):
     encoder-decoder; see `VllmTeacher.model`."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
+    token_weights: Literal["learned", "uniform", "symbols", "probability"] = "learned"
+    """Weight of a rationale token in the loss: ``learned`` by the weighter (Eq. 15); 1 (``uniform``,
+    Eq. 14, the paper's w.o.-sig); 1 for digits and operators and ``plain_token_weight`` for others
+    (``symbols``); or the student's own probability of the token (``probability``, the DFT loss)."""
+    plain_token_weight: float = Field(0.3, ge=0, le=1)
+    """With ``token_weights: symbols``: weight of a token without digit or operator."""
+    target: Literal["rationale", "answer"] = "rationale"
+    """What the student writes: the rationale and then the answer, or the ``answer`` alone."""
+    seed: int | None = Field(None, ge=0)
+    """Seed of the training alone: order of the examples and everything random; None takes the
+    run's. Comparisons vary it over one shared corpus."""
+    loss_token_budget: int | None = Field(None, ge=1)
+    """Training ends when so many tokens have been in the loss, in the middle of a stage or, all
+    steps written, after further epochs; None ends with the last stage."""
     learning_rate: float = Field(1e-5, gt=0)
     """Constant AdamW learning rate."""
     weight_decay: float = Field(0.0, ge=0)

@@ -1,7 +1,8 @@
 """Order, split and padding of examples: pure functions of (seed, stage), the same for any workers.
 
-Invariants: a stage visits every example once; the global batches don't depend on the number of
-workers; the workers' parts of a global batch are disjoint and complete.
+Invariants: a stage visits the examples that take part equally often, but for its last pass; the
+global batches don't depend on the number of workers; the workers' parts of a global batch are disjoint
+and complete.
 """
 
 from __future__ import annotations
@@ -59,11 +60,36 @@ class PairBatch(Batch):
 
 
 def global_batches(
-    num_examples: int, global_batch_size: int, *, seed: int, stage: int
+    indices: Sequence[int], global_batch_size: int, *, num_train_steps: int, seed: int, stage: int
 ) -> list[list[int]]:
-    """Return the example indices of every train step of a stage; the last may be short."""
-    order = np.random.default_rng([seed, stage]).permutation(num_examples).tolist()
-    return [order[i : i + global_batch_size] for i in range(0, num_examples, global_batch_size)]
+    """Return the example indices of every train step of a stage; the last may be short.
+
+    The examples come in a random order. When they are through before the train steps are, they come
+    again in a new one.
+
+    Args:
+        indices: examples that take part, at least one.
+        global_batch_size: examples of one train step.
+        num_train_steps: train steps of the stage.
+        seed: of the run.
+        stage: t.
+
+    Raises:
+        ValueError: No example takes part.
+    """
+    if not indices:
+        raise ValueError(f"no example takes part in stage {stage}")
+    generator = np.random.default_rng([seed, stage])
+    order: list[int] = []
+    while len(order) <= (num_train_steps - 1) * global_batch_size:
+        order += generator.permutation(indices).tolist()
+    starts = range(0, num_train_steps * global_batch_size, global_batch_size)
+    return [order[start : start + global_batch_size] for start in starts]
+
+
+def num_stage_train_steps(num_examples: int, global_batch_size: int) -> int:
+    """Return the train steps of a stage, whatever part of the examples takes part in it."""
+    return -(-num_examples // global_batch_size)
 
 
 def worker_share(indices: Sequence[int], rank: int, num_workers: int) -> list[int]:

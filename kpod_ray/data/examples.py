@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kpod_ray.algorithm.keypoints import OPERATORS
 from kpod_ray.algorithm.steps import steps_of_tokens
 from kpod_ray.data.prompts import Template, encode_prompt, question_text, target_text
 from kpod_ray.records import Question, Record, WeightedRationale
-
-OPERATORS = "+-*/=<>%\N{MULTIPLICATION SIGN}\N{DIVISION SIGN}"
-"""Characters of arithmetic beside the digits."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

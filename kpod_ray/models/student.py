@@ -8,7 +8,7 @@ encoder-decoder student has question and given steps in its encoder, and writes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ from kpod_ray.errors import KpodError
 transformers_logging.disable_progress_bar()
 
 
+TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Hidden states, output head, labels and token weights to the loss and each token's nats."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LossParts:
     """The loss of a batch: sums in nats."""
@@ -37,10 +41,13 @@ class LossParts:
 class CausalStudent(nn.Module):
     """Wraps a causal language model."""
 
-    def __init__(self, language_model: Any, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
+    ) -> None:
         super().__init__()
         self.language_model = language_model
         self.compute_dtype = compute_dtype
+        self.token_loss = token_loss
 
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
@@ -50,7 +57,9 @@ class CausalStudent(nn.Module):
 
     def forward(self, batch: Batch) -> LossParts:
         """Return the loss; only positions in the loss reach the output head."""
-        return _loss(self.language_model, self.predicting_states(batch), batch)
+        head = self.language_model.get_output_embeddings().weight
+        hidden = self.predicting_states(batch)
+        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
 
     def predicting_states(self, batch: Batch) -> Tensor:
         """Return what goes into the output head for each label, [N, d]."""
@@ -64,10 +73,13 @@ class CausalStudent(nn.Module):
 class EncoderDecoderStudent(nn.Module):
     """Wraps an encoder-decoder language model, such as T5 or Flan-T5."""
 
-    def __init__(self, language_model: Any, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
+    ) -> None:
         super().__init__()
         self.language_model = language_model
         self.compute_dtype = compute_dtype
+        self.token_loss = token_loss
         config = language_model.config
         # T5 with tied embeddings scales what goes into the output head; Flan-T5 does not.
         is_scaled = getattr(config, "scale_decoder_outputs", False)
@@ -82,7 +94,9 @@ class EncoderDecoderStudent(nn.Module):
 
     def forward(self, batch: PairBatch) -> LossParts:
         """Return the loss; only positions in the loss reach the output head."""
-        return _loss(self.language_model, self.predicting_states(batch), batch)
+        head = self.language_model.get_output_embeddings().weight
+        hidden = self.predicting_states(batch)
+        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
         """Return what goes into the output head for each label, [N, d]."""
@@ -106,11 +120,6 @@ def _arithmetic(batch: Batch, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(batch.input_ids.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def _loss(language_model: Any, hidden: Tensor, batch: Batch) -> LossParts:
-    head = language_model.get_output_embeddings().weight
-    return LossParts(*weighted_nll(hidden, head, batch.labels, batch.token_weights))
-
-
 def load_tokenizer(folder: str) -> Any:
     """Load a tokenizer that knows character offsets.
 
@@ -127,8 +136,15 @@ def load_tokenizer(folder: str) -> Any:
     return tokenizer
 
 
-def load_student(folder: str, compute_dtype: torch.dtype) -> Student:
+def load_student(
+    folder: str, compute_dtype: torch.dtype, token_loss: TokenLoss = weighted_nll
+) -> Student:
     """Load a language model of either family with fp32 parameters.
+
+    Args:
+        folder: the model.
+        compute_dtype: of its arithmetic.
+        token_loss: `weighted_nll` or `probability_scaled_nll`.
 
     Raises:
         KpodError: Its logits are more than a product with the output head, or its decoder has no
@@ -140,9 +156,9 @@ def load_student(folder: str, compute_dtype: torch.dtype) -> Student:
         raise KpodError(f"model {folder}: an output head without bias is expected")
     if getattr(language_model.config, "final_logit_softcapping", None):
         raise KpodError(f"model {folder}: soft-capped logits are not supported")
-    if not _has_plain_logits(family(language_model, torch.float32)):
+    if not _has_plain_logits(family(language_model, torch.float32, token_loss)):
         raise KpodError(f"model {folder}: scaled logits are not supported")
-    return family(language_model, compute_dtype)
+    return family(language_model, compute_dtype, token_loss)
 
 
 def _load_language_model(folder: str) -> tuple[type[Student], Any]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.answers import answers_equal, extract_answer, is_readable, strip_closing
+from kpod_ray.algorithm.answers import answers_equal, extract_answer
+from kpod_ray.algorithm.closings import is_readable, strip_closing
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 OPENAI = DATA / "model_outputs" / "gsm8k_test_openai.jsonl"

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.algorithm.masking import (
+    annealed_temperature,
     gumbel_noise,
     keypoint_loss,
     mask_embeddings,
@@ -39,6 +40,22 @@ def test_noise_has_the_moments_of_a_difference_of_two_gumbel_variables():
     noise = drawn_noise(200_000)
     assert noise.mean().item() == pytest.approx(0, abs=0.02)
     assert noise.var().item() == pytest.approx(math.pi**2 / 3, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("train_step", "num_train_steps", "first", "last", "expected"),
+    [
+        (0, 11, 1.0, 0.25, 1.0),
+        (5, 11, 1.0, 0.25, 0.5),
+        (10, 11, 1.0, 0.25, 0.25),
+        (20, 11, 1.0, 0.25, 0.25),
+        (0, 1, 1.0, 0.25, 1.0),
+        (7, 11, 0.7, None, 0.7),
+        (5, 11, 0.5, 2.0, 1.0),
+    ],
+)
+def test_temperature_by_table(train_step, num_train_steps, first, last, expected):
+    assert annealed_temperature(train_step, num_train_steps, first, last) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

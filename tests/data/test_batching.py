@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from kpod_ray.data.batching import (
     global_batches,
     loss_weight,
     num_loss_tokens,
+    num_stage_train_steps,
     worker_share,
 )
 from kpod_ray.data.examples import Example
@@ -30,6 +32,14 @@ LONG = Example(
     2,
     [False] * 5,
 )
+
+
+def all_batches(num_examples, size, *, seed, stage):
+    """The batches of a stage in which every example takes part."""
+    num_train_steps = num_stage_train_steps(num_examples, size)
+    return global_batches(
+        range(num_examples), size, num_train_steps=num_train_steps, seed=seed, stage=stage
+    )
 
 
 @st.composite
@@ -155,7 +165,7 @@ def test_a_batch_moves_whole():
 @settings(max_examples=100, deadline=None)
 def test_the_workers_parts_of_a_stage_are_complete_and_disjoint(num_examples, size, num_workers):
     visited = []
-    for batch in global_batches(num_examples, size, seed=3, stage=1):
+    for batch in all_batches(num_examples, size, seed=3, stage=1):
         shares = [worker_share(batch, rank, num_workers) for rank in range(num_workers)]
         assert sorted(i for share in shares for i in share) == sorted(batch)
         lengths = [len(share) for share in shares]
@@ -167,24 +177,73 @@ def test_the_workers_parts_of_a_stage_are_complete_and_disjoint(num_examples, si
 @given(num_examples=st.integers(1, 60), size=st.integers(1, 20))
 @settings(max_examples=50, deadline=None)
 def test_only_the_last_batch_of_a_stage_may_be_short(num_examples, size):
-    batches = global_batches(num_examples, size, seed=0, stage=2)
+    batches = all_batches(num_examples, size, seed=0, stage=2)
     assert all(len(batch) == size for batch in batches[:-1])
     assert 1 <= len(batches[-1]) <= size
 
 
 def test_order_is_a_function_of_seed_and_stage():
     orders = {
-        (seed, stage): str(global_batches(40, 8, seed=seed, stage=stage))
+        (seed, stage): str(all_batches(40, 8, seed=seed, stage=stage))
         for seed in range(3)
         for stage in range(3)
     }
     assert len(set(orders.values())) == 9
-    assert orders[1, 2] == str(global_batches(40, 8, seed=1, stage=2))
+    assert orders[1, 2] == str(all_batches(40, 8, seed=1, stage=2))
 
 
 def test_order_does_not_depend_on_the_batch_size():
-    (wide,) = global_batches(40, 40, seed=5, stage=1)
-    assert [i for batch in global_batches(40, 7, seed=5, stage=1) for i in batch] == wide
+    (wide,) = all_batches(40, 40, seed=5, stage=1)
+    assert [i for batch in all_batches(40, 7, seed=5, stage=1) for i in batch] == wide
+
+
+@given(num_examples=st.integers(1, 60), size=st.integers(1, 20), stage=st.integers(1, 5))
+@settings(max_examples=50, deadline=None)
+def test_all_examples_come_in_one_permutation(num_examples, size, stage):
+    order = np.random.default_rng([3, stage]).permutation(num_examples).tolist()
+    batches = all_batches(num_examples, size, seed=3, stage=stage)
+    assert [i for batch in batches for i in batch] == order
+    assert len(batches) == -(-num_examples // size)
+
+
+@given(
+    indices=st.sets(st.integers(0, 60), min_size=1),
+    size=st.integers(1, 20),
+    num_train_steps=st.integers(1, 12),
+)
+@settings(max_examples=100, deadline=None)
+def test_fewer_examples_come_again_until_the_train_steps_are_done(indices, size, num_train_steps):
+    batches = global_batches(
+        sorted(indices), size, num_train_steps=num_train_steps, seed=0, stage=1
+    )
+    assert len(batches) == num_train_steps
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert 1 <= len(batches[-1]) <= size
+    visits = [i for batch in batches for i in batch]
+    for start in range(0, len(visits), len(indices)):  # each pass is a permutation
+        one_pass = visits[start : start + len(indices)]
+        assert len(set(one_pass)) == len(one_pass)
+        assert set(one_pass) <= indices
+
+
+def test_each_pass_has_its_own_order():
+    visits = [
+        i
+        for batch in global_batches(range(20), 4, num_train_steps=10, seed=0, stage=1)
+        for i in batch
+    ]
+    assert visits[:20] != visits[20:]
+    assert sorted(visits[:20]) == sorted(visits[20:]) == list(range(20))
+
+
+def test_a_stage_without_examples_is_refused():
+    with pytest.raises(ValueError, match="no example takes part in stage 7"):
+        global_batches([], 4, num_train_steps=1, seed=0, stage=7)
+
+
+@pytest.mark.parametrize(("num_examples", "expected"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_train_steps_of_a_stage(num_examples, expected):
+    assert num_stage_train_steps(num_examples, 4) == expected
 
 
 def test_a_pair_by_hand_without_given_steps():

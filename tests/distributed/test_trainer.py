@@ -137,7 +137,7 @@ def answer_tokens(inputs, history):
         Example.from_table(store.read_table(f"{assess.folder}/examples.parquet")),
         key=lambda example: example.question_id,
     )
-    indices = global_batches(len(examples), 4, seed=0, stage=1)[0]
+    indices = global_batches(range(len(examples)), 4, num_train_steps=2, seed=0, stage=1)[0]
     return sum(step == examples[i].num_steps for i in indices for step in examples[i].token_steps)
 
 
