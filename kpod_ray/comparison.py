@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kpod_ray.artifacts import Manifest
+from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig
 from kpod_ray.data.batching import num_loss_tokens
 from kpod_ray.data.examples import Example
@@ -20,6 +20,8 @@ from kpod_ray.distributed.cluster import connect, num_concurrent
 from kpod_ray.distributed.tasks import run_tasks
 from kpod_ray.pipeline import Listener, Run, check_test_questions, finish_artifact, open_run
 from kpod_ray.records import StageRow
+from kpod_ray.report.comparison_collect import collect_comparison
+from kpod_ray.report.comparison_results import ComparisonResults
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
 """What all arms have in common, in the order it is made in."""
@@ -46,8 +48,8 @@ class Watcher:
     """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
 
 
-def compare(config: RunConfig, watcher: Watcher) -> list[Trial]:
-    """Train and evaluate every arm with every seed; return the trials, finished.
+def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
+    """Train and evaluate every arm with every seed; return what came out.
 
     Raises:
         KpodError: A phase has nothing to work on, or the cluster is too small.
@@ -58,19 +60,35 @@ def compare(config: RunConfig, watcher: Watcher) -> list[Trial]:
         if name == "questions":
             check_test_questions(manifest)
     trials = list(_trials(base, watcher.shared))
+    _run(trials, watcher)
+    by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
+    for trial in trials:
+        by_arm.setdefault(trial.arm, []).append(trial.run.artifacts)
+    return collect_comparison(base.config, base.artifacts, by_arm)
+
+
+def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
+    """Run the trials that aren't finished; of two with equal settings only one."""
+    waiting = {t.run.artifacts["evaluate"].folder: t for t in trials if not _is_finished(t)}
+    done = [trial for trial in trials if _is_finished(trial)]
+    for count, trial in enumerate(done, start=1):
+        watcher.on_trial(trial, trial.run.artifacts["evaluate"].manifest(), count, len(trials))
+    if not waiting:
+        return
+    chosen = list(waiting.values())
+    config = chosen[0].run.config
     connect(config.resources)
-    most = config.comparison.max_concurrent or num_concurrent(base.config)
-    # Equal settings under two names are one training.
-    by_result = {trial.run.artifacts["evaluate"].folder: trial.run.config for trial in trials}
-    folders, configs = list(by_result), list(by_result.values())
-    done = set[str]()
-    for index, _ in run_tasks(train_and_evaluate, configs, most):
-        done.add(folders[index])
-        for trial in trials:
-            evaluation = trial.run.artifacts["evaluate"]
-            if evaluation.folder == folders[index]:
-                watcher.on_trial(trial, evaluation.manifest(), len(done), len(folders))
-    return trials
+    most = config.comparison.max_concurrent or num_concurrent(config)
+    for index, _ in run_tasks(train_and_evaluate, [trial.run.config for trial in chosen], most):
+        folder = chosen[index].run.artifacts["evaluate"].folder
+        for trial in (t for t in trials if t.run.artifacts["evaluate"].folder == folder):
+            done.append(trial)
+            manifest = trial.run.artifacts["evaluate"].manifest()
+            watcher.on_trial(trial, manifest, len(done), len(trials))
+
+
+def _is_finished(trial: Trial) -> bool:
+    return trial.run.artifacts["evaluate"].is_finished()
 
 
 def train_and_evaluate(config: RunConfig) -> None:

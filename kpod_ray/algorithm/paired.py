@@ -110,7 +110,7 @@ def paired_bootstrap(
     draws += _resampled_means(_seed_effects(differences), num_draws, generator)
     low, high = np.quantile(draws, (0.025, 0.975))
     tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
-    p_value = min(1.0, 2 * (1 + tail) / (1 + num_draws))
+    p_value = min(1.0, 2 * (1 + int(tail)) / (1 + num_draws))
     return PairedDifference(mean, float(low), float(high), p_value, float(draws.std()))
 
 
