@@ -250,7 +250,7 @@ def _best_extension(items: _Items, sequence: IntArray, grid: float) -> tuple[int
 
     Prefixes are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the
     empty one, whose extension is the best single item. In a cluster the best extension is the
-    costliest item that fits, for all of them gain the same diversity.
+    costliest item that fits, for all of them gain the same diversity; of equal ones the first.
     """
     spent, values = _prefixes(items, sequence)
     num_limits = math.ceil(math.log(grid) / math.log1p(-grid)) + 1
@@ -270,5 +270,7 @@ def _best_extension(items: _Items, sequence: IntArray, grid: float) -> tuple[int
         extended = np.where(fitting > members, values[lengths] + gains, -np.inf)
         row = int(extended.argmax())
         if extended[row] > best_value:
-            best_value, best = extended[row], (int(lengths[row]), int(start + fitting[row] - 1))
+            costliest = int(np.searchsorted(costs, costs[fitting[row] - 1]))
+            position = max(costliest, int(members[row]))
+            best_value, best = extended[row], (int(lengths[row]), int(start + position))
     return best
