@@ -271,7 +271,7 @@ def test_a_stage_with_few_questions_has_the_same_train_steps(ray_cluster, inputs
 
 
 def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, inputs):
-    store, _, plan = inputs
+    store = inputs[0]
     schedule = {"adaptive": True, "full_stage": 3, "num_clusters": 2}
     killed = []
 
