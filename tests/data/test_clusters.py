@@ -14,7 +14,6 @@ from kpod_ray.data.clusters import (
 )
 from kpod_ray.errors import KpodError
 
-
 CLUSTERINGS = ["kmeans", "agglomerative"]
 
 

@@ -43,3 +43,9 @@ def test_a_killed_actor_answers_as_before(ray_cluster, tmp_path):
     first = ray.get(actor.decide.remote(3))
     ray.kill(actor, no_restart=False)
     assert ray.get(actor.decide.remote(3), timeout=60) == first
+
+
+@pytest.mark.parametrize("stage", [4, 5, 50])
+def test_beyond_the_last_stage_the_plan_is_that_of_the_last(tmp_path, stage):
+    scheduler = Scheduler(str(tmp_path), "train/x", "plan/y", 4)
+    assert scheduler.decide(stage) == Decision(stage, "plan/y", 4)
