@@ -25,12 +25,15 @@ DASHES = ("solid", "dash", "dot")
 """Taken one after the other when the colours have run out."""
 VERDICT_COLORS = {"better": GREEN, "worse": RED, "undecided": GREY}
 ROW_HEIGHT = 34
+"""Height of an arm in a figure with a row for each, in pixels."""
+LEGEND_HEIGHT = 15
+"""Height of an arm in a legend, in pixels."""
 CURVES = (
-    ("rationale_loss", "rationale loss, nats", ".3f"),
-    ("given_steps_mean", "given steps, mean", ".2f"),
-    ("accuracy", "accuracy", ".1%"),
+    ("rationale_loss", "rationale loss, nats", ".3f", None),
+    ("given_steps_mean", "given steps, mean", ".2f", None),
+    ("accuracy", "correct answers", ".1%", ".0%"),
 )
-"""What is drawn by stage: field of `StagePoint`, axis title, format."""
+"""What is drawn by stage: field of `StagePoint`, axis title, format of a value and of a tick."""
 
 
 def comparison_figures(
@@ -102,18 +105,19 @@ def curves_figure(results: ComparisonResults) -> go.Figure:
     ]
     figure = make_subplots(len(measured), 1, shared_xaxes=True, vertical_spacing=0.05)
     for arm, color, dash in _styled_arms(results):
-        for row, (name, _, digits) in enumerate(measured, start=1):
+        for row, (name, _, digits, _) in enumerate(measured, start=1):
             points = _mean_curve(arm, name)
             hover = f"stage %{{x}}: %{{y:{digits}}}"
             curve = drawing.line(points, points.values(), drawing.escaped(arm.name), color, hover)
             curve.update(line_dash=dash, mode="lines+markers", marker_size=5)
-            curve.update(legendgroup=arm.name, showlegend=row == 1 and bool(points))
+            curve.update(legendgroup=f"{color} {dash}", showlegend=row == 1 and bool(points))
             figure.add_trace(curve, row, 1)
-    drawing.styled(figure, "", "", height=190 * len(measured) + 130)
-    for row, (_, title, _) in enumerate(measured, start=1):
-        figure.update_yaxes(title_text=title, row=row, col=1)
+    drawing.styled(figure, "", "", height=190 * len(measured) + LEGEND_HEIGHT * len(results.arms))
+    for row, (_, title, _, ticks) in enumerate(measured, start=1):
+        figure.update_yaxes(title_text=title, tickformat=ticks, row=row, col=1)
     figure.update_xaxes(showgrid=False)
-    return figure.update_xaxes(title_text="stage", row=len(measured), col=1)
+    figure.update_xaxes(title_text="stage", row=len(measured), col=1)
+    return figure.update_layout(legend_font_size=11)
 
 
 def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
@@ -135,8 +139,9 @@ def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.
         hover = "%{x} steps: %{y:.1f} %"
         curve = drawing.line(steps, shares, drawing.escaped(arm.name), color, hover)
         traces.append(curve.update(line_dash=dash, mode="lines+markers"))
-    figure = drawing.figure_of(traces, "reasoning steps", "correct answers, %", height=440)
-    return figure.update_xaxes(tickvals=steps).update_yaxes(rangemode="tozero")
+    figure = drawing.figure_of(traces, "reasoning steps", "correct answers, %")
+    figure.update_xaxes(tickvals=steps).update_yaxes(rangemode="tozero")
+    return _with_names(figure, results)
 
 
 def tokens_figure(results: ComparisonResults) -> go.Figure:
@@ -150,8 +155,9 @@ def tokens_figure(results: ComparisonResults) -> go.Figure:
         )
         traces.append(curve.update(line_dash=dash, mode="lines+markers", marker_size=5))
     drawn = [trace for trace in traces if trace.x]
-    figure = drawing.figure_of(drawn, "tokens in the loss so far", "answer loss, nats", 440)
-    return figure.update_xaxes(rangemode="tozero", separatethousands=True)
+    figure = drawing.figure_of(drawn, "tokens in the loss so far", "answer loss, nats")
+    figure.update_xaxes(rangemode="tozero", separatethousands=True)
+    return _with_names(figure, results)
 
 
 def _styled_arms(results: ComparisonResults) -> list[tuple[ArmResults, str, str]]:
@@ -165,6 +171,12 @@ def _styled_arms(results: ComparisonResults) -> list[tuple[ArmResults, str, str]
         styled.append((arm, COLORS[others % len(COLORS)], dash))
         others += 1
     return styled
+
+
+def _with_names(figure: go.Figure, results: ComparisonResults) -> go.Figure:
+    """Make room for the names of all arms, one above the other on a phone."""
+    height = 320 + LEGEND_HEIGHT * len(results.arms)
+    return figure.update_layout(height=height, legend_font_size=11)
 
 
 def _label_rows(figure: go.Figure, labels: Sequence[str]) -> go.Figure:

@@ -84,7 +84,8 @@ def notes(results: ComparisonResults) -> list[str]:
         f"Difference, its {CONFIDENCE} interval and p: paired bootstrap over questions and seeds, "
         f"{NUM_DRAWS:,} draws, each arm against {results.baseline} with the same seeds. This is "
         "the main test.",
-        "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at 5 %.",
+        "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at "
+        f"5{NO_BREAK_SPACE}%.",
         "McNemar: exact test on the answers that only one of the two has right, pooled over the "
         "seeds. Pooling takes the answers of several seeds to one question for independent, which "
         "they aren't, and leaves out the luck of the seeds: its p is too small.",

@@ -1,8 +1,10 @@
-"""A plausible run and a hostile one, for the tests of the report."""
+"""A plausible run, a plausible comparison and hostile ones, and a reader of their pages."""
 
 import dataclasses
+import json
 import math
 import random
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -18,6 +20,59 @@ from kpod_ray.report.results import (
     TrainPoint,
     WeigherPoint,
 )
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, with the text of each section and the table cells."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.sections, self.rows, self.scripts = {}, [], []
+        self.section = "header"
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "section":
+            self.section = dict(attrs)["id"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+            return
+        self.sections[self.section] = self.sections.get(self.section, "") + data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def cells(self, label):
+        """Return the cells of the row whose first cell begins with the label."""
+        rows = [row for row in self.rows if row and row[0].strip().startswith(label)]
+        return [cell.strip().replace("\u00a0", " ") for cell in rows[0]]
+
+    def figures(self):
+        values = [json.loads(value) for _, name, value in self.attributes if name == "data-figure"]
+        return [value["data"] for value in values]
+
+
+@pytest.fixture(scope="session")
+def parse_page():
+    """What reads the source of a page."""
+    return Page
+
 
 VERDICTS = {"kept": 91, "reference": 3, "surplus": 62, "wrong": 27, "no_answer": 6, "truncated": 3}
 NAMES = ("Maya", "Tom", "Priya", "Luca", "Aisha", "Ben")
@@ -228,8 +283,29 @@ def compared(names, num_questions=400, num_seeds=5):
 
 @pytest.fixture(scope="session")
 def comparison():
-    """Twelve arms with five seeds each, of which the first is deterministic."""
-    return compared(ARMS)
+    """Twelve arms with three seeds each, of which the first is deterministic."""
+    return compared(ARMS, num_questions=150, num_seeds=3)
+
+
+@pytest.fixture(scope="session")
+def hostile_comparison(comparison):
+    """Three of its arms, with text that attacks the page in every place that holds text."""
+    names = [f"{HOSTILE}{name}" for name in ("untrained", "uniform", "kpod")]
+    arms = [arm for arm in comparison.arms if arm.name in ("untrained", "uniform", "kpod")]
+    return ComparisonResults(
+        name=HOSTILE,
+        baseline=names[1],
+        budget=HOSTILE,
+        seeds=comparison.seeds,
+        arms=tuple(
+            dataclasses.replace(arm, name=name, description=HOSTILE, overrides={HOSTILE: HOSTILE})
+            for arm, name in zip(arms, names, strict=True)
+        ),
+        num_steps_of_question=comparison.num_steps_of_question,
+        config_yaml=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+        machine=HOSTILE,
+    )
 
 
 PAYLOAD = "document.documentElement.dataset.hacked=1"
