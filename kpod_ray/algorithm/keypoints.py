@@ -7,6 +7,7 @@ function word, whatever the question is about; other words are not judged.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,20 +16,26 @@ import numpy.typing as npt
 KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
 """Kinds of tokens."""
 
-OPERATORS = frozenset("+-*/=<>×÷−^%")
+OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")
 NUMBER_WORDS = frozenset(
-    """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
-    sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred
-    thousand million billion half halves third thirds quarter quarters dozen dozens twice double
-    triple""".split()
+    re.findall(
+        "[a-z]+",
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+        fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty
+        ninety hundred thousand million billion half halves third thirds quarter quarters dozen dozens
+        twice double triple""",
+    )
 )
 FUNCTION_WORDS = frozenset(
-    """a an the of and or but nor so if then than that this these those there here it its he him his
-    she her hers they them their we us our you your i me my who whom whose which what when where why
-    how is are was were be been being am do does did has have had having will would can could shall
-    should may might must to in on at by for from with into onto upon as up down out off over under
-    about after before again not no yes also just only very too such some any all each both either
-    neither while because since until though although through during between per""".split()
+    re.findall(
+        "[a-z]+",
+        """a an the of and or but nor so if then than that this these those there here it its he him his
+        she her hers they them their we us our you your i me my who whom whose which what when where
+        why how is are was were be been being am do does did has have had having will would can could
+        shall should may might must to in on at by for from with into onto upon as up down out off
+        over under about after before again not no yes also just only very too such some any all each
+        both either neither while because since until though although through during between per""",
+    )
 )
 
 LOWEST_MEAN, HIGHEST_MEAN, SMALLEST_SPREAD = 0.05, 0.99, 0.005
@@ -36,9 +43,7 @@ LOWEST_MEAN, HIGHEST_MEAN, SMALLEST_SPREAD = 0.05, 0.99, 0.005
 deviation below which all tokens count the same."""
 
 
-def token_kinds(
-    text: str, starts: Sequence[int], ends: Sequence[int]
-) -> npt.NDArray[np.int64]:
+def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
     """Return the kind of each span of a text; a piece of a word is judged by the whole word."""
     kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
     return np.array(kinds, dtype=np.int64)

@@ -12,13 +12,24 @@ from kpod_ray.config.base import Config
 class WeigherConfig(Config):
     """The token weighter (Eq. 2 to 7): how it is built and trained."""
 
+    predictor: str | None = None
+    """Model that predicts the answer from a masked rationale, causal or encoder-decoder (T5, Flan-T5),
+    named like a student; None takes a copy of the student."""
     num_heads: int | None = Field(None, ge=1)
     """Heads of the weighter's self-attention; None takes as many as the student has."""
     mask: Literal["relaxed", "straight_through"] = "relaxed"
     """Gumbel mask: ``straight_through`` rounds it in the forward pass (Eq. 4), ``relaxed`` does not.
     In our runs ``straight_through`` lost all weights within 20 train steps."""
+    mask_position: Literal["before_attention", "after_attention"] = "before_attention"
+    """What the mask acts on: the rationale's embeddings, or what the weighter's self-attention makes
+    of them (the paper's Figure 1), where a kept neighbour may carry a masked token."""
     temperature: float = Field(0.7, gt=0)
-    """Gumbel temperature."""
+    """Gumbel temperature, at the first train step."""
+    final_temperature: float | None = Field(None, gt=0)
+    """Gumbel temperature at the last train step, reached by equal factors; None: it stays the same."""
+    prefixes: Literal["sampled", "all"] = "sampled"
+    """Prefixes of a rationale in one train step: one that is drawn, or ``all`` (Eq. 5's whole sum, as a
+    mean), which costs as many times more as the rationale has tokens."""
     whole_fraction: float = Field(0.5, ge=0, le=1)
     """Share of the rationales that are read whole, the others up to a prefix drawn uniformly.
     0 is Eq. 5 as written, where short rationales rarely show the predictor their answer."""

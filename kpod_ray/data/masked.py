@@ -1,22 +1,15 @@
-"""Batches for the token weighter: rationales, random prefixes and noise.
-
-Everything random about an example is a function of (seed, train step, example), so that the split
-over workers changes nothing.
-"""
+"""What the answer predictor reads: questions with a prefix of their masked rationale, in batches."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kpod_ray.data.batching import global_batches
+from kpod_ray.algorithm.keypoints import token_kinds
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.data.prompts import CLOSING, Template, encode_prompt, question_text
 from kpod_ray.records import Question
@@ -24,117 +17,136 @@ from kpod_ray.records import Question
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MaskedExample:
-    """A question, its rationale and its answer as token ids of the predictor."""
+    """A question and its rationale in the student's tokens, the answer in the predictor's."""
 
+    question_id: str
     prompt_ids: list[int]
     rationale_ids: list[int]
+    rationale_kinds: list[int]
+    """Kind of each rationale token, by which the weights are judged."""
     closing_ids: list[int]
     answer_ids: list[int]
 
 
-@dataclasses.dataclass(frozen=True)
-class Draw:
-    """What is random about one example in one train step."""
+class Prefix(NamedTuple):
+    """A prefix of one rationale of a batch."""
 
-    prefix_length: int
-    """k: the rationale's length, or uniform from 1 to it."""
-    kept_share: float
-    """Uniform in (0, 1): share of tokens kept while the predictor adapts."""
-    uniform: npt.NDArray[np.float32]
-    """[R], uniform in (0, 1), one a rationale token."""
+    row: int
+    length: int
+    """k of Eq. 5, from 1 to the rationale's length."""
+    share: float
+    """What its answer loss counts in its rationale's mean; 1 in all over a rationale."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedSequences:
+    """S right-padded sequences: question, rationale prefix, closing words, answer."""
+
+    input_ids: Tensor
+    """[S, L]; the answer in the predictor's vocabulary, all before it in the student's."""
+    attention_mask: Tensor
+    """[S, L]."""
+    is_answer: Tensor
+    """[S, L] bool."""
+    prefix_starts: Tensor
+    """[S], where the rationale prefix begins."""
+    prefix_lengths: Tensor
+    """[S], k of Eq. 5."""
+    rationale_rows: Tensor
+    """[S], row of each one's rationale in the batch."""
+    shares: Tensor
+    """[S], share of each in its rationale's mean answer loss."""
+
+    def part(self, start: int, stop: int) -> MaskedSequences:
+        """Return some of the sequences."""
+        fields = dataclasses.fields(self)
+        return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
+
+    def to(self, device: torch.device) -> MaskedSequences:
+        """Return them on another device."""
+        fields = dataclasses.fields(self)
+        return MaskedSequences(**{f.name: getattr(self, f.name).to(device) for f in fields})
 
 
 @dataclasses.dataclass(frozen=True)
 class WeigherBatch:
-    """Right-padded rationales and the sequences in which they are masked."""
+    """B right-padded rationales, and the sequences in which they are masked."""
 
     rationale_ids: Tensor
     """[B, R], the whole rationale of each example."""
     rationale_mask: Tensor
     """[B, R] bool, where a rationale token exists."""
-    input_ids: Tensor
-    """[B, L], question, rationale prefix, closing words, answer."""
-    attention_mask: Tensor
-    """[B, L]."""
-    prefix_starts: Tensor
-    """[B], where the rationale prefix begins in ``input_ids``."""
-    prefix_lengths: Tensor
-    """[B], k of Eq. 5."""
-    answer_rows: Tensor
-    """[N], row of each position that predicts an answer token."""
-    answer_columns: Tensor
-    """[N], its column."""
-    answer_labels: Tensor
-    """[N], the answer token one to the right."""
+    sequences: MaskedSequences
 
     def to(self, device: torch.device) -> WeigherBatch:
         """Return the batch on another device."""
-        fields = dataclasses.fields(self)
-        return WeigherBatch(
-            **{field.name: getattr(self, field.name).to(device) for field in fields}
-        )
+        rationales = self.rationale_ids.to(device), self.rationale_mask.to(device)
+        return WeigherBatch(*rationales, self.sequences.to(device))
 
 
 def build_masked_example(
-    tokenizer: Any, question: Question, rationale: str, template: Template
+    tokenizer: Any, question: Question, rationale: str, template: Template, answer_ids: list[int]
 ) -> MaskedExample:
-    """Tokenise the pieces of the predictor's input and its answer."""
-    rationale_ids, _, _ = encode_with_spans(tokenizer, rationale)
+    """Tokenise the pieces of the predictor's input.
+
+    Args:
+        tokenizer: the student's.
+        question: question to be answered.
+        rationale: text that is masked.
+        template: how the question is rendered.
+        answer_ids: from `continued_answer` or `decoded_answer`.
+    """
+    rationale_ids, starts, ends = encode_with_spans(tokenizer, rationale)
     closing = tokenizer(f" {CLOSING.rstrip()}", add_special_tokens=False).input_ids
-    answer = tokenizer(f" {question.answer}", add_special_tokens=False).input_ids
     return MaskedExample(
-        encode_prompt(tokenizer, question_text(question), template), rationale_ids, closing, answer
+        question_id=question.id,
+        prompt_ids=encode_prompt(tokenizer, question_text(question), template),
+        rationale_ids=rationale_ids,
+        rationale_kinds=token_kinds(rationale, starts.tolist(), ends.tolist()).tolist(),
+        closing_ids=closing,
+        answer_ids=answer_ids,
     )
 
 
-def draw(
-    example: MaskedExample, *, whole_fraction: float, seed: int, train_step: int, index: int
-) -> Draw:
-    """Draw prefix length, kept share and noise; the same arguments give the same draw."""
-    generator = np.random.default_rng([seed, train_step, index])
-    length = len(example.rationale_ids)
-    is_whole = generator.uniform() < whole_fraction
-    prefix_length = int(generator.integers(1, length + 1))
-    return Draw(
-        prefix_length=length if is_whole else prefix_length,
-        kept_share=float(generator.uniform()),
-        uniform=generator.uniform(size=length).astype(np.float32),
-    )
+def continued_answer(tokenizer: Any, answer: str) -> list[int]:
+    """Return the answer as a causal model continues a sentence with it."""
+    ids: list[int] = tokenizer(f" {answer}", add_special_tokens=False).input_ids
+    return ids
+
+
+def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
+    """Return the answer as a decoder writes it: alone, with the tokenizer's own end."""
+    ids: list[int] = tokenizer(answer).input_ids
+    return ids
 
 
 def collate_masked(
-    examples: Sequence[MaskedExample], prefix_lengths: Sequence[int], pad_id: int
+    examples: Sequence[MaskedExample], prefixes: Sequence[Prefix], pad_id: int
 ) -> WeigherBatch:
     """Pad examples into a batch with the given rationale prefixes."""
-    sequences, starts, rows, columns, labels = [], [], [], [], []
-    for row, (example, length) in enumerate(zip(examples, prefix_lengths, strict=True)):
-        context = [*example.prompt_ids, *example.rationale_ids[:length], *example.closing_ids]
+    rationale_ids, rationale_mask = _padded([e.rationale_ids for e in examples], pad_id)
+    sequences, num_before = [], []
+    for prefix in prefixes:
+        example = examples[prefix.row]
+        kept = example.rationale_ids[: prefix.length]
+        context = [*example.prompt_ids, *kept, *example.closing_ids]
         sequences.append([*context, *example.answer_ids])
-        starts.append(len(example.prompt_ids))
-        for j, token in enumerate(example.answer_ids):
-            rows.append(row)
-            columns.append(len(context) + j - 1)
-            labels.append(token)
-    rationales = [example.rationale_ids for example in examples]
-    rationale_ids, rationale_mask = _padded(rationales, pad_id)
+        num_before.append(len(context))
     input_ids, attention_mask = _padded(sequences, pad_id)
+    columns = torch.arange(input_ids.shape[1])[None]
     return WeigherBatch(
         rationale_ids=rationale_ids,
         rationale_mask=rationale_mask,
-        input_ids=input_ids,
-        attention_mask=attention_mask.long(),
-        prefix_starts=torch.tensor(starts),
-        prefix_lengths=torch.tensor(prefix_lengths),
-        answer_rows=torch.tensor(rows),
-        answer_columns=torch.tensor(columns),
-        answer_labels=torch.tensor(labels),
+        sequences=MaskedSequences(
+            input_ids=input_ids,
+            attention_mask=attention_mask.long(),
+            is_answer=attention_mask & (columns >= torch.tensor(num_before)[:, None]),
+            prefix_starts=torch.tensor([len(examples[p.row].prompt_ids) for p in prefixes]),
+            prefix_lengths=torch.tensor([prefix.length for prefix in prefixes]),
+            rationale_rows=torch.tensor([prefix.row for prefix in prefixes]),
+            shares=torch.tensor([prefix.share for prefix in prefixes]),
+        ),
     )
-
-
-def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return the uniform noise of several draws, [B, R], right-padded with 0.5."""
-    rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
@@ -142,65 +154,3 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
     ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)
     lengths = torch.tensor([len(row) for row in rows])
     return ids, torch.arange(ids.shape[1])[None] < lengths[:, None]
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskedSampler:
-    """Batches of a set of examples: what a worker gets is a function of (seed, train step, rank)."""
-
-    examples: Sequence[MaskedExample]
-    global_batch_size: int
-    whole_fraction: float
-    seed: int
-    pad_id: int
-
-    @property
-    def batch_size(self) -> int:
-        """Examples of one train step over all workers; always the same."""
-        return min(self.global_batch_size, len(self.examples))
-
-    def indices(self, train_step: int) -> list[int]:
-        """Return the examples of a train step; the short rest of each epoch is left out."""
-        epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
-        size = self.batch_size
-        everything = range(len(self.examples))
-        return global_batches(
-            everything, size, num_train_steps=position + 1, seed=self.seed, stage=epoch
-        )[position]
-
-    def batch(self, indices: Sequence[int], draw_step: int) -> tuple[WeigherBatch, list[Draw]]:
-        """Return the batch of some examples, with what is random about them at a train step."""
-        chosen = [self.examples[i] for i in indices]
-        draws = [
-            draw(
-                example,
-                whole_fraction=self.whole_fraction,
-                seed=self.seed,
-                train_step=draw_step,
-                index=i,
-            )
-            for example, i in zip(chosen, indices, strict=True)
-        ]
-        lengths = [drawn.prefix_length for drawn in draws]
-        return collate_masked(chosen, lengths, self.pad_id), draws
-
-
-def hold_back(
-    question_ids: Sequence[str], fraction: float, most: int, seed: int
-) -> tuple[list[int], list[int]]:
-    """Split rationales into training and validation by a seeded hash of their question's id.
-
-    At least one is held back; a single rationale serves as both.
-
-    Returns:
-        Indices to train on, and indices held back.
-    """
-    order = sorted(range(len(question_ids)), key=lambda i: _hash(seed, question_ids[i]))
-    if len(order) == 1:
-        return order, order
-    num_held = min(most, max(1, round(len(order) * fraction)), len(order) - 1)
-    return order[num_held:], order[:num_held]
-
-
-def _hash(seed: int, question_id: str) -> str:
-    return hashlib.sha256(f"{seed}/{question_id}".encode()).hexdigest()

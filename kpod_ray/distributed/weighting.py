@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -17,8 +16,10 @@ from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.distributed.trainer import fit
 from kpod_ray.distributed.watching import Watcher, watched
-from kpod_ray.distributed.weigher_loop import WeigherJob, weigher_worker
+from kpod_ray.distributed.weigher_loop import weigher_worker
+from kpod_ray.distributed.weigher_parts import WeigherJob
 from kpod_ray.errors import KpodError
+from kpod_ray.models.checkpoints import fetch_module
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.models.weighter import build_weighter
@@ -39,9 +40,7 @@ class Annotator:
         self.weighter = build_weighter(
             load_student(folder, torch.float32).language_model, num_heads
         )
-        with tempfile.TemporaryDirectory() as name:
-            Store.open(storage).fetch(weighter, Path(name) / "weighter.safetensors")
-            self.weighter.load(Path(name) / "weighter.safetensors")
+        fetch_module(self.weighter, Store.open(storage), weighter)
         self.weighter.eval().to(self.device)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -104,9 +103,30 @@ def learn_token_weights(
     discard_stream(artifact, "annotated")
     artifact.store.delete(f"{artifact.folder}/fit")
     artifact.store.delete(f"{artifact.folder}/adapted.safetensors")
-    best = min(returned["history"], key=lambda row: row["validation_loss"])
-    counts = {"rationales": result.table.num_rows, "resumed": result.num_resumed}
-    return {"counts": counts, "best": best, "workers": workers.num_workers}
+    warning = _warning(returned)
+    return {
+        "counts": {"rationales": result.table.num_rows, "resumed": result.num_resumed},
+        "best": returned["best"],
+        "quality": returned["quality"],
+        "workers": workers.num_workers,
+        **({} if warning is None else {"warning": warning}),
+    }
+
+
+def _warning(returned: dict[str, Any]) -> str | None:
+    """Say in one line whether the weights collapsed, and which weighter is used all the same."""
+    problem, best, last = returned["collapse"], returned["best"], returned["train_step"]
+    if best is None:
+        return (
+            f"no weighter was sound in {last} train steps: {problem}; the token weights say little, "
+            "raise weigher.num_adapt_steps or change weigher.learning_rate or weigher.mask_ratio_weight"
+        )
+    if problem is None:
+        return None
+    return (
+        f"the weighter collapsed by train step {last}: {problem}; "
+        f"the one of train step {best['train_step']:.0f} is used"
+    )
 
 
 def _pool(config: RunConfig, weigher: WeigherConfig, artifact: Artifact) -> ActorPool:

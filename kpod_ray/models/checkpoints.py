@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
+
+from kpod_ray.artifacts import Store
 
 
 def save_state(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
@@ -39,3 +42,17 @@ def _trainable(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return the parameters with a gradient, tied ones once."""
     named = module.named_parameters()
     return {name: parameter.detach() for name, parameter in named if parameter.requires_grad}
+
+
+def upload_module(module: nn.Module, store: Store, path: str) -> None:
+    """Write a module's parameters to a file of the store."""
+    with tempfile.TemporaryDirectory() as name:
+        save_model(module, f"{name}/module.safetensors")
+        store.upload(Path(name) / "module.safetensors", path)
+
+
+def fetch_module(module: nn.Module, store: Store, path: str) -> None:
+    """Read what `upload_module` wrote into a module of the same build."""
+    with tempfile.TemporaryDirectory() as name:
+        store.fetch(path, Path(name) / "module.safetensors")
+        load_model(module, f"{name}/module.safetensors")

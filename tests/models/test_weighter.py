@@ -1,64 +1,55 @@
-"""The token weighter learns through the masked answer; the mask acts on the prefix and nowhere else."""
+"""The token weighter learns through the masked answer."""
 
-import dataclasses
+import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save_model
+from safetensors.torch import load_model, save_model
 
 from kpod_ray.algorithm.masking import mean_token_weight
 from kpod_ray.config import WeigherConfig
-from kpod_ray.data.masked import build_masked_example, collate_masked
+from kpod_ray.data.draws import all_prefixes
+from kpod_ray.data.masked import Prefix, collate_masked
 from kpod_ray.errors import KpodError
+from kpod_ray.models import weighter as weighter_module
+from kpod_ray.models.predictors import other_predictor, student_predictor
 from kpod_ray.models.student import load_student
-from kpod_ray.models.weighter import AnswerPredictor, KeypointLoss, TokenWeighter, build_weighter
-from kpod_ray.records import Question
+from kpod_ray.models.weighter import KeypointLoss, TokenWeighter, build_weighter, mean_answer_nll
 
-TEXTS = ["2 + 3 = 5.", "She has 4 eggs and eats half of them.", "One more."]
 PREFIXES = [4, 20, 9]
 PAD = 258
+TEMPERATURE = 0.7
+
+
+def collated(examples, lengths, pad=PAD):
+    prefixes = [Prefix(row, length, 1.0) for row, length in enumerate(lengths)]
+    return collate_masked(examples, prefixes, pad)
 
 
 @pytest.fixture(scope="module")
-def examples(tiny_tokenizer):
-    return [
-        build_masked_example(
-            tiny_tokenizer,
-            Question("q", "How many?", str(5**i), "number", (), "train", ""),
-            text,
-            "chat",
-        )
-        for i, text in enumerate(TEXTS)
-    ]
-
-
-@pytest.fixture(scope="module")
-def batch(examples):
-    return collate_masked(examples, PREFIXES, PAD)
+def batch(masked_examples):
+    return collated(masked_examples, PREFIXES)
 
 
 @pytest.fixture
-def predictor(tiny_folder):
+def student(tiny_folder):
     torch.manual_seed(0)
-    language_model = load_student(tiny_folder, torch.float32).language_model
-    return AnswerPredictor(language_model, torch.float32).requires_grad_(False)
+    return load_student(tiny_folder, torch.float32).language_model
 
 
 @pytest.fixture
-def weighter(predictor):
-    return build_weighter(predictor.language_model, None)
+def predictor(student):
+    return student_predictor(student, torch.float32).requires_grad_(False)
+
+
+@pytest.fixture
+def weighter(student):
+    return build_weighter(student, None)
 
 
 def random_mask(batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(batch.rationale_ids.shape, generator=generator)
-
-
-def with_ids(batch, row, column, token):
-    input_ids = batch.input_ids.clone()
-    input_ids[row, column] = token
-    return dataclasses.replace(batch, input_ids=input_ids)
 
 
 def keypoint_loss(weighter, predictor, **settings):
@@ -70,7 +61,7 @@ def test_the_answer_loss_alone_moves_every_parameter_of_the_weighter(
     weighter, predictor, batch, mask
 ):
     loss = keypoint_loss(weighter, predictor, mask=mask, mask_ratio_weight=0)
-    total, _, _ = loss(batch, random_mask(batch))
+    total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
     total.backward()
     assert {name.split(".")[0] for name, _ in weighter.named_parameters()} == {
         "attention",
@@ -83,7 +74,7 @@ def test_the_answer_loss_alone_moves_every_parameter_of_the_weighter(
 
 
 def test_the_frozen_predictor_gets_no_gradient(weighter, predictor, batch):
-    total, _, _ = keypoint_loss(weighter, predictor)(batch, random_mask(batch))
+    total, _, _ = keypoint_loss(weighter, predictor)(batch, random_mask(batch), TEMPERATURE)
     total.backward()
     assert all(parameter.grad is None for parameter in predictor.parameters())
 
@@ -93,7 +84,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch)
     optimizer = torch.optim.AdamW(weighter.parameters(), lr=1e-3)
     totals = []
     for _ in range(5):
-        total, _, _ = loss(batch, random_mask(batch))
+        total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
         total.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -104,104 +95,103 @@ def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch)
 
 def test_the_loss_is_eq_7_of_its_parts(weighter, predictor, batch):
     loss = keypoint_loss(weighter, predictor, mask_ratio_weight=2.0)
-    total, answer_nll, kept_share = loss(batch, random_mask(batch))
+    total, answer_nll, kept_share = loss(batch, random_mask(batch), TEMPERATURE)
     torch.testing.assert_close(total, (answer_nll + 2 * kept_share).sum())
     logits = weighter(batch.rationale_ids, batch.rationale_mask)
     torch.testing.assert_close(kept_share, mean_token_weight(logits, batch.rationale_mask).detach())
 
 
-def test_an_unmasked_rationale_gives_the_models_own_answer_loss(predictor, examples, batch):
-    expected = []
-    for example, length in zip(examples, PREFIXES, strict=True):
-        context = [*example.prompt_ids, *example.rationale_ids[:length], *example.closing_ids]
-        ids = torch.tensor([[*context, *example.answer_ids]])
-        logits = predictor.language_model(ids).logits[0, len(context) - 1 : -1]
-        labels = torch.tensor(example.answer_ids)
-        expected.append(F.cross_entropy(logits, labels, reduction="sum"))
-    answer_nll = predictor(batch, torch.ones_like(random_mask(batch)))
-    torch.testing.assert_close(answer_nll, torch.stack(expected))
-
-
-def test_the_mask_acts_on_the_prefix_alone(predictor, batch):
-    keypoint_mask = random_mask(batch)
-    answer_nll = predictor(batch, keypoint_mask)
-    outside = torch.arange(keypoint_mask.shape[1])[None] >= batch.prefix_lengths[:, None]
-    changed_outside = torch.where(outside, 1 - keypoint_mask, keypoint_mask)
-    torch.testing.assert_close(predictor(batch, changed_outside), answer_nll, rtol=0, atol=0)
-    for row, length in enumerate(PREFIXES):
-        for position in (0, length - 1):
-            changed = keypoint_mask.clone()
-            changed[row, position] = 1 - changed[row, position]
-            differs = predictor(batch, changed) != answer_nll
-            assert differs.tolist() == [i == row for i in range(3)]
-
-
-def test_the_id_of_a_masked_token_has_no_influence(predictor, batch):
-    keypoint_mask = torch.ones_like(random_mask(batch))
-    keypoint_mask[1, 2] = 0
-    answer_nll = predictor(batch, keypoint_mask)
-    first = int(batch.prefix_starts[1])
-    masked = with_ids(batch, 1, first + 2, 7)
-    torch.testing.assert_close(predictor(masked, keypoint_mask), answer_nll, rtol=0, atol=0)
-    kept = with_ids(batch, 1, first + 3, 7)
-    assert predictor(kept, keypoint_mask)[1] != answer_nll[1]
-
-
-@pytest.mark.parametrize("where", ["prompt", "closing"])
-def test_what_stands_around_the_prefix_is_never_masked(predictor, batch, where):
-    nothing_kept = torch.zeros_like(random_mask(batch))
-    first = int(batch.prefix_starts[1])
-    column = first - 1 if where == "prompt" else first + PREFIXES[1]
-    changed = with_ids(batch, 1, column, 7)
-    assert predictor(changed, nothing_kept)[1] != predictor(batch, nothing_kept)[1]
-
-
-def test_a_masked_token_is_the_mask_vector(predictor, batch):
-    nothing_kept = torch.zeros_like(random_mask(batch))
-    before = predictor(batch, nothing_kept)
-    with torch.no_grad():
-        predictor.mask_vector.add_(1)
-    assert (predictor(batch, nothing_kept) != before).all()
-    everything = torch.ones_like(nothing_kept)
-    kept = predictor(batch, everything)
-    with torch.no_grad():
-        predictor.mask_vector.add_(1)
-    torch.testing.assert_close(predictor(batch, everything), kept, rtol=0, atol=0)
-
-
-def test_the_mask_vector_starts_as_the_mean_embedding(predictor):
-    table = predictor.language_model.get_input_embeddings().weight
-    torch.testing.assert_close(predictor.mask_vector, table.mean(0))
-
-
-def test_the_predictor_adapts_with_its_mask_vector(predictor, batch):
-    predictor.requires_grad_(True)
-    predictor(batch, random_mask(batch)).sum().backward()
-    assert all(parameter.grad.any() for parameter in predictor.parameters())
-
-
-def test_bf16_arithmetic_gives_nearly_the_same_answer_loss(predictor, batch):
-    mixed = AnswerPredictor(predictor.language_model, torch.bfloat16)
-    ours, expected = (p(batch, random_mask(batch)) for p in (mixed, predictor))
-    assert ours.dtype == torch.float32
-    assert not torch.equal(ours, expected)
-    torch.testing.assert_close(ours, expected, rtol=0.02, atol=0)
-
-
-@pytest.mark.parametrize("pad", [0, 77, PAD])
-def test_company_and_padding_change_neither_weights_nor_answer_loss(
-    weighter, predictor, examples, batch, pad
-):
-    together = collate_masked(examples, PREFIXES, pad)
-    logits = weighter(together.rationale_ids, together.rationale_mask)
-    answer_nll = predictor(together, random_mask(together))
-    for row, (example, length) in enumerate(zip(examples, PREFIXES, strict=True)):
-        alone = collate_masked([example], [length], pad)
-        num_tokens = len(example.rationale_ids)
+def test_company_and_padding_do_not_change_the_weights(weighter, masked_examples, batch):
+    logits = weighter(batch.rationale_ids, batch.rationale_mask)
+    for row, example in enumerate(masked_examples):
+        alone = collated([example], [1], pad=77)
         own_logits = weighter(alone.rationale_ids, alone.rationale_mask)[0]
-        torch.testing.assert_close(logits[row, :num_tokens], own_logits)
-        own_mask = random_mask(together)[row : row + 1, :num_tokens]
-        torch.testing.assert_close(predictor(alone, own_mask)[0], answer_nll[row])
+        torch.testing.assert_close(logits[row, : len(example.rationale_ids)], own_logits)
+
+
+@pytest.mark.parametrize("whole_fraction", [0.0, 0.5])
+def test_the_loss_of_all_prefixes_is_what_one_sampled_prefix_gives_on_average(
+    weighter, predictor, masked_examples, whole_fraction
+):
+    examples = [masked_examples[0], masked_examples[2]]
+    loss, lengths = keypoint_loss(weighter, predictor), [len(e.rationale_ids) for e in examples]
+    prefixes = [all_prefixes(row, n, whole_fraction) for row, n in enumerate(lengths)]
+    everything = collate_masked(examples, [*prefixes[0], *prefixes[1]], PAD)
+    uniform = random_mask(everything)
+    _, answer_nll, _ = loss(everything, uniform, TEMPERATURE)
+    expected = torch.zeros(2)
+    for first, second in itertools.product(*prefixes):
+        one = collated(examples, [first.length, second.length])
+        _, nll, _ = loss(one, uniform, TEMPERATURE)
+        expected += first.share * second.share * nll
+    torch.testing.assert_close(answer_nll, expected)
+
+
+def test_a_batch_of_many_sequences_is_read_in_parts_with_the_same_gradients(
+    weighter, predictor, masked_examples
+):
+    lengths = [len(example.rationale_ids) for example in masked_examples]
+    prefixes = [p for row, n in enumerate(lengths) for p in all_prefixes(row, n, 0.5)]
+    assert len(prefixes) > weighter_module.CHUNK
+    batch = collate_masked(masked_examples, prefixes, PAD)
+    mask = random_mask(batch).requires_grad_()
+    in_parts = mean_answer_nll(predictor, batch, mask, None)
+    (gradient,) = torch.autograd.grad(in_parts.sum(), mask)
+    rows = batch.sequences.rationale_rows
+    nll = predictor(batch.sequences, mask[rows]) * batch.sequences.shares
+    whole = torch.zeros(3).index_add(0, rows, nll)
+    (expected,) = torch.autograd.grad(whole.sum(), mask)
+    torch.testing.assert_close(in_parts, whole)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_before_attention_the_predictor_reads_the_embeddings(weighter, predictor, batch):
+    assert keypoint_loss(weighter, predictor).attended(batch) is None
+
+
+def test_after_attention_the_predictor_reads_what_was_attended(weighter, predictor, batch):
+    before = keypoint_loss(weighter, predictor)
+    after = keypoint_loss(weighter, predictor, mask_position="after_attention")
+    attended = after.attended(batch)
+    torch.testing.assert_close(
+        attended, weighter.attended(batch.rationale_ids, batch.rationale_mask)
+    )
+    inputs = batch, random_mask(batch), TEMPERATURE
+    assert (after(*inputs)[1] != before(*inputs)[1]).all()
+    assert torch.equal(after(*inputs)[2], before(*inputs)[2])
+
+
+def test_what_was_attended_has_the_scale_of_the_embeddings(weighter, student, batch):
+    attended = weighter.attended(batch.rationale_ids, batch.rationale_mask)[batch.rationale_mask]
+    table = student.get_input_embeddings().weight
+    ratio = attended.square().mean().sqrt() / table.square().mean().sqrt()
+    assert float(ratio.detach()) == pytest.approx(1, rel=0.3)
+
+
+def test_a_kept_neighbour_carries_a_masked_token_only_after_attention(
+    weighter, predictor, batch, masked_examples
+):
+    changed = batch.rationale_ids.clone()
+    changed[1, 2] = 7
+    mask = torch.ones(batch.rationale_ids.shape)
+    mask[1, 2] = 0
+    nll = [
+        predictor(batch.sequences, mask, weighter.attended(ids, batch.rationale_mask))[1]
+        for ids in (batch.rationale_ids, changed)
+    ]
+    assert nll[0] != nll[1]
+
+
+@pytest.mark.parametrize("mask_position", ["before_attention", "after_attention"])
+def test_an_encoder_decoder_moves_every_parameter_of_the_weighter(
+    weighter, student, t5_folder, batch, mask_position
+):
+    predictor = other_predictor(t5_folder, student, torch.float32).requires_grad_(False)
+    loss = keypoint_loss(weighter, predictor, mask_ratio_weight=0, mask_position=mask_position)
+    loss(batch, random_mask(batch), TEMPERATURE)[0].backward()
+    for name, parameter in weighter.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
 
 
 def test_inference_gives_the_weights_of_training(weighter, batch):
@@ -238,29 +228,29 @@ def test_the_scale_of_the_embeddings_does_not_matter(scale):
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
 
-def test_the_embeddings_stay_those_of_the_model(weighter, predictor):
-    table = predictor.language_model.get_input_embeddings().weight
+def test_the_embeddings_stay_those_of_the_model(weighter, student):
+    table = student.get_input_embeddings().weight
     assert torch.equal(weighter.embeddings, table)
     assert weighter.embeddings.data_ptr() != table.data_ptr()
     assert "embeddings" not in dict(weighter.named_parameters())
 
 
-def test_a_saved_weighter_gives_the_same_weights(weighter, predictor, batch, tmp_path):
+def test_a_saved_weighter_gives_the_same_weights(weighter, student, batch, tmp_path):
     save_model(weighter, str(tmp_path / "weighter.safetensors"))
     torch.manual_seed(1)
-    other = build_weighter(predictor.language_model, None)
+    other = build_weighter(student, None)
     inputs = batch.rationale_ids, batch.rationale_mask
     assert not torch.equal(other(*inputs), weighter(*inputs))
-    other.load(tmp_path / "weighter.safetensors")
+    load_model(other, str(tmp_path / "weighter.safetensors"))
     assert torch.equal(other(*inputs), weighter(*inputs))
 
 
 @pytest.mark.parametrize(("num_heads", "expected"), [(None, 2), (4, 4)])
-def test_heads_are_as_many_as_the_models_unless_given(predictor, num_heads, expected):
-    weighter = build_weighter(predictor.language_model, num_heads)
+def test_heads_are_as_many_as_the_models_unless_given(student, num_heads, expected):
+    weighter = build_weighter(student, num_heads)
     assert weighter.attention.num_heads == expected
 
 
-def test_heads_that_do_not_divide_the_width_are_an_error(predictor):
+def test_heads_that_do_not_divide_the_width_are_an_error(student):
     with pytest.raises(KpodError, match=r"weigher\.num_heads: 5 does not divide the width 64"):
-        build_weighter(predictor.language_model, 5)
+        build_weighter(student, 5)

@@ -1,0 +1,141 @@
+"""Phase weigh on the tiny model: how many workers change nothing; what its manifest tells."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kpod_ray.artifacts import Store
+from kpod_ray.config import RunConfig
+from kpod_ray.distributed.weighting import learn_token_weights
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Question, Rationale, WeightedRationale
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Twelve questions with a rationale each, in a store."""
+    store = Store.open(str(tmp_path_factory.mktemp("storage")))
+    questions, rationales = [], []
+    for i in range(12):
+        text = f"He has {i} eggs and gets 2 more. So {i} + 2 = {i + 2}."
+        questions.append(Question(f"q{i}", f"{i} and 2?", str(i + 2), "number", (), "train", ""))
+        answer = str(i + 2)
+        rationales.append(Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 0, answer, "kept"))
+    asked = store.artifact("questions", 1, {}, [])
+    asked.write("questions", Question.to_table(questions))
+    taught = store.artifact("teacher", 1, {}, [])
+    taught.write("rationales", Rationale.to_table(rationales))
+    return store, asked, taught
+
+
+def weigh(inputs, label, num_workers=1, **weigher):
+    """Run the phase; return its artifact and its manifest."""
+    store, asked, taught = inputs
+    workers = {"num_workers": num_workers, "num_threads": 1}
+    config = RunConfig.model_validate(
+        {
+            "name": "t",
+            "storage": store.root,
+            "teacher": {"kind": "file", "path": "-"},
+            "student": {"model": "tiny:0"},
+            "resources": {"weigh": workers},
+            "weigher": {
+                "num_adapt_steps": 3,
+                "num_train_steps": 4,
+                "learning_rate": 1e-2,
+                "adapt_learning_rate": 1e-3,
+                "global_batch_size": 4,
+                "validate_every": 2,
+                "max_validation": 3,
+                "validation_fraction": 0.25,
+                **weigher,
+            },
+        }
+    )
+    artifact = store.artifact("weigh", 1, {"label": label}, [])
+    manifest = learn_token_weights(config, asked, taught, artifact, lambda metrics: None)
+    return artifact, manifest
+
+
+def parameters(artifact):
+    return load_file(f"{artifact.path}/weighter.safetensors")
+
+
+@pytest.fixture(scope="module")
+def alone(ray_cluster, inputs):
+    return weigh(inputs, "alone")
+
+
+def test_every_token_of_every_rationale_is_weighed(alone):
+    rows = WeightedRationale.from_table(alone[0].read("weighted"))
+    assert len(rows) == 12
+    for row in rows:
+        assert len(row.token_weights) == len(row.text)  # a byte a token
+        assert all(0 < weight < 1 for weight in row.token_weights)
+
+
+def test_the_manifest_tells_the_best_train_step_and_the_quality(alone):
+    artifact, manifest = alone
+    history = json.loads(artifact.store.read_text(f"{artifact.folder}/history.json"))
+    assert [row["train_step"] for row in history] == [2, 4]
+    assert manifest["best"] in history
+    assert manifest["counts"]["rationales"] == 12
+    quality = manifest["quality"]
+    assert set(quality) == {"auc", "highest_half_loss", "random_half_loss", "lowest_half_loss"}
+    assert 0 <= quality["auc"] <= 1
+    assert all(value > 0 for name, value in quality.items() if name != "auc")
+    assert "warning" not in manifest
+
+
+@pytest.mark.parametrize("prefixes", ["sampled", "all"])
+def test_two_workers_learn_the_same_weighter_as_one(alone, inputs, prefixes):
+    if prefixes == "sampled":
+        one, told = alone
+    else:
+        one, told = weigh(inputs, "all", prefixes=prefixes)
+    two, told_by_two = weigh(inputs, f"two {prefixes}", num_workers=2, prefixes=prefixes)
+    expected = parameters(one)
+    for name, tensor in parameters(two).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-5)
+    for name, value in told["quality"].items():
+        assert told_by_two["quality"][name] == pytest.approx(value, abs=1e-4)
+
+
+def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, inputs):
+    settings = {"mask_ratio_weight": 1000, "num_train_steps": 60, "validate_every": 1}
+    artifact, manifest = weigh(inputs, "collapse", learning_rate=3e-3, **settings)
+    assert manifest["warning"].startswith("the weighter collapsed by train step")
+    assert "nearly all tokens are masked" in manifest["warning"]
+    assert manifest["best"]["kept_share"] > 0.05
+    weights = [w for r in artifact.read("weighted")["token_weights"].to_pylist() for w in r]
+    assert sum(weights) / len(weights) > 0.05
+
+
+def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
+    _, manifest = weigh(inputs, "flat", learning_rate=1e-9)
+    assert manifest["warning"].startswith(
+        "no weighter was sound in 4 train steps: all tokens weigh"
+    )
+    assert manifest["best"] is None
+
+
+def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
+    _, manifest = weigh(
+        inputs,
+        "others",
+        precision="bf16",
+        mask="straight_through",
+        mask_position="after_attention",
+        final_temperature=0.3,
+        predictor="tiny:1",
+    )
+    assert manifest["quality"]["highest_half_loss"] > 0
+
+
+def test_more_workers_than_rationales_of_a_train_step_are_an_error(ray_cluster, inputs):
+    with pytest.raises(KpodError, match=r"resources\.weigh\.num_workers=5 is more"):
+        weigh(inputs, "too many", num_workers=5)
