@@ -65,16 +65,19 @@ def sentence_length(segment: str) -> int:
 
 def _calculation_length(segment: str) -> int:
     length = sentence_length(segment)
-    while length < len(segment) and _goes_on(segment[:length], segment[length:]):
-        length += sentence_length(segment[length:])
+    for end in [*breaks(segment), len(segment)]:
+        if end > length:
+            if not _goes_on(segment[:length], segment[length:end]):
+                break
+            length = end
     return length
 
 
-def _goes_on(calculation: str, rest: str) -> bool:
+def _goes_on(calculation: str, line: str) -> bool:
     """Tell whether the line after a calculation belongs to it."""
     if not calculation.endswith("\n") or "=" not in calculation:
         return False
-    return calculation.rstrip().endswith("=") or "=" in rest[: sentence_length(rest)]
+    return "=" in line or calculation.rstrip().endswith("=")
 
 
 def _closing_brace(segment: str) -> int:
