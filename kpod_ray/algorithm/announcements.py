@@ -21,7 +21,8 @@ BEFORE_ANSWER = " \t\r\n:=*"
 ANNOUNCEMENT = re.compile(
     r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading announces nothing
     r"|\\f?boxed\s{0,2}\{"
-    r"|(?<!wrong\s)(?<!incorrect\s)\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
+    r"|(?<!wrong\s)(?<!incorrect\s)(?<!his\s)(?<!her\s)(?<!their\s)"  # "his" of "this answer", too
+    r"\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
     r"(?:\s{0,2}\([^()\n]{0,60}\))?(?:\sto\s[^.:\n]{1,100}?)?\s{0,2}"
     r"(?:(?:is|are|was|would\sbe|will\sbe)\b(?!\snot\b)|[:=])"
     r"|(?<![^\n])A:(?=[^\n]{1,40}\Z)",

@@ -44,6 +44,7 @@ ANSWER_LIKE = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
         ("The answer is 6. The answer is unknown to 5 people.", "5"),
         ("The answer is not 5 but 8.", "8"),
         ("The wrong answer is 5, so it is 7.", "7"),
+        ("The answer is 7. Her answer was 5.", "7"),
         ("He has 4 correct answers and 2 more.", "2"),
         ("#### 18\nThe answer is unclear", "18"),
         ("#### Step 1: Add\nIt is 19 in all", "19"),
