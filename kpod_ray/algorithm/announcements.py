@@ -21,7 +21,8 @@ BEFORE_ANSWER = " \t\r\n:=*"
 ANNOUNCEMENT = re.compile(
     r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading announces nothing
     r"|\\f?boxed\s{0,2}\{"
-    r"|(?<!wrong\s)(?<!incorrect\s)\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
+    r"|(?<!wrong\s)(?<!incorrect\s)(?<!his\s)(?<!her\s)(?<!their\s)"  # "his" of "this answer", too
+    r"\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
     r"(?:\s{0,2}\([^()\n]{0,60}\))?(?:\sto\s[^.:\n]{1,100}?)?\s{0,2}"
     r"(?:(?:is|are|was|would\sbe|will\sbe)\b(?!\snot\b)|[:=])"
     r"|(?<![^\n])A:(?=[^\n]{1,40}\Z)",
@@ -65,16 +66,19 @@ def sentence_length(segment: str) -> int:
 
 def _calculation_length(segment: str) -> int:
     length = sentence_length(segment)
-    while length < len(segment) and _goes_on(segment[:length], segment[length:]):
-        length += sentence_length(segment[length:])
+    for end in [*breaks(segment), len(segment)]:
+        if end > length:
+            if not _goes_on(segment[:length], segment[length:end]):
+                break
+            length = end
     return length
 
 
-def _goes_on(calculation: str, rest: str) -> bool:
+def _goes_on(calculation: str, line: str) -> bool:
     """Tell whether the line after a calculation belongs to it."""
     if not calculation.endswith("\n") or "=" not in calculation:
         return False
-    return calculation.rstrip().endswith("=") or "=" in rest[: sentence_length(rest)]
+    return "=" in line or calculation.rstrip().endswith("=")
 
 
 def _closing_brace(segment: str) -> int:

@@ -42,13 +42,14 @@ _DIGIT = re.compile(r"[0-9]")
 def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
     r"""Return the answer that a text gives, by the last-answer rule of this module.
 
-    Numbers lose sign of currency, percent, unit and scale words after digits ("1.8 billion" is 1.8,
-    for gold answers mostly keep to the question's unit). An announced number may be spelled
-    ("twenty-one"). Of an equation the answer is what follows the last "="; a dash between two numbers is no sign, so
-    "16 - 10 = 6" gives 6 and the range "10-15" has the numbers 10 and 15. After an announcement
-    the first number counts, without one the last, except that a number which repeats the result
-    just calculated goes first ("... 3 * 4 = 12. So he eats 12 apples in 4 days."). Numbers too
-    large to be meant (over 400 characters or an exponent over 300) are passed over.
+    Numbers lose sign of currency, percent, unit and scale words after digits ("1.8 billion" is
+    1.8, for gold answers mostly keep to the question's unit). Of an equation the answer is what
+    follows the last "="; a dash between two numbers is no sign, so "16 - 10 = 6" gives 6 and the
+    range "10-15" has the numbers 10 and 15. After an announcement the first number counts, and
+    there it may be spelled ("twenty-one"); without one the last, except that a number which
+    repeats the result just calculated goes first ("... 3 * 4 = 12. So he eats 12 apples in 4
+    days."). Numbers too large to be meant (over 400 characters or an exponent over 300) are
+    passed over.
 
     Choices are letters ("(c)", "c)", "C"); only where a sentence has none, texts of choices.
 
@@ -203,4 +204,5 @@ def _unquoted(text: str) -> str:
 def _joined_letters(text: str) -> str:
     """Write a word in one that is spelled with blanks between its letters: "k p o d"."""
     words = text.split()
-    return "".join(words) if all(len(word) == 1 for word in words) else text
+    is_spelled = all(len(word) == 1 and word.isalpha() for word in words)
+    return "".join(words) if is_spelled else text

@@ -21,6 +21,9 @@ _FILLERS = frozenset({"the", "my", "our", "final", "correct", "right", "best", "
 _LEAD_WORDS = _CONNECTIVES | _FILLERS | {""}
 _MARKS = "*#>-:,;$\\("
 _WORD = re.compile(r"\S+")
+_CALCULATION = re.compile(
+    r"=|[0-9)](?:\s?[+*\u00d7\u00f7]\s?|\s[-/x]\s)[$(0-9]"  # not "2/3", "10-15"
+)
 _DIGIT = re.compile(r"[0-9]")
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 
@@ -70,7 +73,7 @@ def _closing_start(text: str, end: int) -> int:
 
 def _is_last_sentence(rest: str) -> bool:
     """Tell whether nothing follows an announcement but the answer: short and not calculated."""
-    if len(rest) > _LONGEST_CLOSING or "=" in rest:
+    if len(rest) > _LONGEST_CLOSING or _CALCULATION.search(rest):
         return False
     return not rest[sentence_length(rest) :].strip(_AFTER_ANSWER)
 

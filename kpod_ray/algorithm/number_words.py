@@ -35,7 +35,7 @@ _SPELLED = re.compile(
     rf"\b(?P<sign>(?:minus|negative){_GAP})?"
     rf"(?:(?P<mixed>{_WHOLE}){_GAP}and{_GAP}(?P<rest>a{_PART}|{_FRACTION})|(?P<fraction>{_FRACTION})"
     rf"|(?P<whole>{_WHOLE})(?:{_GAP}point(?P<decimals>(?:{_GAP}{_BELOW_100})+))?)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _OPENING = re.compile(
     r"[\s\"'*(\u201c\u2018]*(?:(?:about|approximately|exactly|only|just)\s)?", re.IGNORECASE
@@ -43,7 +43,7 @@ _OPENING = re.compile(
 _PRONOUN = re.compile(
     r"one\s(?:of|that|which|who|whose|where|with|in|can|could|must|should)\b", re.IGNORECASE
 )
-_TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE)
+_TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE | re.ASCII)
 
 
 def spelled_in_digits(text: str) -> str:

@@ -23,7 +23,7 @@ _SPELLINGS = str.maketrans(
 )
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
 _RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
-_VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<sign>[\u00bc-\u00be\u2150-\u215e])")
+_VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"[^\S\n\r]+")
 _THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _CURRENCY = re.compile(r"(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
@@ -104,7 +104,7 @@ def _ascii_exponent(raised: re.Match[str]) -> str:
 
 
 def _ascii_fraction(vulgar: re.Match[str]) -> str:
-    value = Fraction(unicodedata.numeric(vulgar["sign"])).limit_denominator(10)
+    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
     return f"{'' if vulgar['after'] is None else ' '}{value}"
 
 
