@@ -1,4 +1,4 @@
-"""A random Llama of about two million parameters whose tokenizer is made for the built-in questions.
+"""A random Llama of about a million parameters whose tokenizer is made for the built-in questions.
 
 Small enough to be trained from nothing on two cores, large enough to learn the arithmetic of
 `kpod_ray.data.arithmetic`: the student of comparisons that need many trainings.

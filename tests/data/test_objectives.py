@@ -1,0 +1,51 @@
+"""What different methods train on, made from one example by hand."""
+
+import pytest
+
+from kpod_ray.config import StudentConfig
+from kpod_ray.data.batching import collate, num_loss_tokens
+from kpod_ray.data.examples import Example
+from kpod_ray.data.objectives import training_example
+
+# Two reasoning steps, "so 7" and "= 8", then the answer segment of two tokens.
+EXAMPLE = Example(
+    question_id="q",
+    prompt_ids=[90, 91],
+    target_ids=[1, 7, 30, 8, 50, 99],
+    token_weights=[0.2, 0.9, 0.7, 0.8, 1.0, 1.0],
+    token_steps=[0, 0, 1, 1, 2, 2],
+    num_steps=2,
+    token_is_symbol=[False, True, True, True, True, False],
+)
+
+
+def made(**settings):
+    return training_example(EXAMPLE, StudentConfig(model="m", **settings))
+
+
+def test_learned_weights_leave_the_example_as_it_is():
+    assert made(token_weights="learned") == EXAMPLE
+
+
+@pytest.mark.parametrize("kind", ["uniform", "probability"])
+def test_uniform_and_probability_weigh_every_token_1(kind):
+    assert made(token_weights=kind).token_weights == [1.0] * 6
+
+
+def test_symbols_lower_the_words_of_the_rationale_alone():
+    weights = made(token_weights="symbols", plain_token_weight=0.25).token_weights
+    assert weights == [0.25, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_the_answer_alone_follows_the_question():
+    example = made(target="answer")
+    assert (example.prompt_ids, example.target_ids) == ([90, 91], [50, 99])
+    batch = collate([example], [0], pad_id=0)
+    assert batch.input_ids.tolist() == [[90, 91, 50, 99]]
+    assert batch.labels.tolist() == [50, 99]
+    assert not batch.in_rationale.any()
+
+
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_given_steps_take_nothing_from_the_answer_alone(given):
+    assert num_loss_tokens(made(target="answer"), given) == 2

@@ -1,0 +1,44 @@
+import os
+import time
+
+import pytest
+
+from kpod_ray.distributed.tasks import run_tasks
+
+
+def slept(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+def spanned(seconds):
+    started = time.time()
+    time.sleep(seconds)
+    return started, time.time()
+
+
+def failing(path):
+    with open(path, "a") as file:
+        file.write("x")
+    raise OSError("disk gone")
+
+
+def test_results_come_with_the_index_of_their_argument(ray_cluster):
+    assert dict(run_tasks(slept, [0.3, 0.0, 0.1], 3)) == {0: 0.3, 1: 0.0, 2: 0.1}
+
+
+def test_no_more_than_so_many_run_at_the_same_time(ray_cluster):
+    spans = [span for _, span in run_tasks(spanned, [0.2] * 5, 2)]
+    most = max(sum(start <= at < end for start, end in spans) for at, _ in spans)
+    assert most <= 2
+
+
+def test_a_failure_reaches_the_caller_and_stops_the_rest(ray_cluster, tmp_path):
+    path = tmp_path / "ran"
+    with pytest.raises(OSError, match="disk gone"):
+        list(run_tasks(failing, [str(path)] * 4, 1))
+    assert os.path.getsize(path) == 1
+
+
+def test_nothing_to_do_is_no_error(ray_cluster):
+    assert list(run_tasks(slept, [], 2)) == []

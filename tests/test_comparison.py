@@ -1,0 +1,124 @@
+"""A comparison of tiny students, end to end: one corpus, arms and seeds apart, resumed, budgets."""
+
+import dataclasses
+import json
+
+import pytest
+
+from kpod_ray.comparison import QUIET, Watcher, compare
+from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.pipeline import open_run
+
+ARM_NAMES = ("uniform", "answer_only", "kpod_adaptive")
+
+
+def config_of(storage, **comparison):
+    return RunConfig.model_validate(
+        {
+            "name": "c",
+            "storage": str(storage),
+            "questions": {"source": "arithmetic", "num_train": 8, "num_test": 4, "max_steps": 3},
+            "teacher": {"kind": "reference"},
+            "weigher": None,
+            "schedule": {"num_stages": 2, "num_clusters": 2},
+            "student": {
+                "model": "tiny:1",
+                "learning_rate": 1e-2,
+                "global_batch_size": 4,
+                "micro_batch_size": 4,
+            },
+            "evaluation": {"backend": "transformers", "max_new_tokens": 4},
+            "resources": {"train": {"num_workers": 1, "num_threads": 1}},
+            "comparison": {"arms": ARM_NAMES, "num_seeds": 1, "max_concurrent": 2, **comparison},
+        }
+    )
+
+
+class Ears:
+    """Remembers which artifacts were made and which trials finished."""
+
+    def __init__(self):
+        self.made, self.trials = [], []
+        listener = dataclasses.replace(QUIET, on_start=self.made.append)
+        self.watcher = Watcher(listener, lambda trial, *_: self.trials.append(trial.arm))
+
+
+@pytest.fixture(scope="module")
+def first(ray_cluster, tmp_path_factory):
+    storage, ears = tmp_path_factory.mktemp("compare"), Ears()
+    return storage, ears, compare(config_of(storage), ears.watcher)
+
+
+@pytest.mark.slow
+def test_the_corpus_is_made_once_and_every_arm_once(first):
+    storage, ears, results = first
+    shared = [name for name in ears.made if name != "plan"]
+    assert shared == ["questions", "teacher", "weigh", "assess", "evaluate_before"]
+    assert len(list((storage / "assess").iterdir())) == 1
+    assert sorted(ears.trials) == sorted(ARM_NAMES)
+    assert [arm.name for arm in results.arms] == ["untrained", *ARM_NAMES]
+    assert all(arm.correct.shape == (1, 4) for arm in results.arms)
+
+
+@pytest.mark.slow
+def test_all_arms_get_the_same_train_steps(first):
+    _, _, results = first
+    assert {arm.train_steps for arm in results.arms[1:]} == {(4,)}
+    tokens = {arm.name: arm.supervised_tokens[0] for arm in results.arms[1:]}
+    assert tokens["answer_only"] < tokens["kpod_adaptive"] < tokens["uniform"]
+
+
+@pytest.mark.slow
+def test_a_second_call_makes_nothing_and_says_the_same(first):
+    storage, _, results = first
+    ears = Ears()
+    again = compare(config_of(storage), ears.watcher)
+    assert ears.made == []
+    assert sorted(ears.trials) == sorted(ARM_NAMES)
+    pairs = zip(results.arms, again.arms, strict=True)
+    assert all((a.correct == b.correct).all() and a.curves == b.curves for a, b in pairs)
+
+
+@pytest.mark.slow
+def test_a_token_budget_is_spent_by_every_arm(first):
+    storage, _, results = first
+    config = config_of(storage, budget="loss_tokens", arms=("uniform", "answer_only"))
+    spent = compare(config, Ears().watcher)
+    budget = results.baseline_arm.supervised_tokens[0]
+    uniform, answer_only = spent.arms[1:]
+    assert uniform.supervised_tokens == (budget,)
+    largest_step = 4 * 40  # four answers of at most so many tokens
+    assert budget <= answer_only.supervised_tokens[0] < budget + largest_step
+    assert answer_only.train_steps[0] > uniform.train_steps[0]
+
+
+def test_every_built_in_arm_is_a_valid_config(tmp_path):
+    config = config_of(tmp_path, arms=tuple(ARMS))
+    trained = [open_run(config.override(arm.overrides)) for arm in ARMS.values()]
+    folders = {run.artifacts["train"].folder for run in trained}
+    assert len(folders) == len(ARMS)
+    assert len({run.artifacts["assess"].folder for run in trained}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"arms": ["kpood"]}, "unknown arm kpood"),
+        ({"baseline": "kpod"}, "baseline kpod is not among the arms"),
+        (
+            {"more_arms": {"big": {"overrides": {"teacher.kind": "vllm"}}}},
+            "an arm may change student and schedule",
+        ),
+    ],
+)
+def test_a_comparison_that_makes_no_sense_is_refused(tmp_path, settings, words):
+    with pytest.raises(KpodError, match=words):
+        config_of(tmp_path).override({f"comparison.{k}": v for k, v in settings.items()})
+
+
+def test_arms_of_ones_own_are_known():
+    own = {"fast": {"description": "d", "overrides": {"student.learning_rate": 1e-2}}}
+    config = ComparisonConfig.model_validate({"arms": ["uniform", "fast"], "more_arms": own})
+    assert json.loads(config.model_dump_json())["more_arms"] == own
+    assert list(config.chosen()) == ["uniform", "fast"]
