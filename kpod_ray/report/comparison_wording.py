@@ -9,10 +9,12 @@ from kpod_ray.algorithm.paired import NUM_DRAWS
 from kpod_ray.report.comparison_findings import Contrast, Findings
 from kpod_ray.report.comparison_results import ComparisonResults
 from kpod_ray.report.summary import Tile
-from kpod_ray.report.wording import NO_BREAK_SPACE, number, percent, points
+from kpod_ray.report.wording import NO_BREAK_SPACE, number, percent, signed_points
 
 CONFIDENCE = f"95{NO_BREAK_SPACE}%"
 POWER = f"80{NO_BREAK_SPACE}%"
+ENOUGH_SEEDS = 5
+"""With fewer, a page says that the luck of seeds is poorly known."""
 
 
 def p_text(p_value: float) -> str:
@@ -22,8 +24,7 @@ def p_text(p_value: float) -> str:
 
 def range_text(low: float, high: float) -> str:
     """Return an interval of shares in points, both ends with their sign."""
-    ends = (points(end).removesuffix(f"{NO_BREAK_SPACE}points") for end in (low, high))
-    return " to ".join(ends)
+    return f"{signed_points(low)} to {signed_points(high)}"
 
 
 def verdict_text(contrast: Contrast) -> str:
@@ -79,8 +80,13 @@ def notes(results: ComparisonResults) -> list[str]:
         "another seed would move it isn't known, and neither the differences nor their p-values "
         "hold it."
     )
+    few_seeds = (
+        f"{len(results.seeds)} seeds tell little about the luck of seeds: the intervals of two arms "
+        f"may differ much for no other reason. {ENOUGH_SEEDS} are better."
+    )
     return [
         over_seeds if len(results.seeds) > 1 else one_seed,
+        *([few_seeds] if 1 < len(results.seeds) < ENOUGH_SEEDS else []),
         f"Difference, its {CONFIDENCE} interval and p: paired bootstrap over questions and seeds, "
         f"{NUM_DRAWS:,} draws, each arm against {results.baseline} with the same seeds. This is "
         "the main test.",

@@ -76,3 +76,10 @@ def test_one_seed_is_said_to_hide_the_luck_of_seeds(comparison):
     assert "How far another seed would move it isn't known" in wording.notes(single)[0]
     assert "t-interval" in wording.notes(comparison)[0]
     assert "its p is too small" in wording.notes(comparison)[-1]
+
+
+@pytest.mark.parametrize(("num_seeds", "is_said"), [(1, False), (3, True), (5, False)])
+def test_few_seeds_are_said_to_tell_little(comparison, num_seeds, is_said):
+    arms = tuple(dataclasses.replace(arm, correct=arm.correct[:1]) for arm in comparison.arms)
+    made = dataclasses.replace(comparison, seeds=tuple(range(num_seeds)), arms=arms)
+    assert ("tell little" in " ".join(wording.notes(made))) == is_said
