@@ -76,7 +76,7 @@ def group_items(
     payable = [fitting[:0]]
     for part in slices:
         kept = np.flatnonzero(fitting_costs[part] <= _payable_cost(fitting_costs[part], budget))
-        order = np.argsort(fitting_costs[part][kept], kind="stable")
+        order = stable_argsort(fitting_costs[part][kept])
         payable.append(fitting[part][kept[order]])
     questions = np.concatenate(payable)
     bounds = np.cumsum([part.size for part in payable])
@@ -94,6 +94,18 @@ def group_items(
         bounds=bounds,
         roots=np.sqrt(ranks + 1) + np.sqrt(ranks),
     )
+
+
+def stable_argsort(keys: FloatArray) -> IntArray:
+    """Sort like ``np.argsort(keys, kind="stable")``, several times faster where few keys are equal."""
+    order = np.argsort(keys)
+    ranked = keys[order]
+    is_equal = ranked[1:] == ranked[:-1]
+    if is_equal.any():
+        tied = np.append(is_equal, False)
+        tied[1:] |= is_equal
+        order[tied] = order[tied][np.lexsort((order[tied], ranked[tied]))]
+    return order
 
 
 def _narrow(labels: IntArray) -> npt.NDArray[np.integer]:

@@ -231,9 +231,11 @@ class _State:
     ) -> None:
         self.num_given = num_given_steps.astype(np.int64)
         self._offsets = np.cumsum(num_steps) - num_steps
-        first_emitted = np.repeat(self._offsets + self.num_given, num_steps)
-        is_emitted = np.arange(step_difficulties.size) >= first_emitted
-        self.emitted = math.fsum(memoryview(step_difficulties[is_emitted]))
+        self.emitted = 0.0
+        if (self.num_given < num_steps).any():
+            first_emitted = np.repeat(self._offsets + self.num_given, num_steps)
+            is_emitted = np.arange(step_difficulties.size) >= first_emitted
+            self.emitted = math.fsum(memoryview(step_difficulties[is_emitted]))
         self._step_difficulties = step_difficulties
         self._cluster_ids = cluster_ids
         self._settings = settings

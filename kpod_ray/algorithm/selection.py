@@ -37,6 +37,7 @@ from kpod_ray.algorithm.packing import (
     pack,
     prefix_values,
     select_items,
+    stable_argsort,
 )
 
 MERGE_GRID = 0.01
@@ -160,7 +161,7 @@ def _check(
 
 def _density_order(items: Items) -> IntArray:
     """Positions by falling density: `cost * root` is beta / (density - 1), without dividing."""
-    return np.argsort(items.costs * items.roots, kind="stable")
+    return stable_argsort(items.costs * items.roots)
 
 
 def _threshold_order(items: Items, epsilon: float) -> IntArray:
