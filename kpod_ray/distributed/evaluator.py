@@ -28,10 +28,11 @@ def evaluate_student(
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
     requests = [GenerationRequest(row.id, question_text(row), 0) for row in tested]
+    requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
     table = GenerationRequest.to_table(requests)
     result = stream_rows(artifact, "answers", table, _pool(config, model), "id")
-    by_id = {row.id: row for row in tested}
-    predictions = [predict(c, by_id[c.id]) for c in Completion.from_table(result.table)]
+    answers = {row.id: row for row in Completion.from_table(result.table)}
+    predictions = [predict(answers[row.id], row) for row in tested]
     artifact.write("predictions", Prediction.to_table(predictions))
     discard_stream(artifact, "answers")
     num_correct = count_correct(predictions)
