@@ -1,9 +1,9 @@
-"""Plan 20 stages for 100 k and 1 M questions, and compare with exact greedy: ``python -m benchmarks.plan``.
+"""Plan 20 stages for 100 k and 1 M questions; compare with exact greedy: ``python -m benchmarks.plan``.
 
-Step counts are 1 to 11 a question, difficulties lognormal, five clusters, T = 20. Seconds are of the wall;
-growth is of processor seconds, for a machine that others use too. The value of a selection is compared
-with that of exact density greedy that tries every prefix with every other item: on stages of 7,473
-questions, and on small random problems of all kinds. The last line is one JSON object.
+Step counts are 1 to 11 a question, difficulties lognormal, five clusters, T = 20. Seconds are of the
+wall; growth is of processor seconds, for a machine that others use too. The value of a selection is
+compared with that of exact density greedy that tries every prefix with every other item: on stages of
+7,473 questions, and on small random problems of all kinds. The last line is one JSON object.
 """
 
 from __future__ import annotations
