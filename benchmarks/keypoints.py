@@ -74,11 +74,11 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
 
 
 SHORT = {
-    "num_adapt_steps": 40,
+    "num_adapt_steps": 24,
     "adapt_learning_rate": 2e-4,
-    "num_train_steps": 20,
-    "validate_every": 10,
-    "max_validation": 32,
+    "num_train_steps": 12,
+    "validate_every": 6,
+    "max_validation": 24,
 }
 """Settings of the weighter for a run of minutes."""
 
