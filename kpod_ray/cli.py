@@ -42,6 +42,15 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
     _run_until("report", config, overrides)
 
 
+@app.command()
+def compare(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Train the arms of a comparison with several seeds each, and test them against a baseline."""
+    loaded = settings.load(config, overrides or ())
+    from kpod_ray.progress import compare_with_progress  # Ray and torch load only now
+
+    compare_with_progress(loaded, console)
+
+
 def _add_phase_command(phase: str, text: str) -> None:
     def command(config: ConfigPath, overrides: Overrides = None) -> None:
         _run_until(phase, config, overrides)

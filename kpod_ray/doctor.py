@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from kpod_ray.config import ActorResources, FileTeacher, RunConfig, WorkerResources
+from kpod_ray.config import ActorResources, RunConfig, VllmTeacher, WorkerResources
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import open_run, versions
 from kpod_ray.tracking import has_wandb_login
@@ -77,7 +77,7 @@ def _needs_of(config: RunConfig) -> list[Finding]:
     findings += [
         _fits(phase, getattr(config.resources, phase))
         for phase in ("teacher", "weigh", "annotate", "assess", "train", "evaluate")
-        if not (phase == "teacher" and isinstance(config.teacher, FileTeacher))
+        if phase != "teacher" or isinstance(config.teacher, VllmTeacher)
     ]
     return findings
 

@@ -21,9 +21,10 @@ import pyarrow as pa
 import yaml
 
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import FileTeacher, RunConfig
+from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
 from kpod_ray.data.questions import content_hash, load_questions
 from kpod_ray.data.tables import file_hash
+from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
 from kpod_ray.distributed.cluster import check_resources, connect
 from kpod_ray.distributed.evaluator import evaluate_student
@@ -33,7 +34,7 @@ from kpod_ray.distributed.trainer import train_student
 from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import check_model, model_hash
-from kpod_ray.records import Question
+from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.report.collect import write_report
 
 SCHEMA_VERSION = 1
@@ -78,7 +79,7 @@ def open_run(config: RunConfig) -> Run:
     """
     config = config.override({"storage": _absolute(config.storage)})
     models = {config.student.model}
-    if not isinstance(config.teacher, FileTeacher):
+    if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
     for model in sorted(models):
         check_model(model)
@@ -94,29 +95,49 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     """
     _write_run_files(run)
     wanted = PHASES[: PHASES.index(until) + 1]
-    for name, verb in _verbs(run, listener).items():
+    for name in run.artifacts:
         if name.removesuffix("_before") not in wanted:
             continue
-        if not run.artifacts[name].is_finished():
-            if name != "questions":
-                connect(run.config.resources)
-                check_resources(run.config)
-            listener.on_start(name)
-            _make(run, name, verb)
-        manifest = run.artifacts[name].manifest()
-        listener.on_finish(name, manifest)
-        if name == "questions" and "evaluate" in wanted and not manifest["counts"]["test"]:
-            raise KpodError(
-                "there is no test question to evaluate on; set questions.test_path, "
-                "questions.test_fraction or questions.num_test, or run kpod train alone"
-            )
+        manifest = finish_artifact(run, name, listener)
+        if name == "questions" and "evaluate" in wanted:
+            check_test_questions(manifest)
     if "report" in wanted:
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
 
 
-def _make(run: Run, name: str, verb: Callable[[Artifact], Manifest]) -> None:
+def finish_artifact(run: Run, name: str, listener: Listener) -> Manifest:
+    """Make one artifact, whose inputs are finished, unless it is there; return its manifest.
+
+    Raises:
+        KpodError: The phase has nothing to work on, or the cluster is too small.
+    """
+    if not run.artifacts[name].is_finished():
+        if name != "questions":
+            connect(run.config.resources)
+            check_resources(run.config)
+        listener.on_start(name)
+        _make(run, name, listener)
+    manifest = run.artifacts[name].manifest()
+    listener.on_finish(name, manifest)
+    return manifest
+
+
+def check_test_questions(manifest: Manifest) -> None:
+    """Check that the questions leave something to evaluate on.
+
+    Raises:
+        KpodError: There is no test question.
+    """
+    if not manifest["counts"]["test"]:
+        raise KpodError(
+            "there is no test question to evaluate on; set questions.test_path, "
+            "questions.test_fraction or questions.num_test, or run kpod train alone"
+        )
+
+
+def _make(run: Run, name: str, listener: Listener) -> None:
     started = time.perf_counter()
-    manifest = verb(run.artifacts[name])
+    manifest = _verbs(run, listener)[name](run.artifacts[name])
     details = {
         "seconds": round(time.perf_counter() - started, 3),
         "versions": versions(),
@@ -126,7 +147,7 @@ def _make(run: Run, name: str, verb: Callable[[Artifact], Manifest]) -> None:
 
 
 def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manifest]]:
-    """Return what makes each artifact, in order."""
+    """Return what makes each artifact."""
     config, made = run.config, run.artifacts
     questions, student = made["questions"], f"{made['train'].folder}/student"
     on_weigh = functools.partial(listener.on_train_step, "weigh")
@@ -134,7 +155,11 @@ def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manif
     return {
         "questions": lambda out: _write_questions(config, out),
         "teacher": lambda out: generate_rationales(config, questions, out),
-        "weigh": lambda out: learn_token_weights(config, questions, made["teacher"], out, on_weigh),
+        "weigh": lambda out: (
+            learn_token_weights(config, questions, made["teacher"], out, on_weigh)
+            if config.weigher
+            else _leave_unweighted(config, made["teacher"], out)
+        ),
         "assess": lambda out: assess_difficulty(config, questions, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, questions, made["assess"], out),
         "train": lambda out: train_student(config, made["assess"], made["plan"], out, on_train),
@@ -157,6 +182,16 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
         artifact.write("bad_rows", pa.Table.from_pylist(bad))
     counts = {"train": splits.count("train"), "test": splits.count("test"), "bad_rows": len(bad)}
     return {"counts": counts}
+
+
+def _leave_unweighted(config: RunConfig, teacher: Artifact, artifact: Artifact) -> Manifest:
+    """Phase ``weigh`` without a weighter: all tokens weigh 1."""
+    rationales = Rationale.from_table(teacher.read("rationales"))
+    split = config.steps.split_newlines
+    weighted = (unweighted(row, split_newlines=split) for row in rationales)
+    artifact.write("weighted", WeightedRationale.to_table(weighted))
+    artifact.store.write_text(f"{artifact.folder}/history.json", "[]")
+    return {"counts": {"rationales": len(rationales)}}
 
 
 def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
@@ -186,7 +221,7 @@ def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     add(
         "weigh",
         ["questions", "teacher"],
-        weigher=config.weigher.model_dump(),
+        weigher=config.weigher and config.weigher.model_dump(),
         steps=config.steps.model_dump(),
         reading=reading,
         seed=config.seed,
@@ -200,7 +235,12 @@ def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     )
     schedule = config.schedule.model_dump()
     add("plan", ["questions", "assess"], schedule=schedule, model=model, seed=config.seed)
-    add("train", ["assess", "plan"], student=student.model_dump(), seed=config.seed)
+    add(
+        "train",
+        ["assess", "plan"],
+        student=student.model_dump(exclude={"seed"}),
+        seed=config.training_seed,
+    )
     evaluation = {**config.evaluation.model_dump(), "template": student.template}
     add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
     add("evaluate", ["questions", "train"], evaluation=evaluation)
@@ -210,7 +250,9 @@ def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
 def _teacher_hash(config: RunConfig) -> str:
     if isinstance(config.teacher, FileTeacher):
         return file_hash(config.teacher.path)
-    return model_hash(config.teacher.model)
+    if isinstance(config.teacher, VllmTeacher):
+        return model_hash(config.teacher.model)
+    return ""  # the questions' own
 
 
 def _write_run_files(run: Run) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from kpod_ray.artifacts import Manifest
+from kpod_ray.comparison import Trial, Watcher, compare
 from kpod_ray.config import RunConfig
 from kpod_ray.pipeline import Listener, Run, open_run, run_phases
+from kpod_ray.report.comparison_markdown import comparison_markdown
+from kpod_ray.report.comparison_page import render_comparison
+from kpod_ray.report.comparison_rows import comparison_rows
 from kpod_ray.tracking import Tracker, open_tracker
 
 
 def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     """Run the phases up to one, with progress, a table of times and the accuracies."""
     run = open_run(config)
-    local = run.store.root if run.store.is_local() else "."
-    tracker = open_tracker(run.config, Path(local) / run.folder)
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    tracker = open_tracker(run.config, _local_folder(run))
     try:
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        with _progress(console) as bar:
             screen = _Screen(run, tracker, console, bar)
             listener = Listener(screen.train_step, screen.start, screen.finish)
             run_phases(run, until, listener)
@@ -31,6 +35,55 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     screen.print_summary()
     if until == "report":
         console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
+
+
+def compare_with_progress(config: RunConfig, console: Console) -> None:
+    """Run a comparison, with progress and a table of the arms; write its page and its tables."""
+    run = open_run(config)
+    tracker = open_tracker(run.config, _local_folder(run))
+    try:
+        with _progress(console) as bar:
+            screen = _Screen(run, tracker, console, bar)
+            trials = _TrialBoard(console, bar)
+            watcher = Watcher(
+                Listener(screen.train_step, screen.start, screen.finish), trials.finish
+            )
+            results = compare(run.config, watcher)
+        rows, page = comparison_rows(results), render_comparison(results)
+        run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
+        run.store.write_text(f"{run.folder}/comparison.md", comparison_markdown(results))
+        run.store.write_text(f"{run.folder}/comparison.html", page)
+        tracker.log_table("comparison", rows)
+        tracker.log_html("comparison_page", page)
+    finally:
+        tracker.finish()
+    console.print(Markdown(comparison_markdown(results)))
+    console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
+
+
+class _TrialBoard:
+    """Prints each trial of a comparison as it finishes."""
+
+    def __init__(self, console: Console, bar: Progress) -> None:
+        self.console, self.bar = console, bar
+        self.task = bar.add_task("trials", total=None, visible=False)
+
+    def finish(self, trial: Trial, manifest: Manifest, num_done: int, num_trials: int) -> None:
+        """Say what a trial brought."""
+        self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
+        self.console.print(
+            f"[bold]{trial.arm}[/bold] seed {trial.seed}: {manifest['accuracy']['value']:.1%} "
+            f"({num_done} of {num_trials})"
+        )
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def _local_folder(run: Run) -> Path:
+    return Path(run.store.root if run.store.is_local() else ".") / run.folder
 
 
 class _Screen:

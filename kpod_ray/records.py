@@ -150,15 +150,24 @@ class StepDifficulty(Record):
 
     question_id: str
     step_difficulties: Sequence[float]
+    uniform_step_difficulties: Sequence[float]
+    """The same with equal weights inside a step."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
-        {"question_id": pa.string(), "step_difficulties": pa.list_(pa.float32())}
+        {
+            "question_id": pa.string(),
+            "step_difficulties": pa.list_(pa.float32()),
+            "uniform_step_difficulties": pa.list_(pa.float32()),
+        }
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageRow(Record):
-    """c_i(t): how many leading reasoning steps a question is given at a stage."""
+    """c_i(t): how many leading reasoning steps a question is given at a stage.
+
+    A question that takes no part in a stage has no row for it.
+    """
 
     question_id: str
     stage: int
@@ -167,6 +176,19 @@ class StageRow(Record):
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"question_id": pa.string(), "stage": pa.int32(), "num_given_steps": pa.int32()}
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepLosses(Record):
+    """Weighted mean loss of every reasoning step of a question in a stage's training, in nats."""
+
+    question_id: str
+    step_losses: Sequence[float]
+    """As in Eq. 8, under the student as it was at each train step; NaN where a step was given."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        {"question_id": pa.string(), "step_losses": pa.list_(pa.float32())}
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,14 @@ class Tracker(Protocol):
         """Take metrics; those with ``train/train_step`` form the training curves."""
         ...
 
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take a table of rows that all have the same columns."""
+        ...
+
+    def log_html(self, name: str, html: str) -> None:
+        """Take a self-contained HTML page."""
+        ...
+
     def finish(self) -> None:
         """Close the run."""
         ...
@@ -32,6 +40,12 @@ class NullTracker:
     """Takes everything and keeps nothing."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""
+
+    def log_html(self, name: str, html: str) -> None:
         """Do nothing."""
 
     def finish(self) -> None:
@@ -46,22 +60,48 @@ class WandbTracker:
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Send metrics to W&B."""
+        self._send(lambda: dict(metrics))
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send rows to W&B as a table."""
+        self._send(lambda: {name: _table(rows)})
+
+    def log_html(self, name: str, html: str) -> None:
+        """Send a page to W&B."""
+        self._send(lambda: {name: _html(html)})
+
+    def _send(self, make: Callable[[], dict[str, Any]]) -> None:
+        """Make something and log it; what goes wrong in either turns tracking off."""
         if self.run is None:
             return
         try:
-            self.run.log(dict(metrics))
+            self.run.log(make())
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
             log.warning("W&B is off from here on: %s", error)
-            self.run = None
+            self.finish()  # W&B would hand an open run to the next who asks for one
 
     def finish(self) -> None:
-        """Close the W&B run."""
-        if self.run is None:
+        """Close the W&B run; what is logged after it is dropped."""
+        run, self.run = self.run, None
+        if run is None:
             return
         try:
-            self.run.finish()
+            run.finish()
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
             log.warning("W&B did not finish: %s", error)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    import wandb
+
+    columns = list(rows[0]) if rows else []
+    return wandb.Table(columns=columns, data=[[row[name] for name in columns] for row in rows])
+
+
+def _html(html: str) -> Any:
+    import wandb
+
+    return wandb.Html(html, inject=False, data_is_not_path=True)
 
 
 def has_wandb_login() -> bool:

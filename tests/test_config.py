@@ -7,7 +7,11 @@ import pytest
 from kpod_ray.config import RunConfig, load, parse_override
 from kpod_ray.errors import KpodError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).parents[1] / "configs").rglob("*.yaml")
+    if path.parent.name != "parts"  # bases of others, no config alone
+)
 MINIMAL = {
     "name": "a",
     "teacher": {"kind": "file", "path": "r.jsonl"},
@@ -65,6 +69,67 @@ def test_a_broken_file_is_named(tmp_path, text, words):
     with pytest.raises(KpodError, match=words) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(files))}.yaml"
+
+
+MINIMAL_TEXT = "name: a\nteacher: {kind: file, path: r.jsonl}\nstudent: {model: 'tiny:0'}\n"
+
+
+def test_a_base_holds_where_the_file_sets_nothing(tmp_path):
+    top = "base: below.yaml\nstudent: {learning_rate: 0.5}\nschedule: {num_stages: 3}\n"
+    path = write(tmp_path, top=top, below=f"{MINIMAL_TEXT}schedule: {{num_stages: 9, growth: 2}}\n")
+    config = load(path, ["schedule.growth=3"])
+    assert (config.name, config.student.model) == ("a", "tiny:0")
+    assert config.student.learning_rate == 0.5
+    assert (config.schedule.num_stages, config.schedule.growth) == (3, 3)
+
+
+def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_path):
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", one="base: deep.yaml\nseed: 1\n", deep="seed: 7\nstorage: /deep\n")
+    write(tmp_path / "parts", two="seed: 2\n")
+    bases = "base: [parts/one.yaml, parts/two.yaml]\n"
+    config = load(write(tmp_path, top=bases + MINIMAL_TEXT))
+    assert (config.seed, config.storage) == (2, "/deep")
+
+
+def test_a_group_of_another_kind_takes_the_place_of_the_whole_group(tmp_path):
+    below = "teacher: {kind: vllm, model: 'tiny:0', num_samples: 4, missing: reference}\n"
+    path = write(tmp_path, top=f"base: below.yaml\n{MINIMAL_TEXT}", below=below)
+    assert load(path).teacher.missing == "drop"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"top": "base: gone.yaml"}, ["gone.yaml", "No such file"]),
+        ({"top": "base: top.yaml"}, ["top.yaml", "its own base"]),
+        (
+            {"top": "base: [a.yaml]", "a": "base: b.yaml", "b": "base: a.yaml"},
+            ["a.yaml", "own base"],
+        ),
+        ({"top": "base: a.yaml", "a": "- 1"}, ["a.yaml", "mapping"]),
+        ({"top": "base: [1]"}, ["top.yaml", "base", "1"]),
+        ({"top": "base: {a: b}"}, ["top.yaml", "base", "file"]),
+        ({"top": "base: null"}, ["top.yaml", "base", "file"]),
+    ],
+)
+def test_a_wrong_base_is_named_in_one_line(tmp_path, files, words):
+    with pytest.raises(KpodError) as caught:
+        load(write(tmp_path, **files))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_two_files_may_have_the_same_base(tmp_path):
+    files = {"top": f"base: [a.yaml, b.yaml]\n{MINIMAL_TEXT}", "a": "base: c.yaml"}
+    assert load(write(tmp_path, **files, b="base: c.yaml", c="seed: 5")).seed == 5
 
 
 def test_override_values_are_yaml():

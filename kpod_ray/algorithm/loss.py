@@ -1,4 +1,4 @@
-"""Weighted token losses (Eq. 14, 15) and the difficulty of reasoning steps (Eq. 8).
+"""Weighted token losses (Eq. 14, 15; DFT) and the difficulty of reasoning steps (Eq. 8).
 
 Losses are sums over tokens, in nats: divided once by a denominator of the whole train step, they make
 micro-batches, accumulation and several workers equal to one large batch. Logits exist only for one
@@ -7,6 +7,7 @@ chunk of tokens at a time; tokens outside the loss never reach the output head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch.autograd.function import once_differentiable
 
 CHUNK_TOKENS = 512
 """Tokens whose logits exist at the same time."""
+TokenScale = Callable[[Tensor, Tensor], Tensor]
+"""From the losses and the weights of some tokens to what their losses and gradients are scaled by."""
 
 
 def weighted_nll(
@@ -37,6 +40,34 @@ def weighted_nll(
     Raises:
         ValueError: The shapes disagree.
     """
+    return _scaled_nll(hidden, head, labels, token_weights, _by_weight)
+
+
+def probability_scaled_nll(
+    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sum the negative log-likelihood of the labels, each token scaled by weight and probability.
+
+    Dynamic fine-tuning (arXiv 2508.05629), with token weights: L = -sum_j w_j sg(p_j) log p_j, where
+    p_j = P(r_j | r_<j, x), and sg lets no gradient through. A token that the student finds unlikely
+    counts less.
+
+    Arguments, results and errors are those of `weighted_nll`.
+    """
+    return _scaled_nll(hidden, head, labels, token_weights, _by_weight_and_probability)
+
+
+def _by_weight(nll: Tensor, token_weights: Tensor) -> Tensor:
+    return token_weights
+
+
+def _by_weight_and_probability(nll: Tensor, token_weights: Tensor) -> Tensor:
+    return token_weights * torch.exp(-nll)
+
+
+def _scaled_nll(
+    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
+) -> tuple[Tensor, Tensor]:
     num_tokens, width = hidden.shape
     if head.shape[1:] != (width,):
         raise ValueError(f"hidden has width {width}, head has shape {tuple(head.shape)}")
@@ -47,20 +78,26 @@ def weighted_nll(
         )
     if not torch.is_grad_enabled():  # else the head's gradient would be computed in vain
         hidden, head = hidden.detach(), head.detach()
-    total, nll = _WeightedNll.apply(hidden, head, labels, token_weights.float())
+    total, nll = _ScaledNll.apply(hidden, head, labels, token_weights.float(), scale)
     return total, nll
 
 
-class _WeightedNll(torch.autograd.Function):
+class _ScaledNll(torch.autograd.Function):
     """Computes the gradients while a chunk's logits exist, so that they are never kept."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        labels: Tensor,
+        token_weights: Tensor,
+        scale: TokenScale,
     ) -> tuple[Tensor, Tensor]:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         cast_head = head.to(hidden.dtype)
         nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
+        token_scales = torch.empty_like(nll)
         hidden_grad = torch.empty_like(hidden) if needs_hidden else None
         head_grad = torch.zeros_like(head) if needs_head else None
         for start in range(0, len(labels), CHUNK_TOKENS):
@@ -69,27 +106,29 @@ class _WeightedNll(torch.autograd.Function):
             log_norm = torch.logsumexp(logits, dim=-1)
             picked = logits.gather(1, labels[chunk, None]).squeeze(1)
             nll[chunk] = log_norm - picked
+            token_scales[chunk] = scale(nll[chunk], token_weights[chunk])
             if not needs_hidden and not needs_head:
                 continue
             logits_grad = torch.exp(logits - log_norm[:, None])
             logits_grad[torch.arange(len(picked)), labels[chunk]] -= 1
-            logits_grad = (logits_grad * token_weights[chunk, None]).to(hidden.dtype)
+            logits_grad = (logits_grad * token_scales[chunk, None]).to(hidden.dtype)
             if hidden_grad is not None:
                 hidden_grad[chunk] = logits_grad @ cast_head
             if head_grad is not None:
                 head_grad += logits_grad.T @ hidden[chunk]
         ctx.save_for_backward(hidden_grad, head_grad)
         ctx.mark_non_differentiable(nll)
-        return (nll * token_weights).sum(), nll
+        return (nll * token_scales).sum(), nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, head_grad = ctx.saved_tensors
-        scale = grads[0]
+        outer = grads[0]
         return (
-            None if hidden_grad is None else hidden_grad * scale.to(hidden_grad.dtype),
-            None if head_grad is None else head_grad * scale.to(head_grad.dtype),
+            None if hidden_grad is None else hidden_grad * outer.to(hidden_grad.dtype),
+            None if head_grad is None else head_grad * outer.to(head_grad.dtype),
+            None,
             None,
             None,
         )
@@ -116,10 +155,30 @@ def step_difficulties(
     Raises:
         ValueError: The shapes disagree.
     """
+    weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
+    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def step_loss_sums(
+    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
+) -> Tensor:
+    """Return numerator and denominator of Eq. 8 for each reasoning step, so that visits add up.
+
+    Args:
+        token_nll: [L], negative log-likelihood of each rationale token, in nats.
+        token_weights: [L], w of Eq. 3.
+        token_steps: [L], 0-based reasoning step of each token.
+        num_steps: S, number of reasoning steps.
+
+    Returns:
+        [2, S], float32: sum of exp(w) * nll, and sum of exp(w), over a step's tokens.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
     if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
         raise ValueError("token_nll, token_weights and token_steps differ in shape")
     exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
-    zeros = torch.zeros(num_steps, device=token_nll.device)
-    norm = zeros.index_add(0, token_steps, exponentials)
-    weighted = zeros.index_add(0, token_steps, exponentials * token_nll.float())
-    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    zeros = torch.zeros(2, num_steps, device=token_nll.device)
+    values = torch.stack([exponentials * token_nll.float(), exponentials])
+    return zeros.index_add(1, token_steps, values)

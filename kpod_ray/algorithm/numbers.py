@@ -6,6 +6,7 @@ A number is a `fractions.Fraction`; numbers too large to be meant are none at al
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 
 _LONGEST_NUMBER = 400
@@ -14,12 +15,28 @@ _TOLERANCE = Fraction(1, 10**6)
 _EXACT_SCALE = 10**5
 
 _SPELLINGS = str.maketrans(
-    {**dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"), "≈": "=", "≅": "="}
+    {
+        **dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u2248\u2245", "="),
+        "\u2044": "/",
+    }
 )
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
+_RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
+_VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"[^\S\n\r]+")
-_CURRENCY = re.compile(r"(?<![0-9])\\?[$£€¥] ?(?=[-+.0-9])")
+_THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_CURRENCY = re.compile(r"(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
+_CENTS = re.compile(
+    r"(?<=[0-9]) (?:dollars?|euros?),? (?:and )?([0-9]{1,2}) cents?\b", re.IGNORECASE
+)
+_EQUALS = re.compile(r"\b(?:equals|equal to)\b", re.IGNORECASE)
 _LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
+_POWER_OF_TEN = re.compile(
+    r"(?:(?<=[0-9]) ?(?P<times>x|\u00d7|\*|\u00b7|\\times|\\cdot) ?|(?<![\w.^*/]))"
+    r"10 ?(?:\^|\*\*) ?[{(]?(?P<exponent>[-+]?[0-9]{1,3})(?![0-9.])[})]?"
+)
 
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
 NUMBER = re.compile(
@@ -30,10 +47,17 @@ NUMBER = re.compile(
 
 
 def plain_spelling(text: str) -> str:
-    """Write numbers in ASCII: one minus, no signs of currency, a/b for a LaTeX fraction."""
+    """Write numbers in ASCII: one minus, no signs of currency, a/b for a fraction, e for powers.
+
+    "1{,}000" becomes "1000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", "5 dollars and 20 cents"
+    "5.20"; "equals" becomes "=". Linear in the text.
+    """
     text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
+    text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
     text = _LATEX_FRACTION.sub(r"\1/\2", text).translate(_SPELLINGS)
-    return _BLANKS.sub(" ", _CURRENCY.sub("", text))
+    text = _BLANKS.sub(" ", _THIN_COMMA.sub("", text))
+    text = _POWER_OF_TEN.sub(_scientific, _CURRENCY.sub("", text))
+    return _CENTS.sub(_hundredths, _EQUALS.sub("=", text))
 
 
 def parse_number(answer: str) -> Fraction | None:
@@ -73,3 +97,20 @@ def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
     is_rounded = any(_EXACT_SCALE % number.denominator for number in (first, second))
     tolerance = _TOLERANCE * max(abs(first), abs(second)) if is_rounded else 0
     return abs(first - second) <= tolerance
+
+
+def _ascii_exponent(raised: re.Match[str]) -> str:
+    return "^" + unicodedata.normalize("NFKC", raised.group())
+
+
+def _ascii_fraction(vulgar: re.Match[str]) -> str:
+    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
+    return f"{'' if vulgar['after'] is None else ' '}{value}"
+
+
+def _scientific(power: re.Match[str]) -> str:
+    return f"{'' if power['times'] else 1}e{power['exponent']}"
+
+
+def _hundredths(cents: re.Match[str]) -> str:
+    return f".{cents[1]:0>2}"

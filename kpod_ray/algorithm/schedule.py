@@ -1,12 +1,14 @@
 """How many leading reasoning steps are given at each stage: KPOD, Eq. 10, 11 and Algorithm 1.
 
 The ceiling D(t) says how much difficulty may be emitted at stage t; a solver of Eq. 13 chooses the
-questions whose boundary moves. The whole plan is made before training, from fixed step
-difficulties.
+questions whose boundary moves. `plan_stages` makes the whole plan before training, from fixed step
+difficulties; `replan` makes one stage of it while training goes on, from what the steps cost now.
 
 Invariants of a plan: what is emitted at a stage up to T stays at or below that stage's ceiling (up
 to 1e-9 of the total difficulty, left for rounding); the number of given steps never rises from one
-stage to the next; after stage T it is 0 for every question, whatever was reached.
+stage to the next; after stage T it is 0 for every question, whatever was reached. A replanned stage
+keeps the last two; if steps that are emitted already have got harder than the ceiling allows, it
+moves nothing.
 """
 
 from __future__ import annotations
@@ -69,14 +71,18 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The schedule of every question; row t is stage t, row 0 the state before the first stage."""
+    """The schedule of every question for one or more stages in a row; stage 0 is before training."""
 
+    first_stage: int
+    """Stage of row 0: 0 for a whole plan."""
     num_given_steps: npt.NDArray[np.int32]
-    """[num_stages + 1, Q], c_i(t): leading reasoning steps handed to the student as input."""
+    """[stages, Q], c_i(t): leading reasoning steps handed to the student as input."""
+    included: npt.NDArray[np.bool_]
+    """[stages, Q], whether the question takes part in the stage."""
     ceilings: FloatArray
-    """[num_stages + 1], D(t), in nats."""
+    """[stages], D(t), in nats."""
     planned: FloatArray
-    """[num_stages + 1], H(t): difficulty of all the steps that are emitted, in nats."""
+    """[stages], H(t): difficulty of all the steps that are emitted, in nats."""
 
 
 def difficulty_ceiling(
@@ -128,30 +134,88 @@ def plan_stages(
         ValueError: The shapes disagree, there is no question or one without steps, or a difficulty
             is negative or not finite.
     """
-    _check(step_difficulties, num_steps, cluster_ids)
-    total = math.fsum(step_difficulties)
-    ceilings = np.array(
-        [
-            difficulty_ceiling(
-                stage,
-                total=total,
-                initial_share=settings.initial_share,
-                growth=settings.growth,
-                full_stage=settings.full_stage,
-            )
-            for stage in range(settings.num_stages + 1)
-        ]
-    )
+    check_steps(step_difficulties, num_steps)
+    _check_clusters(num_steps, cluster_ids)
+    total = math.fsum(memoryview(step_difficulties))
+    ceilings = stage_ceilings(total, settings)
     planned = np.full(settings.num_stages + 1, total)
     num_given_steps = np.zeros((settings.num_stages + 1, num_steps.size), dtype=np.int32)
-    state = _State(step_difficulties, num_steps, cluster_ids, settings)
+    state = _State(num_steps, step_difficulties, num_steps, cluster_ids, settings)
     while state.advance(ceilings[0] + ROUNDING * total):
         pass
     num_given_steps[0], planned[0] = state.num_given, state.emitted
     for stage in range(1, settings.full_stage + 1):
         state.advance(ceilings[stage] + ROUNDING * total)
         num_given_steps[stage], planned[stage] = state.num_given, state.emitted
-    return Plan(num_given_steps, ceilings, planned)
+    included = np.ones(num_given_steps.shape, dtype=np.bool_)
+    return Plan(0, num_given_steps, included, ceilings, planned)
+
+
+def replan(
+    stage: int,
+    num_given_steps: npt.NDArray[np.integer],
+    step_difficulties: FloatArray,
+    num_steps: IntArray,
+    cluster_ids: IntArray,
+    settings: ScheduleSettings,
+) -> Plan:
+    """Plan one stage again, from what the reasoning steps cost now; the paper plans but once.
+
+    With B' the sum of the new difficulties and H' the difficulty of what is emitted already, the
+    stage is one pass of the solver with the budget D'(t) - H', where D'(t) is Eq. 10 with B' for B.
+    Below 0 it moves nothing: a step that the student has written is never given back. With the
+    difficulties of `plan_stages` it makes the next row of that plan.
+
+    Args:
+        stage: t, at least 1; after T nothing is given.
+        num_given_steps: [Q], c_i(t-1).
+        step_difficulties: as in `plan_stages`, re-assessed.
+        num_steps: [Q], n_i >= 1.
+        cluster_ids: [Q], cluster of each question.
+        settings: What shapes the plan.
+
+    Returns:
+        A plan of this stage alone.
+
+    Raises:
+        ValueError: As in `plan_stages`, or `num_given_steps` or `stage` is out of its range.
+    """
+    check_steps(step_difficulties, num_steps)
+    _check_clusters(num_steps, cluster_ids)
+    if stage < 1:
+        raise ValueError(f"stage is {stage}, expected at least 1")
+    if num_given_steps.shape != num_steps.shape:
+        raise ValueError(f"num_given_steps has shape {num_given_steps.shape}")
+    if (num_given_steps < 0).any() or (num_given_steps > num_steps).any():
+        raise ValueError("num_given_steps must be from 0 to the question's number of steps")
+    total = math.fsum(memoryview(step_difficulties))
+    ceiling = _ceiling(stage, total, settings)
+    start = num_given_steps if stage <= settings.full_stage else np.zeros_like(num_given_steps)
+    state = _State(start, step_difficulties, num_steps, cluster_ids, settings)
+    state.advance(ceiling + ROUNDING * total)
+    return Plan(
+        first_stage=stage,
+        num_given_steps=state.num_given.astype(np.int32)[None],
+        included=np.ones((1, num_steps.size), dtype=np.bool_),
+        ceilings=np.array([ceiling]),
+        planned=np.array([state.emitted]),
+    )
+
+
+def stage_ceilings(total: float, settings: ScheduleSettings) -> FloatArray:
+    """Return D(t) of Eq. 10 for stage 0 to the last, [num_stages + 1], in nats."""
+    stages = range(settings.num_stages + 1)
+    return np.array([_ceiling(stage, total, settings) for stage in stages])
+
+
+def _ceiling(stage: int, total: float, settings: ScheduleSettings) -> float:
+    return difficulty_ceiling(
+        stage,
+        total=total,
+        initial_share=settings.initial_share,
+        growth=settings.growth,
+        full_stage=settings.full_stage,
+    )
 
 
 class _State:
@@ -159,15 +223,18 @@ class _State:
 
     def __init__(
         self,
+        num_given_steps: npt.NDArray[np.integer],
         step_difficulties: FloatArray,
         num_steps: IntArray,
         cluster_ids: IntArray,
         settings: ScheduleSettings,
     ) -> None:
-        self.num_given = num_steps.astype(np.int64)
-        self.emitted = 0.0
+        self.num_given = num_given_steps.astype(np.int64)
+        self._offsets = np.cumsum(num_steps) - num_steps
+        first_emitted = np.repeat(self._offsets + self.num_given, num_steps)
+        is_emitted = np.arange(step_difficulties.size) >= first_emitted
+        self.emitted = math.fsum(memoryview(step_difficulties[is_emitted]))
         self._step_difficulties = step_difficulties
-        self._offsets = np.cumsum(self.num_given) - self.num_given
         self._cluster_ids = cluster_ids
         self._settings = settings
 
@@ -181,7 +248,7 @@ class _State:
         moved = questions[selected]
         self.num_given[moved] = np.maximum(self.num_given[moved] - self._settings.step_size, 0)
         # An exactly rounded sum, so that the plan does not depend on the order of the questions.
-        self.emitted += math.fsum(costs[selected])
+        self.emitted += math.fsum(memoryview(costs[selected]))
         return moved.size > 0
 
     def _next_costs(self, questions: IntArray) -> FloatArray:
@@ -199,9 +266,15 @@ class _State:
         return costs
 
 
-def _check(step_difficulties: FloatArray, num_steps: IntArray, cluster_ids: IntArray) -> None:
-    if num_steps.ndim != 1 or num_steps.shape != cluster_ids.shape:
-        raise ValueError(f"num_steps has shape {num_steps.shape}, cluster_ids {cluster_ids.shape}")
+def check_steps(step_difficulties: FloatArray, num_steps: IntArray) -> None:
+    """Check the difficulties of all questions' reasoning steps, as `plan_stages` takes them.
+
+    Raises:
+        ValueError: There is no question or one without steps, the sizes disagree, or a difficulty is
+            negative or not finite.
+    """
+    if num_steps.ndim != 1:
+        raise ValueError(f"num_steps has shape {num_steps.shape}")
     if num_steps.size == 0:
         raise ValueError("there are no questions to plan")
     if num_steps.min() < 1:
@@ -213,3 +286,8 @@ def _check(step_difficulties: FloatArray, num_steps: IntArray, cluster_ids: IntA
         )
     if not np.isfinite(step_difficulties).all() or step_difficulties.min() < 0:
         raise ValueError("step difficulties must be finite and not negative")
+
+
+def _check_clusters(num_steps: IntArray, cluster_ids: IntArray) -> None:
+    if num_steps.shape != cluster_ids.shape:
+        raise ValueError(f"num_steps has shape {num_steps.shape}, cluster_ids {cluster_ids.shape}")

@@ -24,16 +24,20 @@ in the cluster costs no less than what did not fit, so it does not fit either.
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from kpod_ray.algorithm.packing import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Items,
+    group_items,
+    pack,
+    prefix_values,
+    select_items,
+)
 
 MERGE_GRID = 0.01
 """Relative distance of the prefix costs at which `select_by_merge` tries an extension."""
@@ -82,8 +86,8 @@ def select_by_merge(
     G(O) / 2, or the sequence gains all of G(O - o) but exp(1 - 1 / MERGE_GRID).
 
     The order of falling density does not depend on beta > 0: only the extension does. With beta = 0
-    clusters are of no account and the cheapest come first. O(Q log Q) for a bounded number of
-    clusters.
+    clusters are of no account and the cheapest come first. O(Q + M log M) for M items that the budget
+    could pay for (see `packing`).
 
     Args:
         costs: [Q], >= 0, difficulty each question would add, in nats. Equal ones are taken by
@@ -99,8 +103,8 @@ def select_by_merge(
         ValueError: The shapes disagree, or a number is negative or not finite.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
-    items = _sort_by_cluster(costs, cluster_ids, budget, diversity_weight)
-    return _select(items, _density_order(items), num_questions=costs.size, grid=MERGE_GRID)
+    items = group_items(costs, cluster_ids, budget, diversity_weight)
+    return select_items(items, _density_order(items), MERGE_GRID)
 
 
 def select_by_thresholds(
@@ -137,25 +141,8 @@ def select_by_thresholds(
     _check(costs, cluster_ids, budget, diversity_weight)
     if not 0 < epsilon < 0.5:
         raise ValueError(f"epsilon is {epsilon}, expected above 0 and below 0.5")
-    items = _sort_by_cluster(costs, cluster_ids, budget, diversity_weight)
-    return _select(items, _threshold_order(items, epsilon), num_questions=costs.size, grid=epsilon)
-
-
-@dataclass(frozen=True)
-class _Items:
-    """The items that fit the budget on their own, by cluster, then cost, then question."""
-
-    budget: float
-    diversity_weight: float
-    questions: IntArray
-    """[N], index of the item in the caller's arrays."""
-    costs: FloatArray
-    """[N]."""
-    roots: FloatArray
-    """[N], sqrt(m + 1) + sqrt(m) of the item's rank m in its cluster: 1 / (sqrt(m + 1) - sqrt(m)),
-    but rising with m in floating point too."""
-    bounds: IntArray
-    """[clusters + 1], where each cluster begins."""
+    items = group_items(costs, cluster_ids, budget, diversity_weight)
+    return select_items(items, _threshold_order(items, epsilon), epsilon)
 
 
 def _check(
@@ -171,104 +158,22 @@ def _check(
         raise ValueError(f"diversity_weight is {diversity_weight}, expected a number >= 0")
 
 
-def _sort_by_cluster(
-    costs: FloatArray, cluster_ids: IntArray, budget: float, diversity_weight: float
-) -> _Items:
-    questions = np.flatnonzero(costs <= budget)
-    clusters = cluster_ids[questions] if diversity_weight else np.zeros_like(questions)
-    order = np.lexsort((costs[questions], clusters))
-    questions, clusters = questions[order], clusters[order]
-    _, starts = np.unique(clusters, return_index=True)
-    bounds = np.append(starts, questions.size)
-    ranks = np.arange(questions.size) - np.repeat(starts, np.diff(bounds))
-    roots = np.sqrt(ranks + 1) + np.sqrt(ranks)
-    return _Items(budget, diversity_weight, questions, costs[questions], roots, bounds)
-
-
-def _density_order(items: _Items) -> IntArray:
+def _density_order(items: Items) -> IntArray:
     """Positions by falling density: `cost * root` is beta / (density - 1), without dividing."""
     return np.argsort(items.costs * items.roots, kind="stable")
 
 
-def _threshold_order(items: _Items, epsilon: float) -> IntArray:
+def _threshold_order(items: Items, epsilon: float) -> IntArray:
     """Positions by falling threshold, then by cost."""
     order = _density_order(items)
     if not items.costs.any():
         return order
-    _, values = _prefixes(items, _pack(items.costs, order, items.budget))
+    _, values = prefix_values(items, pack(items.costs, order, items.budget))
     # The optimum is at most 3.2 times the better of density greedy and the best single item.
-    estimate = max(float(values[-1]), float(items.costs.max()) + items.diversity_weight)
+    estimate = max(float(values[-1]), float(items.largest.max()) + items.diversity_weight)
     # A cost of 0 counts as 1e-200: such items come first all the same.
     density = 1 + items.diversity_weight / np.maximum(items.costs * items.roots, 1e-200)
     highest = min(3.2 * estimate / items.budget / epsilon, float(density.max()))
     num_thresholds = math.ceil(math.log(highest) / -math.log1p(-epsilon)) + 1
     thresholds = highest * (1 - epsilon) ** np.arange(num_thresholds)
     return np.lexsort((items.costs, np.searchsorted(-thresholds, -density)))
-
-
-def _pack(costs: FloatArray, order: IntArray, budget: float) -> IntArray:
-    """Return the positions taken when going through `order` and skipping what no longer fits.
-
-    Each round ends at an item that does not fit; the rest of its cluster goes with it, so there are
-    at most as many rounds as clusters.
-    """
-    rounds = [order[:0]]
-    while order.size:
-        spent = np.cumsum(costs[order])
-        num_taken = int(np.searchsorted(spent, budget, side="right"))
-        rounds.append(order[:num_taken])
-        budget -= float(spent[num_taken - 1]) if num_taken else 0.0
-        order = order[num_taken:]
-        order = order[costs[order] <= budget]
-    return np.concatenate(rounds)
-
-
-def _prefixes(items: _Items, sequence: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return cost and G of every prefix of the sequence, the empty one first: [len + 1] each."""
-    spent = np.concatenate(([0.0], np.cumsum(items.costs[sequence])))
-    diversity = np.concatenate(([0.0], np.cumsum(1 / items.roots[sequence])))
-    return spent, spent + items.diversity_weight * diversity
-
-
-def _select(items: _Items, order: IntArray, *, num_questions: int, grid: float) -> BoolArray:
-    sequence = _pack(items.costs, order, items.budget)
-    prefix, extension = _best_extension(items, sequence, grid)
-    chosen = np.zeros(items.costs.size, dtype=np.bool_)
-    chosen[sequence[:prefix]] = True
-    if extension is not None:
-        chosen[extension] = True
-        # G is monotone: whatever still fits is worth taking.
-        room = items.budget - float(items.costs[chosen].sum())
-        chosen[_pack(items.costs, order[~chosen[order]], room)] = True
-    selected = np.zeros(num_questions, dtype=np.bool_)
-    selected[items.questions[chosen]] = True
-    return selected
-
-
-def _best_extension(items: _Items, sequence: IntArray, grid: float) -> tuple[int, int | None]:
-    """Return the best (prefix length, position of one more item); None if the whole sequence is.
-
-    Prefixes are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the
-    empty one, whose extension is the best single item. In a cluster the best extension is the
-    costliest item that fits, for all of them gain the same diversity.
-    """
-    spent, values = _prefixes(items, sequence)
-    num_limits = math.ceil(math.log(grid) / math.log1p(-grid)) + 1
-    limits = items.budget * (1 - grid) ** np.arange(num_limits)
-    lengths = np.unique(np.append(np.searchsorted(spent[1:], limits, side="right"), 0))
-    times = np.full(items.costs.size, sequence.size)
-    times[sequence] = np.arange(sequence.size)
-    best: tuple[int, int | None] = (sequence.size, None)
-    best_value = values[-1]
-    for start, stop in itertools.pairwise(items.bounds):
-        costs = items.costs[start:stop]
-        members = np.searchsorted(times[start:stop], lengths)
-        fitting = np.searchsorted(costs, items.budget - spent[lengths], side="right")
-        gains = costs[fitting - 1] + items.diversity_weight / (
-            np.sqrt(members + 1) + np.sqrt(members)
-        )
-        extended = np.where(fitting > members, values[lengths] + gains, -np.inf)
-        row = int(extended.argmax())
-        if extended[row] > best_value:
-            best_value, best = extended[row], (int(lengths[row]), int(start + fitting[row] - 1))
-    return best

@@ -6,6 +6,7 @@ the nearest known one. Importing this package loads no torch and no Ray.
 """
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
 from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
@@ -23,9 +24,10 @@ from kpod_ray.config.resources import (
 )
 from kpod_ray.config.run import RunConfig, load
 from kpod_ray.config.schedule import ScheduleConfig
-from kpod_ray.config.student import EvaluationConfig, StudentConfig
+from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from kpod_ray.config.teacher import (
     FileTeacher,
+    ReferenceTeacher,
     StepsConfig,
     TeacherBase,
     TeacherConfig,
@@ -36,15 +38,20 @@ from kpod_ray.config.tracking import TrackingConfig
 from kpod_ray.config.weigher import WeigherConfig
 
 __all__ = [
+    "ARMS",
     "ActorResources",
     "ArithmeticQuestions",
+    "Arm",
     "ColumnsConfig",
+    "ComparisonConfig",
     "Config",
     "EvaluationConfig",
     "FileQuestions",
     "FileTeacher",
     "HubQuestions",
+    "LoraConfig",
     "QuestionsConfig",
+    "ReferenceTeacher",
     "ResourcesConfig",
     "RunConfig",
     "ScheduleConfig",

@@ -1,4 +1,4 @@
-"""Dotted paths into nested settings, and problems with them in words."""
+"""Nested settings: dotted paths into them, layers of them, and problems with them in words."""
 
 from __future__ import annotations
 
@@ -43,6 +43,25 @@ def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
                 raise KpodError(f"override {path}: {group} is a value, not a group of settings")
         node[key] = value
     return result
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two layers of nested settings as one: where both set a value, ``above`` wins.
+
+    A group of another ``kind`` or ``source`` takes the place of the whole group: their keys differ.
+    """
+    result = _deep_copy(below)
+    for key, value in above.items():
+        known = result.get(key)
+        if isinstance(value, Mapping) and isinstance(known, dict) and _are_alike(known, value):
+            result[key] = merged(known, value)
+        else:
+            result[key] = value
+    return result
+
+
+def _are_alike(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    return all(name not in above or below.get(name) == above[name] for name in ("kind", "source"))
 
 
 def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:

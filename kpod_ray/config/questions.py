@@ -42,6 +42,8 @@ class ArithmeticQuestions(Config):
     """Fewest reasoning steps of a question."""
     max_steps: int = Field(5, ge=1, le=5)
     """Most reasoning steps of a question."""
+    largest_result: int = Field(999, ge=50)
+    """Largest result of a reasoning step: the smaller, the easier the arithmetic."""
 
     @model_validator(mode="after")
     def _check_steps(self) -> ArithmeticQuestions:

@@ -10,7 +10,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from kpod_ray.config.base import Config
-from kpod_ray.config.overrides import explain, parse_override, replaced
+from kpod_ray.config.comparison import ComparisonConfig
+from kpod_ray.config.overrides import explain, merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig
 from kpod_ray.config.schedule import ScheduleConfig
@@ -36,18 +37,25 @@ class RunConfig(Config):
     """Where the rationales come from."""
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
-    weigher: WeigherConfig = WeigherConfig()
-    """The token weighter."""
+    weigher: WeigherConfig | None = WeigherConfig()
+    """The token weighter; None is off: all tokens of all rationales weigh 1."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The progressive schedule."""
     student: StudentConfig
     """The student."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """Comparison of methods."""
     resources: ResourcesConfig = ResourcesConfig()
     """Where things run."""
     tracking: TrackingConfig = TrackingConfig()
     """Weights & Biases."""
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of the student's training."""
+        return self.seed if self.student.seed is None else self.student.seed
 
     def override(self, overrides: Mapping[str, Any]) -> RunConfig:
         """Return a validated copy with dotted paths replaced.
@@ -64,18 +72,46 @@ class RunConfig(Config):
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file, apply ``dotted.path=value`` overrides and validate the result once.
 
+    A key ``base`` names a file, or several, whose settings hold where this file sets none; of several
+    the later ones win. Their paths are relative to the file that names them.
+
     Raises:
-        KpodError: The file is missing or no YAML mapping, a key is unknown, a value is not allowed.
+        KpodError: A file is missing or no YAML mapping, or is its own base; a key is unknown, a value
+            is not allowed.
     """
+    raw = _read_layers(Path(path), ())
+    return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))
+
+
+def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a file over its bases; ``above`` are the files that led here."""
+    if path.resolve() in above:
+        raise KpodError(f"config {path}: it is its own base; take it out of a base")
+    top = _read(path)
+    layers: dict[str, Any] = {}
+    for base in _bases(path, top.pop("base", [])):
+        layers = merged(layers, _read_layers(path.parent / base, (*above, path.resolve())))
+    return merged(layers, top)
+
+
+def _bases(path: Path, value: object) -> list[str]:
+    bases: list[Any] = value if isinstance(value, list) else [value]
+    for base in bases:
+        if not isinstance(base, str):
+            raise KpodError(f"config {path}: base: expected a file or a list of files (got {base})")
+    return bases
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise KpodError(f"config {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise KpodError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise KpodError(f"config {path}: expected a mapping of settings")
-    return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))
+    return raw
 
 
 def _validated(raw: Mapping[str, Any]) -> RunConfig:

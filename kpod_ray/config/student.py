@@ -10,13 +10,39 @@ from kpod_ray.config.base import Config
 from kpod_ray.config.teacher import Template
 
 
+class LoraConfig(Config):
+    """Low-rank adapters; everything else of the student is frozen."""
+
+    rank: int = Field(ge=1)
+    """Width of an adapter."""
+    alpha: int | None = Field(None, ge=1)
+    """An adapter's output is multiplied by alpha / rank; None is ``rank``: a factor of 1."""
+    target_modules: tuple[str, ...] | None = None
+    """Names of the linear layers that get an adapter; None: all of attention and feed-forward."""
+
+
 class StudentConfig(Config):
     """The student and its optimisation (Eq. 15)."""
 
     model: str
-    """A folder, a hub name, ``packaged:NAME`` or ``tiny:SEED``; see `VllmTeacher.model`."""
+    """A folder, a hub name, ``packaged:NAME``, ``tiny:SEED`` or ``tiny-t5:SEED``, causal or
+    encoder-decoder; see `VllmTeacher.model`."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
+    token_weights: Literal["learned", "uniform", "symbols", "probability"] = "learned"
+    """Weight of a rationale token in the loss: ``learned`` by the weighter (Eq. 15); 1 (``uniform``,
+    Eq. 14, the paper's w.o.-sig); 1 for digits and operators and ``plain_token_weight`` for others
+    (``symbols``); or the student's own probability of the token (``probability``, the DFT loss)."""
+    plain_token_weight: float = Field(0.3, ge=0, le=1)
+    """With ``token_weights: symbols``: weight of a token without digit or operator."""
+    target: Literal["rationale", "answer"] = "rationale"
+    """What the student writes: the rationale and then the answer, or the ``answer`` alone."""
+    seed: int | None = Field(None, ge=0)
+    """Seed of the training alone: order of the examples and everything random; None takes the
+    run's. Comparisons vary it over one shared corpus."""
+    loss_token_budget: int | None = Field(None, ge=1)
+    """Training ends when so many tokens have been in the loss, in the middle of a stage or, all
+    steps written, after further epochs; None ends with the last stage."""
     learning_rate: float = Field(1e-5, gt=0)
     """Constant AdamW learning rate."""
     weight_decay: float = Field(0.0, ge=0)
@@ -34,11 +60,18 @@ class StudentConfig(Config):
     """Gradient clipping; None is off."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; parameters stay fp32."""
+    lora: LoraConfig | None = None
+    """Adapters that are trained in place of all parameters; None trains all parameters."""
 
 
 class EvaluationConfig(Config):
     """Greedy answers of the student to the test questions."""
 
+    backend: Literal["vllm", "transformers"] = "vllm"
+    """What generates. ``transformers`` starts in seconds, and takes encoder-decoder students, which
+    vLLM does not."""
+    batch_size: int = Field(128, ge=1)
+    """Questions answered at the same time by ``transformers``; vLLM chooses by itself."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest answer, in tokens."""
     limit: int | None = Field(None, ge=1)

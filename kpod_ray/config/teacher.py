@@ -57,7 +57,15 @@ class FileTeacher(TeacherBase):
     """Column names."""
 
 
-TeacherConfig = Annotated[VllmTeacher | FileTeacher, Field(discriminator="kind")]
+class ReferenceTeacher(TeacherBase):
+    """The rationales that came with the questions, such as the human solutions of GSM8K."""
+
+    kind: Literal["reference"]
+    missing: Literal["reference"] = "reference"
+    """Always ``reference``."""
+
+
+TeacherConfig = Annotated[VllmTeacher | FileTeacher | ReferenceTeacher, Field(discriminator="kind")]
 
 
 class StepsConfig(Config):

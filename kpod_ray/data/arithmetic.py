@@ -2,7 +2,8 @@
 
 A question opens with a quantity and tells events that change it; its rationale has one sentence
 with one true ``a op b = c`` for every reasoning step, and the last c is the answer. Divisions are
-exact and all numbers lie between 2 and 999. A seed gives the same questions on every machine.
+exact and all results lie between 2 and ``largest_result``. A seed gives the same questions on every
+machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ MAX_QUESTIONS = 100_000
 """So many different questions can be made for any number of steps."""
 
 _CONNECTORS = ("", "then ", "after that, ", "later, ")  # one for each event but the first of five
-_LARGEST = 999
 _DRAWS = 8
 _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "+": operator.add,
@@ -74,15 +74,19 @@ def _split_questions(
     spread = config.max_steps - config.min_steps + 1
     questions = []
     for index in range(config.num_train if split == "train" else config.num_test):
-        text, rationale, answer = _new_story(rng, config.min_steps + index % spread, seen)
+        text, rationale, answer = _new_story(
+            rng, config.min_steps + index % spread, config.largest_result, seen
+        )
         question_id = f"arith-{split}-{index:05d}"
         questions.append(Question(question_id, text, answer, "number", (), split, rationale))
     return questions
 
 
-def _new_story(rng: random.Random, num_steps: int, seen: set[str]) -> tuple[str, str, str]:
+def _new_story(
+    rng: random.Random, num_steps: int, largest: int, seen: set[str]
+) -> tuple[str, str, str]:
     while True:
-        story = _tell(rng, num_steps)
+        story = _tell(rng, num_steps, largest)
         if story is None:
             continue
         text = " ".join(story.sentences)
@@ -91,11 +95,13 @@ def _new_story(rng: random.Random, num_steps: int, seen: set[str]) -> tuple[str,
             return text, " ".join(story.reasons), str(story.total)
 
 
-def _tell(rng: random.Random, num_steps: int) -> _Story | None:
+def _tell(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
     story = _open(rng)
+    if story.total > largest:
+        return None
     while len(story.reasons) < num_steps:
         events = _possible_events(story, num_steps - len(story.reasons))
-        if not events or not _happen(rng, story, rng.choice(events)):
+        if not events or not _happen(rng, story, rng.choice(events), largest):
             return None
     asks = story.topic.asks | MONEY_ASKS
     question = rng.choice(asks[story.counts]).format_map(story.words)
@@ -130,11 +136,11 @@ def _possible_events(story: _Story, num_steps_left: int) -> list[Event]:
     ]
 
 
-def _happen(rng: random.Random, story: _Story, event: Event) -> bool:
+def _happen(rng: random.Random, story: _Story, event: Event, largest: int) -> bool:
     """Tell an event with numbers that work out; return whether some were found."""
     for _ in range(_DRAWS):
         numbers = {"b": rng.randint(*event.b), "d": rng.randint(*event.d), "total": story.total}
-        sums = _work_out(event, numbers)
+        sums = _work_out(event, numbers, largest)
         if sums is not None:
             break
     else:
@@ -149,7 +155,7 @@ def _happen(rng: random.Random, story: _Story, event: Event) -> bool:
     return True
 
 
-def _work_out(event: Event, numbers: dict[str, int]) -> list[str] | None:
+def _work_out(event: Event, numbers: dict[str, int], largest: int) -> list[str] | None:
     """Return each step's arithmetic, with the last result left in ``side``; None if not sound."""
     sums = []
     for formula, _ in event.steps:
@@ -157,7 +163,7 @@ def _work_out(event: Event, numbers: dict[str, int]) -> list[str] | None:
         left = numbers[left_name]
         right = numbers[right_name] if right_name in numbers else int(right_name)
         result = _OPERATIONS[sign](left, right)
-        if not 2 <= result <= _LARGEST or (sign == "/" and left % right):
+        if not 2 <= result <= largest or (sign == "/" and left % right):
             return None
         numbers["side"] = result
         sums.append(f"{left} {sign} {right} = {result}")

@@ -82,7 +82,10 @@ class MaskedSampler:
         """Return the examples of a train step; the short rest of each epoch is left out."""
         epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
         size = self.batch_size
-        return global_batches(len(self.examples), size, seed=self.seed, stage=epoch)[position]
+        everything = range(len(self.examples))
+        return global_batches(
+            everything, size, num_train_steps=position + 1, seed=self.seed, stage=epoch
+        )[position]
 
     def batch(self, indices: Sequence[int], draw_step: int) -> tuple[WeigherBatch, list[Draw]]:
         """Return the batch of some examples, with what is random about them at a train step."""

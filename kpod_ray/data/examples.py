@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kpod_ray.algorithm.keypoints import OPERATORS
 from kpod_ray.algorithm.steps import steps_of_tokens
 from kpod_ray.data.prompts import Template, encode_prompt, question_text, target_text
 from kpod_ray.records import Question, Record, WeightedRationale
@@ -32,6 +33,8 @@ class Example(Record):
     token_steps: Sequence[int]
     """Of every target token: its 0-based reasoning step; ``num_steps`` in the answer segment."""
     num_steps: int
+    token_is_symbol: Sequence[bool]
+    """Of every target token: whether it belongs to the rationale and has a digit or an operator."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -41,6 +44,7 @@ class Example(Record):
             "token_weights": pa.list_(pa.float32()),
             "token_steps": pa.list_(pa.int32()),
             "num_steps": pa.int32(),
+            "token_is_symbol": pa.list_(pa.bool_()),
         }
     )
 
@@ -66,6 +70,18 @@ def build_example(
         token_weights=[*weights.tolist(), 1.0],
         token_steps=[*steps.tolist(), num_steps],
         num_steps=num_steps,
+        token_is_symbol=[*(_are_symbols(text, starts, ends) & ~in_answer).tolist(), False],
+    )
+
+
+def _are_symbols(
+    text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Tell for each span whether it has a digit or an operator."""
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    return np.array(
+        [any(c.isdigit() or c in OPERATORS for c in text[start:end]) for start, end in spans],
+        dtype=bool,
     )
 
 

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kpod_ray.algorithm.answers import answers_equal, extract_answer, is_readable, strip_closing
+from kpod_ray.algorithm.answers import answers_equal, extract_answer
+from kpod_ray.algorithm.closings import is_readable, strip_closing
 from kpod_ray.config import FileTeacher, TeacherBase
 from kpod_ray.data.prompts import question_text
 from kpod_ray.data.tables import BadRow, read_rows

@@ -8,19 +8,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from kpod_ray.algorithm.loss import step_difficulties
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig
-from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.prompts import Template
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.errors import KpodError
+from kpod_ray.models.difficulty import measure_steps
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, StepDifficulty, WeightedRationale
 
-BATCH_SIZE = 8
+MEASURES = ("step_difficulties", "uniform_step_difficulties")
+
+BATCH_SIZE = 32
+"""Rationales that an actor gets at once."""
+BATCH_TOKENS = 8192
+"""Most tokens of one forward pass, padding counted: memory doesn't grow with the rationales."""
 
 
 class Assessor:
@@ -43,29 +47,14 @@ class Assessor:
             for question, rationale in zip(questions, rationales, strict=True)
         ]
         fitting = [example for example in examples if example.num_tokens() <= self.max_length]
-        measured = dict(zip((e.question_id for e in fitting), self._measure(fitting), strict=True))
-        difficulties = [measured.get(example.question_id, []) for example in examples]
+        pad = pad_id(self.tokenizer)
+        measured = dict(measure_steps(self.student, fitting, pad, BATCH_TOKENS))
         table = Example.to_table(examples)
-        column = pa.array(difficulties, StepDifficulty.schema.field("step_difficulties").type)
-        return table.append_column("step_difficulties", column)
-
-    @torch.no_grad()
-    def _measure(self, examples: list[Example]) -> list[list[float]]:
-        if not examples:
-            return []
-        batch = collate(examples, [0] * len(examples), pad_id(self.tokenizer)).to(self.device)
-        token_nll = self.student(batch).token_nll.cpu()
-        results = []
-        for example, nll in zip(
-            examples, token_nll.split([len(e.target_ids) for e in examples]), strict=True
-        ):
-            steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
-            inside = steps < example.num_steps
-            result = step_difficulties(
-                nll[inside], weights[inside], steps[inside], example.num_steps
-            )
-            results.append(result.tolist())
-        return results
+        for name in MEASURES:
+            values = [getattr(measured.get(e.question_id), name, []) for e in examples]
+            column = pa.array(values, StepDifficulty.schema.field(name).type)
+            table = table.append_column(name, column)
+        return table
 
 
 def assess_difficulty(

@@ -12,9 +12,9 @@ import ray
 
 from kpod_ray.config import (
     ActorResources,
-    FileTeacher,
     ResourcesConfig,
     RunConfig,
+    VllmTeacher,
     WorkerResources,
 )
 from kpod_ray.errors import KpodError
@@ -32,7 +32,8 @@ def connect(resources: ResourcesConfig) -> None:
 
     RAY_ADDRESS=local always starts one.
     """
-    if ray.is_initialized():
+    if ray.is_initialized():  # by us, or for us: this is a task of a cluster
+        _prepare_data_context()
         return
     os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
@@ -87,21 +88,34 @@ def check_resources(config: RunConfig) -> None:
     resources = config.resources
     for phase in ("teacher", "annotate", "assess", "evaluate", "weigh", "train"):
         request: ActorResources | WorkerResources = getattr(resources, phase)
-        is_idle = phase == "teacher" and isinstance(config.teacher, FileTeacher)
+        is_idle = phase == "teacher" and not isinstance(config.teacher, VllmTeacher)
         if is_idle:
             continue
-        spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks
-        num_processes = _num_processes(request)
-        wanted = {
-            "CPU": num_processes * request.num_cpus + spare,
-            "GPU": num_processes * request.num_gpus,
-        }
-        for name, amount in wanted.items():
+        for name, amount in _wanted(request).items():
             if amount > have.get(name, 0):
                 raise KpodError(
                     f"resources.{phase} needs {amount:g} {name}s, the cluster has "
                     f"{have.get(name, 0):g}; ask for less or add nodes"
                 )
+
+
+def num_concurrent(config: RunConfig) -> int:
+    """Return how many trainings and evaluations of a config the cluster has room for, at least 1."""
+    have, wanted = ray.cluster_resources(), dict[str, float]()
+    for phase in ("train", "evaluate"):
+        for name, amount in _wanted(getattr(config.resources, phase)).items():
+            wanted[name] = max(amount, wanted.get(name, 0))
+    return max(1, min(int(have.get(n, 0) // amount) for n, amount in wanted.items() if amount))
+
+
+def _wanted(request: ActorResources | WorkerResources) -> dict[str, float]:
+    """Return the resources that all processes of a phase take together."""
+    spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks
+    num_processes = _num_processes(request)
+    return {
+        "CPU": num_processes * request.num_cpus + spare,
+        "GPU": num_processes * request.num_gpus,
+    }
 
 
 def threads_of(resources: ActorResources | WorkerResources) -> int:

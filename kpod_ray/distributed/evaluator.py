@@ -1,4 +1,4 @@
-"""Phase ``evaluate``: greedy answers of a model to the test questions, by vLLM."""
+"""Phase ``evaluate``: greedy answers of a model to the test questions, by vLLM or transformers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from kpod_ray.config import RunConfig
 from kpod_ray.data.accuracy import count_correct, predict, wilson_interval
 from kpod_ray.data.prompts import question_text
 from kpod_ray.distributed.engine import Sampling, engine_pool
-from kpod_ray.distributed.streaming import discard_stream, stream_rows
+from kpod_ray.distributed.generator import generator_pool
+from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
+from kpod_ray.errors import KpodError
+from kpod_ray.models.folders import is_encoder_decoder
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 
 
@@ -25,16 +28,8 @@ def evaluate_student(
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
     requests = [GenerationRequest(row.id, question_text(row), 0) for row in tested]
-    pool = engine_pool(
-        model,
-        config.student.template,
-        [],
-        Sampling(temperature=0, top_p=1, max_new_tokens=config.evaluation.max_new_tokens),
-        dict(config.evaluation.engine),
-        config.resources.evaluate,
-    )
     table = GenerationRequest.to_table(requests)
-    result = stream_rows(artifact, "answers", table, pool, "id")
+    result = stream_rows(artifact, "answers", table, _pool(config, model), "id")
     by_id = {row.id: row for row in tested}
     predictions = [predict(c, by_id[c.id]) for c in Completion.from_table(result.table)]
     artifact.write("predictions", Prediction.to_table(predictions))
@@ -51,3 +46,24 @@ def evaluate_student(
     }
     accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
     return {"counts": counts, "accuracy": accuracy, "model": model}
+
+
+def check_backend(config: RunConfig) -> None:
+    """Check that the chosen backend can generate with the student.
+
+    Raises:
+        KpodError: The student is an encoder-decoder model, and the backend vLLM.
+    """
+    if config.evaluation.backend == "vllm" and is_encoder_decoder(config.student.model):
+        raise KpodError(
+            f"model {config.student.model}: vLLM takes no encoder-decoder model; "
+            "set evaluation.backend=transformers"
+        )
+
+
+def _pool(config: RunConfig, model: str) -> ActorPool:
+    evaluation, student, resources = config.evaluation, config.student, config.resources.evaluate
+    if evaluation.backend == "transformers":
+        return generator_pool(model, student.template, student.precision, evaluation, resources)
+    sampling = Sampling(temperature=0, top_p=1, max_new_tokens=evaluation.max_new_tokens)
+    return engine_pool(model, student.template, [], sampling, dict(evaluation.engine), resources)

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from kpod_ray.artifacts import Store
+from kpod_ray.distributed.replanning import Replanner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +20,35 @@ class Decision:
     """What a stage trains on: small enough to be broadcast to every worker."""
 
     stage: int
-    """1 to the number of stages."""
+    """1 or more; beyond the number of stages it is the last one over and over."""
     plan: str
-    """Folder of the artifact whose ``schedule`` table holds the given steps."""
+    """Folder whose ``schedule`` table says who takes part, with how many given steps."""
     plan_stage: int
     """Stage of that table."""
 
 
 class Scheduler:
-    """Answers which part of the plan a stage trains on; keeps the statistics of finished stages."""
+    """Answers which plan a stage trains on; keeps the statistics of finished stages.
 
-    def __init__(self, storage: str, folder: str, plan: str, num_stages: int) -> None:
+    Args:
+        storage: of the run.
+        folder: of the training run in the store.
+        plan: folder of the plan that was made before training.
+        num_stages: N_e, stages of the plan.
+        replanner: plans each stage anew when it is asked for; None keeps to the plan.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        folder: str,
+        plan: str,
+        num_stages: int,
+        replanner: Replanner | None = None,
+    ) -> None:
         self.store = Store.open(storage)
         self.path = f"{folder}/decisions.json"
-        self.plan, self.num_stages = plan, num_stages
+        self.plan, self.num_stages, self.replanner = plan, num_stages, replanner
         self.decisions: dict[str, dict[str, Any]] = {}
         if self.store.exists(self.path):
             self.decisions = json.loads(self.store.read_text(self.path))
@@ -41,12 +57,12 @@ class Scheduler:
         """Return the decision for a stage; the first answer is kept and given again for ever.
 
         Raises:
-            ValueError: There is no such stage.
+            ValueError: The stage is below 1.
         """
-        if not 1 <= stage <= self.num_stages:
-            raise ValueError(f"stage {stage} is outside 1 to {self.num_stages}")
+        if stage < 1:
+            raise ValueError(f"stage is {stage}, expected at least 1")
         if str(stage) not in self.decisions:
-            decision = Decision(stage, self.plan, stage)
+            decision = self._decision(stage)
             self._persist(stage, {**dataclasses.asdict(decision), "decided_at": time.time()})
         kept = self.decisions[str(stage)]
         return Decision(kept["stage"], kept["plan"], kept["plan_stage"])
@@ -54,6 +70,15 @@ class Scheduler:
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
         """Keep a finished stage's statistics beside its decision."""
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
+
+    def _decision(self, stage: int) -> Decision:
+        if self.replanner is None:
+            return Decision(stage, self.plan, min(stage, self.num_stages))
+        before = self.decide(stage - 1) if stage > 1 else Decision(0, self.plan, 0)
+        if stage > self.num_stages:
+            return dataclasses.replace(before, stage=stage)
+        folder = self.replanner.replan(self.store, stage, before.plan, before.plan_stage)
+        return Decision(stage, folder, stage)
 
     def _persist(self, stage: int, entry: dict[str, Any]) -> None:
         decisions = {**self.decisions, str(stage): entry}

@@ -34,15 +34,14 @@ def generate_rationales(config: RunConfig, questions: Artifact, artifact: Artifa
     rows = Question.from_table(questions.read("questions"))
     training = [question for question in rows if question.split == "train"]
     teacher = config.teacher
-    if isinstance(teacher, FileTeacher):
-        samples, num_resumed, name = (
-            read_samples(teacher),
-            0,
-            teacher.name or Path(teacher.path).stem,
-        )
-    else:
+    if isinstance(teacher, VllmTeacher):
         samples, num_resumed = _generate(config, teacher, training, artifact)
         name = teacher.model
+    elif isinstance(teacher, FileTeacher):
+        samples, num_resumed = read_samples(teacher), 0
+        name = teacher.name or Path(teacher.path).stem
+    else:
+        samples, num_resumed, name = [], 0, teacher.kind
     judged = judge(samples, {question.id: question for question in training}, teacher, name)
     used = [row for row in judged if row.verdict in USED]
     verdicts = Counter(row.verdict for row in judged)

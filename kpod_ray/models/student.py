@@ -1,20 +1,31 @@
-"""The student: a causal language model with the weighted loss on top of its last hidden states."""
+"""The student: a language model of either family, whose forward pass is the loss of a batch.
+
+A causal student reads question, given steps and what it has written in one sequence. An
+encoder-decoder student has question and given steps in its encoder, and writes with its decoder.
+`load_student` tells them apart once; from then on both are used alike.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
-from kpod_ray.data.batching import Batch
+from kpod_ray.data.batching import Batch, PairBatch, collate, collate_pairs
+from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 
 transformers_logging.disable_progress_bar()
+
+
+TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Hidden states, output head, labels and token weights to the loss and each token's nats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,26 +38,86 @@ class LossParts:
     """[N], unweighted loss of each token, no gradients."""
 
 
-class Student(nn.Module):
-    """Wraps a causal language model; its forward pass is the loss of a batch."""
+class CausalStudent(nn.Module):
+    """Wraps a causal language model."""
 
-    def __init__(self, language_model: Any, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
+    ) -> None:
         super().__init__()
         self.language_model = language_model
         self.compute_dtype = compute_dtype
+        self.token_loss = token_loss
+
+    def collate(
+        self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
+    ) -> Batch:
+        """Return the batch in which each example's given steps are part of what is read."""
+        return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
         """Return the loss; only positions in the loss reach the output head."""
-        device = batch.input_ids.device.type
-        is_mixed = self.compute_dtype != torch.float32
-        with torch.autocast(device, dtype=self.compute_dtype, enabled=is_mixed):
-            hidden = self.language_model.base_model(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-            ).last_hidden_state
-        picked = hidden[batch.rows, batch.columns].to(self.compute_dtype)
         head = self.language_model.get_output_embeddings().weight
-        total, token_nll = weighted_nll(picked, head, batch.labels, batch.token_weights)
-        return LossParts(total, token_nll)
+        hidden = self.predicting_states(batch)
+        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
+
+    def predicting_states(self, batch: Batch) -> Tensor:
+        """Return what goes into the output head for each label, [N, d]."""
+        with _arithmetic(batch, self.compute_dtype):
+            hidden = self.language_model.base_model(
+                **batch.model_inputs(), use_cache=False
+            ).last_hidden_state
+        return hidden[batch.rows, batch.columns].to(self.compute_dtype)
+
+
+class EncoderDecoderStudent(nn.Module):
+    """Wraps an encoder-decoder language model, such as T5 or Flan-T5."""
+
+    def __init__(
+        self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
+    ) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.compute_dtype = compute_dtype
+        self.token_loss = token_loss
+        config = language_model.config
+        # T5 with tied embeddings scales what goes into the output head; Flan-T5 does not.
+        is_scaled = getattr(config, "scale_decoder_outputs", False)
+        self.scale = float(config.d_model**-0.5) if is_scaled else 1.0
+
+    def collate(
+        self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
+    ) -> PairBatch:
+        """Return the batch in which each example's given steps are read by the encoder."""
+        start_id = self.language_model.config.decoder_start_token_id
+        return collate_pairs(examples, num_given_steps, pad_id, start_id)
+
+    def forward(self, batch: PairBatch) -> LossParts:
+        """Return the loss; only positions in the loss reach the output head."""
+        head = self.language_model.get_output_embeddings().weight
+        hidden = self.predicting_states(batch)
+        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
+
+    def predicting_states(self, batch: PairBatch) -> Tensor:
+        """Return what goes into the output head for each label, [N, d]."""
+        with _arithmetic(batch, self.compute_dtype):
+            encoded = self.language_model.get_encoder()(
+                input_ids=batch.input_ids, attention_mask=batch.attention_mask
+            ).last_hidden_state
+            hidden = self.language_model.get_decoder()(
+                input_ids=batch.decoder_input_ids,
+                encoder_hidden_states=encoded,
+                encoder_attention_mask=batch.attention_mask,
+                use_cache=False,
+            ).last_hidden_state
+        return hidden[batch.rows, batch.columns].to(self.compute_dtype) * self.scale
+
+
+Student = CausalStudent | EncoderDecoderStudent
+
+
+def _arithmetic(batch: Batch, dtype: torch.dtype) -> torch.autocast:
+    return torch.autocast(batch.input_ids.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def load_tokenizer(folder: str) -> Any:
@@ -65,31 +136,59 @@ def load_tokenizer(folder: str) -> Any:
     return tokenizer
 
 
-def load_student(folder: str, compute_dtype: torch.dtype) -> Student:
-    """Load a causal language model with fp32 parameters and no dropout surprises.
+def load_student(
+    folder: str, compute_dtype: torch.dtype, token_loss: TokenLoss = weighted_nll
+) -> Student:
+    """Load a language model of either family with fp32 parameters.
+
+    Args:
+        folder: the model.
+        compute_dtype: of its arithmetic.
+        token_loss: `weighted_nll` or `probability_scaled_nll`.
 
     Raises:
-        KpodError: Its logits are more than a product with the output head.
+        KpodError: Its logits are more than a product with the output head, or its decoder has no
+            start token.
     """
-    language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    family, language_model = _load_language_model(folder)
     head = language_model.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None:
         raise KpodError(f"model {folder}: an output head without bias is expected")
     if getattr(language_model.config, "final_logit_softcapping", None):
         raise KpodError(f"model {folder}: soft-capped logits are not supported")
-    if not _has_plain_logits(language_model):
+    if not _has_plain_logits(family(language_model, torch.float32, token_loss)):
         raise KpodError(f"model {folder}: scaled logits are not supported")
-    return Student(language_model, compute_dtype)
+    return family(language_model, compute_dtype, token_loss)
+
+
+def _load_language_model(folder: str) -> tuple[type[Student], Any]:
+    config = AutoConfig.from_pretrained(folder)
+    if not config.is_encoder_decoder:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return CausalStudent, model
+    if config.decoder_start_token_id is None:
+        raise KpodError(f"model {folder}: decoder_start_token_id is missing in its config.json")
+    return (
+        EncoderDecoderStudent,
+        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32),
+    )
 
 
 @torch.no_grad()
-def _has_plain_logits(language_model: Any) -> bool:
-    """Tell, from two tokens, whether the logits are the output head times the last hidden states."""
-    ids = torch.tensor([[0, 1]])
-    logits = language_model(input_ids=ids, use_cache=False).logits
-    hidden = language_model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    product = hidden @ language_model.get_output_embeddings().weight.T
-    return torch.allclose(logits, product, rtol=1e-2, atol=1e-3 * float(product.abs().max()))
+def _has_plain_logits(student: Any) -> bool:
+    """Tell, from a few tokens, whether the logits are the output head times the predicting states."""
+    probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1, [False] * 3)
+    batch = student.collate([probe], [0], 0)
+    logits = student.language_model(**batch.model_inputs(), use_cache=False).logits
+    product = (
+        student.predicting_states(batch) @ student.language_model.get_output_embeddings().weight.T
+    )
+    return torch.allclose(
+        logits[batch.rows, batch.columns],
+        product,
+        rtol=1e-2,
+        atol=1e-3 * float(product.abs().max()),
+    )
 
 
 def pad_id(tokenizer: Any) -> int:

@@ -1,4 +1,4 @@
-"""A random Llama of a few thousand parameters with a byte tokenizer, made on the spot for tests."""
+"""Random models of a few ten thousand parameters with a byte tokenizer, made on the spot for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
@@ -15,8 +21,8 @@ _CHAT_TEMPLATE = (
 )
 
 
-def save_tiny_model(folder: Path, seed: int) -> None:
-    """Write model and tokenizer as an ordinary Hugging Face folder.
+def save_tiny_llama(folder: Path, seed: int) -> None:
+    """Write a Llama and its tokenizer as an ordinary Hugging Face folder.
 
     Head size 32 is the smallest that vLLM's CPU attention takes.
     """
@@ -37,6 +43,32 @@ def save_tiny_model(folder: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_tiny_t5(folder: Path, seed: int) -> None:
+    """Write a T5 of version 1.1, as Flan-T5 is, and its tokenizer as an ordinary folder."""
+    tokenizer = byte_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=64,
+        d_kv=32,
+        d_ff=96,
+        num_layers=2,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(config)
+        # transformers ties the head of a fresh T5 all the same; the real ones have one of their own.
+        head = torch.randn_like(model.shared.weight) * config.d_model**-0.5
+        model.lm_head.weight = torch.nn.Parameter(head)
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

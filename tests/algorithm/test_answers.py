@@ -1,7 +1,6 @@
-"""Answers: extracted by the last-answer rule, compared, cut off, and never at the price of time."""
+"""Answers: extracted by the last-answer rule, and compared."""
 
 import json
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,40 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.answers import answers_equal, extract_answer, is_readable, strip_closing
+from kpod_ray.algorithm.answers import answers_equal, extract_answer
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 OPENAI = DATA / "model_outputs" / "gsm8k_test_openai.jsonl"
-PALM = DATA / "svamp" / "teacher_palm540b.jsonl"
 CHOICES = ("race track", "populated areas", "the desert", "apartment", "roadblock")
 KINDS = ("number", "choice", "boolean", "text")
-
-SIZE = 200_000
-UNITS = [
-    " ",
-    "\n",
-    "x \n",
-    "1",
-    "1 ",
-    "1.",
-    "1,",
-    ",234",
-    "1/",
-    "1e",
-    "1e999. ",
-    "-",
-    "=1",
-    "$",
-    "#",
-]
-UNITS += ["####\n", "\\boxed{", "\\frac{1", "the answer is ", "answer to ", "answer (", "answer\n"]
-UNITS += ["So the answer is 1. ", "\nA:", "A ", "(a", "no ", "Mr.", "a.", "! ", '"', "... ", "yes"]
-ANSWER_LIKE = st.lists(
-    st.sampled_from(
-        ["The answer is", " 18", ".", " ", "\n", "#### ", "So ", "= 3", ",", "(c)", "x"]
-    ),
-    max_size=20,
-).map("".join)
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=100)
+PIECES = ["The answer is", " 18", ".", " ", "\n", "#### ", "So ", "= 3", ",", "(c)", "x", "-"]
+PIECES += [" two", " hundred", " and a half", " point", "\u00bd", " x 10^", " dollars", " 5 cents"]
+ANSWER_LIKE = st.lists(st.sampled_from(PIECES), max_size=20).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +44,7 @@ ANSWER_LIKE = st.lists(
         ("The answer is 6. The answer is unknown to 5 people.", "5"),
         ("The answer is not 5 but 8.", "8"),
         ("The wrong answer is 5, so it is 7.", "7"),
+        ("The answer is 7. Her answer was 5.", "7"),
         ("He has 4 correct answers and 2 more.", "2"),
         ("#### 18\nThe answer is unclear", "18"),
         ("#### Step 1: Add\nIt is 19 in all", "19"),
@@ -151,6 +127,55 @@ def test_numbers_come_in_plain_form(text, answer):
     ],
 )
 def test_without_an_announcement_the_last_sentence_with_a_number_gives_it(text, answer):
+    assert extract_answer(text, "number") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("We get 5. The answer is eleven.", "11"),
+        ("The answer is:\n\nOne hundred and eighty", "180"),
+        ("The answer is thirty-four dollars and two cents.", "34.02"),
+        ("The answer is two plus three, which equals five.", "5"),
+        ("We get 7. The answer is one of those.", "7"),
+        ("Answer: To find it we add the two. 3 + 4 = 7", "7"),
+        ("The answer is 14. The answer in words is fourteen.", "14"),
+        ("He has 3. So four are left.", "3"),
+    ],
+)
+def test_an_announced_number_may_be_spelled(text, answer):
+    assert extract_answer(text, "number") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Answer:\n3 + 4 = 7\n\n7 * 2 = 14\nHe has all", "14"),
+        ("The answer is 3 + 4 =\n\n7 of 9", "7"),
+        ("The answer is\nx + 5 = 9\nx = 4\n\nThat took 8 days", "4"),
+        ("The answer is 3 + 4 = 7.\nLet me look at all 5", "7"),
+        ("The answer is 7.\nIndeed 3 + 4 = 8", "7"),
+        ("The answer is 3 + 4 = 7. Then 7 + 1 = 8", "7"),
+        ("The answer is 3 bags of 4, which equals 12 of 20.", "12"),
+        ("The answer is 3 bags of 4, equal to 12 of 20.", "12"),
+    ],
+)
+def test_an_announced_calculation_gives_its_last_result(text, answer):
+    assert extract_answer(text, "number") == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 3 dollars and 5 cents.", "3.05"),
+        ("The answer is 2 \u00d7 10\u2074 of 3", "20000"),
+        ("The answer is 10^3 of 4", "1000"),
+        ("The answer is 1\u00bd of 4", "1.5"),
+        ("The answer is 12\u202f345 m", "12345"),
+        ("The answer is \u20b9500", "500"),
+    ],
+)
+def test_numbers_are_found_in_the_ways_people_write_them(text, answer):
     assert extract_answer(text, "number") == answer
 
 
@@ -249,6 +274,7 @@ def test_a_text_answer_is_what_follows_the_announcement(text, answer):
         ("  Mrs.  Hilt ", "mrs. hilt", "text"),
         ("3:30 p.m", "3:30 p.m.", "text"),
         ('"fnel"', "fnel", "text"),
+        ("k p o d", "KPOD", "text"),
     ],
 )
 def test_equal_answers(predicted, gold, kind):
@@ -273,6 +299,9 @@ def test_equal_answers(predicted, gold, kind):
         ("A", "B", "choice"),
         ("yes", "no", "boolean"),
         ("the bank", "bank", "text"),
+        ("k-p-o-d", "kpod", "text"),
+        ("a bc", "abc", "text"),
+        ("1 2", "12", "text"),
     ],
 )
 def test_unequal_answers(predicted, gold, kind):
@@ -280,58 +309,7 @@ def test_unequal_answers(predicted, gold, kind):
     assert not answers_equal(gold, predicted, kind)
 
 
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        ("3 - 2 = 1. Therefore, the answer is 1.", "3 - 2 = 1."),
-        ("The answer is 18", ""),
-        ("It is so.\nSo the answer is (c) the desert.\n", "It is so."),
-        ("It is so. So the answer is B. populated areas.", "It is so."),
-        ("16 - 3 = 13\n#### 13", "16 - 3 = 13"),
-        ("16 - 3 = 13 #### 13", "16 - 3 = 13"),
-        ("16 - 3 = 13\n\n### Final Answer:\n13\n", "16 - 3 = 13"),
-        ("It is so.\nA: 13", "It is so."),
-        ("It is so. Hence, $\\boxed{13}$.", "It is so."),
-        ("It is so. The answer is $\\boxed{13}$.", "It is so."),
-        ("**Answer: 13**", ""),
-        ("It is so. The answer is 13. #### 13", "It is so."),
-        ("It is so. This shows that the answer is 13.", "It is so."),
-        ("It is so. In conclusion, the answer is 13.", "It is so."),
-        ("16 - 3 = 13, so the answer is 13.", "16 - 3 = 13"),
-        ("16 - 3 is 13 which means the answer is 13.", "16 - 3 is 13"),
-        ("As many people are found there, the answer is B.", "As many people are found there"),
-    ],
-)
-def test_the_closing_is_cut_and_the_reasoning_stays(text, rest):
-    assert strip_closing(text) == rest
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Text without an answer.  \n",
-        "Therefore, she has 18 eggs.",
-        "The answer is 54 - 48 = 6.",
-        "So 3 + 4 = \\boxed{7}",
-        "Adding 3 and 4 the answer is 7.",
-        "The answer is 18. I hope this helps!",
-        "The answer is 18.\nShe then sells 3 more eggs.",
-        "The answer is " + "long " * 20,
-        "She has 3 correct answers and 4 wrong answers.",
-    ],
-)
-def test_a_text_that_does_not_end_with_its_answer_is_unchanged(text):
-    assert strip_closing(text) == text
-
-
-@given(text=st.one_of(ANSWER_LIKE, st.text(max_size=100)))
-@settings(max_examples=200, deadline=None)
-def test_what_is_left_of_a_closing_is_a_prefix_of_the_text(text):
-    assert text.startswith(strip_closing(text))
-
-
-@given(text=st.one_of(ANSWER_LIKE, st.text(max_size=100)), kind=st.sampled_from(KINDS))
+@given(text=st.one_of(ANSWER_LIKE, ANY_TEXT), kind=st.sampled_from(KINDS))
 @settings(max_examples=200, deadline=None)
 def test_an_extracted_answer_is_in_plain_form_already(text, kind):
     answer = extract_answer(text, kind, CHOICES)
@@ -340,39 +318,12 @@ def test_an_extracted_answer_is_in_plain_form_already(text, kind):
         assert kind == "text" or extract_answer(answer, kind, CHOICES) == answer
 
 
-@pytest.mark.parametrize("text", ["a", "7", "é\n\t\r.", "x" * 10])
-def test_readable(text):
-    assert is_readable(text, max_chars=10)
-
-
-@pytest.mark.parametrize(
-    "text", ["", " \n", "...", "a\x00", "a\x1b", "a\x7f", "a\x85", "a\ufffd", "x" * 11]
-)
-def test_not_readable(text):
-    assert not is_readable(text, max_chars=10)
-
-
-def test_an_unpaired_surrogate_is_not_readable():
-    assert not is_readable("a" + chr(0xD800), max_chars=10)
-
-
 @pytest.mark.parametrize(
     "call", [lambda: extract_answer("18", "numbers"), lambda: answers_equal("1", "1", "numbers")]
 )
 def test_an_unknown_kind_is_refused(call):
     with pytest.raises(ValueError, match="not 'numbers'"):
         call()
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_hostile_texts_of_200_kb_take_less_than_a_second_of_processor_time(unit):
-    text = unit * (SIZE // len(unit))
-    calls = [lambda kind=kind: extract_answer(text, kind, CHOICES) for kind in KINDS]
-    calls += [lambda kind=kind: answers_equal(text, text, kind) for kind in KINDS]
-    for call in [*calls, lambda: strip_closing(text), lambda: is_readable(text, SIZE)]:
-        start = time.process_time()
-        call()
-        assert time.process_time() - start < 1
 
 
 @pytest.mark.skipif(not OPENAI.is_file(), reason=f"needs the benchmark data: {OPENAI}")
@@ -386,13 +337,3 @@ def test_verdicts_on_2636_model_outputs_equal_those_of_openai():
         if answers_equal(answer or "", row["answer"], "number") != row["is_correct"]
     ]
     assert wrong == []
-
-
-@pytest.mark.skipif(not PALM.is_file(), reason=f"needs the benchmark data: {PALM}")
-@pytest.mark.parametrize("closing", [" So the answer is {}.", "\nAnswer: {}", "\n#### {}"])
-def test_a_closing_put_behind_a_real_rationale_is_found_and_cut_again(closing):
-    rows = [json.loads(line) for line in PALM.read_text().splitlines()]
-    for row in rows:
-        text = row["rationale"] + closing.format(row["answer"])
-        assert extract_answer(text, "number") == row["answer"]
-        assert strip_closing(text).rstrip(",") == row["rationale"].rstrip(" \n,")

@@ -147,6 +147,18 @@ def test_the_selection_costs_at_most_the_budget_and_leaves_nothing_that_fits(sol
     assert (costs[~selected] > left - 1e-9 * budget).all()
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@settings(max_examples=150, deadline=None)
+@given(problem=problems())
+def test_of_equal_questions_the_first_are_selected(solver, problem):
+    costs, cluster_ids, budget, beta = problem
+    selected = solver(costs, cluster_ids, budget=budget, diversity_weight=beta)
+    kinds = cluster_ids if beta else np.zeros_like(cluster_ids)
+    for first, second in itertools.combinations(range(costs.size), 2):
+        if costs[first] == costs[second] and kinds[first] == kinds[second]:
+            assert selected[first] >= selected[second]
+
+
 # The proven bounds: (1 - 0.01) / 2 for the merge, 1/2 - epsilon for the thresholds. The worst seen
 # in 60,000 random problems of up to 10 items is 0.528 for both.
 @pytest.mark.parametrize(

@@ -2,26 +2,44 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.data.batching import (
+    batches_by_tokens,
     collate,
+    collate_pairs,
     global_batches,
     loss_weight,
     num_loss_tokens,
+    num_stage_train_steps,
     worker_share,
 )
 from kpod_ray.data.examples import Example
 
 EOS, PAD = 99, 0
 
-SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2)
+SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2, [False] * 3)
 LONG = Example(
-    "long", [3, 4, 5], [21, 22, 23, 24, EOS], [0.5, 0.75, 0.25, 1, 1], [0, 0, 1, 2, 2], 2
+    "long",
+    [3, 4, 5],
+    [21, 22, 23, 24, EOS],
+    [0.5, 0.75, 0.25, 1, 1],
+    [0, 0, 1, 2, 2],
+    2,
+    [False] * 5,
 )
+
+
+def all_batches(num_examples, size, *, seed, stage):
+    """The batches of a stage in which every example takes part."""
+    num_train_steps = num_stage_train_steps(num_examples, size)
+    return global_batches(
+        range(num_examples), size, num_train_steps=num_train_steps, seed=seed, stage=stage
+    )
 
 
 @st.composite
@@ -34,7 +52,17 @@ def drawn_examples(draw):
         prompt = list(range(100, 100 + draw(st.integers(1, 6))))
         target = [1000 * (i + 1) + j for j in range(len(steps) - 1)]
         weights = [(j + 1) / 32 for j in range(len(steps))]
-        examples.append(Example(str(i), prompt, [*target, EOS], weights, steps, len(lengths) - 1))
+        examples.append(
+            Example(
+                str(i),
+                prompt,
+                [*target, EOS],
+                weights,
+                steps,
+                len(lengths) - 1,
+                [False] * len(steps),
+            )
+        )
         given_steps.append(draw(st.integers(0, len(lengths) - 1)))
     return examples, given_steps
 
@@ -137,7 +165,7 @@ def test_a_batch_moves_whole():
 @settings(max_examples=100, deadline=None)
 def test_the_workers_parts_of_a_stage_are_complete_and_disjoint(num_examples, size, num_workers):
     visited = []
-    for batch in global_batches(num_examples, size, seed=3, stage=1):
+    for batch in all_batches(num_examples, size, seed=3, stage=1):
         shares = [worker_share(batch, rank, num_workers) for rank in range(num_workers)]
         assert sorted(i for share in shares for i in share) == sorted(batch)
         lengths = [len(share) for share in shares]
@@ -149,21 +177,134 @@ def test_the_workers_parts_of_a_stage_are_complete_and_disjoint(num_examples, si
 @given(num_examples=st.integers(1, 60), size=st.integers(1, 20))
 @settings(max_examples=50, deadline=None)
 def test_only_the_last_batch_of_a_stage_may_be_short(num_examples, size):
-    batches = global_batches(num_examples, size, seed=0, stage=2)
+    batches = all_batches(num_examples, size, seed=0, stage=2)
     assert all(len(batch) == size for batch in batches[:-1])
     assert 1 <= len(batches[-1]) <= size
 
 
 def test_order_is_a_function_of_seed_and_stage():
     orders = {
-        (seed, stage): str(global_batches(40, 8, seed=seed, stage=stage))
+        (seed, stage): str(all_batches(40, 8, seed=seed, stage=stage))
         for seed in range(3)
         for stage in range(3)
     }
     assert len(set(orders.values())) == 9
-    assert orders[1, 2] == str(global_batches(40, 8, seed=1, stage=2))
+    assert orders[1, 2] == str(all_batches(40, 8, seed=1, stage=2))
 
 
 def test_order_does_not_depend_on_the_batch_size():
-    (wide,) = global_batches(40, 40, seed=5, stage=1)
-    assert [i for batch in global_batches(40, 7, seed=5, stage=1) for i in batch] == wide
+    (wide,) = all_batches(40, 40, seed=5, stage=1)
+    assert [i for batch in all_batches(40, 7, seed=5, stage=1) for i in batch] == wide
+
+
+@given(num_examples=st.integers(1, 60), size=st.integers(1, 20), stage=st.integers(1, 5))
+@settings(max_examples=50, deadline=None)
+def test_all_examples_come_in_one_permutation(num_examples, size, stage):
+    order = np.random.default_rng([3, stage]).permutation(num_examples).tolist()
+    batches = all_batches(num_examples, size, seed=3, stage=stage)
+    assert [i for batch in batches for i in batch] == order
+    assert len(batches) == -(-num_examples // size)
+
+
+@given(
+    indices=st.sets(st.integers(0, 60), min_size=1),
+    size=st.integers(1, 20),
+    num_train_steps=st.integers(1, 12),
+)
+@settings(max_examples=100, deadline=None)
+def test_fewer_examples_come_again_until_the_train_steps_are_done(indices, size, num_train_steps):
+    batches = global_batches(
+        sorted(indices), size, num_train_steps=num_train_steps, seed=0, stage=1
+    )
+    assert len(batches) == num_train_steps
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert 1 <= len(batches[-1]) <= size
+    visits = [i for batch in batches for i in batch]
+    for start in range(0, len(visits), len(indices)):  # each pass is a permutation
+        one_pass = visits[start : start + len(indices)]
+        assert len(set(one_pass)) == len(one_pass)
+        assert set(one_pass) <= indices
+
+
+def test_each_pass_has_its_own_order():
+    visits = [
+        i
+        for batch in global_batches(range(20), 4, num_train_steps=10, seed=0, stage=1)
+        for i in batch
+    ]
+    assert visits[:20] != visits[20:]
+    assert sorted(visits[:20]) == sorted(visits[20:]) == list(range(20))
+
+
+def test_a_stage_without_examples_is_refused():
+    with pytest.raises(ValueError, match="no example takes part in stage 7"):
+        global_batches([], 4, num_train_steps=1, seed=0, stage=7)
+
+
+@pytest.mark.parametrize(("num_examples", "expected"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_train_steps_of_a_stage(num_examples, expected):
+    assert num_stage_train_steps(num_examples, 4) == expected
+
+
+def test_a_pair_by_hand_without_given_steps():
+    batch = collate_pairs([SHORT, LONG], [0, 0], PAD, start_id=7)
+    assert batch.input_ids.tolist() == [[1, 2, EOS, PAD], [3, 4, 5, EOS]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert batch.decoder_input_ids.tolist() == [[7, 11, 12, PAD, PAD], [7, 21, 22, 23, 24]]
+    assert batch.rows.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert batch.columns.tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert batch.labels.tolist() == [11, 12, EOS, 21, 22, 23, 24, EOS]
+    assert batch.token_weights.tolist() == [0.25, 0.5, 1, 0.5, 0.75, 0.25, 1, 1]
+    assert batch.in_rationale.tolist() == [True, True, False, True, True, True, False, False]
+
+
+def test_a_pair_by_hand_with_given_steps_in_the_encoder():
+    batch = collate_pairs([SHORT, LONG], [2, 1], PAD, start_id=7)
+    assert batch.input_ids.tolist() == [[1, 2, 11, 12, EOS, PAD], [3, 4, 5, 21, 22, EOS]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [1] * 6]
+    assert batch.decoder_input_ids.tolist() == [[7, PAD, PAD], [7, 23, 24]]
+    assert batch.rows.tolist() == [0, 1, 1, 1]
+    assert batch.columns.tolist() == [0, 0, 1, 2]
+    assert batch.labels.tolist() == [EOS, 23, 24, EOS]
+    assert batch.token_weights.tolist() == [1, 0.25, 1, 1]
+    assert batch.in_rationale.tolist() == [False, True, False, False]
+
+
+@given(drawn_examples())
+def test_a_pair_has_the_loss_tokens_of_a_causal_batch_and_each_token_once(drawn):
+    examples, given_steps = drawn
+    causal = collate(examples, given_steps, PAD)
+    pair = collate_pairs(examples, given_steps, PAD, start_id=7)
+    for name in ("rows", "labels", "token_weights", "in_rationale"):
+        assert torch.equal(getattr(pair, name), getattr(causal, name))
+    for row, example in enumerate(examples):
+        read = pair.input_ids[row][pair.attention_mask[row] == 1].tolist()
+        labels = pair.labels[pair.rows == row].tolist()
+        assert read[:-1] + labels == [*example.prompt_ids, *example.target_ids]
+        columns = pair.columns[pair.rows == row].tolist()
+        assert columns == list(range(len(labels)))
+        written = pair.decoder_input_ids[row].tolist()
+        assert written[: len(labels)] == [7, *labels[:-1]]
+        assert set(written[len(labels) :]) <= {PAD}
+
+
+def test_a_pair_moves_to_a_device_as_a_pair():
+    moved = collate_pairs([SHORT], [0], PAD, start_id=7).to(torch.device("meta"))
+    tensors = [getattr(moved, field.name) for field in dataclasses.fields(moved)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.model_inputs().keys() == {"input_ids", "attention_mask", "decoder_input_ids"}
+
+
+@given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60))
+def test_batches_by_tokens_hold_every_row_once_and_keep_to_the_budget(lengths, budget):
+    batches = batches_by_tokens(lengths, budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = len(batch) * max(lengths[row] for row in batch)
+        assert padded <= budget or len(batch) == 1
+
+
+def test_batches_by_tokens_by_hand():
+    # 2 * 3 and 3 * 3 fit into 10, 4 * 4 would not; 12 alone is more than the budget.
+    assert batches_by_tokens([3, 12, 2, 3, 4, 5], 10) == [[2, 0, 3], [4, 5], [1]]
+    assert batches_by_tokens([], 10) == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.data.examples import Example, build_example, encode_with_spans, spread_weights
 from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.models.tiny import byte_tokenizer
 from kpod_ray.records import Question, WeightedRationale
 
 QUESTION = Question("q", "How many?", "7", "number", (), "train", "")
@@ -174,3 +175,27 @@ def test_an_example_survives_its_table(tokenizer):
     for name in ("prompt_ids", "target_ids", "token_steps"):
         assert list(getattr(read, name)) == getattr(example, name)
     assert (read.question_id, read.num_steps) == (example.question_id, example.num_steps)
+
+
+def test_symbols_by_hand():
+    text = "Half of 14 is 14 / 2 = 7, and he has x<3 at 50%: pull-out."
+    rationale = weighted(text)
+    example = build_example(byte_tokenizer(), QUESTION, rationale, "plain")
+    found = "".join(
+        c if is_symbol else "_" for c, is_symbol in zip(text, example.token_is_symbol, strict=False)
+    )
+    assert found == "________14____14_/_2_=_7______________<3____50%______-____"
+    answer = example.token_is_symbol[len(text) :]  # "Therefore, the answer is 7." has a digit
+    assert len(example.token_is_symbol) == len(example.target_ids)
+    assert not any(answer)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_token_is_a_symbol_where_its_own_text_has_a_digit_or_an_operator(tokenizer, text):
+    example = build_example(tokenizer, QUESTION, weighted(text), "plain")
+    length = rationale_length(example)
+    for token, is_symbol in zip(
+        example.target_ids[:length], example.token_is_symbol[:length], strict=True
+    ):
+        assert is_symbol == any(c.isdigit() or c in "+-*/=<>%" for c in tokenizer.decode([token]))
+    assert not any(example.token_is_symbol[length:])

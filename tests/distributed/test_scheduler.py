@@ -29,9 +29,9 @@ def test_statistics_stand_beside_their_decision(tmp_path):
     assert later.decisions["1"]["statistics"] == {"loss": 0.5}
 
 
-@pytest.mark.parametrize("stage", [0, 5, -1])
-def test_there_is_no_decision_outside_the_stages(tmp_path, stage):
-    with pytest.raises(ValueError, match="outside 1 to 4"):
+@pytest.mark.parametrize("stage", [0, -1])
+def test_there_is_no_decision_below_the_first_stage(tmp_path, stage):
+    with pytest.raises(ValueError, match="expected at least 1"):
         Scheduler(str(tmp_path), "train/x", "plan/y", 4).decide(stage)
 
 
@@ -43,3 +43,9 @@ def test_a_killed_actor_answers_as_before(ray_cluster, tmp_path):
     first = ray.get(actor.decide.remote(3))
     ray.kill(actor, no_restart=False)
     assert ray.get(actor.decide.remote(3), timeout=60) == first
+
+
+@pytest.mark.parametrize("stage", [4, 5, 50])
+def test_beyond_the_last_stage_the_plan_is_that_of_the_last(tmp_path, stage):
+    scheduler = Scheduler(str(tmp_path), "train/x", "plan/y", 4)
+    assert scheduler.decide(stage) == Decision(stage, "plan/y", 4)

@@ -2,17 +2,23 @@ import json
 import os
 import signal
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from kpod_ray.algorithm.loss import step_difficulties
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.arithmetic import generate_questions
+from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example, build_example, encode_with_spans
 from kpod_ray.distributed.trainer import train_student
-from kpod_ray.records import StageRow, WeightedRationale
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_student
+from kpod_ray.records import StageRow, StepDifficulty, StepLosses, WeightedRationale
 
 NUM_STAGES = 3
 
@@ -43,10 +49,16 @@ def inputs(tmp_path_factory, tiny_tokenizer):
         for e in examples
     ]
     plan.write("schedule", StageRow.to_table(rows))
+    difficulties = [
+        StepDifficulty(e.question_id, [2.0] * e.num_steps, [2.0] * e.num_steps) for e in examples
+    ]
+    assess.write("difficulties", StepDifficulty.to_table(difficulties))
+    ids = sorted(e.question_id for e in examples)
+    plan.write("clusters", pa.table({"question_id": ids, "cluster_id": np.arange(len(ids)) % 2}))
     return store, assess, plan
 
 
-def train(inputs, label, watch=lambda metrics: None, **student):
+def train(inputs, label, watch=lambda metrics: None, schedule=(), **student):
     """Train the tiny student; return its parameters and its history."""
     store, assess, plan = inputs
     workers = student.pop("num_workers", 1)
@@ -55,7 +67,7 @@ def train(inputs, label, watch=lambda metrics: None, **student):
             "name": "t",
             "storage": store.root,
             "teacher": {"kind": "file", "path": "-"},
-            "schedule": {"num_stages": NUM_STAGES},
+            "schedule": {"num_stages": NUM_STAGES, **dict(schedule)},
             "student": {
                 "model": "tiny:0",
                 "learning_rate": 1e-2,
@@ -76,6 +88,14 @@ def train(inputs, label, watch=lambda metrics: None, **student):
 @pytest.fixture(scope="module")
 def alone(ray_cluster, inputs):
     return train(inputs, "alone")
+
+
+def step_losses(inputs, label, stage):
+    """The losses of a stage's steps in a finished training, by question."""
+    store = inputs[0]
+    folder = store.artifact("train", 1, {"label": label}, []).folder
+    rows = StepLosses.from_table(store.read_table(f"{folder}/step_losses/stage-{stage}.parquet"))
+    return {row.question_id: np.array(row.step_losses) for row in rows}
 
 
 def largest_difference(first, second):
@@ -104,6 +124,11 @@ def test_two_workers_and_other_micro_batches_take_the_same_way(alone, inputs):
     assert (
         largest_difference(parameters, alone[0]) < 2e-3
     )  # Adam divides tiny gradients by themselves
+    for stage in range(1, NUM_STAGES + 1):
+        ours, theirs = (step_losses(inputs, label, stage) for label in ("two", "alone"))
+        assert ours.keys() == theirs.keys()
+        for i in ours:
+            np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-3)
 
 
 def test_more_workers_than_examples_of_a_train_step_take_the_same_way(alone, inputs):
@@ -136,7 +161,7 @@ def answer_tokens(inputs, history):
         Example.from_table(store.read_table(f"{assess.folder}/examples.parquet")),
         key=lambda example: example.question_id,
     )
-    indices = global_batches(len(examples), 4, seed=0, stage=1)[0]
+    indices = global_batches(range(len(examples)), 4, num_train_steps=2, seed=0, stage=1)[0]
     return sum(step == examples[i].num_steps for i in indices for step in examples[i].token_steps)
 
 
@@ -153,6 +178,10 @@ def test_a_killed_worker_changes_nothing(alone, inputs):
     assert killed
     assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert largest_difference(parameters, alone[0]) <= 1e-6
+    for stage in range(1, NUM_STAGES + 1):
+        ours, theirs = (step_losses(inputs, label, stage) for label in ("killed", "alone"))
+        for i in theirs:
+            np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-5)
 
 
 def training_processes():
@@ -182,7 +211,147 @@ def is_ours(pid):
     return False
 
 
+@pytest.fixture(scope="module", params=["encoder-decoder", "adapters"])
+def other(request, ray_cluster, inputs):
+    """Settings of another kind of student, and what it comes to alone."""
+    kinds = {"encoder-decoder": {"model": "tiny-t5:0"}, "adapters": {"lora": {"rank": 4}}}
+    settings = kinds[request.param]
+    return request.param, settings, train(inputs, request.param, **settings)
+
+
+def test_every_kind_of_student_learns_with_workers_and_micro_batches_as_they_may_be(other, inputs):
+    name, settings, (parameters, history) = other
+    assert history[-1]["answer_loss"] < history[0]["answer_loss"]
+    two, other_history = train(inputs, f"{name} 2", num_workers=2, micro_batch_size=1, **settings)
+    for ours, theirs in zip(other_history, history, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["loss_tokens"] == theirs["loss_tokens"]
+    assert largest_difference(two, parameters) < 2e-3
+
+
+def test_a_killed_worker_changes_nothing_for_any_kind_of_student(other, inputs):
+    name, settings, (parameters, history) = other
+    killed = []
+
+    def kill_once(metrics):
+        if metrics["stage"] == 2 and not killed:
+            killed.extend(training_processes())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    resumed, resumed_history = train(inputs, f"{name} killed", watch=kill_once, **settings)
+    assert killed
+    assert [row["loss"] for row in resumed_history] == [row["loss"] for row in history]
+    assert largest_difference(resumed, parameters) <= 1e-6
+
+
+def test_an_exported_student_of_any_kind_is_an_ordinary_folder(other, inputs):
+    name, settings, (parameters, _) = other
+    untrained = load_file(
+        f"{model_folder(settings.get('model', 'tiny:0'), MODEL_CACHE)}/model.safetensors"
+    )
+    assert parameters.keys() == untrained.keys()  # adapters are merged
+    changed = {key for key in parameters if not torch.equal(parameters[key], untrained[key])}
+    if name == "adapters":
+        assert changed == {key for key in parameters if key.endswith("_proj.weight")}
+    else:
+        assert changed == set(parameters)
+
+
 def test_parameters_differ_from_the_untrained_ones(alone, tiny_folder):
     untrained = load_file(f"{tiny_folder}/model.safetensors")
     assert largest_difference(untrained, alone[0]) > 1e-3
     assert all(torch.isfinite(tensor).all() for tensor in alone[0].values())
+
+
+def untrained_losses(example, student, weights):
+    """Eq. 8 of each step of one example, on its own."""
+    with torch.no_grad():
+        nll = student(collate([example], [0], 0)).token_nll
+    steps = torch.tensor(example.token_steps)
+    inside = steps < example.num_steps
+    result = step_difficulties(
+        nll[inside], torch.tensor(weights)[inside], steps[inside], example.num_steps
+    )
+    return result.numpy()
+
+
+@pytest.mark.parametrize("difficulty_weights", ["learned", "uniform"])
+def test_step_losses_are_those_of_the_emitted_steps(
+    ray_cluster, inputs, tiny_folder, difficulty_weights
+):
+    # With hardly any learning they are the difficulties under the untrained student, and nothing
+    # is known of the steps that are given.
+    store, assess, _ = inputs
+    schedule = {"difficulty_weights": difficulty_weights}
+    train(inputs, difficulty_weights, schedule=schedule, learning_rate=1e-12)
+    student = load_student(tiny_folder, torch.float32).eval()
+    examples = Example.from_table(store.read_table(f"{assess.folder}/examples.parquet"))
+    for stage in range(1, NUM_STAGES + 1):
+        losses = step_losses(inputs, difficulty_weights, stage)
+        assert sorted(losses) == sorted(e.question_id for e in examples)
+        for example in examples:
+            learned = difficulty_weights == "learned"
+            weights = example.token_weights if learned else [1.0] * len(example.token_weights)
+            expected = untrained_losses(example, student, weights)
+            expected[: max(0, example.num_steps - stage)] = np.nan
+            np.testing.assert_allclose(losses[example.question_id], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_stage_with_few_questions_has_the_same_train_steps(ray_cluster, inputs, num_workers):
+    store, assess, _ = inputs
+    ids = sorted(Example.from_table(assess.read("examples")), key=lambda e: e.question_id)
+    plan = store.artifact("plan", 1, {"few": True}, [])
+    parts = {1: ids[:1], 2: ids[:5], 3: ids}  # one question for two train steps of four
+    rows = [StageRow(e.question_id, stage, 0) for stage, part in parts.items() for e in part]
+    plan.write("schedule", StageRow.to_table(rows))
+    label = f"few {num_workers}"
+    _, history = train((store, assess, plan), label, num_workers=num_workers)
+    assert [row["stage"] for row in history] == [1, 1, 2, 2, 3, 3]
+    assert history[0]["tokens"] == 4 * ids[0].num_tokens()
+    for stage, part in parts.items():
+        losses = step_losses(inputs, label, stage)
+        measured = {i for i, values in losses.items() if not np.isnan(values).any()}
+        unmeasured = {i for i, values in losses.items() if np.isnan(values).all()}
+        assert measured == {e.question_id for e in part}
+        assert measured | unmeasured == set(losses)
+
+
+def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, inputs):
+    store = inputs[0]
+    schedule = {"adaptive": True, "full_stage": 3, "num_clusters": 2}
+    killed = []
+
+    def kill_once(metrics):
+        if metrics["stage"] == 2 and not killed:
+            killed.extend(training_processes())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    untouched, _ = train(inputs, "adaptive", schedule=schedule)
+    resumed, _ = train(inputs, "adaptive killed", watch=kill_once, schedule=schedule)
+    assert killed
+    assert largest_difference(untouched, resumed) <= 1e-6
+    tables = []
+    for label in ("adaptive", "adaptive killed"):
+        folder = store.artifact("train", 1, {"label": label}, []).folder
+        decisions = json.loads(store.read_text(f"{folder}/decisions.json"))
+        assert [entry["plan"] for entry in decisions.values()] == [
+            f"{folder}/replans/stage-{t}" for t in (1, 2, 3)
+        ]
+        tables.append(
+            [store.read_table(f"{e['plan']}/schedule.parquet") for e in decisions.values()]
+        )
+    assert all(first.equals(second) for first, second in zip(*tables, strict=True))
+    losses = step_losses(inputs, "adaptive", 1)
+    assert any(np.isnan(values).any() for values in losses.values())
+    totals = json.loads(
+        store.read_text(
+            f"{store.artifact('train', 1, {'label': 'adaptive'}, []).folder}/replans/stage-2/totals.json"
+        )
+    )
+    # D'(2) from what stage 1 measured, and 2 nats for every step that it did not emit.
+    total = sum(np.where(np.isnan(values), 2.0, values).sum() for values in losses.values())
+    share = 0.3 + 0.7 * (2 / 3) ** 1.5
+    assert totals["ceilings"] == pytest.approx([total * share], rel=1e-5)

@@ -8,10 +8,15 @@ from threading import Barrier
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kpod_ray.errors import KpodError
-from kpod_ray.models.folders import check_model, model_folder, model_hash
+from kpod_ray.models.folders import (
+    check_model,
+    is_encoder_decoder,
+    model_folder,
+    model_hash,
+)
 
 PACKAGED = "packaged:SmolLM2-135M-Instruct"
 
@@ -38,6 +43,35 @@ def test_a_tiny_model_is_a_folder_that_transformers_load(folder):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert tokenizer.is_fast
     assert tokenizer.chat_template
+
+
+def test_a_tiny_t5_is_a_folder_that_transformers_load_with_a_head_of_its_own(tmp_path):
+    folder = model_folder("tiny-t5:0", tmp_path)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("2 + 3 =", return_tensors="pt").input_ids
+    logits = model(input_ids=ids, decoder_input_ids=ids).logits
+    assert logits.shape == (1, 7, len(tokenizer))
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    assert not torch.equal(head.weight, embeddings.weight)
+    assert model.config.decoder_start_token_id == tokenizer.pad_token_id
+    assert contents(model_folder("tiny-t5:0", tmp_path / "again")) == contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("tiny:0", False), ("tiny-t5:0", True), (PACKAGED, False)]
+)
+def test_the_family_of_a_made_model_is_known_by_its_name(name, expected):
+    assert is_encoder_decoder(name) == expected
+
+
+def test_the_family_of_a_folder_or_an_address_is_told_by_its_config(folder, tmp_path):
+    pair = model_folder("tiny-t5:0", tmp_path)
+    for known, expected in ((folder, False), (pair, True)):
+        assert is_encoder_decoder(known) == expected
+        assert is_encoder_decoder(f"file://{known}") == expected
+    with pytest.raises(KpodError, match="no such model folder"):
+        is_encoder_decoder("/nowhere/model")
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_other_parameters(folder, tmp_path):
@@ -166,6 +200,8 @@ def test_the_hash_follows_the_content_of_a_folder_not_its_place(folder, tmp_path
     assert model_hash(str(copy)) != model_hash(folder)
 
 
-@pytest.mark.parametrize("name", ["tiny:0", PACKAGED, "owner/model", "gs://bucket/model"])
+@pytest.mark.parametrize(
+    "name", ["tiny:0", "tiny-t5:0", PACKAGED, "owner/model", "gs://bucket/model"]
+)
 def test_other_kinds_have_no_hash(name):
     assert model_hash(name) == ""

@@ -1,17 +1,20 @@
 """Sums of batches add up to those of the whole train step."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example
-from kpod_ray.models.metrics import NUM_SUMS, loss_sums, step_metrics
+from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 from kpod_ray.models.student import LossParts
 
 # Two rationale tokens of weights .5 and .25, and two answer tokens.
-EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2)
+EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2, [False] * 4)
+# Two rationale tokens of weights log 2 and 0 in one step, then the end.
+OTHER = Example("o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], 1, [False] * 3)
 NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
 
 
@@ -64,3 +67,29 @@ def test_a_batch_that_only_keeps_company_counts_nothing():
 @pytest.mark.parametrize("denominator", [1.0, 4.0])
 def test_nothing_in_the_loss_gives_metrics_of_0(denominator):
     assert set(step_metrics(torch.zeros(NUM_SUMS), denominator).values()) == {0}
+
+
+def test_stage_losses_by_hand():
+    # Rationale tokens 2 and 4 nats, one a step; Eq. 8 of a single token is its loss.
+    losses = StageLosses([OTHER, EXAMPLE], [OTHER.token_weights, EXAMPLE.token_weights])
+    losses.add([1], [1], NLL[1:])  # step 0 was given
+    assert str(losses.means()) == "[[nan], [nan, 4.0]]"
+    losses.add([1, 0], [0, 0], torch.tensor([*NLL, 3.0, 9.0, 7.0]))
+    # Of OTHER, weights log 2 and 0 in one step: (2 * 3 + 1 * 9) / 3.
+    assert losses.means() == [[pytest.approx(5)], [2, 4]]
+
+
+def test_stage_losses_of_several_visits_are_their_mean_and_workers_add_up():
+    one, two = (StageLosses([EXAMPLE], [EXAMPLE.token_weights]) for _ in range(2))
+    one.add([0], [0], NLL)
+    two.add([0, 0], [1, 0], torch.cat([NLL[1:] * 3, NLL * 2]))
+    assert two.means() == [[4, pytest.approx((12 + 8) / 2)]]
+    one.sums = one.sums + two.sums
+    assert one.means() == [[3, pytest.approx((4 + 12 + 8) / 3)]]
+
+
+def test_a_step_without_tokens_is_unmeasured():
+    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2)
+    losses = StageLosses([example], [example.token_weights])
+    losses.add([0], [0], torch.tensor([2.0, 1.0]))
+    assert str(losses.means()) == "[[nan, 2.0]]"

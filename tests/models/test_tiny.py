@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kpod_ray.models.tiny import byte_tokenizer, save_tiny_model
+from kpod_ray.models.tiny import byte_tokenizer, save_tiny_llama
 
 
 @pytest.mark.parametrize("text", ["He has 3 eggs.", " two  blanks\n\n", "café 2 €", "日本", ""])
@@ -33,5 +33,5 @@ def test_making_it_leaves_the_callers_random_numbers_as_they_were(tmp_path):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    save_tiny_model(tmp_path / "model", 0)
+    save_tiny_llama(tmp_path / "model", 0)
     assert torch.equal(torch.rand(3), expected)

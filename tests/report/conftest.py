@@ -1,12 +1,16 @@
-"""A plausible run and a hostile one, for the tests of the report."""
+"""A plausible run, a plausible comparison and hostile ones, and a reader of their pages."""
 
 import dataclasses
+import json
 import math
 import random
+from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
+from kpod_ray.report.comparison_results import ArmResults, ComparisonResults, StagePoint
 from kpod_ray.report.results import (
     Accuracy,
     Histogram,
@@ -16,6 +20,59 @@ from kpod_ray.report.results import (
     TrainPoint,
     WeigherPoint,
 )
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, with the text of each section and the table cells."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.sections, self.rows, self.scripts = {}, [], []
+        self.section = "header"
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag != "meta":
+            self.open.append(tag)
+        if tag == "section":
+            self.section = dict(attrs)["id"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+            return
+        self.sections[self.section] = self.sections.get(self.section, "") + data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def cells(self, label):
+        """Return the cells of the row whose first cell begins with the label."""
+        rows = [row for row in self.rows if row and row[0].strip().startswith(label)]
+        return [cell.strip().replace("\u00a0", " ") for cell in rows[0]]
+
+    def figures(self):
+        values = [json.loads(value) for _, name, value in self.attributes if name == "data-figure"]
+        return [value["data"] for value in values]
+
+
+@pytest.fixture(scope="session")
+def parse_page():
+    """What reads the source of a page."""
+    return Page
+
 
 VERDICTS = {"kept": 91, "reference": 3, "surplus": 62, "wrong": 27, "no_answer": 6, "truncated": 3}
 NAMES = ("Maya", "Tom", "Priya", "Luca", "Aisha", "Ben")
@@ -147,6 +204,107 @@ def results():
         },
         versions={"kpod_ray": "0.1.0", "torch": "2.13.0", "ray": "2.60.0", "vllm": "0.32.0"},
         config_yaml="name: laptop-arithmetic\nseed: 0\nstudent:\n  learning_rate: 3.0e-05\n",
+    )
+
+
+ARMS = {
+    # name: (description, points above uniform, growth of given steps, supervised tokens in thousands)
+    "untrained": ("the student as it came", -22, None, 0),
+    "answer_only": ("the loss covers the answer alone", -13, False, 21),
+    "uniform": ("plain distillation: every token weighs 1", 0, False, 402),
+    "probability": ("each token scaled by its own probability (DFT)", 1.4, False, 402),
+    "symbols": ("numbers and operators weigh more, by hand", 0.8, False, 402),
+    "easy_to_hard": ("whole rationales, questions with few steps first", -0.6, False, 402),
+    "kpod": ("token weights and progressive stages", 4.6, True, 399),
+    "kpod_without_weights": ("stages alone (w.o.-sig)", 2.1, True, 399),
+    "kpod_uniform_difficulty": ("stages planned with equal weights (w.o.-sig-dif)", 1.6, True, 400),
+    "kpod_without_progress": ("token weights alone (w.o.-prog)", 1.1, False, 402),
+    "kpod_without_diversity": ("beta = 0 (w.o.-div)", 4.2, True, 399),
+    "kpod_adaptive": ("stages end when the loss stalls", 5.4, True, 398),
+}
+
+
+def arm(name, num_steps, num_seeds=5):
+    """An arm that finds long questions harder, with luck of seeds and curves that fall."""
+    description, points, is_progressive, tokens = ARMS[name]
+    generator = np.random.default_rng(sorted(ARMS).index(name))
+    luck = generator.normal(0, 0.008, (num_seeds, 1))
+    chance = 0.72 - 0.085 * num_steps + points / 100 + luck
+    correct = generator.random((num_seeds, len(num_steps))) < np.clip(chance, 0.02, 0.98)
+    if is_progressive is None:
+        return ArmResults(name, description, {}, correct[:1])
+    curves = tuple(curve(generator, points, is_progressive, tokens) for _ in range(num_seeds))
+    seconds = tuple(float(s) for s in generator.normal(610 if tokens > 99 else 95, 12, num_seeds))
+    overrides = {} if name == "uniform" else {f"arms.{name}.token_weights": "kpod", "seed": 3}
+    return ArmResults(
+        name=name,
+        description=description,
+        overrides=overrides,
+        correct=correct,
+        supervised_tokens=tuple(1000 * tokens + at for at in range(num_seeds)),
+        train_tokens=tuple(900_000 + 11 * at for at in range(num_seeds)),
+        train_steps=(1200,) * num_seeds,
+        train_seconds=seconds,
+        curves=curves,
+    )
+
+
+def curve(generator, points, is_progressive, tokens, num_stages=10):
+    return tuple(
+        StagePoint(
+            stage=stage,
+            rationale_loss=0.9 * math.exp(-stage / 4)
+            + 0.32
+            - points / 150
+            + generator.normal(0, 0.01),
+            answer_loss=0.5 * math.exp(-stage / 3) + 0.1,
+            loss_tokens=tokens * 100 * stage,
+            given_steps_mean=max(0.0, 2.6 - 0.4 * stage) if is_progressive else 0.0,
+            accuracy=0.25 + 0.02 * stage + points / 100 if stage % 5 == 0 else None,
+        )
+        for stage in range(1, num_stages + 1)
+    )
+
+
+def compared(names, num_questions=400, num_seeds=5):
+    num_steps = 1 + np.random.default_rng(0).binomial(5, 0.35, num_questions)
+    return ComparisonResults(
+        name="laptop-arms",
+        baseline="uniform",
+        budget="400,000 tokens in the loss",
+        seeds=tuple(range(num_seeds)),
+        arms=tuple(arm(name, num_steps, num_seeds) for name in names),
+        num_steps_of_question=tuple(num_steps.tolist()),
+        config_yaml="name: laptop-arms\nseed: 0\nstudent:\n  learning_rate: 3.0e-05\n",
+        versions={"kpod_ray": "0.2.0", "torch": "2.13.0", "ray": "2.60.0"},
+        machine="2 cores of an Intel Xeon, no GPU",
+    )
+
+
+@pytest.fixture(scope="session")
+def comparison():
+    """Twelve arms with three seeds each, of which the first is deterministic."""
+    return compared(ARMS, num_questions=150, num_seeds=3)
+
+
+@pytest.fixture(scope="session")
+def hostile_comparison(comparison):
+    """Three of its arms, with text that attacks the page in every place that holds text."""
+    names = [f"{HOSTILE}{name}" for name in ("untrained", "uniform", "kpod")]
+    arms = [arm for arm in comparison.arms if arm.name in ("untrained", "uniform", "kpod")]
+    return ComparisonResults(
+        name=HOSTILE,
+        baseline=names[1],
+        budget=HOSTILE,
+        seeds=comparison.seeds,
+        arms=tuple(
+            dataclasses.replace(arm, name=name, description=HOSTILE, overrides={HOSTILE: HOSTILE})
+            for arm, name in zip(arms, names, strict=True)
+        ),
+        num_steps_of_question=comparison.num_steps_of_question,
+        config_yaml=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+        machine=HOSTILE,
     )
 
 

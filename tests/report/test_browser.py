@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from kpod_ray.report.comparison_page import render_comparison
 from kpod_ray.report.page import render
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,6 +45,21 @@ def test_all_figures_are_drawn_without_a_complaint(results, tmp_path):
 def test_no_script_of_a_hostile_text_runs(hostile_results, tmp_path):
     document, log = opened(render(hostile_results), tmp_path)
     assert 'data-figures-drawn="8"' in root_of(document)
+    assert "data-hacked" not in root_of(document)
+    assert "Content Security Policy" not in log
+
+
+def test_all_figures_of_a_comparison_are_drawn_without_a_complaint(comparison, tmp_path):
+    document, log = opened(render_comparison(comparison), tmp_path)
+    assert 'data-figures-drawn="5"' in root_of(document)
+    assert document.count('class="plot-container') == 5
+    assert "Content Security Policy" not in log
+    assert "Uncaught" not in log
+
+
+def test_no_script_of_a_hostile_comparison_runs(hostile_comparison, tmp_path):
+    document, log = opened(render_comparison(hostile_comparison), tmp_path)
+    assert 'data-figures-drawn="5"' in root_of(document)
     assert "data-hacked" not in root_of(document)
     assert "Content Security Policy" not in log
 

@@ -1,9 +1,7 @@
 import base64
 import dataclasses
 import hashlib
-import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -17,55 +15,9 @@ SECTIONS = (
 )
 
 
-class Page(HTMLParser):
-    """Tags, attributes and text of a page, with the text of each section and the table cells."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.attributes, self.open = [], [], []
-        self.sections, self.rows, self.scripts = {}, [], []
-        self.section = "header"
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "section":
-            self.section = dict(attrs)["id"]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-            return
-        self.sections[self.section] = self.sections.get(self.section, "") + data
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def cells(self, label):
-        """Return the cells of the row whose first cell begins with the label."""
-        rows = [row for row in self.rows if row and row[0].strip().startswith(label)]
-        return [cell.strip().replace("\u00a0", " ") for cell in rows[0]]
-
-    def figures(self):
-        values = [json.loads(value) for _, name, value in self.attributes if name == "data-figure"]
-        return [value["data"] for value in values]
-
-
 @pytest.fixture
-def page(results):
-    return Page(render(results))
+def page(results, parse_page):
+    return parse_page(render(results))
 
 
 def test_the_page_is_one_well_formed_document(page, results):
@@ -143,8 +95,8 @@ def test_only_the_scripts_of_the_package_may_run(page):
     assert policy.startswith("default-src 'none'; ")
 
 
-def test_hostile_text_makes_no_tag_and_no_attribute(hostile_results, page):
-    hostile = Page(render(hostile_results))
+def test_hostile_text_makes_no_tag_and_no_attribute(hostile_results, page, parse_page):
+    hostile = parse_page(render(hostile_results))
     assert set(hostile.tags) <= set(page.tags)
     assert hostile.tags.count("script") == 2
     assert hostile.scripts == page.scripts
@@ -152,8 +104,8 @@ def test_hostile_text_makes_no_tag_and_no_attribute(hostile_results, page):
     assert not [value for _, name, value in hostile.attributes if "javascript:" in value]
 
 
-def test_hostile_text_is_shown_literally_in_every_section(hostile_results):
-    hostile = Page(render(hostile_results))
+def test_hostile_text_is_shown_literally_in_every_section(hostile_results, parse_page):
+    hostile = parse_page(render(hostile_results))
     for section in ("header", "accuracy", "rationales", "weights", "predictions", "run"):
         assert "</script><script>" in hostile.sections[section]
         assert "{{ 7 * 7 }} &lt;b&gt;" in hostile.sections[section]
@@ -166,8 +118,8 @@ def test_hostile_characters_are_gone(hostile_results):
     assert source.encode().decode() == source
 
 
-def test_an_empty_run_says_in_every_section_that_there_is_nothing():
-    page = Page(render(RunResults("empty")))
+def test_an_empty_run_says_in_every_section_that_there_is_nothing(parse_page):
+    page = parse_page(render(RunResults("empty")))
     for section in SECTIONS:
         assert "othing to show" in page.sections[section]
     assert page.figures() == []
@@ -177,13 +129,13 @@ FIELDS = [field.name for field in dataclasses.fields(RunResults) if field.name !
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_any_one_field_may_be_missing_or_alone(results, name):
+def test_any_one_field_may_be_missing_or_alone(results, name, parse_page):
     empty = getattr(RunResults("empty"), name)
-    assert Page(render(dataclasses.replace(results, **{name: empty}))).open == []
-    assert Page(render(RunResults("alone", **{name: getattr(results, name)}))).open == []
+    assert parse_page(render(dataclasses.replace(results, **{name: empty}))).open == []
+    assert parse_page(render(RunResults("alone", **{name: getattr(results, name)}))).open == []
 
 
-def test_a_large_run_still_makes_a_small_page(results):
+def test_a_large_run_still_makes_a_small_page(results, parse_page):
     text = "word " * 20_000
     prediction = Prediction("q", text, "stop", 9, text, text, False)
     large = dataclasses.replace(
@@ -196,4 +148,4 @@ def test_a_large_run_still_makes_a_small_page(results):
     )
     source = render(large)
     assert len(source.encode()) < 8_000_000
-    assert "The first 200 of 2000 are shown." in Page(source).sections["predictions"]
+    assert "The first 200 of 2000 are shown." in parse_page(source).sections["predictions"]

@@ -1,0 +1,130 @@
+"""Judge stored outputs of models beside the verdicts of others: ``python -m benchmarks.answers``.
+
+For each file of ``model_outputs`` it prints how often our verdict (`extract_answer`, `answers_equal`)
+is theirs, and every row where it isn't, with who is right as read by hand. Their verdict is
+``is_correct`` where a row has it, else whether the answer they parsed is the gold text. The last line
+is one JSON object. ``--data`` names the folder of the data, ``../shared/data`` if left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.answers_read import reading
+from kpod_ray.algorithm.answers import answers_equal, extract_answer
+from kpod_ray.data.gold import classify
+
+ORACLE = "gsm8k_test_openai"
+EXCERPT = 70
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One judged output."""
+
+    file: str
+    id: str
+    gold: str
+    ours: str
+    theirs: str
+    is_same_verdict: bool
+    reading: str
+    excerpt: str
+
+    @property
+    def is_ours_right(self) -> bool:
+        """Whether our verdict is the one that a reader gives, as far as the row was read."""
+        return self.reading.startswith("ours") or (self.is_same_verdict and not self.reading)
+
+
+def judge(file: str, row: dict[str, Any]) -> Row:
+    """Judge one row; one that differs and was never read counts against us."""
+    text = "\n".join(filter(None, (row["output"], row.get("closing"))))
+    gold, kind = classify(row["answer"])
+    ours = extract_answer(text, kind) or ""
+    theirs = row.get("source_answer") or ""
+    verdict = row["is_correct"] if "is_correct" in row else theirs == row["source_gold"]
+    is_same = answers_equal(ours, gold, kind) == verdict
+    excerpt = text[-EXCERPT:].replace("\n", " / ")
+    return Row(file, row["id"], gold, ours, theirs, is_same, reading(file, row["id"]), excerpt)
+
+
+def shares(rows: list[Row]) -> dict[str, float]:
+    """Return the number of rows and the agreement in per cent, raw and after reading."""
+    same = sum(row.is_same_verdict for row in rows)
+    right = sum(row.is_ours_right for row in rows)
+    return {
+        "rows": len(rows),
+        "raw": round(100 * same / len(rows), 2),
+        "read": round(100 * right / len(rows), 2),
+    }
+
+
+def report(rows: list[Row]) -> None:
+    """Print the rows of one file that differ, or that both sides misjudge."""
+    counts = shares(rows)
+    print(
+        f"\n{rows[0].file}: {counts['rows']} rows, {counts['raw']} % agree, {counts['read']} % read"
+    )
+    for row in rows:
+        if not row.is_same_verdict or row.reading:
+            who = row.reading or "not read"
+            print(
+                f"  {row.id:16} gold {row.gold:20} ours {row.ours:20} theirs {row.theirs:20}",
+                end="",
+            )
+            print(f" right: {who:16} {row.excerpt}")
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Judge every file, report it and return the figures."""
+    files: dict[str, list[Row]] = collections.defaultdict(list)
+    started = time.perf_counter()
+    for path in sorted(folder.glob("*.jsonl")):
+        file = path.stem.removesuffix("_text_davinci_002_zeroshotcot")
+        files[file] = [judge(file, json.loads(line)) for line in path.read_text().splitlines()]
+    seconds = time.perf_counter() - started
+    for rows in files.values():
+        report(rows)
+    others = [row for file, rows in files.items() if file != ORACLE for row in rows]
+    return {
+        "oracle": shares(files[ORACLE]),
+        "others": shares(others),
+        "not_read": sum(not row.is_same_verdict and not row.reading for row in others),
+        "files": {file: shares(rows) for file, rows in files.items()},
+        "rows_per_second": round((len(others) + len(files[ORACLE])) / seconds),
+    }
+
+
+def main() -> None:
+    """Run the measurement and print it."""
+    parser = argparse.ArgumentParser(description="Compare our verdicts with those of others.")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    folder = parser.parse_args().data / "model_outputs"
+    if not (folder / f"{ORACLE}.jsonl").is_file():
+        raise SystemExit(
+            f"{folder} holds no {ORACLE}.jsonl; name the folder of the data with --data"
+        )
+    result = {
+        "benchmark": "answers",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {
+            "python": platform.python_version(),
+            "kpod-ray": importlib.metadata.version("kpod-ray"),
+        },
+        "figures": measure(folder),
+    }
+    print(f"\n{json.dumps(result)}")
+
+
+if __name__ == "__main__":
+    main()

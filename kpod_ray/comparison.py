@@ -1,0 +1,134 @@
+"""A comparison of methods: arms times seeds over one shared corpus, each tested against a baseline.
+
+Questions, rationales, token weights and step difficulties are made once. Then every arm gets its plan,
+and every arm and seed its training and evaluation, some at a time. All of them are ordinary artifacts:
+a comparison that was killed goes on where it was, and arms that are added later are all that runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kpod_ray.artifacts import Artifact, Manifest
+from kpod_ray.config import RunConfig
+from kpod_ray.data.batching import num_loss_tokens
+from kpod_ray.data.examples import Example
+from kpod_ray.data.objectives import training_example
+from kpod_ray.distributed.cluster import connect, num_concurrent
+from kpod_ray.distributed.tasks import run_tasks
+from kpod_ray.pipeline import Listener, Run, check_test_questions, finish_artifact, open_run
+from kpod_ray.records import StageRow
+from kpod_ray.report.comparison_collect import collect_comparison
+from kpod_ray.report.comparison_results import ComparisonResults
+
+SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
+"""What all arms have in common, in the order it is made in."""
+
+QUIET = Listener(lambda phase, metrics: None, lambda name: None, lambda name, manifest: None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    run: Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Watcher:
+    """What wants to know how a comparison goes."""
+
+    shared: Listener
+    """Hears of the phases that all arms share, and of the plans."""
+    on_trial: Callable[[Trial, Manifest, int, int], None]
+    """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
+
+
+def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
+    """Train and evaluate every arm with every seed; return what came out.
+
+    Raises:
+        KpodError: A phase has nothing to work on, or the cluster is too small.
+    """
+    base = open_run(config)
+    for name in SHARED:
+        manifest = finish_artifact(base, name, watcher.shared)
+        if name == "questions":
+            check_test_questions(manifest)
+    trials = list(_trials(base, watcher.shared))
+    _run(trials, watcher)
+    by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
+    for trial in trials:
+        by_arm.setdefault(trial.arm, []).append(trial.run.artifacts)
+    return collect_comparison(base.config, base.artifacts, by_arm)
+
+
+def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
+    """Run the trials that aren't finished; of two with equal settings only one."""
+    waiting = {t.run.artifacts["evaluate"].folder: t for t in trials if not _is_finished(t)}
+    done = [trial for trial in trials if _is_finished(trial)]
+    for count, trial in enumerate(done, start=1):
+        watcher.on_trial(trial, trial.run.artifacts["evaluate"].manifest(), count, len(trials))
+    if not waiting:
+        return
+    chosen = list(waiting.values())
+    config = chosen[0].run.config
+    connect(config.resources)
+    most = config.comparison.max_concurrent or num_concurrent(config)
+    for index, _ in run_tasks(train_and_evaluate, [trial.run.config for trial in chosen], most):
+        folder = chosen[index].run.artifacts["evaluate"].folder
+        for trial in (t for t in trials if t.run.artifacts["evaluate"].folder == folder):
+            done.append(trial)
+            manifest = trial.run.artifacts["evaluate"].manifest()
+            watcher.on_trial(trial, manifest, len(done), len(trials))
+
+
+def _is_finished(trial: Trial) -> bool:
+    return trial.run.artifacts["evaluate"].is_finished()
+
+
+def train_and_evaluate(config: RunConfig) -> None:
+    """Make the last artifacts of a run whose others are finished; runs as a task."""
+    run = open_run(config)
+    for name in ("train", "evaluate"):
+        finish_artifact(run, name, QUIET)
+
+
+def _trials(base: Run, listener: Listener) -> Iterator[Trial]:
+    """Plan every arm, and name its trials."""
+    budget = _budget(base, listener)
+    for name, arm in base.config.comparison.chosen().items():
+        overrides = {**arm.overrides, **budget}
+        finish_artifact(open_run(base.config.override(overrides)), "plan", listener)
+        for seed in range(base.config.comparison.num_seeds):
+            config = base.config.override({**overrides, "student.seed": seed})
+            yield Trial(name, seed, open_run(config))
+
+
+def _budget(base: Run, listener: Listener) -> Mapping[str, Any]:
+    """Return the overrides that give all arms the same budget."""
+    comparison = base.config.comparison
+    if comparison.budget == "train_steps":
+        return {}  # all stages have as many train steps in every arm
+    overrides = comparison.chosen()[comparison.baseline].overrides
+    run = open_run(base.config.override(overrides))
+    finish_artifact(run, "plan", listener)
+    examples = Example.from_table(run.artifacts["assess"].read("examples"))
+    rows = StageRow.from_table(run.artifacts["plan"].read("schedule"))
+    return {"student.loss_token_budget": _supervised_tokens(examples, rows, run.config)}
+
+
+def _supervised_tokens(
+    examples: Sequence[Example], rows: Sequence[StageRow], config: RunConfig
+) -> int:
+    """Return the tokens in the loss over all stages of a plan."""
+    by_id = {e.question_id: training_example(e, config.student) for e in examples}
+    return sum(
+        num_loss_tokens(by_id[row.question_id], row.num_given_steps)
+        for row in rows
+        if row.stage > 0
+    )

@@ -1,0 +1,103 @@
+"""One stage of an adaptive schedule, planned again from what its reasoning steps cost now.
+
+It runs inside the scheduler actor and loads no model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from kpod_ray.algorithm.schedule import ScheduleSettings, Solver, replan
+from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
+from kpod_ray.artifacts import Store
+from kpod_ray.config import ScheduleConfig
+from kpod_ray.data.stages import step_values, write_plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Replanner:
+    """Plans single stages of one training run; holds nothing but plain values."""
+
+    schedule: ScheduleConfig
+    assess: str
+    """Folder of the artifact with the difficulties."""
+    clusters: str
+    """Folder of the artifact with the clusters: that of the plan before training."""
+    train: str
+    """Folder of the training run, which holds its step losses and gets the plans."""
+
+    def replan(self, store: Store, stage: int, plan: str, plan_stage: int) -> str:
+        """Plan a stage from the given steps of the one before; return the folder of its plan.
+
+        Args:
+            store: holds all of these folders.
+            stage: t, at least 1.
+            plan: folder whose schedule holds the given steps of stage t - 1.
+            plan_stage: stage of that schedule.
+        """
+        column = difficulty_column(self.schedule)
+        known = step_values(store.read_table(f"{self.assess}/difficulties.parquet"), column)
+        difficulties = self._reassessed(store, stage - 1, known.values)
+        schedule = store.read_table(f"{plan}/schedule.parquet")
+        rows = schedule.filter(pc.field("stage") == plan_stage).sort_by("question_id")
+        clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
+        replanned = replan(
+            stage,
+            rows["num_given_steps"].to_numpy(),
+            difficulties,
+            known.num_steps,
+            clusters["cluster_id"].to_numpy(),
+            schedule_settings(self.schedule),
+        )
+        folder = f"{self.train}/replans/stage-{stage}"
+        write_plan(store, folder, known.question_ids, replanned)
+        return folder
+
+    def _reassessed(
+        self, store: Store, stage: int, known: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the losses of a stage's steps where they were measured, else the first ones.
+
+        No step is given again once it was emitted, so what isn't measured now never was.
+        """
+        path = f"{self.train}/step_losses/stage-{stage}.parquet"
+        if not store.exists(path):
+            return known
+        measured = step_values(store.read_table(path), "step_losses").values
+        return np.where(np.isnan(measured), known, measured)
+
+
+def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
+    """Return what shapes a plan."""
+    return ScheduleSettings(
+        num_stages=config.num_stages,
+        full_stage=config.resolved_full_stage,
+        growth=config.growth,
+        initial_share=config.initial_share,
+        step_size=config.step_size,
+        solver=_solver(config),
+    )
+
+
+def difficulty_column(config: ScheduleConfig) -> str:
+    """Return the column of ``difficulties`` that a plan is made from."""
+    return (
+        "step_difficulties"
+        if config.difficulty_weights == "learned"
+        else "uniform_step_difficulties"
+    )
+
+
+def _solver(config: ScheduleConfig) -> Solver:
+    if config.solver == "merge":
+        return functools.partial(select_by_merge, diversity_weight=config.diversity_weight)
+    return functools.partial(
+        select_by_thresholds,
+        diversity_weight=config.diversity_weight,
+        epsilon=config.epsilon,
+    )
