@@ -133,7 +133,7 @@ def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
         mask="straight_through",
         mask_position="after_attention",
         final_temperature=0.3,
-        predictor="tiny:1",
+        predictor="tiny-t5:1",
     )
     assert manifest["quality"]["highest_half_loss"] > 0
 
