@@ -54,7 +54,7 @@ NUM_SHOWN, NUM_WORDS = 2, 12
 
 
 def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunConfig:
-    """Return the config of one set and teacher: weights in minutes on two cores."""
+    """Return the config of one set and teacher."""
     source = SETS[name]
     config = RunConfig.model_validate(
         {
@@ -67,20 +67,9 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
                 "max_reasoning_chars": source.max_chars,
             },
             "student": {"model": "packaged:SmolLM2-135M-Instruct", "template": "plain"},
-            "weigher": SHORT,
         }
     )
     return config.override(dict(parse_override(text) for text in overrides))
-
-
-SHORT = {
-    "num_adapt_steps": 40,
-    "adapt_learning_rate": 2e-4,
-    "num_train_steps": 20,
-    "validate_every": 10,
-    "max_validation": 32,
-}
-"""Settings of the weighter for a run of minutes."""
 
 
 def weigh(config: RunConfig) -> tuple[dict[str, Any], list[WeightedRationale]]:

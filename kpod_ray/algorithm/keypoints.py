@@ -93,6 +93,14 @@ def ranking_auc(
     return wins / (num_keypoints * num_others)
 
 
+def mean_weight(
+    token_weights: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64], kind: int
+) -> float | None:
+    """Return the mean weight of the tokens of a kind; None where there are none."""
+    chosen = token_weights[kinds == kind]
+    return float(chosen.mean()) if len(chosen) else None
+
+
 def average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return each value's rank from 1 on; equal values share the mean of their ranks."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)

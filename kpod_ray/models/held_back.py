@@ -10,7 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kpod_ray.algorithm.keypoints import keep_highest, ranking_auc
+from kpod_ray.algorithm.keypoints import (
+    FUNCTION_WORD,
+    KEYPOINT,
+    keep_highest,
+    mean_weight,
+    ranking_auc,
+)
 from kpod_ray.config import WeigherConfig
 from kpod_ray.data.draws import MaskedSampler, stack_noise
 from kpod_ray.data.masked import Prefix, collate_masked
@@ -59,19 +65,26 @@ class HeldBack:
         """Measure how good the weights are.
 
         Returns:
-            ``auc`` of keypoints above function words (None where a kind is missing), and the mean answer
-            loss, in nats, of whole rationales of which the highest, a random or the lowest half is kept.
+            ``auc`` of keypoints above function words, the mean weight of either (None where a kind is
+            missing), and the mean answer loss, in nats, of whole rationales of which the highest, a
+            random or the lowest half of the tokens is kept.
         """
-        weights = self.token_weights()
+        rows = self.token_weights()
         kinds = np.concatenate([np.array(e.rationale_kinds) for e in self.sampler.examples])
         generator = np.random.default_rng([self.sampler.seed, VALIDATION_STEP])
         scores = {
-            "highest": weights,
-            "random": [generator.uniform(size=len(row)) for row in weights],
-            "lowest": [-row for row in weights],
+            "highest": rows,
+            "random": [generator.uniform(size=len(row)) for row in rows],
+            "lowest": [-row for row in rows],
         }
         losses = {f"{name}_half_loss": self._kept_loss(rows) for name, rows in scores.items()}
-        return {"auc": ranking_auc(np.concatenate(weights), kinds), **losses}
+        weights = np.concatenate(rows)
+        return {
+            "auc": ranking_auc(weights, kinds),
+            "keypoint_weight": mean_weight(weights, kinds, KEYPOINT),
+            "function_word_weight": mean_weight(weights, kinds, FUNCTION_WORD),
+            **losses,
+        }
 
     @torch.no_grad()
     def _kept_loss(self, scores: Sequence[npt.NDArray[np.float64]]) -> float:

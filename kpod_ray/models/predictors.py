@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
+from transformers import AutoConfig
 
 from kpod_ray.algorithm.masking import mask_embeddings
 from kpod_ray.data.masked import MaskedSequences
@@ -151,10 +151,7 @@ def other_predictor(folder: str, student: Any, compute_dtype: torch.dtype) -> An
         student: language model whose input embeddings are read.
         compute_dtype: of its arithmetic.
     """
-    if is_encoder_decoder(folder):
-        language_model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
-    else:
-        language_model = load_student(folder, compute_dtype).language_model
+    language_model = load_student(folder, compute_dtype).language_model
     table = student.get_input_embeddings().weight.detach().clone()
     own = language_model.get_input_embeddings().weight.detach()
     projection = nn.Linear(table.shape[1], own.shape[1], bias=False)

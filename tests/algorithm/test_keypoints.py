@@ -1,4 +1,4 @@
-"""Measures of token weights: kinds of tokens by hand, AUC and rank correlation against slow references."""
+"""Measures of token weights: kinds of tokens by hand, the rest against slow references."""
 
 import re
 
@@ -18,6 +18,7 @@ from kpod_ray.algorithm.keypoints import (
     average_ranks,
     collapse_of,
     keep_highest,
+    mean_weight,
     rank_correlation,
     ranking_auc,
     token_kinds,
@@ -87,6 +88,13 @@ def test_auc_with_a_tie_by_hand():
 @pytest.mark.parametrize("kind", [KEYPOINT, FUNCTION_WORD, OTHER])
 def test_auc_needs_both_kinds(kind):
     assert ranking_auc(np.array([0.1, 0.2]), np.array([kind, kind])) is None
+
+
+def test_mean_weights_by_hand():
+    weights, kinds = np.array([0.9, 0.5, 0.1]), np.array([KEYPOINT, KEYPOINT, OTHER])
+    assert mean_weight(weights, kinds, KEYPOINT) == pytest.approx(0.7)
+    assert mean_weight(weights, kinds, OTHER) == pytest.approx(0.1)
+    assert mean_weight(weights, kinds, FUNCTION_WORD) is None
 
 
 @given(weights=WEIGHTS, seed=st.integers(0, 5))

@@ -1,7 +1,11 @@
 """Sequences of the answer predictor: what stands where."""
 
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +21,10 @@ from kpod_ray.data.masked import (
     decoded_answer,
 )
 from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Question
+
+SPIECE = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "flan_t5" / "spiece.model"
 
 PAD = 0
 QUESTION = Question("q", "How many?", "12", "number", (), "train", "")
@@ -47,6 +54,18 @@ def test_every_rationale_token_has_its_kind(tiny_tokenizer):
 def test_a_decoder_writes_the_answer_alone(tiny_tokenizer):
     assert tiny_tokenizer.decode(decoded_answer(tiny_tokenizer, "12")) == "12"
     assert tiny_tokenizer.decode(continued_answer(tiny_tokenizer, "12")) == " 12"
+
+
+@pytest.mark.skipif(not SPIECE.is_file(), reason="../shared has no Flan-T5 tokenizer")
+@pytest.mark.parametrize("answer", ["12", "1234.5", "C", "yes"])
+def test_flan_t5_writes_the_answer_with_its_end(tmp_path, answer):
+    shutil.copy(SPIECE, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    tokenizer = load_tokenizer(str(tmp_path))
+    ids = decoded_answer(tokenizer, answer)
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == answer
 
 
 def test_a_batch_by_hand():

@@ -27,11 +27,14 @@ def student(tiny_folder):
     return load_student(tiny_folder, torch.float32).language_model
 
 
-@pytest.fixture(params=["student", "other causal", "encoder-decoder"])
+@pytest.fixture(params=["student", "T5 student", "other causal", "encoder-decoder"])
 def predictor(request, student, t5_folder):
     torch.manual_seed(0)
     if request.param == "student":
         made = student_predictor(student, torch.float32)
+    elif request.param == "T5 student":
+        folder = model_folder("tiny-t5:1", MODEL_CACHE)
+        made = student_predictor(load_student(folder, torch.float32).language_model, torch.float32)
     elif request.param == "other causal":
         made = other_predictor(model_folder("tiny:1", MODEL_CACHE), student, torch.float32)
     else:
@@ -128,11 +131,11 @@ def test_a_masked_token_is_the_mask_vector(predictor, sequences):
 
 
 def test_what_is_attended_takes_the_place_of_the_rationales_embeddings(
-    predictor, student, masked_examples, sequences
+    predictor, masked_examples, sequences
 ):
     keypoint_mask = random_mask()
     rationales = collate_masked(masked_examples, [Prefix(0, 1, 1.0)], PAD).rationale_ids
-    embedded = student.get_input_embeddings()(rationales)
+    embedded = predictor.reading.reader.embeddings(rationales)
     plain = predictor(sequences, keypoint_mask)
     torch.testing.assert_close(predictor(sequences, keypoint_mask, embedded), plain)
     changed = embedded.clone()
