@@ -1,7 +1,6 @@
-"""The string of phases: which artifact each one writes, and running those that aren't finished.
+"""The string of phases: running those that aren't finished.
 
-No phase calls another; they share nothing but artifacts. The fingerprint of an artifact follows from
-the config alone, so that all of them are known before anything runs.
+No phase calls another; they share nothing but artifacts.
 """
 
 from __future__ import annotations
@@ -15,15 +14,13 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import yaml
 
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
-from kpod_ray.data.questions import content_hash, load_questions
-from kpod_ray.data.tables import file_hash
+from kpod_ray.config import RunConfig, VllmTeacher
+from kpod_ray.data.questions import load_questions
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
 from kpod_ray.distributed.cluster import check_resources, connect
@@ -33,12 +30,10 @@ from kpod_ray.distributed.teacher import generate_rationales
 from kpod_ray.distributed.trainer import train_student
 from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
-from kpod_ray.models.folders import check_model, model_hash
+from kpod_ray.fingerprints import name_artifacts
+from kpod_ray.models.folders import check_model
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.report.collect import write_report
-
-SCHEMA_VERSION = 1
-"""Raised when the content of any artifact changes for the same settings."""
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
 """In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
@@ -84,7 +79,7 @@ def open_run(config: RunConfig) -> Run:
     for model in sorted(models):
         check_model(model)
     store = Store.open(config.storage)
-    return Run(config, store, _artifacts(config, store))
+    return Run(config, store, name_artifacts(config, store))
 
 
 def run_phases(run: Run, until: str, listener: Listener) -> None:
@@ -192,67 +187,6 @@ def _leave_unweighted(config: RunConfig, teacher: Artifact, artifact: Artifact) 
     artifact.write("weighted", WeightedRationale.to_table(weighted))
     artifact.store.write_text(f"{artifact.folder}/history.json", "[]")
     return {"counts": {"rationales": len(rationales)}}
-
-
-def _artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
-    """Name the artifact of every phase by what determines its content."""
-    student, made = config.student, dict[str, Artifact]()
-
-    def add(name: str, inputs: list[str], **content: Any) -> None:
-        phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
-        made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
-
-    model = {"model": student.model, "hash": model_hash(student.model)}
-    reading = {**model, "template": student.template}
-    add(
-        "questions",
-        [],
-        questions=config.questions.model_dump(),
-        content=content_hash(config.questions),
-        seed=config.seed,
-    )
-    add(
-        "teacher",
-        ["questions"],
-        teacher=config.teacher.model_dump(),
-        content=_teacher_hash(config),
-        seed=config.seed,
-    )
-    add(
-        "weigh",
-        ["questions", "teacher"],
-        weigher=config.weigher and config.weigher.model_dump(),
-        steps=config.steps.model_dump(),
-        reading=reading,
-        seed=config.seed,
-    )
-    add(
-        "assess",
-        ["questions", "weigh"],
-        reading=reading,
-        max_length=student.max_length,
-        precision=student.precision,
-    )
-    schedule = config.schedule.model_dump()
-    add("plan", ["questions", "assess"], schedule=schedule, model=model, seed=config.seed)
-    add(
-        "train",
-        ["assess", "plan"],
-        student=student.model_dump(exclude={"seed"}),
-        seed=config.training_seed,
-    )
-    evaluation = {**config.evaluation.model_dump(), "template": student.template}
-    add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
-    add("evaluate", ["questions", "train"], evaluation=evaluation)
-    return made
-
-
-def _teacher_hash(config: RunConfig) -> str:
-    if isinstance(config.teacher, FileTeacher):
-        return file_hash(config.teacher.path)
-    if isinstance(config.teacher, VllmTeacher):
-        return model_hash(config.teacher.model)
-    return ""  # the questions' own
 
 
 def _write_run_files(run: Run) -> None:

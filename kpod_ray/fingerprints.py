@@ -1,0 +1,79 @@
+"""What determines the content of each artifact.
+
+The fingerprint of an artifact follows from the config alone, so that all of them are known before
+anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kpod_ray.artifacts import Artifact, Store
+from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
+from kpod_ray.data.questions import content_hash
+from kpod_ray.data.tables import file_hash
+from kpod_ray.models.folders import model_hash
+
+SCHEMA_VERSION = 2
+"""Raised when the content of any artifact changes for the same settings."""
+
+
+def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
+    """Name the artifact of every phase by what determines its content."""
+    student, made = config.student, dict[str, Artifact]()
+
+    def add(name: str, inputs: list[str], **content: Any) -> None:
+        phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
+        made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
+
+    model = {"model": student.model, "hash": model_hash(student.model)}
+    reading = {**model, "template": student.template}
+    add(
+        "questions",
+        [],
+        questions=config.questions.model_dump(),
+        content=content_hash(config.questions),
+        seed=config.seed,
+    )
+    add(
+        "teacher",
+        ["questions"],
+        teacher=config.teacher.model_dump(),
+        content=_teacher_hash(config),
+        seed=config.seed,
+    )
+    add(
+        "weigh",
+        ["questions", "teacher"],
+        weigher=config.weigher and config.weigher.model_dump(),
+        steps=config.steps.model_dump(),
+        reading=reading,
+        seed=config.seed,
+    )
+    add(
+        "assess",
+        ["questions", "weigh"],
+        reading=reading,
+        max_length=student.max_length,
+        precision=student.precision,
+    )
+    schedule = config.schedule.model_dump()
+    add("plan", ["questions", "assess"], schedule=schedule, model=model, seed=config.seed)
+    add(
+        "train",
+        ["assess", "plan"],
+        student=student.model_dump(exclude={"seed"}),
+        seed=config.training_seed,
+    )
+    evaluation = {**config.evaluation.model_dump(), "template": student.template}
+    add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
+    add("evaluate", ["questions", "train"], evaluation=evaluation)
+    return made
+
+
+def _teacher_hash(config: RunConfig) -> str:
+    if isinstance(config.teacher, FileTeacher):
+        return file_hash(config.teacher.path)
+    if isinstance(config.teacher, VllmTeacher):
+        return model_hash(config.teacher.model)
+    return ""  # the questions' own
