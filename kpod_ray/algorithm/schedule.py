@@ -136,7 +136,7 @@ def plan_stages(
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
-    total = math.fsum(memoryview(step_difficulties))
+    total = math.fsum(step_difficulties.data)
     ceilings = stage_ceilings(total, settings)
     planned = np.full(settings.num_stages + 1, total)
     num_given_steps = np.zeros((settings.num_stages + 1, num_steps.size), dtype=np.int32)
@@ -188,7 +188,7 @@ def replan(
         raise ValueError(f"num_given_steps has shape {num_given_steps.shape}")
     if (num_given_steps < 0).any() or (num_given_steps > num_steps).any():
         raise ValueError("num_given_steps must be from 0 to the question's number of steps")
-    total = math.fsum(memoryview(step_difficulties))
+    total = math.fsum(step_difficulties.data)
     ceiling = _ceiling(stage, total, settings)
     start = num_given_steps if stage <= settings.full_stage else np.zeros_like(num_given_steps)
     state = _State(start, step_difficulties, num_steps, cluster_ids, settings)
@@ -235,7 +235,7 @@ class _State:
         if (self.num_given < num_steps).any():
             first_emitted = np.repeat(self._offsets + self.num_given, num_steps)
             is_emitted = np.arange(step_difficulties.size) >= first_emitted
-            self.emitted = math.fsum(memoryview(step_difficulties[is_emitted]))
+            self.emitted = math.fsum(step_difficulties[is_emitted].data)
         self._step_difficulties = step_difficulties
         self._cluster_ids = cluster_ids
         self._settings = settings
@@ -250,7 +250,7 @@ class _State:
         moved = questions[selected]
         self.num_given[moved] = np.maximum(self.num_given[moved] - self._settings.step_size, 0)
         # An exactly rounded sum, so that the plan does not depend on the order of the questions.
-        self.emitted += math.fsum(memoryview(costs[selected]))
+        self.emitted += math.fsum(costs[selected].data)
         return moved.size > 0
 
     def _next_costs(self, questions: IntArray) -> FloatArray:
