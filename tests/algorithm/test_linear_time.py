@@ -46,13 +46,13 @@ def assert_linear(unit: str, size: int, kinds: Sequence[str] = KINDS) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_time_grows_with_the_length_of_hostile_texts(unit):
-    assert_linear(unit, 40_000)
+    assert_linear(unit, 20_000)
 
 
 @given(st.lists(st.sampled_from(UNITS), min_size=2, max_size=4).map("".join))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_time_grows_with_the_length_of_mixed_hostile_texts(unit):
-    assert_linear(unit, 40_000)
+    assert_linear(unit, 20_000)
 
 
 @pytest.mark.parametrize("unit", ["7", "{", "answer is "])
