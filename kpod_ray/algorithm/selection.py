@@ -200,14 +200,24 @@ def _narrow(labels: IntArray) -> npt.NDArray[np.integer]:
 
 
 def _stable_argsort(keys: FloatArray) -> IntArray:
-    """Sort like ``np.argsort(keys, kind="stable")``, several times faster where few keys are equal."""
-    order = np.argsort(keys)
-    ranked = keys[order]
-    is_equal = ranked[1:] == ranked[:-1]
-    if is_equal.any():
-        tied = np.append(is_equal, False)
-        tied[1:] |= is_equal
-        order[tied] = order[tied][np.lexsort((order[tied], ranked[tied]))]
+    """Sort numbers >= 0 like ``np.argsort(keys, kind="stable")``, several times faster.
+
+    The bits of such numbers are in the order of the numbers. Their lowest ones make room for the
+    position, so that one plain sort of integers moves both; what looks equal then is sorted exactly.
+    """
+    positions = np.int64((1 << keys.size.bit_length()) - 1)
+    packed = (keys + 0.0).view(np.int64)  # no negative zero
+    packed &= ~positions
+    packed |= np.arange(keys.size)
+    packed.sort()
+    order = packed & positions
+    packed &= ~positions
+    looks_equal = packed[1:] == packed[:-1]
+    if looks_equal.any():
+        tied = np.append(looks_equal, False)
+        tied[1:] |= looks_equal
+        some = order[tied]
+        order[tied] = some[np.lexsort((some, keys[some]))]
     return order
 
 

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds, value
+from kpod_ray.algorithm.selection import (
+    _stable_argsort,
+    select_by_merge,
+    select_by_thresholds,
+    value,
+)
 
 SOLVERS = [
     pytest.param(select_by_merge, id="merge"),
@@ -263,6 +268,20 @@ def test_sorting_once_equals_the_loop_over_an_oracle(seed, solver_name):
             costs, cluster_ids, budget=budget, diversity_weight=beta, epsilon=0.2
         )
     assert np.flatnonzero(selected).tolist() == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    keys=st.lists(
+        st.one_of(st.integers(0, 3).map(float), st.floats(0, 1e300), st.just(-0.0)), max_size=40
+    ),
+    ulps=st.lists(st.integers(0, 3), min_size=40, max_size=40),
+)
+def test_the_quick_sort_is_the_stable_one_to_the_last_bit(keys, ulps):
+    bits = np.abs(np.array(keys, np.float64)).view(np.int64) + np.array(ulps[: len(keys)], int)
+    near = bits.view(np.float64)
+    for numbers in (np.array(keys, np.float64), near):
+        assert _stable_argsort(numbers).tolist() == np.argsort(numbers, kind="stable").tolist()
 
 
 GOOD = {
