@@ -45,6 +45,10 @@ def test_a_dump_validates_to_the_same_config():
         ({"student.learning_rate": -1}, ["student.learning_rate", "greater than 0", "-1"]),
         ({"student": {"learning_rate": 1.0}}, ["student.model is missing"]),
         ({"schedule.full_stage": 30}, ["full_stage is larger than num_stages"]),
+        (
+            {"schedule.adaptive": True, "schedule.order": "none"},
+            ["adaptive needs order progressive"],
+        ),
         ({"questions.source": "nowhere"}, ["questions", "nowhere"]),
         ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
         ({"name.first": 1}, ["name.first", "is a value"]),

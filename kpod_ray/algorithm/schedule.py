@@ -147,7 +147,7 @@ def plan_stages(
     for stage in range(1, settings.full_stage + 1):
         state.advance(ceilings[stage] + ROUNDING * total)
         num_given_steps[stage], planned[stage] = state.num_given, state.emitted
-    included = np.ones(num_given_steps.shape, dtype=np.bool_)
+    included = np.broadcast_to(np.True_, num_given_steps.shape)
     return Plan(0, num_given_steps, included, ceilings, planned)
 
 

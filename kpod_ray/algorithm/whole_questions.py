@@ -37,7 +37,7 @@ def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages:
     check_steps(step_difficulties, num_steps)
     shape = (num_stages + 1, num_steps.size)
     total = np.full(num_stages + 1, math.fsum(step_difficulties))
-    return Plan(0, np.zeros(shape, np.int32), np.ones(shape, np.bool_), total, total.copy())
+    return Plan(0, np.zeros(shape, np.int32), np.broadcast_to(np.True_, shape), total, total)
 
 
 def plan_easy_to_hard(
