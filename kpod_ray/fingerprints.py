@@ -12,6 +12,7 @@ from kpod_ray.artifacts import Artifact, Store
 from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
 from kpod_ray.data.questions import content_hash
 from kpod_ray.data.tables import file_hash
+from kpod_ray.models.embedding import embedding_hash
 from kpod_ray.models.folders import model_hash
 
 SCHEMA_VERSION = 2
@@ -28,6 +29,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
 
     model = {"model": student.model, "hash": model_hash(student.model)}
     reading = {**model, "template": student.template}
+    predictor = config.weigher and config.weigher.predictor
     add(
         "questions",
         [],
@@ -46,6 +48,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         "weigh",
         ["questions", "teacher"],
         weigher=config.weigher and config.weigher.model_dump(),
+        predictor=model_hash(predictor) if predictor else "",
         steps=config.steps.model_dump(),
         reading=reading,
         seed=config.seed,
@@ -57,8 +60,14 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         max_length=student.max_length,
         precision=student.precision,
     )
-    schedule = config.schedule.model_dump()
-    add("plan", ["questions", "assess"], schedule=schedule, model=model, seed=config.seed)
+    add(
+        "plan",
+        ["questions", "assess"],
+        schedule=config.schedule.model_dump(),
+        embedding=embedding_hash(config.schedule.embedding),
+        model=model,
+        seed=config.seed,
+    )
     add(
         "train",
         ["assess", "plan"],

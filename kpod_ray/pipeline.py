@@ -31,6 +31,7 @@ from kpod_ray.distributed.trainer import train_student
 from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.fingerprints import name_artifacts
+from kpod_ray.models.embedding import check_embedding
 from kpod_ray.models.folders import check_model
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.report.collect import write_report
@@ -76,8 +77,11 @@ def open_run(config: RunConfig) -> Run:
     models = {config.student.model}
     if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
+    if config.weigher and config.weigher.predictor:
+        models.add(config.weigher.predictor)
     for model in sorted(models):
         check_model(model)
+    check_embedding(config.schedule.embedding)
     store = Store.open(config.storage)
     return Run(config, store, name_artifacts(config, store))
 
