@@ -17,6 +17,7 @@ from kpod_ray.data.batching import num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
 from kpod_ray.distributed.cluster import connect, num_concurrent
+from kpod_ray.distributed.evaluator import check_backend
 from kpod_ray.distributed.tasks import run_tasks
 from kpod_ray.pipeline import Listener, Run, check_test_questions, finish_artifact, open_run
 from kpod_ray.records import StageRow
@@ -54,6 +55,7 @@ def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
     Raises:
         KpodError: A phase has nothing to work on, or the cluster is too small.
     """
+    check_backend(config)
     base = open_run(config)
     for name in SHARED:
         manifest = finish_artifact(base, name, watcher.shared)

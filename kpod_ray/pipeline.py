@@ -24,7 +24,7 @@ from kpod_ray.data.questions import load_questions
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
 from kpod_ray.distributed.cluster import check_resources, connect
-from kpod_ray.distributed.evaluator import evaluate_student
+from kpod_ray.distributed.evaluator import check_backend, evaluate_student
 from kpod_ray.distributed.planning import plan_schedule
 from kpod_ray.distributed.teacher import generate_rationales
 from kpod_ray.distributed.trainer import train_student
@@ -92,8 +92,10 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     Raises:
         KpodError: A phase has nothing to work on, or the cluster is too small.
     """
-    _write_run_files(run)
     wanted = PHASES[: PHASES.index(until) + 1]
+    if "evaluate" in wanted:
+        check_backend(run.config)
+    _write_run_files(run)
     for name in run.artifacts:
         if name.removesuffix("_before") not in wanted:
             continue
