@@ -114,7 +114,7 @@ def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, input
     artifact, manifest = weigh(inputs, "collapse", learning_rate=3e-3, **settings)
     assert manifest["warning"].startswith("the weighter collapsed by train step")
     assert "nearly all tokens are masked" in manifest["warning"]
-    assert manifest["best"]["kept_share"] > 0.05
+    assert manifest["best"]["kept_share"] > 0.04
     weights = token_weights(artifact)
     assert sum(weights) / len(weights) > 0.04
 
