@@ -43,8 +43,8 @@ class WeigherConfig(Config):
     mask_vector_learning_rate: float = Field(1e-3, gt=0)
     """AdamW learning rate of the vector that stands for a masked token."""
     num_train_steps: int = Field(12, ge=1)
-    """Most train steps of the weighter. More of them pull the weights further apart, not into a better
-    order."""
+    """Most train steps of the weighter: few give the order of the tokens, more pull their weights
+    apart."""
     learning_rate: float = Field(3e-4, gt=0)
     """AdamW learning rate of the weighter."""
     global_batch_size: int = Field(8, ge=1)
