@@ -89,7 +89,7 @@ def test_stage_losses_of_several_visits_are_their_mean_and_workers_add_up():
 
 
 def test_a_step_without_tokens_is_unmeasured():
-    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2)
+    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2, [False] * 2)
     losses = StageLosses([example], [example.token_weights])
     losses.add([0], [0], torch.tensor([2.0, 1.0]))
     assert str(losses.means()) == "[[nan, 2.0]]"
