@@ -51,6 +51,13 @@ SETS = {
 }
 """Paths are below ``--data``."""
 NUM_SHOWN, NUM_WORDS = 2, 12
+SHORT = {
+    "num_adapt_steps": 24,
+    "adapt_learning_rate": 2e-4,
+    "num_train_steps": 40,
+    "max_validation": 24,
+}
+"""Settings of the weighter for minutes on two cores."""
 
 
 def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunConfig:
@@ -66,6 +73,7 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
                 "path": f"{data}/{source.rationales}",
                 "max_reasoning_chars": source.max_chars,
             },
+            "weigher": SHORT,
             "student": {"model": "packaged:SmolLM2-135M-Instruct", "template": "plain"},
         }
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -123,7 +124,11 @@ class _Screen:
         told = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
         when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"
         self.console.print(f"[bold]{name}[/bold] {when}: {told}", soft_wrap=True)
+        if "warning" in manifest:
+            self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
         metrics = {f"{name}/{key}": value for key, value in counts.items()}
+        quality = manifest.get("quality", {})
+        metrics |= {f"{name}/{key}": value for key, value in quality.items() if value is not None}
         if "accuracy" in manifest:
             metrics |= {f"{name}/accuracy": manifest["accuracy"]["value"]}
         self.tracker.log({**metrics, f"{name}/seconds": manifest["seconds"]})

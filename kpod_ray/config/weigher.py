@@ -35,14 +35,14 @@ class WeigherConfig(Config):
     0 is Eq. 5 as written, where short rationales rarely show the predictor their answer."""
     mask_ratio_weight: float = Field(0.5, ge=0)
     """alpha of Eq. 7: weight of the share of kept tokens, in nats."""
-    num_adapt_steps: int = Field(24, ge=0)
+    num_adapt_steps: int = Field(80, ge=0)
     """Train steps in which the predictor learns to read randomly masked rationales."""
-    adapt_learning_rate: float = Field(2e-4, gt=0)
+    adapt_learning_rate: float = Field(1e-4, gt=0)
     """AdamW learning rate of the predictor while it adapts, and of the projection before another model
     than the student."""
     mask_vector_learning_rate: float = Field(1e-3, gt=0)
     """AdamW learning rate of the vector that stands for a masked token."""
-    num_train_steps: int = Field(12, ge=1)
+    num_train_steps: int = Field(100, ge=1)
     """Most train steps of the weighter: few give the order of the tokens, more pull their weights
     apart."""
     learning_rate: float = Field(3e-4, gt=0)
@@ -51,9 +51,9 @@ class WeigherConfig(Config):
     """Rationales of one train step, over all workers."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of the rationales held back to choose the best train step by."""
-    max_validation: int = Field(24, ge=1)
+    max_validation: int = Field(64, ge=1)
     """At most so many rationales are held back."""
-    validate_every: int = Field(6, ge=1)
+    validate_every: int = Field(10, ge=1)
     """Train steps between two validations."""
     patience: int = Field(5, ge=1)
     """Validations without a better loss before training stops."""
