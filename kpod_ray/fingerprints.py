@@ -74,11 +74,8 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         student=student.model_dump(exclude={"seed"}),
         seed=config.training_seed,
     )
-    evaluation = {
-        **config.evaluation.model_dump(),
-        "template": student.template,
-        "precision": student.precision,
-    }
+    writing = {"template": student.template, "precision": student.precision}
+    evaluation = {**config.evaluation.model_dump(), **writing}
     add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
     add("evaluate", ["questions", "train"], evaluation=evaluation)
     return made

@@ -51,14 +51,15 @@ def compare_with_progress(config: RunConfig, console: Console) -> None:
             )
             results = compare(run.config, watcher)
         rows, page = comparison_rows(results), render_comparison(results)
+        text = comparison_markdown(results)
         run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
-        run.store.write_text(f"{run.folder}/comparison.md", comparison_markdown(results))
+        run.store.write_text(f"{run.folder}/comparison.md", text)
         run.store.write_text(f"{run.folder}/comparison.html", page)
         tracker.log_table("comparison", rows)
         tracker.log_html("comparison_page", page)
     finally:
         tracker.finish()
-    console.print(Markdown(comparison_markdown(results)))
+    console.print(Markdown(text))
     console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
 
 

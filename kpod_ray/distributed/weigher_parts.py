@@ -16,8 +16,8 @@ from kpod_ray.data.masked import (
     decoded_answer,
 )
 from kpod_ray.data.prompts import Template
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.predictors import is_encoder_decoder, other_predictor, student_predictor
+from kpod_ray.models.folders import MODEL_CACHE, is_encoder_decoder, model_folder
+from kpod_ray.models.predictors import other_predictor, student_predictor
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.models.weighter import KeypointLoss, build_weighter
 from kpod_ray.records import Question, Rationale
@@ -61,7 +61,8 @@ def build_parts(job: WeigherJob, store: Store) -> tuple[KeypointLoss, MaskedSamp
 def _examples(job: WeigherJob, store: Store, folder: str, predictor: str) -> list[MaskedExample]:
     """Return the example of every rationale, in the table's order."""
     tokenizer, answering = load_tokenizer(folder), load_tokenizer(predictor)
-    answer_ids = decoded_answer if is_encoder_decoder(predictor) else continued_answer
+    name = job.weigher.predictor or job.model
+    answer_ids = decoded_answer if is_encoder_decoder(name) else continued_answer
     questions = Question.from_table(store.read_table(job.questions))
     by_id = {question.id: question for question in questions}
     examples = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig
 
 from kpod_ray.algorithm.masking import mask_embeddings
 from kpod_ray.data.masked import MaskedSequences
@@ -161,11 +160,6 @@ def other_predictor(folder: str, student: Any, compute_dtype: torch.dtype) -> An
         projection.weight *= own.square().mean().sqrt() / projection(table).square().mean().sqrt()
     reader = StudentReader(nn.Embedding.from_pretrained(table, freeze=True), projection)
     return _predictor(language_model, reader, compute_dtype)
-
-
-def is_encoder_decoder(folder: str) -> bool:
-    """Whether a model's decoder reads an encoder."""
-    return bool(AutoConfig.from_pretrained(folder).is_encoder_decoder)
 
 
 def _predictor(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from kpod_ray.config import ArithmeticQuestions
 from kpod_ray.data.arithmetic import generate_questions
 from kpod_ray.data.prompts import target_text
+from kpod_ray.models.tiny import save_random_llama
 
 VOCABULARY_SIZE = 1024
 NUM_TEXTS = 4000
@@ -39,10 +39,7 @@ def save_small_model(folder: Path, seed: int) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_random_llama(folder, config, tokenizer, seed)
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:

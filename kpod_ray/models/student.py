@@ -57,9 +57,7 @@ class CausalStudent(nn.Module):
 
     def forward(self, batch: Batch) -> LossParts:
         """Return the loss; only positions in the loss reach the output head."""
-        head = self.language_model.get_output_embeddings().weight
-        hidden = self.predicting_states(batch)
-        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
+        return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: Batch) -> Tensor:
         """Return what goes into the output head for each label, [N, d]."""
@@ -94,9 +92,7 @@ class EncoderDecoderStudent(nn.Module):
 
     def forward(self, batch: PairBatch) -> LossParts:
         """Return the loss; only positions in the loss reach the output head."""
-        head = self.language_model.get_output_embeddings().weight
-        hidden = self.predicting_states(batch)
-        return LossParts(*self.token_loss(hidden, head, batch.labels, batch.token_weights))
+        return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
         """Return what goes into the output head for each label, [N, d]."""
@@ -114,6 +110,11 @@ class EncoderDecoderStudent(nn.Module):
 
 
 Student = CausalStudent | EncoderDecoderStudent
+
+
+def _loss(student: Student, hidden: Tensor, batch: Batch) -> LossParts:
+    head = student.language_model.get_output_embeddings().weight
+    return LossParts(*student.token_loss(hidden, head, batch.labels, batch.token_weights))
 
 
 def _arithmetic(batch: Batch, dtype: torch.dtype) -> torch.autocast:

@@ -40,6 +40,13 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    save_random_llama(folder, config, tokenizer, seed)
+
+
+def save_random_llama(
+    folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> None:
+    """Write a Llama with random parameters and a tokenizer as an ordinary Hugging Face folder."""
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from transformers import T5ForConditionalGeneration
 
 from kpod_ray.data.masked import Prefix, collate_masked
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.predictors import is_encoder_decoder, other_predictor, student_predictor
+from kpod_ray.models.folders import MODEL_CACHE, is_encoder_decoder, model_folder
+from kpod_ray.models.predictors import other_predictor, student_predictor
 from kpod_ray.models.student import load_student
 
 PREFIXES = [4, 20, 9]
