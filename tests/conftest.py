@@ -7,8 +7,11 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"
-os.environ["RAY_health_check_failure_threshold"] = "20"  # a machine that stalls is no dead node
-os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "300"
+# A machine that stalls is no dead node.
+os.environ |= {
+    "RAY_health_check_failure_threshold": "20",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+}
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_SILENT"] = "true"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
 
@@ -12,6 +12,8 @@ class ActorResources(Config):
 
     num_actors: int = Field(1, ge=1)
     """Actors in the pool."""
+    max_actors: int | None = Field(None, ge=1)
+    """Actors that the pool may grow to while rows wait and the cluster has room; None: it stays."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one actor."""
     num_gpus: float = Field(0, ge=0)
@@ -20,6 +22,12 @@ class ActorResources(Config):
     """CPU threads of one actor; None takes its share of the machine's cores."""
     rows_per_block: int = Field(32, ge=1)
     """Rows written together: what a crash costs at most."""
+
+    @model_validator(mode="after")
+    def _check_actors(self) -> ActorResources:
+        if self.max_actors is not None and self.max_actors < self.num_actors:
+            raise ValueError("max_actors is smaller than num_actors")
+        return self
 
 
 class WorkerResources(Config):

@@ -18,7 +18,7 @@ from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig
 from kpod_ray.config.tracking import TrackingConfig
-from kpod_ray.config.weigher import WeigherConfig
+from kpod_ray.config.weigher import Weigher, WeigherConfig
 from kpod_ray.errors import KpodError
 
 
@@ -37,8 +37,9 @@ class RunConfig(Config):
     """Where the rationales come from."""
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
-    weigher: WeigherConfig | None = WeigherConfig()
-    """The token weighter; None is off: all tokens of all rationales weigh 1."""
+    weigher: Weigher | None = WeigherConfig()
+    """The token weighter, or a file of token weights; None is off: all tokens of all rationales weigh
+    1."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The progressive schedule."""
     student: StudentConfig

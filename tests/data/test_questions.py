@@ -131,6 +131,29 @@ def test_a_bad_row_is_named_by_file_line_and_field_or_set_aside(tmp_path, row, r
     assert bad.reason.startswith(reason)
 
 
+def test_rows_without_an_answer_are_training_questions_where_that_is_allowed(tmp_path):
+    rows = [
+        {"id": "a", "question": "2 + 2?"},
+        {"id": "b", "question": "Which?", "answer": None, "choices": ["x", "y"]},
+        {"id": "c", "question": "3 + 3?", "answer": "6"},
+        {"id": "d", "question": "4 + 4?", "answer": "", "split": "test"},
+    ]
+    settings = {"allow_missing_answers": True, "max_bad_fraction": 0.5}
+    loaded = load(tmp_path, rows, test_fraction=0.99, **settings)
+    found = [(q.id, q.answer, q.kind, q.split) for q in loaded.questions]
+    assert found == [
+        ("a", "", "number", "train"),
+        ("b", "", "choice", "train"),
+        ("c", "6", "number", "test"),
+    ]
+    assert [row.reason for row in loaded.bad_rows] == [
+        "field 'answer' is missing, and this is a test question"
+    ]
+    texts = load(tmp_path, rows, answer_kind="text", **settings).questions
+    assert [(q.id, q.kind) for q in texts] == [("a", "text"), ("b", "choice"), ("c", "number")]
+    assert "field 'answer' is missing" in error_of(tmp_path, rows[:1])
+
+
 def test_bad_rows_are_borne_up_to_the_fraction_and_not_beyond(tmp_path):
     rows = [*rows_of(8), "{}", "{}"]
     assert len(load(tmp_path, rows, max_bad_fraction=0.2).bad_rows) == 2
