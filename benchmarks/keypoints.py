@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kpod_ray.algorithm.keypoints import rank_correlation
+from kpod_ray.comparison import QUIET
 from kpod_ray.config import RunConfig
 from kpod_ray.config.overrides import parse_override
-from kpod_ray.pipeline import Listener, open_run, run_phases
+from kpod_ray.pipeline import open_run, run_phases
 from kpod_ray.records import WeightedRationale
 from kpod_ray.report.collect import token_extremes
 
@@ -73,7 +74,7 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
             "teacher": {
                 "kind": "file",
                 "path": f"{data}/{source.rationales}",
-                "max_reasoning_chars": source.max_chars,
+                "filters": {"max_chars": source.max_chars},
             },
             "weigher": SHORT,
             "student": {"model": "packaged:SmolLM2-135M-Instruct", "template": "plain"},
@@ -85,8 +86,7 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
 def weigh(config: RunConfig) -> tuple[dict[str, Any], list[WeightedRationale]]:
     """Run the phases up to ``weigh``; return its manifest and the weighted rationales."""
     run = open_run(config)
-    silent = Listener(lambda phase, metrics: None, lambda name: None, lambda name, manifest: None)
-    run_phases(run, "weigh", silent)
+    run_phases(run, "weigh", QUIET)
     artifact = run.artifacts["weigh"]
     rows = WeightedRationale.from_table(artifact.read("weighted"))
     return artifact.manifest(), sorted(rows, key=lambda row: row.question_id)

@@ -7,12 +7,13 @@ again; a folder without one is continued.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ class Store:
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
-    def read_table(self, path: str) -> pa.Table:
-        """Read one Parquet file."""
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """Read one Parquet file, or some of its columns."""
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
-            return pq.read_table(file)
+            return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write one Parquet file: afterwards it holds the whole table, or what it held before."""
@@ -171,6 +172,20 @@ class Artifact:
         """Write the table of that name, whole or not at all."""
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
+    def batches(self, name: str, size: int) -> Iterator[pa.Table]:
+        """Yield the table of that name in order, at most ``size`` rows at a time."""
+        path = f"{self.path}/{name}.parquet"
+        with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(size):
+                yield pa.Table.from_batches([batch])
+
+    @contextlib.contextmanager
+    def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """Write the table of that name piece by piece; it appears when all is well at the end."""
+        path = f"{self.folder}/{name}.parquet"
+        with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:
+            yield writer
+
 
 class _Replacement:
     """A stream whose content takes a file's place on success and vanishes on failure."""
@@ -194,13 +209,14 @@ class _Replacement:
             if error_type is None:
                 self.stream.close()
             return
-        self.stream.close()
-        if error_type is None:
-            with open(self.temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(self.temporary, self.target)
-        else:
-            os.unlink(self.temporary)
+        try:
+            self.stream.close()
+            if error_type is None:
+                with open(self.temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(self.temporary, self.target)
+        finally:
+            Path(self.temporary).unlink(missing_ok=True)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The ``kpod`` command: run a config, or the part of it up to one phase; look at this machine."""
+"""The ``kpod`` command: run a config, or a part of it; look at the corpus and at this machine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ app = typer.Typer(
 console = Console()
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
+RunPlace = Annotated[
+    str, typer.Argument(help="YAML file of settings, or the folder runs/NAME of a storage.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="dotted.path=value, such as student.learning_rate=3e-5")
 ]
@@ -69,6 +72,43 @@ for _phase, _text in {
     "report": "Write the HTML report.",
 }.items():
     _add_phase_command(_phase, _text)
+
+
+@app.command()
+def rationales(
+    run: RunPlace,
+    overrides: Overrides = None,
+    verdict: Annotated[str | None, typer.Option(help="Only rationales with this verdict.")] = None,
+    num: Annotated[int, typer.Option(min=0, help="Most rationales of each verdict.")] = 5,
+    question: Annotated[str | None, typer.Option(help="Only rationales of this question.")] = None,
+) -> None:
+    """Look at the teacher's rationales: how many there are of each verdict, and some of them."""
+    from kpod_ray.finished import find_run
+    from kpod_ray.report.rationales_collect import Selection
+    from kpod_ray.report.rationales_text import print_rationales
+
+    selection = Selection(verdict, question, num)
+    found = find_run(run, overrides or ())
+    found.finished("teacher")
+    print_rationales(found.artifacts, selection, console)
+
+
+@app.command()
+def export(
+    run: RunPlace,
+    out: Annotated[str, typer.Argument(help="File to write, ending in .jsonl.")],
+    overrides: Overrides = None,
+    format_name: Annotated[
+        str, typer.Option("--format", help="kpod, messages, ms-swift, prime-rl or trl.")
+    ] = "kpod",
+) -> None:
+    """Write the rationales with their token weights, for other trainers or for a new run."""
+    from kpod_ray.exporting import FORMATS, export_corpus
+    from kpod_ray.finished import find_run
+
+    count = export_corpus(find_run(run, overrides or ()), out, format_name)
+    console.print(f"{out}: {count:,} rationales", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{format_name}: {FORMATS[format_name]}", markup=False, soft_wrap=True)
 
 
 @app.command()

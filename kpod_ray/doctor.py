@@ -13,7 +13,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from kpod_ray.config import ActorResources, RunConfig, VllmTeacher, WorkerResources
+from kpod_ray.config import (
+    ActorResources,
+    EndpointTeacher,
+    RunConfig,
+    VllmTeacher,
+    WorkerResources,
+)
+from kpod_ray.data.costs import estimate
+from kpod_ray.data.prompts import question_text, worked_examples
+from kpod_ray.data.questions import load_questions
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import open_run, versions
 from kpod_ray.tracking import has_wandb_login
@@ -73,7 +82,10 @@ def _machine() -> list[Finding]:
 
 
 def _needs_of(config: RunConfig) -> list[Finding]:
-    findings = [_tried("config", "files, models and storage are there", lambda: open_run(config))]
+    findings = [_tried("config", lambda: _opened(config))]
+    teacher = config.teacher
+    if isinstance(teacher, EndpointTeacher):
+        findings.append(_tried("teacher's costs", lambda: _costs(config, teacher)))
     findings += [
         _fits(phase, getattr(config.resources, phase))
         for phase in ("teacher", "weigh", "annotate", "assess", "train", "evaluate")
@@ -82,12 +94,26 @@ def _needs_of(config: RunConfig) -> list[Finding]:
     return findings
 
 
-def _tried(subject: str, success: str, attempt: Callable[[], object]) -> Finding:
+def _tried(subject: str, attempt: Callable[[], str]) -> Finding:
     try:
-        attempt()
+        return Finding(subject, attempt())
     except KpodError as error:
         return Finding(subject, str(error), False)
-    return Finding(subject, success)
+
+
+def _opened(config: RunConfig) -> str:
+    open_run(config)
+    return "files, models and storage are there"
+
+
+def _costs(config: RunConfig, teacher: EndpointTeacher) -> str:
+    """Return what one round costs if no sample is there yet."""
+    loaded = load_questions(config.questions, config.seed).questions
+    asked = [question for question in loaded if question.split == "train"]
+    num = teacher.samples.per_question
+    num_chars = num * sum(len(question_text(question)) for question in asked)
+    shots = worked_examples(asked, teacher.num_shots)
+    return f"{estimate(teacher, shots, num * len(asked), num_chars)}, if none is there yet"
 
 
 def _fits(phase: str, wanted: ActorResources | WorkerResources) -> Finding:

@@ -9,14 +9,27 @@ from __future__ import annotations
 from typing import Any
 
 from kpod_ray.artifacts import Artifact, Store
-from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
+from kpod_ray.config import FileTeacher, FileWeights, RunConfig, VllmTeacher
 from kpod_ray.data.questions import content_hash
 from kpod_ray.data.tables import file_hash
 from kpod_ray.models.embedding import embedding_hash
 from kpod_ray.models.folders import model_hash
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when the content of any artifact changes for the same settings."""
+
+
+_DRIVING = {
+    *(
+        "api_key_variable",
+        "max_concurrent",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "timeout_s",
+    ),
+    *("max_tries", "max_wait_s", "price", "max_cost"),
+}
+"""Settings of an endpoint that change how it is asked, and not what it writes."""
 
 
 def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
@@ -29,7 +42,6 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
 
     model = {"model": student.model, "hash": model_hash(student.model)}
     reading = {**model, "template": student.template}
-    predictor = config.weigher and config.weigher.predictor
     add(
         "questions",
         [],
@@ -40,29 +52,30 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     add(
         "teacher",
         ["questions"],
-        teacher=config.teacher.model_dump(),
+        teacher=config.teacher.model_dump(exclude=_DRIVING),
         content=_teacher_hash(config),
+        steps=config.steps.model_dump(),
         seed=config.seed,
     )
     add(
         "weigh",
-        ["questions", "teacher"],
+        ["teacher"],
         weigher=config.weigher and config.weigher.model_dump(),
-        predictor=model_hash(predictor) if predictor else "",
+        content=_weigher_hash(config),
         steps=config.steps.model_dump(),
         reading=reading,
         seed=config.seed,
     )
     add(
         "assess",
-        ["questions", "weigh"],
+        ["teacher", "weigh"],
         reading=reading,
         max_length=student.max_length,
         precision=student.precision,
     )
     add(
         "plan",
-        ["questions", "assess"],
+        ["teacher", "assess"],
         schedule=config.schedule.model_dump(),
         embedding=embedding_hash(config.schedule.embedding),
         model=model,
@@ -87,3 +100,10 @@ def _teacher_hash(config: RunConfig) -> str:
     if isinstance(config.teacher, VllmTeacher):
         return model_hash(config.teacher.model)
     return ""  # the questions' own
+
+
+def _weigher_hash(config: RunConfig) -> str:
+    if isinstance(config.weigher, FileWeights):
+        return file_hash(config.weigher.path)
+    predictor = config.weigher and config.weigher.predictor
+    return model_hash(predictor) if predictor else ""

@@ -19,10 +19,12 @@ import pyarrow as pa
 import yaml
 
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import RunConfig, VllmTeacher
+from kpod_ray.config import FileWeights, RunConfig, VllmTeacher, WeigherConfig
+from kpod_ray.data.imported import read_weights
 from kpod_ray.data.questions import load_questions
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
+from kpod_ray.distributed.causes import explained
 from kpod_ray.distributed.cluster import check_resources, connect
 from kpod_ray.distributed.evaluator import check_backend, evaluate_student
 from kpod_ray.distributed.planning import plan_schedule
@@ -32,7 +34,7 @@ from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.fingerprints import name_artifacts
 from kpod_ray.models.embedding import check_embedding
-from kpod_ray.models.folders import check_model
+from kpod_ray.models.folders import check_decoder, check_model
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.report.collect import write_report
 
@@ -65,6 +67,8 @@ class Listener:
     """Gets the name of an artifact that is about to be made."""
     on_finish: Callable[[str, Manifest], None]
     """Gets the name and the manifest of every artifact, once it is there."""
+    on_rows: Callable[[str, int, int], None]
+    """Gets the name of an artifact, how many texts of it are generated, and how many are to be."""
 
 
 def open_run(config: RunConfig) -> Run:
@@ -77,10 +81,12 @@ def open_run(config: RunConfig) -> Run:
     models = {config.student.model}
     if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
-    if config.weigher and config.weigher.predictor:
+    if isinstance(config.weigher, WeigherConfig) and config.weigher.predictor:
         models.add(config.weigher.predictor)
     for model in sorted(models):
         check_model(model)
+    if isinstance(config.teacher, VllmTeacher):
+        check_decoder(config.teacher.model)
     check_embedding(config.schedule.embedding)
     store = Store.open(config.storage)
     return Run(config, store, name_artifacts(config, store))
@@ -138,37 +144,40 @@ def check_test_questions(manifest: Manifest) -> None:
 
 def _make(run: Run, name: str, listener: Listener) -> None:
     started = time.perf_counter()
-    manifest = _verbs(run, listener)[name](run.artifacts[name])
-    details = {
-        "seconds": round(time.perf_counter() - started, 3),
-        "versions": versions(),
-        "config": run.config.model_dump(),
-    }
-    run.artifacts[name].finish({**manifest, **details})
+    with explained():
+        manifest = _verbs(run, listener)[name](run.artifacts[name])
+        details = {
+            "seconds": round(time.perf_counter() - started, 3),
+            "versions": versions(),
+            "config": run.config.model_dump(),
+        }
+        run.artifacts[name].finish({**manifest, **details})
 
 
 def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manifest]]:
     """Return what makes each artifact."""
     config, made = run.config, run.artifacts
     questions, student = made["questions"], f"{made['train'].folder}/student"
+    teacher = made["teacher"]  # holds the questions that have a rationale, too
     on_weigh = functools.partial(listener.on_train_step, "weigh")
     on_train = functools.partial(listener.on_train_step, "train")
+    rows_of = functools.partial(functools.partial, listener.on_rows)
     return {
         "questions": lambda out: _write_questions(config, out),
-        "teacher": lambda out: generate_rationales(config, questions, out),
+        "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),
         "weigh": lambda out: (
-            learn_token_weights(config, questions, made["teacher"], out, on_weigh)
-            if config.weigher
-            else _leave_unweighted(config, made["teacher"], out)
+            learn_token_weights(config, teacher, out, on_weigh)
+            if isinstance(config.weigher, WeigherConfig)
+            else _take_weights(config, teacher, out)
         ),
-        "assess": lambda out: assess_difficulty(config, questions, made["weigh"], out),
-        "plan": lambda out: plan_schedule(config, questions, made["assess"], out),
+        "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
+        "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),
         "train": lambda out: train_student(config, made["assess"], made["plan"], out, on_train),
         "evaluate_before": lambda out: evaluate_student(
-            config, questions, config.student.model, out
+            config, questions, config.student.model, out, rows_of("evaluate_before")
         ),
         "evaluate": lambda out: evaluate_student(
-            config, questions, run.store.address(student), out
+            config, questions, run.store.address(student), out, rows_of("evaluate")
         ),
     }
 
@@ -185,14 +194,20 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
     return {"counts": counts}
 
 
-def _leave_unweighted(config: RunConfig, teacher: Artifact, artifact: Artifact) -> Manifest:
-    """Phase ``weigh`` without a weighter: all tokens weigh 1."""
-    rationales = Rationale.from_table(teacher.read("rationales"))
-    split = config.steps.split_newlines
-    weighted = (unweighted(row, split_newlines=split) for row in rationales)
-    artifact.write("weighted", WeightedRationale.to_table(weighted))
+def _take_weights(config: RunConfig, teacher: Artifact, artifact: Artifact) -> Manifest:
+    """Phase ``weigh`` without a weighter: the weights come from a file, or all tokens weigh 1."""
+    rationales, split = teacher.read("rationales"), config.steps.split_newlines
+    counts = {"rationales": rationales.num_rows}
+    if isinstance(config.weigher, FileWeights):
+        imported = read_weights(config.weigher, rationales, split_newlines=split)
+        table = imported.table
+        counts["unused_rows"] = imported.num_unused
+    else:
+        rows = Rationale.from_table(rationales)
+        table = WeightedRationale.to_table(unweighted(row, split_newlines=split) for row in rows)
+    artifact.write("weighted", table)
     artifact.store.write_text(f"{artifact.folder}/history.json", "[]")
-    return {"counts": {"rationales": len(rationales)}}
+    return {"counts": counts}
 
 
 def _write_run_files(run: Run) -> None:

@@ -29,8 +29,7 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     try:
         with _progress(console) as bar:
             screen = _Screen(run, tracker, console, bar)
-            listener = Listener(screen.train_step, screen.start, screen.finish)
-            run_phases(run, until, listener)
+            run_phases(run, until, screen.listener())
     finally:
         tracker.finish()
     screen.print_summary()
@@ -46,10 +45,7 @@ def compare_with_progress(config: RunConfig, console: Console) -> None:
         with _progress(console) as bar:
             screen = _Screen(run, tracker, console, bar)
             trials = _TrialBoard(console, bar)
-            watcher = Watcher(
-                Listener(screen.train_step, screen.start, screen.finish), trials.finish
-            )
-            results = compare(run.config, watcher)
+            results = compare(run.config, Watcher(screen.listener(), trials.finish))
         rows, page = comparison_rows(results), render_comparison(results)
         text = comparison_markdown(results)
         run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
@@ -97,6 +93,10 @@ class _Screen:
         self.made: set[str] = set()
         self.task = bar.add_task("train", total=None, visible=False)
 
+    def listener(self) -> Listener:
+        """Return what the phases tell."""
+        return Listener(self.train_step, self.start, self.finish, self.rows)
+
     def start(self, name: str) -> None:
         """Say that a phase begins."""
         self.made.add(name)
@@ -116,6 +116,13 @@ class _Screen:
             visible=True,
         )
         self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
+
+    def rows(self, name: str, num_done: int, num_rows: int) -> None:
+        """Move the bar of a phase that generates texts."""
+        self.bar.update(
+            self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
+        )
+        self.tracker.log({f"{name}/texts": num_done})
 
     def finish(self, name: str, manifest: Manifest) -> None:
         """Say what a phase brought."""

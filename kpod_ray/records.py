@@ -17,7 +17,12 @@ Split = Literal["train", "test"]
 Verdict = Literal[
     "kept",  # goes on to the weighter
     "reference",  # no correct rationale from the teacher: the question's own stands in
-    "surplus",  # correct, but the question already has one
+    "surplus",  # correct, but others of its question were chosen
+    "duplicate",  # correct, but (nearly) the same as an earlier one of its question
+    "leaked",  # its answer stands before any reasoning, or without any
+    "too_short",  # fewer reasoning steps or tokens than asked for
+    "too_long",  # more reasoning steps or tokens than asked for
+    "minority",  # its question has no gold answer, and not enough samples agree with it
     "wrong",  # the extracted answer is not the gold answer
     "no_answer",  # no answer could be extracted
     "truncated",  # generation hit its token limit
@@ -62,7 +67,8 @@ class Question(Record):
     id: str
     question: str
     answer: str
-    """A plain number, a letter of the choices, ``yes``/``no``, or short text."""
+    """A plain number, a letter of the choices, ``yes``/``no``, or short text; empty for a training
+    question whose answer the teacher's samples are to agree on."""
     kind: AnswerKind
     choices: Sequence[str]
     """Options of a multiple-choice question in the order of their letters, else empty."""
@@ -90,6 +96,8 @@ class Rationale(Record):
     id: str
     """``<question id>/<sample index>``, unique."""
     question_id: str
+    """The question. Where several rationales of a question go on, each but the first belongs to a
+    copy of the question with the id ``<question id>#<sample index>``."""
     sample_index: int
     text: str
     """Reasoning without its closing answer sentence."""
@@ -101,6 +109,8 @@ class Rationale(Record):
     predicted_answer: str
     """Answer extracted from the teacher's whole text, else empty."""
     verdict: Verdict
+    logprob: float | None = None
+    """Log-probability of the generated text under the teacher, in nats; None when unknown."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -113,6 +123,7 @@ class Rationale(Record):
             "num_tokens": pa.int32(),
             "predicted_answer": pa.string(),
             "verdict": pa.string(),
+            "logprob": pa.float64(),
         }
     )
 
@@ -240,6 +251,10 @@ class Completion(Record):
     text: str
     finish_reason: str
     num_tokens: int
+    num_prompt_tokens: int = 0
+    """Tokens of the prompt; 0 when unknown."""
+    logprob: float | None = None
+    """Log-probability of the text, summed over its tokens, in nats; None when unknown."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -247,5 +262,7 @@ class Completion(Record):
             "text": pa.string(),
             "finish_reason": pa.string(),
             "num_tokens": pa.int32(),
+            "num_prompt_tokens": pa.int32(),
+            "logprob": pa.float64(),
         }
     )

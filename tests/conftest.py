@@ -1,6 +1,7 @@
 """What all tests share: one local Ray a session, the tiny model, and the folder of real data."""
 
 import os
+import subprocess
 from pathlib import Path
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -45,3 +46,15 @@ def tiny_tokenizer(tiny_folder):
     from kpod_ray.models.student import load_tokenizer
 
     return load_tokenizer(tiny_folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 KiB, where this machine lets us have one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -72,3 +73,16 @@ def test_a_storage_that_cannot_be_written_is_said_so(tmp_path):
 
 def test_a_home_folder_is_expanded():
     assert Store.open("~").root == os.path.realpath(os.path.expanduser("~"))
+
+
+def test_a_full_disk_leaves_what_was_there_and_no_litter(small_disk):
+    store = Store.open(str(small_disk))
+    store.write_text("a/note", "before")
+    with pytest.raises(OSError, match="No space left"):
+        store.write_text("a/note", "x" * (1 << 20))
+    with pytest.raises(OSError, match="No space left"):
+        store.write_table(
+            "a/table.parquet", pa.table({"x": np.random.default_rng(0).random(10**5)})
+        )
+    assert store.files("a") == ["note"]
+    assert store.read_text("a/note") == "before"

@@ -116,3 +116,13 @@ def test_doctor_names_what_a_config_lacks(capsys, tmp_path):
         main(["doctor", SMOKE, f"storage={tmp_path}"])
     assert not caught.value.code
     assert "missing" not in capsys.readouterr().out
+
+
+def test_doctor_estimates_what_an_endpoint_costs(capsys, tmp_path):
+    teacher = "{kind: endpoint, model: m, url: 'http://h/v1', max_new_tokens: 100, "
+    teacher += "price: {output: 1000}, samples: {per_question: 2}}"
+    settings = [f"storage={tmp_path}", f"teacher={teacher}", "questions.num_train=50"]
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", SMOKE, *settings])
+    assert not caught.value.code
+    assert "100 requests: about 5.00, at most 10.00" in capsys.readouterr().out

@@ -69,7 +69,7 @@ def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, 
     runs = {name: open_run(small(name, tmp_path)) for name in FILES}
     llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
     steps = []
-    listener = Listener(lambda phase, row: steps.append((phase, row)), print, print)
+    listener = Listener(lambda phase, row: steps.append((phase, row)), print, print, print)
     for run in (llama, t5):
         run_phases(run, "train", listener)
     assert [row["loss"] > 0 for phase, row in steps if phase == "train"] == [True] * 4

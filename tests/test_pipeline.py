@@ -23,13 +23,16 @@ class Notes:
     """Writes down what a run tells."""
 
     def __init__(self):
-        self.started, self.manifests, self.train_steps = [], {}, []
+        self.started, self.manifests, self.train_steps, self.told = [], {}, [], []
 
     def train_step(self, phase, metrics):
         self.train_steps.append((phase, metrics["train_step"]))
 
+    def rows(self, name, num_done, num_rows):
+        self.told.append((name, num_done, num_rows))
+
     def listener(self):
-        return Listener(self.train_step, self.started.append, self.manifests.__setitem__)
+        return Listener(self.train_step, self.started.append, self.manifests.__setitem__, self.rows)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +149,7 @@ def test_a_second_run_does_nothing_again(finished):
         ("schedule.diversity_weight=1", ["questions", "teacher", "weigh", "assess"]),
         ("student.learning_rate=1", ["questions", "teacher", "weigh", "assess", "plan"]),
         ("weigher.num_train_steps=9", ["questions", "teacher"]),
-        ("teacher.num_samples=1", ["questions"]),
+        ("teacher.samples.per_question=1", ["questions"]),
         ("evaluation.limit=2", ["questions", "teacher", "weigh", "assess", "plan", "train"]),
         ("questions.num_train=11", []),
     ],

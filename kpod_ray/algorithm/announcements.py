@@ -19,13 +19,14 @@ BEFORE_ANSWER = " \t\r\n:=*"
 """Characters that may stand between an announcement and its answer."""
 
 ANNOUNCEMENT = re.compile(
+    r"(?=[#\\acbr])(?:"  # what one can start with: most places fail here, at once
     r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading announces nothing
     r"|\\f?boxed\s{0,2}\{"
     r"|(?<!wrong\s)(?<!incorrect\s)(?<!his\s)(?<!her\s)(?<!their\s)"  # "his" of "this answer", too
     r"\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
     r"(?:\s{0,2}\([^()\n]{0,60}\))?(?:\sto\s[^.:\n]{1,100}?)?\s{0,2}"
     r"(?:(?:is|are|was|would\sbe|will\sbe)\b(?!\snot\b)|[:=])"
-    r"|(?<![^\n])A:(?=[^\n]{1,40}\Z)",
+    r"|(?<![^\n])A:(?=[^\n]{1,40}\Z))",
     re.IGNORECASE,
 )
 

@@ -41,7 +41,10 @@ def strip_closing(text: str) -> str:
     """
     end = len(text)
     for _ in range(_MOST_CLOSINGS):
-        end = _closing_start(text, end)
+        start = _closing_start(text, end)
+        if start == end:
+            break
+        end = start
     return text if end == len(text) else text[:end].rstrip()
 
 

@@ -26,14 +26,15 @@ _RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
 _VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"[^\S\n\r]+")
 _THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
-_CURRENCY = re.compile(r"(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
+_CURRENCY = re.compile(r"(?=[\\$£€¥\u20b9])(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
 _CENTS = re.compile(
     r"(?<=[0-9]) (?:dollars?|euros?),? (?:and )?([0-9]{1,2}) cents?\b", re.IGNORECASE
 )
-_EQUALS = re.compile(r"\b(?:equals|equal to)\b", re.IGNORECASE)
+_EQUALS = re.compile(r"(?=e)\b(?:equals|equal to)\b", re.IGNORECASE)
 _LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
 _POWER_OF_TEN = re.compile(
+    r"(?=[ x\u00d7*\u00b7\\1])"  # what one can start with: most places fail here, at once
     r"(?:(?<=[0-9]) ?(?P<times>x|\u00d7|\*|\u00b7|\\times|\\cdot) ?|(?<![\w.^*/]))"
     r"10 ?(?:\^|\*\*) ?[{(]?(?P<exponent>[-+]?[0-9]{1,3})(?![0-9.])[})]?"
 )
@@ -53,9 +54,13 @@ def plain_spelling(text: str) -> str:
     "5.20"; "equals" becomes "=". Linear in the text.
     """
     text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
-    text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
-    text = _LATEX_FRACTION.sub(r"\1/\2", text).translate(_SPELLINGS)
-    text = _BLANKS.sub(" ", _THIN_COMMA.sub("", text))
+    is_ascii = text.isascii()
+    if not is_ascii:
+        text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
+    text = _LATEX_FRACTION.sub(r"\1/\2", text)
+    if not is_ascii:
+        text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
+    text = _BLANKS.sub(" ", text)
     text = _POWER_OF_TEN.sub(_scientific, _CURRENCY.sub("", text))
     return _CENTS.sub(_hundredths, _EQUALS.sub("=", text))
 
@@ -71,8 +76,9 @@ def parse_number(answer: str) -> Fraction | None:
     bottom = Fraction(match["bottom"] or 1)
     if abs(exponent) > _LARGEST_EXPONENT or not bottom:
         return None
-    top = Fraction(match["top"].replace(",", "")) * Fraction(10) ** exponent
-    number = int(match["whole"] or 0) + top / bottom
+    number = Fraction(match["top"].replace(",", ""))
+    if match["exponent"] or match["bottom"] or match["whole"]:
+        number = int(match["whole"] or 0) + number * Fraction(10) ** exponent / bottom
     return -number if match["sign"] == "-" else number
 
 

@@ -119,8 +119,8 @@ def _is_abbreviation(text: str, dot: int, after: int) -> bool:
 
 def _word_before(text: str, end: int) -> str:
     """Return the word (or two dotted initials, "e.g") that ends here, in lower case."""
-    start = end
-    while start > max(0, end - _LONGEST_ABBREVIATION) and text[start - 1].isalpha():
+    start, low = end, max(0, end - _LONGEST_ABBREVIATION)
+    while start > low and text[start - 1].isalpha():
         start -= 1
     if end - start == 1 and _INITIAL.match(text, max(0, start - 2), start):
         start -= 2

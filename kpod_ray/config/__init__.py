@@ -7,6 +7,7 @@ the nearest known one. Importing this package loads no torch and no Ray.
 
 from kpod_ray.config.base import Config
 from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
+from kpod_ray.config.filters import FiltersConfig
 from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
@@ -26,8 +27,13 @@ from kpod_ray.config.run import RunConfig, load
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from kpod_ray.config.teacher import (
+    Choice,
+    EndpointTeacher,
     FileTeacher,
+    GeneratingTeacher,
+    PriceConfig,
     ReferenceTeacher,
+    SamplesConfig,
     StepsConfig,
     TeacherBase,
     TeacherConfig,
@@ -35,25 +41,32 @@ from kpod_ray.config.teacher import (
     VllmTeacher,
 )
 from kpod_ray.config.tracking import TrackingConfig
-from kpod_ray.config.weigher import WeigherConfig
+from kpod_ray.config.weigher import FileWeights, Weigher, WeigherConfig
 
 __all__ = [
     "ARMS",
     "ActorResources",
     "ArithmeticQuestions",
     "Arm",
+    "Choice",
     "ColumnsConfig",
     "ComparisonConfig",
     "Config",
+    "EndpointTeacher",
     "EvaluationConfig",
     "FileQuestions",
     "FileTeacher",
+    "FileWeights",
+    "FiltersConfig",
+    "GeneratingTeacher",
     "HubQuestions",
     "LoraConfig",
+    "PriceConfig",
     "QuestionsConfig",
     "ReferenceTeacher",
     "ResourcesConfig",
     "RunConfig",
+    "SamplesConfig",
     "ScheduleConfig",
     "SplitConfig",
     "StepsConfig",
@@ -64,6 +77,7 @@ __all__ = [
     "Template",
     "TrackingConfig",
     "VllmTeacher",
+    "Weigher",
     "WeigherConfig",
     "WorkerResources",
     "load",

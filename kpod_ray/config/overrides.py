@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from kpod_ray.config.base import Config
 from kpod_ray.errors import KpodError
+
+_OF_SEVERAL_KINDS = ("questions", "teacher", "weigher")
+"""Groups of settings behind whose names pydantic puts the kind that it took them for."""
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -70,14 +73,23 @@ def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def explain(problem: Mapping[str, Any]) -> str:
     """Say in words what pydantic found wrong with one setting; name the nearest known key."""
-    path = ".".join(str(part) for part in problem["loc"])
+    told = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return told
+    path = ".".join(_without_kind(problem["loc"]))
     if problem["type"] == "extra_forbidden":
         known = _known_keys()
         nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
     if problem["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: {problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r})"
+    is_whole = isinstance(problem["input"], Mapping)  # what several keys say together
+    return f"{path}: {told}" + ("" if is_whole else f" (got {problem['input']!r})")
+
+
+def _without_kind(location: Sequence[str | int]) -> list[str]:
+    first, *others = map(str, location)
+    return [first, *others[1:]] if first in _OF_SEVERAL_KINDS else [first, *others]
 
 
 def _known_keys() -> list[str]:

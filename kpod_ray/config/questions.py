@@ -62,6 +62,11 @@ class SplitConfig(Config):
     answer_separator: str | None = None
     """Mark before the answer inside the answer column (GSM8K: ``####``); the text before it is the
     reference rationale. None: the column holds the answer alone."""
+    allow_missing_answers: bool = False
+    """Whether rows without an answer are training questions, for a teacher with
+    ``filters.self_consistency``; else they are unusable."""
+    answer_kind: Literal["number", "boolean", "text"] = "number"
+    """What the answers of such rows are, unless they have choices."""
     max_bad_fraction: float = Field(0.0, ge=0, lt=1)
     """Share of unusable rows that is tolerated: they are set aside and counted. Beyond it: error."""
     columns: ColumnsConfig = ColumnsConfig()

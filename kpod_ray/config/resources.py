@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
 
@@ -12,6 +15,8 @@ class ActorResources(Config):
 
     num_actors: int = Field(1, ge=1)
     """Actors in the pool."""
+    max_actors: int | None = Field(None, ge=1)
+    """Actors that the pool may grow to while rows wait and the cluster has room; None: it stays."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one actor."""
     num_gpus: float = Field(0, ge=0)
@@ -20,6 +25,28 @@ class ActorResources(Config):
     """CPU threads of one actor; None takes its share of the machine's cores."""
     rows_per_block: int = Field(32, ge=1)
     """Rows written together: what a crash costs at most."""
+
+    @model_validator(mode="after")
+    def _check_actors(self) -> ActorResources:
+        if self.max_actors is not None and self.max_actors < self.num_actors:
+            raise ValueError("max_actors is smaller than num_actors")
+        return self
+
+
+def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None:
+    """Check that an engine's parallel sizes are those of the GPUs it gets.
+
+    Raises:
+        ValueError: They aren't.
+    """
+    num_gpus = resources.num_gpus
+    stages = engine.get("pipeline_parallel_size", 1)
+    per_stage = engine.get("tensor_parallel_size", max(1, num_gpus // stages))
+    if num_gpus and per_stage * stages != max(1, num_gpus):
+        raise ValueError(
+            f"num_gpus={num_gpus:g} is not tensor_parallel_size {per_stage:g} times "
+            f"pipeline_parallel_size {stages:g}; leave tensor_parallel_size out to use all GPUs"
+        )
 
 
 class WorkerResources(Config):

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from kpod_ray.config.base import Config
 from kpod_ray.config.comparison import ComparisonConfig
 from kpod_ray.config.overrides import explain, merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
-from kpod_ray.config.resources import ResourcesConfig
+from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
-from kpod_ray.config.teacher import StepsConfig, TeacherConfig
+from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
 from kpod_ray.config.tracking import TrackingConfig
-from kpod_ray.config.weigher import WeigherConfig
+from kpod_ray.config.weigher import Weigher, WeigherConfig
 from kpod_ray.errors import KpodError
 
 
@@ -37,8 +37,9 @@ class RunConfig(Config):
     """Where the rationales come from."""
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
-    weigher: WeigherConfig | None = WeigherConfig()
-    """The token weighter; None is off: all tokens of all rationales weigh 1."""
+    weigher: Weigher | None = WeigherConfig()
+    """The token weighter, or a file of token weights; None is off: all tokens of all rationales weigh
+    1."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The progressive schedule."""
     student: StudentConfig
@@ -51,6 +52,30 @@ class RunConfig(Config):
     """Where things run."""
     tracking: TrackingConfig = TrackingConfig()
     """Weights & Biases."""
+
+    @model_validator(mode="after")
+    def _check_answers(self) -> RunConfig:
+        is_open = not isinstance(self.questions, ArithmeticQuestions) and (
+            self.questions.allow_missing_answers
+        )
+        if is_open and self.teacher.filters.self_consistency is None:
+            raise ValueError(
+                "questions.allow_missing_answers needs teacher.filters.self_consistency: without a "
+                "gold answer, only what most samples agree on can be right"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_engines(self) -> RunConfig:
+        engines = {"evaluate": self.evaluation.engine}
+        if isinstance(self.teacher, VllmTeacher):
+            engines["teacher"] = self.teacher.engine
+        for phase, engine in engines.items():
+            try:
+                check_parallel(getattr(self.resources, phase), engine)
+            except ValueError as error:
+                raise ValueError(f"resources.{phase}: {error}") from None
+        return self
 
     @property
     def training_seed(self) -> int:

@@ -1,10 +1,11 @@
-"""The token weighter."""
+"""Where the token weights come from: a learned weighter, or a file."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from kpod_ray.config.base import Config
 
@@ -59,3 +60,26 @@ class WeigherConfig(Config):
     """Validations without a better loss before training stops."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the predictor's arithmetic; parameters stay fp32."""
+
+
+class FileWeights(Config):
+    """Token weights that lie in a file, in place of a learned weighter's."""
+
+    kind: Literal["file"]
+    path: str
+    """JSON Lines or Parquet with the columns ``id``, ``rationale``, ``weights`` (spans ``[start, end,
+    weight]`` of its characters) and maybe ``steps`` (spans), as ``kpod export`` writes them."""
+    default_weight: float = Field(1.0, ge=0, le=1)
+    """Weight of the text outside all spans."""
+
+
+def _tag(value: Any) -> str:
+    """Tell a file's weights from a learned weighter's, which has no ``kind``."""
+    is_file = "kind" in value if isinstance(value, Mapping) else isinstance(value, FileWeights)
+    return "file" if is_file else "learned"
+
+
+Weigher = Annotated[
+    Annotated[WeigherConfig, Tag("learned")] | Annotated[FileWeights, Tag("file")],
+    Discriminator(_tag),
+]

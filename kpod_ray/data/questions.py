@@ -159,12 +159,15 @@ def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) 
     question_id = id_field(row, columns.id)
     question = text_field(row, columns.question).strip()
     rationale = optional_text_field(row, columns.rationale).strip()
-    if config.answer_separator:
+    has_answer = not (config.allow_missing_answers and _is_missing(row.get(columns.answer)))
+    if config.answer_separator and has_answer:
         text = text_field(row, columns.answer)
         rationale, answer = split_answer(text, config.answer_separator, columns.answer)
         row = {**row, columns.answer: answer}
-    answer, kind, choices = _gold(row, config)
+    answer, kind, choices = _gold(row, config) if has_answer else _no_gold(row, config)
     split = split or _split(row, columns.split)
+    if split == "test" and not answer:
+        raise FieldError(f"field {columns.answer!r} is missing, and this is a test question")
     return Question(question_id, question, answer, kind, choices, split, rationale)
 
 
@@ -177,6 +180,17 @@ def _gold(row: Mapping[str, Any], config: SplitConfig) -> tuple[str, AnswerKind,
     return answer, kind, ()
 
 
+def _is_missing(answer: object) -> bool:
+    return answer is None or (isinstance(answer, str) and not answer.strip())
+
+
+def _no_gold(
+    row: Mapping[str, Any], config: SplitConfig
+) -> tuple[str, AnswerKind, tuple[str, ...]]:
+    texts, _ = read_choices(row, config.columns.choices)
+    return "", "choice" if texts else config.answer_kind, tuple(texts)
+
+
 def _split(row: Mapping[str, Any], name: str) -> Split:
     text = optional_text_field(row, name)
     if text not in _SPLITS:
@@ -187,7 +201,7 @@ def _split(row: Mapping[str, Any], name: str) -> Split:
 def _with_test_split(questions: list[Question], fraction: float, seed: int) -> list[Question]:
     return [
         dataclasses.replace(question, split="test")
-        if _hash_fraction(question.id, seed) < fraction
+        if question.answer and _hash_fraction(question.id, seed) < fraction
         else question
         for question in questions
     ]

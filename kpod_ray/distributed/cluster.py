@@ -12,9 +12,9 @@ import ray
 
 from kpod_ray.config import (
     ActorResources,
+    GeneratingTeacher,
     ResourcesConfig,
     RunConfig,
-    VllmTeacher,
     WorkerResources,
 )
 from kpod_ray.errors import KpodError
@@ -88,7 +88,7 @@ def check_resources(config: RunConfig) -> None:
     resources = config.resources
     for phase in ("teacher", "annotate", "assess", "evaluate", "weigh", "train"):
         request: ActorResources | WorkerResources = getattr(resources, phase)
-        is_idle = phase == "teacher" and not isinstance(config.teacher, VllmTeacher)
+        is_idle = phase == "teacher" and not isinstance(config.teacher, GeneratingTeacher)
         if is_idle:
             continue
         for name, amount in _wanted(request).items():

@@ -1,24 +1,25 @@
-"""A vLLM engine as an actor of Ray Data: rows come out as they finish, not batch by batch."""
+"""A vLLM engine as a service: all requests under way share its batches."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import functools
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
+import psutil
 
 from kpod_ray.config import ActorResources
-from kpod_ray.data.prompts import NEXT_QUESTION, Shot, Template, encode_prompt
+from kpod_ray.data.prompts import NEXT_QUESTION, Prompting
 from kpod_ray.distributed.cluster import threads_of
-from kpod_ray.distributed.streaming import ActorPool
+from kpod_ray.distributed.generation import ServicePool
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
+from kpod_ray.records import Completion, GenerationRequest
 
-BATCH_SIZE = 16
-MAX_CONCURRENT_CALLS = 4
+MAX_NUM_SEQS = 256
+"""Sequences that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
+LOWEST_PRIORITY = 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,61 +29,58 @@ class Sampling:
     temperature: float
     top_p: float
     max_new_tokens: int
+    stop: tuple[str, ...] = ()
 
 
-class VllmEngine:
-    """Generates a text for each request; a failed request becomes a row that says so."""
+class VllmService:
+    """Writes texts with an engine of its own; a request it refuses becomes a row that says so."""
 
     def __init__(
-        self,
-        model: str,
-        template: Template,
-        shots: list[Shot],
-        sampling: Sampling,
-        arguments: dict[str, Any],
+        self, model: str, prompting: Prompting, sampling: Sampling, arguments: dict[str, Any]
     ) -> None:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         folder = model_folder(model, MODEL_CACHE)
         self.tokenizer = load_tokenizer(folder)
-        self.template, self.shots, self.sampling = template, shots, sampling
+        self.prompting, self.sampling = prompting, sampling
         self.llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=folder, **arguments))
 
-    async def __call__(self, batch: dict[str, np.ndarray]) -> AsyncIterator[dict[str, list[Any]]]:
-        """Yield one row as each request of the batch finishes."""
-        rows = zip(batch["id"], batch["text"], batch["seed"], strict=True)
-        tasks = [self._generate(str(i), str(text), int(seed)) for i, text, seed in rows]
-        for finished in asyncio.as_completed(tasks):
-            yield {name: [value] for name, value in (await finished).items()}
-
-    async def _generate(self, request_id: str, text: str, seed: int) -> dict[str, Any]:
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return the completion of one request; ends the process when the engine is dead."""
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        shots = [shot for shot in self.shots if shot[0] != text][: max(0, len(self.shots) - 1)]
-        prompt = {"prompt_token_ids": encode_prompt(self.tokenizer, text, self.template, shots)}
-        parameters = self._sampling_params(seed)
+        prompt_ids = self.prompting.encode(self.tokenizer, request.text)
+        prompt, parameters = {"prompt_token_ids": prompt_ids}, self._sampling_params(request.seed)
         try:
-            outputs = [output async for output in self.llm.generate(prompt, parameters, request_id)]
+            outputs = [output async for output in self.llm.generate(prompt, parameters, request.id)]
         except EngineDeadError:
             os._exit(1)  # Ray starts the actor again and hands it the rows again
         except (ValueError, EngineGenerateError) as error:  # this request alone can't be done
-            return _row(request_id, str(error), "error", 0)
+            return Completion(request.id, str(error), "error", 0, len(prompt_ids))
         completion = outputs[-1].outputs[0]
-        return _row(
-            request_id, completion.text, str(completion.finish_reason), len(completion.token_ids)
+        return Completion(
+            request.id,
+            completion.text,
+            str(completion.finish_reason),
+            len(completion.token_ids),
+            len(prompt_ids),
+            completion.cumulative_logprob,
         )
 
     def _sampling_params(self, seed: int) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        sampling = self.sampling
+        next_question = [NEXT_QUESTION] if self.prompting.template == "plain" else []
         return SamplingParams(
-            temperature=self.sampling.temperature,
-            top_p=self.sampling.top_p,
-            max_tokens=self.sampling.max_new_tokens,
-            seed=seed if self.sampling.temperature > 0 else None,
-            stop=[NEXT_QUESTION] if self.template == "plain" else None,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            seed=seed if sampling.temperature > 0 else None,
+            stop=[*sampling.stop, *next_question],
+            logprobs=0,  # of the tokens written alone: for their sum
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -91,36 +89,51 @@ class VllmEngine:
             self.llm.shutdown()
 
 
-def engine_pool(
+def start_on_cpu(
+    model: str, prompting: Prompting, sampling: Sampling, arguments: dict[str, Any]
+) -> VllmService:
+    """Return a service whose engine leaves the cores to the processes that compute.
+
+    The engine's scheduling process waits for them in a busy loop: at equal priority it takes half a
+    core from them, on two cores a quarter of the tokens a second (docs/results.md).
+    """
+    service = VllmService(model, prompting, sampling, arguments)
+    for process in psutil.Process().children():
+        if "EngineCore" in process.name():
+            process.nice(LOWEST_PRIORITY)
+    return service
+
+
+def vllm_pool(
     model: str,
-    template: Template,
-    shots: list[Shot],
+    prompting: Prompting,
     sampling: Sampling,
     arguments: dict[str, Any],
     resources: ActorResources,
-) -> ActorPool:
+) -> ServicePool:
     """Return the pool of engines for one model."""
-    if resources.num_gpus == 0:
-        arguments = _cpu_arguments(arguments)
-    elif resources.num_gpus > 1:
-        arguments = {"tensor_parallel_size": int(resources.num_gpus), **arguments}
-    return ActorPool(
-        actor=VllmEngine,
-        arguments={
-            "model": model,
-            "template": template,
-            "shots": shots,
-            "sampling": sampling,
-            "arguments": arguments,
-        },
+    on_gpu = resources.num_gpus > 0
+    arguments = _gpu_arguments(arguments, resources) if on_gpu else cpu_arguments(arguments)
+    start = VllmService if on_gpu else start_on_cpu
+    return ServicePool(
+        start=functools.partial(start, model, prompting, sampling, arguments),
         resources=resources,
-        batch_size=BATCH_SIZE,
-        max_concurrent_calls=MAX_CONCURRENT_CALLS,
-        environment=_cpu_environment(resources) if resources.num_gpus == 0 else {},
+        max_in_flight=2 * arguments.get("max_num_seqs", MAX_NUM_SEQS),
+        environment={} if on_gpu else _cpu_environment(resources),
     )
 
 
-def _cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict[str, Any]:
+    """Spread the model over all GPUs of the actor, which are on one node."""
+    num_gpus = int(resources.num_gpus)
+    if num_gpus <= 1:
+        return arguments
+    per_stage = num_gpus // arguments.get("pipeline_parallel_size", 1)
+    spread = {"tensor_parallel_size": per_stage, "distributed_executor_backend": "mp"}
+    return {**spread, **arguments}
+
+
+def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Keep clear of the CPU engine's fault: a seeded request crashes it when prefilled in chunks."""
     length = arguments.get("max_model_len", 2048)
     whole = {"max_model_len": length, "max_num_batched_tokens": max(length, 4096)}
@@ -132,15 +145,7 @@ def _cpu_environment(resources: ActorResources) -> dict[str, str]:
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(threads_of(resources)),
+        "GOMP_SPINCOUNT": "300000",  # libgomp's default: a millisecond, which no thread sleeps through
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-    }
-
-
-def _row(request_id: str, text: str, finish_reason: str, num_tokens: int) -> dict[str, Any]:
-    return {
-        "id": request_id,
-        "text": text,
-        "finish_reason": finish_reason,
-        "num_tokens": num_tokens,
     }

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig
 from kpod_ray.data.accuracy import count_correct, predict, wilson_interval
-from kpod_ray.data.prompts import question_text
-from kpod_ray.distributed.engine import Sampling, engine_pool
+from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.prompts import Prompting, question_text
+from kpod_ray.data.requests import request_id
+from kpod_ray.distributed.asking import PENDING, OnRows
+from kpod_ray.distributed.engine import Sampling, vllm_pool
+from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.distributed.generator import generator_pool
-from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
+from kpod_ray.distributed.streaming import discard_stream, stream_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import is_encoder_decoder
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 
+ANSWERS = "answers"
+
 
 def evaluate_student(
-    config: RunConfig, questions: Artifact, model: str, artifact: Artifact
+    config: RunConfig, questions: Artifact, model: str, artifact: Artifact, on_rows: OnRows
 ) -> Manifest:
     """Write ``predictions`` of a model and its accuracy with a 95 % interval.
 
@@ -24,17 +32,18 @@ def evaluate_student(
         questions: holds the test questions.
         model: a model as in the config, or the folder of a trained student.
         artifact: to be written.
+        on_rows: is told how many answers are finished, and of how many.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
-    requests = [GenerationRequest(row.id, question_text(row), 0) for row in tested]
+    requests = [_request(row) for row in tested]
     requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
-    table = GenerationRequest.to_table(requests)
-    result = stream_rows(artifact, "answers", table, _pool(config, model), "id")
-    answers = {row.id: row for row in Completion.from_table(result.table)}
-    predictions = [predict(answers[row.id], row) for row in tested]
+    answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
+    completions = answer(config, model, requests, artifact, on_rows)
+    answers = {row.id: row for row in completions}
+    predictions = [predict(answers[_request(row).id], row) for row in tested]
     artifact.write("predictions", Prediction.to_table(predictions))
-    discard_stream(artifact, "answers")
+    discard_stream(artifact, ANSWERS)
     num_correct = count_correct(predictions)
     low, high = wilson_interval(num_correct, len(predictions))
     counts = {
@@ -43,7 +52,6 @@ def evaluate_student(
         "no_answer": sum(not p.predicted_answer for p in predictions),
         "truncated": sum(p.finish_reason == "length" for p in predictions),
         "tokens": sum(p.num_tokens for p in predictions),
-        "resumed": result.num_resumed,
     }
     accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
     return {"counts": counts, "accuracy": accuracy, "model": model}
@@ -62,9 +70,52 @@ def check_backend(config: RunConfig) -> None:
         )
 
 
-def _pool(config: RunConfig, model: str) -> ActorPool:
-    evaluation, student, resources = config.evaluation, config.student, config.resources.evaluate
-    if evaluation.backend == "transformers":
-        return generator_pool(model, student.template, student.precision, evaluation, resources)
+def _request(question: Question) -> GenerationRequest:
+    text = question_text(question)
+    return GenerationRequest(request_id("", question.id, text, 0), text, 0)
+
+
+def _answer_by_vllm(
+    config: RunConfig,
+    model: str,
+    requests: list[GenerationRequest],
+    artifact: Artifact,
+    on_rows: OnRows,
+) -> list[Completion]:
+    folder = f"{artifact.folder}/{ANSWERS}.parts"
+    is_there = CompletionIndex(artifact.store, folder).has([request.id for request in requests])
+    missing = list(itertools.compress(requests, ~is_there))
+    num_done = len(requests) - len(missing)
+
+    def count(num_rows: int) -> None:
+        nonlocal num_done
+        num_done += num_rows
+        on_rows(num_done, len(requests))
+
+    if missing:
+        artifact.write(PENDING, GenerationRequest.to_table(missing))
+        generate(artifact, PENDING, folder, _engines(config, model), count)
+        artifact.store.delete(f"{artifact.folder}/{PENDING}.parquet")
+    index = CompletionIndex(artifact.store, folder)
+    return index.find([request.id for request in requests])
+
+
+def _engines(config: RunConfig, model: str) -> ServicePool:
+    evaluation = config.evaluation
     sampling = Sampling(temperature=0, top_p=1, max_new_tokens=evaluation.max_new_tokens)
-    return engine_pool(model, student.template, [], sampling, dict(evaluation.engine), resources)
+    prompting = Prompting(config.student.template)
+    return vllm_pool(model, prompting, sampling, dict(evaluation.engine), config.resources.evaluate)
+
+
+def _answer_by_transformers(
+    config: RunConfig,
+    model: str,
+    requests: list[GenerationRequest],
+    artifact: Artifact,
+    on_rows: OnRows,
+) -> list[Completion]:
+    student, resources = config.student, config.resources.evaluate
+    pool = generator_pool(model, student.template, student.precision, config.evaluation, resources)
+    result = stream_rows(artifact, ANSWERS, GenerationRequest.to_table(requests), pool, "id")
+    on_rows(len(requests), len(requests))
+    return Completion.from_table(result.table)

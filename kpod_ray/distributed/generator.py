@@ -39,6 +39,8 @@ class Generator:
             "text": [row.text for row in written],
             "finish_reason": [row.finish_reason for row in written],
             "num_tokens": [row.num_tokens for row in written],
+            "num_prompt_tokens": [len(prompt) for prompt in prompts],
+            "logprob": [None] * len(prompts),
         }
 
 

@@ -66,7 +66,7 @@ class Annotator:
 
 
 def learn_token_weights(
-    config: RunConfig, questions: Artifact, teacher: Artifact, artifact: Artifact, watch: Watcher
+    config: RunConfig, teacher: Artifact, artifact: Artifact, watch: Watcher
 ) -> Manifest:
     """Write the trained ``weighter.safetensors`` and ``weighted``, one row a rationale.
 
@@ -74,7 +74,7 @@ def learn_token_weights(
         KpodError: More workers than rationales of one train step.
     """
     weigher, workers = config.weigher, config.resources.weigh
-    assert weigher is not None  # without one the pipeline asks for no weights
+    assert isinstance(weigher, WeigherConfig)  # without one the pipeline asks for no weights
     rationales = teacher.read("rationales")
     if workers.num_workers > min(weigher.global_batch_size, rationales.num_rows):
         raise KpodError(
@@ -87,7 +87,7 @@ def learn_token_weights(
         template=config.student.template,
         seed=config.seed,
         storage=config.storage,
-        questions=f"{questions.folder}/questions.parquet",
+        questions=f"{teacher.folder}/questions.parquet",
         rationales=f"{teacher.folder}/rationales.parquet",
         folder=artifact.folder,
         num_threads=threads_of(workers),

@@ -34,6 +34,10 @@ RANDOM = ("tiny", "tiny-t5", "small")
 """Kinds of random models."""
 
 
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Parts of the names of architectures that write text."""
+
+
 class PackagedModel(NamedTuple):
     """A model inside an installed package."""
 
@@ -108,6 +112,30 @@ def is_encoder_decoder(name: str) -> bool:
     else:
         config = AutoConfig.from_pretrained(_checked_folder(name) if _looks_local(name) else name)
     return bool(config.is_encoder_decoder)
+
+
+def check_decoder(name: str) -> None:
+    """Check that a model whose config is at hand writes text by itself, as a vLLM engine needs it.
+
+    Raises:
+        KpodError: It is an encoder-decoder, or no language model at all.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "packaged":
+        folder, file = _packaged_source(rest)
+        place = folder if file.endswith(".gguf") else str(Path(folder) / file)
+    else:
+        place = name
+    if is_encoder_decoder(name):
+        raise KpodError(f"model {name}: vLLM takes no encoder-decoder model; name a causal one")
+    config = Path(place).expanduser() / "config.json"
+    architectures = (
+        json.loads(config.read_text()).get("architectures") if config.is_file() else None
+    )
+    if architectures and not any(part in text for text in architectures for part in _WRITERS):
+        raise KpodError(
+            f"model {name}: {architectures[0]} is no language model; name one that writes text"
+        )
 
 
 def model_hash(name: str) -> str:

@@ -32,7 +32,12 @@ MISSING_QUESTION = "(the question's text is not among the results)"
 MEANINGS: Mapping[str, str] = {
     "kept": "correct: goes on to the weighter",
     "reference": "no correct one from the teacher: the question's own stands in",
-    "surplus": "correct, but the question already has one",
+    "surplus": "correct, but others of its question were chosen",
+    "duplicate": "correct, but the same as an earlier one of its question",
+    "leaked": "states its answer before any reasoning",
+    "too_short": "fewer reasoning steps or tokens than asked for",
+    "too_long": "more reasoning steps or tokens than asked for",
+    "minority": "too few other samples agree with its answer",
     "wrong": "the answer is not the gold answer",
     "no_answer": "no answer could be found in the text",
     "truncated": "cut off at the token limit",

@@ -100,5 +100,6 @@ def test_no_shots_take_no_worked_examples():
     assert worked_examples([question("a", "Because.")], 0) == []
 
 
-def test_too_few_references_give_the_worked_examples_there_are():
-    assert len(worked_examples([question("a", "Because."), question("b")], 3)) == 1
+def test_too_few_references_are_an_error_that_counts_them():
+    with pytest.raises(KpodError, match=r"num_shots=3: only 1 training questions carry"):
+        worked_examples([question("a", "Because."), question("b")], 3)

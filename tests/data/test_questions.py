@@ -131,6 +131,51 @@ def test_a_bad_row_is_named_by_file_line_and_field_or_set_aside(tmp_path, row, r
     assert bad.reason.startswith(reason)
 
 
+def test_rows_without_an_answer_are_training_questions_where_that_is_allowed(tmp_path):
+    rows = [
+        {"id": "a", "question": "2 + 2?"},
+        {"id": "b", "question": "Which?", "answer": None, "choices": ["x", "y"]},
+        {"id": "c", "question": "3 + 3?", "answer": "6"},
+        {"id": "d", "question": "4 + 4?", "answer": " ", "split": "test"},
+    ]
+    settings = {"allow_missing_answers": True, "max_bad_fraction": 0.5}
+    loaded = load(tmp_path, rows, test_fraction=0.99, **settings)
+    found = [(q.id, q.answer, q.kind, q.split) for q in loaded.questions]
+    assert found == [
+        ("a", "", "number", "train"),
+        ("b", "", "choice", "train"),
+        ("c", "6", "number", "test"),
+    ]
+    assert [row.reason for row in loaded.bad_rows] == [
+        "field 'answer' is missing, and this is a test question"
+    ]
+    texts = load(tmp_path, rows, answer_kind="text", **settings).questions
+    assert [(q.id, q.kind) for q in texts] == [("a", "text"), ("b", "choice"), ("c", "number")]
+    assert "field 'answer' is missing" in error_of(tmp_path, rows[:1])
+
+
+def test_a_missing_answer_leaves_the_reference_rationale_and_is_none_of_a_broken_one(tmp_path):
+    rows = [
+        {"id": "a", "question": "2 + 2?", "rationale": "2 and 2 are 4."},
+        {"id": "b", "question": "3 + 3?", "answer": "3 + 3 = 6 #### 6"},
+        {"id": "c", "question": "4 + 4?", "answer": "no mark"},
+        {"id": "d", "question": "Which?", "choices": ["only"]},
+    ]
+    settings = {"allow_missing_answers": True, "answer_separator": "####", "max_bad_fraction": 0.5}
+    loaded = load(tmp_path, rows, **settings)
+    found = [(q.id, q.answer, q.reference_rationale) for q in loaded.questions]
+    assert found == [("a", "", "2 and 2 are 4."), ("b", "6", "3 + 3 = 6")]
+    reasons = [row.reason for row in loaded.bad_rows]
+    assert reasons[0] == "field 'answer' holds no answer separator '####'"
+    assert reasons[1].startswith("field 'choices' has 1 choices")
+
+
+def test_all_rows_of_a_test_file_need_an_answer(tmp_path):
+    test = written(tmp_path / "test.jsonl", [{"id": "t", "question": "1 + 1?"}])
+    message = error_of(tmp_path, rows_of(2), test_path=test, allow_missing_answers=True)
+    assert "test.jsonl line 1: field 'answer' is missing, and this is a test question" in message
+
+
 def test_bad_rows_are_borne_up_to_the_fraction_and_not_beyond(tmp_path):
     rows = [*rows_of(8), "{}", "{}"]
     assert len(load(tmp_path, rows, max_bad_fraction=0.2).bad_rows) == 2

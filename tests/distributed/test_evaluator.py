@@ -36,7 +36,7 @@ def test_answers_are_those_of_a_plain_generation_of_one(
     questions.write("questions", Question.to_table(rows))
     artifact = store.artifact("evaluate", 1, {}, [])
     config = config_of(tmp_path, model, backend="transformers", limit=17)
-    manifest = evaluate_student(config, questions, model, artifact)
+    manifest = evaluate_student(config, questions, model, artifact, lambda done, rows: None)
     tested = [row for row in rows if row.split == "test"][:17]
     predictions = Prediction.from_table(artifact.read("predictions"))
     assert [row.question_id for row in predictions] == [row.id for row in tested]

@@ -24,16 +24,15 @@ def inputs(tmp_path_factory):
         questions.append(Question(f"q{i}", f"{i} and 2?", str(i + 2), "number", (), "train", ""))
         answer = str(i + 2)
         rationales.append(Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 0, answer, "kept"))
-    asked = store.artifact("questions", 1, {}, [])
-    asked.write("questions", Question.to_table(questions))
     taught = store.artifact("teacher", 1, {}, [])
     taught.write("rationales", Rationale.to_table(rationales))
-    return store, asked, taught
+    taught.write("questions", Question.to_table(questions))
+    return store, taught
 
 
 def weigh(inputs, label, num_workers=1, **weigher):
     """Run the phase; return its artifact and its manifest."""
-    store, asked, taught = inputs
+    store, taught = inputs
     workers = {"num_workers": num_workers, "num_threads": 1}
     config = RunConfig.model_validate(
         {
@@ -56,7 +55,7 @@ def weigh(inputs, label, num_workers=1, **weigher):
         }
     )
     artifact = store.artifact("weigh", 1, {"label": label}, [])
-    manifest = learn_token_weights(config, asked, taught, artifact, lambda metrics: None)
+    manifest = learn_token_weights(config, taught, artifact, lambda metrics: None)
     return artifact, manifest
 
 

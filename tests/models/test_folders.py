@@ -1,6 +1,7 @@
 """Model names of every kind: what they become, and the one line that says why they can't."""
 
 import importlib.util
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import (
+    check_decoder,
     check_model,
     is_encoder_decoder,
     model_folder,
@@ -72,6 +74,19 @@ def test_the_family_of_a_folder_or_an_address_is_told_by_its_config(folder, tmp_
         assert is_encoder_decoder(f"file://{known}") == expected
     with pytest.raises(KpodError, match="no such model folder"):
         is_encoder_decoder("/nowhere/model")
+
+
+def test_a_teacher_must_be_a_causal_language_model(folder, tmp_path):
+    for name in ("tiny:0", "small:0", "packaged:SmolLM2-135M-Instruct", folder):
+        check_decoder(name)
+    with pytest.raises(KpodError, match="tiny-t5:0: vLLM takes no encoder-decoder"):
+        check_decoder("tiny-t5:0")
+    with pytest.raises(KpodError, match="all-MiniLM-L6-v2: BertModel is no language model"):
+        check_decoder("packaged:all-MiniLM-L6-v2")
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(KpodError, match="BertForSequenceClassification is no language model"):
+        check_decoder(str(tmp_path))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_other_parameters(folder, tmp_path):

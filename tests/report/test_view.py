@@ -14,7 +14,7 @@ def test_models_are_compared_with_the_first(results):
 
 def test_verdict_counts_are_all_there_and_their_shares_add_up(results):
     rows = view.verdict_rows(results.verdict_counts)
-    assert len(rows) == 10
+    assert len(rows) == 15
     assert sum(int(row.amount) for row in rows) == sum(results.verdict_counts.values())
     assert abs(sum(float(row.share.split("\u00a0")[0]) for row in rows) - 100) < 0.5
 

@@ -1,0 +1,158 @@
+"""Tokens a second of the teacher against vLLM alone: ``python -m benchmarks.teacher --data DIR``.
+
+The same SVAMP prompts, engine arguments, sampling and number of threads for both, one after the other,
+several times; the start of the engine doesn't count. vLLM alone gets all prompts in one
+``LLM.generate``. Twice: as the model ends its texts, and with lengths of wide spread (each text goes on
+to a length of its own).
+``--rounds`` and ``--prompts`` make it shorter. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kpod_ray.artifacts import Store
+from kpod_ray.config import ActorResources, FileQuestions, ResourcesConfig
+from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.prompts import Prompting, question_text
+from kpod_ray.data.questions import load_questions
+from kpod_ray.distributed.cluster import connect
+from kpod_ray.distributed.engine import Sampling, vllm_pool
+from kpod_ray.distributed.generation import ServicePool, generate
+from kpod_ray.records import Completion, GenerationRequest
+
+MODEL = "packaged:SmolLM2-135M-Instruct"
+ENGINE = {"enforce_eager": True, "dtype": "bfloat16", "max_model_len": 1024, "max_num_seqs": 64}
+NEW_TOKENS = 48
+SPREAD = (4, 16, 32, 192)
+"""Lengths that texts go on to, one request after the other."""
+TOLD = "tokens a second: "
+"""Start of the line with which `benchmarks.teacher_alone` tells its figure among vLLM's own."""
+
+
+class Timed:
+    """Notes when a service gets its first request, and can make its texts end where they are told to.
+
+    Args:
+        note: file that gets the time.
+        is_spread: whether a text goes on to a length that its request tells, see `SPREAD`.
+        start: makes the service.
+    """
+
+    def __init__(self, note: str, is_spread: bool, start: Callable[[], Any]) -> None:
+        self.note, self.service = Path(note), start()  # a `VllmService`
+        if is_spread:
+            self.usual_params = self.service._sampling_params
+            self.service._sampling_params = self._spread_params
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return the completion of one request."""
+        if not self.note.exists():
+            self.note.write_text(str(time.time()))
+        return await self.service.generate(request)
+
+    def _spread_params(self, seed: int) -> Any:
+        parameters = self.usual_params(seed)
+        parameters.max_tokens, parameters.ignore_eos = SPREAD[seed % len(SPREAD)], True
+        return parameters
+
+
+def _pool() -> ServicePool:
+    sampling, resources = Sampling(0, 1, NEW_TOKENS), ActorResources(num_cpus=2)
+    return vllm_pool(MODEL, Prompting("chat"), sampling, ENGINE, resources)
+
+
+def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
+    """Generate as a run does; return tokens a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Store.open(folder).artifact("teacher", 1, {}, [])
+        artifact.write("pending", GenerationRequest.to_table(requests))
+        note = Path(folder) / "started"
+        pool = _pool()
+        service = functools.partial(Timed, str(note), is_spread, pool.start)
+        ended = 0.0
+
+        def note_end(num_rows: int) -> None:
+            nonlocal ended
+            ended = time.time()
+
+        timed = dataclasses.replace(pool, start=service)
+        generate(artifact, "pending", "completions", timed, note_end)
+        index = CompletionIndex(artifact.store, "completions")
+        tokens = sum(row.num_tokens for row in index.find([r.id for r in requests]))
+        return tokens / (ended - float(note.read_text()))
+
+
+def alone(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
+    """Generate with ``vllm.LLM`` in a process of its own; return tokens a second."""
+    rows = [(request.text, request.seed) for request in requests]
+    command = [sys.executable, "-m", "benchmarks.teacher_alone", str(int(is_spread))]
+    environment = {**os.environ, **_pool().environment}
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # vLLM's own, as without us
+        environment.pop(name, None)
+    result = subprocess.run(
+        command,
+        input=json.dumps(rows),
+        env=environment,
+        text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    (told,) = (line for line in result.stdout.splitlines() if line.startswith(TOLD))
+    return float(told.removeprefix(TOLD))
+
+
+def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool) -> dict[str, Any]:
+    """Measure both, one after the other, and return every value, medians and their ratio."""
+    values: dict[str, list[float]] = {"ours": [], "alone": []}
+    for number in range(rounds):
+        order = (ours, alone) if number % 2 == 0 else (alone, ours)
+        for side in order:
+            values[side.__name__].append(round(side(requests, is_spread), 1))
+            print(
+                f"round {number} {side.__name__}: {values[side.__name__][-1]} tokens/s", flush=True
+            )
+    ratio = statistics.median(values["ours"]) / statistics.median(values["alone"])
+    return {**values, "ratio": round(ratio, 3)}
+
+
+def main() -> None:
+    """Run the measurement and print it."""
+    parser = argparse.ArgumentParser(
+        description="tokens a second of the teacher against vLLM alone"
+    )
+    parser.add_argument("--data", required=True, help="folder of the question sets")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--only", choices=["usual", "spread"])
+    options = parser.parse_args()
+    connect(ResourcesConfig(local_cpus=4))
+    config = FileQuestions(source="file", path=f"{options.data}/svamp/train.jsonl")
+    questions = load_questions(config, 0).questions[: options.prompts]
+    requests = [
+        GenerationRequest(f"{i:024x}", question_text(question), i)
+        for i, question in enumerate(questions)
+    ]
+    kinds = [options.only] if options.only else ["usual", "spread"]
+    figures = {kind: measure(requests, options.rounds, kind == "spread") for kind in kinds}
+    ratios = {f"ratio_{kind}": figures[kind]["ratio"] for kind in kinds}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result = {"benchmark": "teacher", "machine": machine, "figures": {**figures, **ratios}}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""vLLM alone, the other side of `benchmarks.teacher`: reads requests, prints tokens a second."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from benchmarks.teacher import ENGINE, MODEL, NEW_TOKENS, SPREAD, TOLD
+from kpod_ray.data.prompts import Prompting
+from kpod_ray.distributed.engine import cpu_arguments
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_tokenizer
+
+
+def main() -> None:
+    """Generate for the requests of the standard input."""
+    from vllm import LLM, SamplingParams
+
+    is_spread, rows = bool(int(sys.argv[1])), json.loads(sys.stdin.read())
+    folder = model_folder(MODEL, MODEL_CACHE)
+    llm = LLM(model=folder, **cpu_arguments(ENGINE))
+    tokenizer, prompting = load_tokenizer(folder), Prompting("chat")
+    started = time.time()
+    prompts = [{"prompt_token_ids": prompting.encode(tokenizer, text)} for text, _ in rows]
+    parameters = [
+        SamplingParams(
+            temperature=0,
+            max_tokens=SPREAD[seed % len(SPREAD)] if is_spread else NEW_TOKENS,
+            ignore_eos=is_spread,
+            logprobs=0,
+        )
+        for _, seed in rows
+    ]
+    outputs = llm.generate(prompts, parameters, use_tqdm=False)
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    print(f"{TOLD}{tokens / (time.time() - started)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

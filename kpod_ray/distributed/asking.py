@@ -1,0 +1,166 @@
+"""Ask a generating teacher for samples, round after round, and only for those that aren't there.
+
+Completions lie in a folder of their own, named by what determines them: the teacher and its sampling
+settings. Whatever run asks for the same samples, now or later, finds them there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from kpod_ray.artifacts import Artifact
+from kpod_ray.config import GeneratingTeacher
+from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.rationales import Sample, sample_of_completion
+from kpod_ray.data.requests import generation_requests
+from kpod_ray.distributed.generation import ServicePool, generate
+from kpod_ray.records import GenerationRequest, Question
+
+BATCH_ROWS = 2048
+"""Questions in memory at the same time."""
+PENDING = "pending"
+
+OnRows = Callable[[int, int], None]
+"""Is told how many rows of a round are finished, and how many it has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Teaching:
+    """Whom to ask, and where the answers are kept."""
+
+    teacher: GeneratingTeacher
+    fingerprint: str
+    """Of the teacher and its sampling."""
+    start_pool: Callable[[int, int], ServicePool]
+    """Makes the pool of services, only when something is missing; gets the number of requests and the
+    characters of their questions."""
+    artifact: Artifact
+    on_rows: OnRows
+
+    @property
+    def folder(self) -> str:
+        """Folder of the completions in the store."""
+        return f"completions/{self.fingerprint}"
+
+
+@dataclasses.dataclass
+class Asked:
+    """All samples of a corpus, found by their questions."""
+
+    teaching: Teaching
+    index: CompletionIndex
+    num_rounds: np.ndarray
+    """How often each training question was asked, in the order of the training questions."""
+    num_generated: int = 0
+    """Samples that weren't there before."""
+
+    def samples(self, questions: list[Question], first: int) -> list[list[Sample]]:
+        """Return the samples of some questions, the first of which has a position in the order."""
+        num = self.teaching.teacher.samples.per_question
+        rounds = self.num_rounds[first : first + len(questions)].tolist()
+        indices = [range(num * rounds_asked) for rounds_asked in rounds]
+        requests = [
+            [request.id for request in generation_requests([q], of_q, self.teaching.fingerprint)]
+            for q, of_q in zip(questions, indices, strict=True)
+        ]
+        found = iter(self.index.find([row_id for ids in requests for row_id in ids]))
+        return [
+            [sample_of_completion(next(found), q.id, index) for index in of_q]
+            for q, of_q in zip(questions, indices, strict=True)
+        ]
+
+
+def training_batches(questions: Artifact) -> Iterator[list[Question]]:
+    """Yield the training questions of an artifact in order, some at a time."""
+    for table in questions.batches("questions", BATCH_ROWS):
+        yield [q for q in Question.from_table(table) if q.split == "train"]
+
+
+def ask(
+    teaching: Teaching, questions: Artifact, is_solved: Callable[[Question, list[Sample]], bool]
+) -> Asked:
+    """Get all samples that the settings ask for.
+
+    Args:
+        teaching: whom to ask, and where to keep the answers.
+        questions: holds the training questions.
+        is_solved: whether a question needs no further round.
+
+    Raises:
+        KpodError: The teacher can't be used.
+    """
+    samples = teaching.teacher.samples
+    num_questions = sum(len(batch) for batch in training_batches(questions))
+    index = CompletionIndex(teaching.artifact.store, teaching.folder)
+    asked = Asked(teaching, index, np.zeros(num_questions, np.int32))
+    is_open = np.ones(num_questions, bool)
+    for round_index in range(1 + samples.until_correct):
+        first = round_index * samples.per_question
+        indices = range(first, first + samples.per_question)
+        _ask_round(asked, questions, is_open, indices)
+        asked.num_rounds += is_open
+        if round_index < samples.until_correct:
+            is_open &= ~_solved(asked, questions, is_open, is_solved)
+        if not is_open.any():
+            break
+    return asked
+
+
+def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range) -> None:
+    """Generate some samples of every open question, where they aren't there."""
+    teaching = asked.teaching
+    num_pending, num_chars = _write_pending(asked, questions, is_open, indices)
+    if not num_pending:
+        return
+    pool = teaching.start_pool(num_pending, num_chars)
+    done = 0
+
+    def count(num_rows: int) -> None:
+        nonlocal done
+        done += num_rows
+        teaching.on_rows(done, num_pending)
+
+    generate(teaching.artifact, PENDING, teaching.folder, pool, count)
+    teaching.artifact.store.delete(f"{teaching.artifact.folder}/{PENDING}.parquet")
+    asked.index = CompletionIndex(teaching.artifact.store, teaching.folder)
+    asked.num_generated += num_pending
+
+
+def _write_pending(
+    asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range
+) -> tuple[int, int]:
+    """Write the requests of a round that no completion answers; return how many, and characters."""
+    first = num_pending = num_chars = 0
+    with asked.teaching.artifact.writer(PENDING, GenerationRequest.schema) as writer:
+        for batch in training_batches(questions):
+            open_ones = itertools.compress(batch, is_open[first : first + len(batch)])
+            first += len(batch)
+            requests = list(generation_requests(open_ones, indices, asked.teaching.fingerprint))
+            is_there = asked.index.has([request.id for request in requests])
+            missing = list(itertools.compress(requests, ~is_there))
+            num_pending += len(missing)
+            num_chars += sum(len(request.text) for request in missing)
+            if missing:
+                writer.write_table(GenerationRequest.to_table(missing))
+    return num_pending, num_chars
+
+
+def _solved(
+    asked: Asked,
+    questions: Artifact,
+    is_open: np.ndarray,
+    is_solved: Callable[[Question, list[Sample]], bool],
+) -> np.ndarray:
+    """Return for every training question whether it was open and is solved now."""
+    solved, first = np.zeros(len(is_open), bool), 0
+    for batch in training_batches(questions):
+        for position, (question, samples) in enumerate(
+            zip(batch, asked.samples(batch, first), strict=True), first
+        ):
+            solved[position] = bool(is_open[position]) and is_solved(question, samples)
+        first += len(batch)
+    return solved

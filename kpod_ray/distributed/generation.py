@@ -1,0 +1,189 @@
+"""Generate a completion for every request, each exactly once, however often something dies.
+
+Ray Data streams blocks of requests through a pool of actors, each with a service: a vLLM engine or
+a client of an endpoint. Many blocks are under way at once, so that the engine stays full while a
+block waits for its longest row. Finished rows are written by the actor itself, soon after they
+finish and whatever else is under way; a later call does only the rows that no file holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import psutil
+import pyarrow as pa
+import ray
+
+from kpod_ray.artifacts import Artifact, Store
+from kpod_ray.config import ActorResources
+from kpod_ray.distributed.causes import explained
+from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed.gate import Gate
+from kpod_ray.distributed.journal import Journal
+from kpod_ray.distributed.ledger import FEW, MOST_DEATHS, Ledger
+from kpod_ray.distributed.processes import wait_until_gone
+from kpod_ray.records import Completion, GenerationRequest
+
+
+class Service(Protocol):
+    """What writes a text to a request; one request that can't be done is a row that says so."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return the completion of one request. Many calls run at the same time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServicePool:
+    """Which service answers, how often, and where."""
+
+    start: Callable[[], Service]
+    """Makes a service inside an actor's process."""
+    resources: ActorResources
+    max_in_flight: int
+    """Requests that one service should have at the same time."""
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Environment variables of the actors' processes."""
+
+
+def generate(
+    artifact: Artifact, name: str, folder: str, pool: ServicePool, on_rows: Callable[[int], None]
+) -> None:
+    """Write a completion for every request of a table into files of a folder.
+
+    Args:
+        artifact: holds the table, `GenerationRequest` rows with unique ids.
+        name: of the table.
+        folder: relative to the store's root; may hold completions of other requests.
+        pool: what to run.
+        on_rows: is told of rows that are finished, how many at a time.
+
+    Raises:
+        KpodError: The service can't be used, or the completions can't be written.
+    """
+    resources, run = pool.resources, uuid.uuid4().hex[:8]
+    most_actors = resources.max_actors or resources.num_actors
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    ledger = ray.remote(Ledger).options(**options).remote(artifact.store, folder, run, most_actors)
+    arguments = {
+        "start": pool.start,
+        "store": artifact.store,
+        "folder": folder,
+        "run": run,
+        "num_rows": max(1, resources.rows_per_block // 2),
+        "ledger": ledger,
+    }
+    try:
+        with explained():
+            for block in _dataset(artifact, name, pool, arguments).iter_batches(batch_size=None):
+                on_rows(int(block["rows"].sum()))
+    finally:
+        wait_until_gone(ray.get(ledger.seen_processes.remote()))
+        ray.kill(ledger)
+
+
+def _dataset(
+    artifact: Artifact, name: str, pool: ServicePool, arguments: dict[str, Any]
+) -> ray.data.Dataset:
+    resources = pool.resources
+    requests = ray.data.read_parquet(
+        f"{artifact.path}/{name}.parquet", filesystem=artifact.store.filesystem
+    )
+    num_blocks = max(2, math.ceil(pool.max_in_flight / resources.rows_per_block))
+    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
+    return requests.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
+        GenerationActor,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_kwargs=arguments,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=resources.num_actors,
+            max_size=resources.max_actors or resources.num_actors,
+            max_concurrent_calls_per_actor=num_blocks,
+            max_tasks_in_flight_per_actor=num_blocks + 1,
+        ),
+        num_cpus=resources.num_cpus,
+        num_gpus=resources.num_gpus or None,
+        runtime_env={"env_vars": threads | pool.environment},
+    )
+
+
+class GenerationActor:
+    """Puts blocks of requests to a service and writes what comes back.
+
+    Args:
+        start: makes the service.
+        store: where the completions are written.
+        folder: of their files.
+        run: start of the files' names.
+        num_rows: of a file.
+        ledger: handle of the run's `Ledger`.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Service],
+        store: Store,
+        folder: str,
+        run: str,
+        num_rows: int,
+        ledger: Any,
+    ) -> None:
+        self.ledger = ledger
+        ray.get(ledger.starts.remote())
+        self._tell_processes()
+        self.service = start()
+        self._tell_processes()
+        self.journal = Journal(store, folder, run, num_rows, self._tell_written)
+        self.gate = Gate()
+
+    async def __call__(self, block: pa.Table) -> dict[str, list[int]]:
+        """Write the completions of a block; return how many rows it has."""
+        requests = GenerationRequest.from_table(block)
+        key, deaths = requests[0].id, await self.ledger.begin.remote([r.id for r in requests])
+        rows = list(zip(requests, deaths, strict=True))
+        fresh = [request for request, died in rows if died == 0]
+        if fresh:
+            async with self.gate.together():
+                await self._run(key, fresh)
+        for few in _suspects(rows):
+            async with self.gate.alone():
+                await self._run(key, few)
+        for request in (request for request, died in rows if died >= MOST_DEATHS):
+            text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
+            await self.journal.add(Completion(request.id, text, "error", 0))
+        await self.journal.flush()
+        await self.ledger.close.remote(key)
+        return {"rows": [len(requests)]}
+
+    async def _run(self, key: str, requests: Sequence[GenerationRequest]) -> None:
+        await self.ledger.under_way.remote(key, [request.id for request in requests])
+        await asyncio.gather(*(self._generate(request) for request in requests))
+
+    async def _generate(self, request: GenerationRequest) -> None:
+        await self.journal.add(await self.service.generate(request))
+
+    async def _tell_written(self, part: str, ids: Sequence[str]) -> None:
+        await self.ledger.written.remote(part, list(ids))
+
+    def _tell_processes(self) -> None:
+        me = psutil.Process()
+        family = [me, *me.children(recursive=True)]
+        node = ray.get_runtime_context().get_node_id()
+        ray.get(self.ledger.started.remote(node, {p.pid: p.create_time() for p in family}))
+
+
+def _suspects(
+    rows: Sequence[tuple[GenerationRequest, int]],
+) -> Iterator[list[GenerationRequest]]:
+    """Yield the requests that an engine may have died of, a few after one death, else alone."""
+    once = [request for request, died in rows if died == 1]
+    for start in range(0, len(once), FEW):
+        yield once[start : start + FEW]
+    for request, died in rows:
+        if 1 < died < MOST_DEATHS:
+            yield [request]

@@ -1,0 +1,67 @@
+"""A cluster of three nodes, one of which goes away while rows are under way; notes what is there then.
+
+Runs as a process of its own: a cluster of several nodes is another Ray than the tests' own.
+"""
+
+import functools
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from kpod_ray.artifacts import Store
+from kpod_ray.config import ActorResources
+from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.distributed.cluster import connect
+from kpod_ray.distributed.generation import ServicePool, generate
+from kpod_ray.records import GenerationRequest
+from tests.distributed.scripted import Scripted, marked
+
+ROWS = 300
+
+
+def main(folder):
+    os.environ.pop("RAY_ADDRESS", None)  # where the list of actors would be asked for
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    connect(None)
+    store, marks = Store.open(f"{folder}/store"), f"{folder}/marks"
+    artifact = store.artifact("teacher", 1, {}, [])
+    requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
+    artifact.write("pending", GenerationRequest.to_table(requests))
+    used = set()
+
+    def take_away():
+        while len(marked(marks)) < ROWS / 3:
+            time.sleep(0.05)
+        actors = [a for a in ray.util.state.list_actors() if "MapWorker" in a.class_name]
+        used.update(actor.node_id for actor in actors if actor.state == "ALIVE")
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    taker = threading.Thread(target=take_away)
+    taker.start()
+    start = functools.partial(Scripted, marks, 1.0)
+    resources = ActorResources(num_actors=3, num_cpus=1.5, rows_per_block=8)
+    generate(artifact, "pending", "completions", ServicePool(start, resources, 16), lambda n: None)
+    taker.join()
+    index = CompletionIndex(store, "completions")
+    found = index.find([request.id for request in requests])
+    result = {
+        "texts": [row.text for row in found] == [request.text[::-1] for request in requests],
+        "completions": len(index),
+        "nodes_used": len(used),
+        "alive": sum(node["Alive"] for node in ray.nodes()),
+    }
+    Path(folder, "found.json").write_text(json.dumps(result))  # Ray prints what its nodes say
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
