@@ -3,7 +3,7 @@
 The same SVAMP prompts, engine arguments, sampling and number of threads for both, one after the other,
 several times; the start of the engine doesn't count. vLLM alone gets all prompts in one
 ``LLM.generate``. Twice: as the model ends its texts, and with lengths of wide spread (each text goes on
-to a length of its own).
+to a length of its own), here also against ``LLM.generate`` on a batch after the other.
 ``--rounds`` and ``--prompts`` make it shorter. The last line is one JSON object.
 """
 
@@ -97,9 +97,21 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
 
 
 def alone(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
-    """Generate with ``vllm.LLM`` in a process of its own; return tokens a second."""
+    """Give all requests to one ``LLM.generate``; return tokens a second."""
+    return _generate_alone(requests, is_spread, len(requests))
+
+
+def batches(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
+    """Give ``LLM.generate`` a full batch after the other; return tokens a second."""
+    return _generate_alone(requests, is_spread, int(str(ENGINE["max_num_seqs"])))
+
+
+def _generate_alone(
+    requests: Sequence[GenerationRequest], is_spread: bool, batch_rows: int
+) -> float:
     rows = [(request.text, request.seed) for request in requests]
-    command = [sys.executable, "-m", "benchmarks.teacher_alone", str(int(is_spread))]
+    arguments = [str(int(is_spread)), str(batch_rows)]
+    command = [sys.executable, "-m", "benchmarks.teacher_alone", *arguments]
     environment = {**os.environ, **_pool().environment}
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # vLLM's own, as without us
         environment.pop(name, None)
@@ -116,17 +128,17 @@ def alone(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
 
 
 def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool) -> dict[str, Any]:
-    """Measure both, one after the other, and return every value, medians and their ratio."""
-    values: dict[str, list[float]] = {"ours": [], "alone": []}
+    """Measure all sides, one after the other; return every value and the ratios of the medians."""
+    sides = (ours, alone, batches) if is_spread else (ours, alone)
+    values: dict[str, list[float]] = {side.__name__: [] for side in sides}
     for number in range(rounds):
-        order = (ours, alone) if number % 2 == 0 else (alone, ours)
-        for side in order:
-            values[side.__name__].append(round(side(requests, is_spread), 1))
-            print(
-                f"round {number} {side.__name__}: {values[side.__name__][-1]} tokens/s", flush=True
-            )
-    ratio = statistics.median(values["ours"]) / statistics.median(values["alone"])
-    return {**values, "ratio": round(ratio, 3)}
+        for side in sides if number % 2 == 0 else reversed(sides):
+            rate = round(side(requests, is_spread), 1)
+            values[side.__name__].append(rate)
+            print(f"round {number} {side.__name__}: {rate} tokens/s", flush=True)
+    medians = {name: statistics.median(of_side) for name, of_side in values.items()}
+    ratios = {f"ratio_{n}": round(medians["ours"] / medians[n], 3) for n in list(medians)[1:]}
+    return {**values, **ratios}
 
 
 def main() -> None:
@@ -148,10 +160,8 @@ def main() -> None:
     ]
     kinds = [options.only] if options.only else ["usual", "spread"]
     figures = {kind: measure(requests, options.rounds, kind == "spread") for kind in kinds}
-    ratios = {f"ratio_{kind}": figures[kind]["ratio"] for kind in kinds}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    result = {"benchmark": "teacher", "machine": machine, "figures": {**figures, **ratios}}
-    print(json.dumps(result))
+    print(json.dumps({"benchmark": "teacher", "machine": machine, "figures": figures}))
 
 
 if __name__ == "__main__":

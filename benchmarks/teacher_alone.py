@@ -17,7 +17,8 @@ def main() -> None:
     """Generate for the requests of the standard input."""
     from vllm import LLM, SamplingParams
 
-    is_spread, rows = bool(int(sys.argv[1])), json.loads(sys.stdin.read())
+    is_spread, batch_rows = bool(int(sys.argv[1])), int(sys.argv[2])
+    rows = json.loads(sys.stdin.read())
     folder = model_folder(MODEL, MODEL_CACHE)
     llm = LLM(model=folder, **cpu_arguments(ENGINE))
     tokenizer, prompting = load_tokenizer(folder), Prompting("chat")
@@ -32,8 +33,11 @@ def main() -> None:
         )
         for _, seed in rows
     ]
-    outputs = llm.generate(prompts, parameters, use_tqdm=False)
-    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    tokens = 0
+    for first in range(0, len(rows), batch_rows):
+        some = slice(first, first + batch_rows)
+        outputs = llm.generate(prompts[some], parameters[some], use_tqdm=False)
+        tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
     print(f"{TOLD}{tokens / (time.time() - started)}", flush=True)
 
 
