@@ -23,6 +23,9 @@ import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
 
+_HALF_WRITTEN = ".tmp"
+"""Ends the name of a file under way; a writer that is killed leaves one behind."""
+
 Manifest = dict[str, Any]
 """What a phase says of its result: at least ``counts``, how many rows went where."""
 
@@ -79,10 +82,11 @@ class Store:
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, sorted; none if it is missing."""
+        """Return the names of the whole files in a folder, sorted; none if it is missing."""
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
+        names = (info.base_name for info in infos if info.type == pafs.FileType.File)
+        return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
         """Return a file's text."""
@@ -193,7 +197,7 @@ class _Replacement:
     def __init__(self, store: Store, path: str) -> None:
         self.filesystem = store.filesystem
         self.target = f"{store.root}/{path}"
-        self.temporary = f"{self.target}.{uuid.uuid4().hex}.tmp"
+        self.temporary = f"{self.target}.{uuid.uuid4().hex}{_HALF_WRITTEN}"
         self.is_local = store.is_local()
 
     def __enter__(self) -> pa.NativeFile:

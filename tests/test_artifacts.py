@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +51,26 @@ def test_a_write_that_fails_leaves_what_was_there(store):
     assert store.files(".") == ["f.txt"]
 
 
+def test_a_file_whose_writer_was_killed_is_not_there(store):
+    script = f"""
+import os, signal
+import pyarrow as pa
+from kpod_ray.artifacts import Store
+artifact = Store.open({store.root!r}).artifact("teacher", 1, {{}}, [])
+schema = pa.schema([("x", pa.int64())])
+with artifact.writer("t", schema) as writer:
+    writer.write_table(pa.table({{"x": range(1000)}}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    artifact = store.artifact("teacher", 1, {}, [])
+    assert killed.returncode == -signal.SIGKILL
+    assert len(os.listdir(artifact.path)) == 1
+    assert store.files(artifact.folder) == []
+    artifact.write("t", pa.table({"x": [1]}))
+    assert store.files(artifact.folder) == ["t.parquet"]
+
+
 def test_files_and_deleting(store, tmp_path):
     (tmp_path / "local").write_bytes(b"abc")
     store.upload(tmp_path / "local", "folder/a")
@@ -84,5 +107,5 @@ def test_a_full_disk_leaves_what_was_there_and_no_litter(small_disk):
         store.write_table(
             "a/table.parquet", pa.table({"x": np.random.default_rng(0).random(10**5)})
         )
-    assert store.files("a") == ["note"]
+    assert os.listdir(f"{store.root}/a") == ["note"]
     assert store.read_text("a/note") == "before"

@@ -5,10 +5,9 @@ Runs as a process of its own: a cluster of several nodes is another Ray than the
 
 import functools
 import json
-import os
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
@@ -25,8 +24,16 @@ from tests.distributed.scripted import Scripted, marked
 ROWS = 300
 
 
+class Placed(Scripted):
+    """Also notes on which node it is."""
+
+    def __init__(self, marks, seconds):
+        super().__init__(marks, seconds)
+        node = ray.get_runtime_context().get_node_id()
+        Path(f"{marks}.{node}.node").touch()
+
+
 def main(folder):
-    os.environ.pop("RAY_ADDRESS", None)  # where the list of actors would be asked for
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
@@ -35,27 +42,29 @@ def main(folder):
     artifact = store.artifact("teacher", 1, {}, [])
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
     artifact.write("pending", GenerationRequest.to_table(requests))
-    used = set()
+
+    def used_nodes():
+        return len(list(Path(folder).glob("*.node")))
 
     def take_away():
-        while len(marked(marks)) < ROWS / 3:
+        while len(marked(marks)) < ROWS and (len(marked(marks)) < ROWS / 3 or used_nodes() < 3):
             time.sleep(0.05)
-        actors = [a for a in ray.util.state.list_actors() if "MapWorker" in a.class_name]
-        used.update(actor.node_id for actor in actors if actor.state == "ALIVE")
+        used = used_nodes()
         cluster.remove_node(nodes[0], allow_graceful=False)
+        return used
 
-    taker = threading.Thread(target=take_away)
-    taker.start()
-    start = functools.partial(Scripted, marks, 1.0)
+    start = functools.partial(Placed, marks, 1.0)
     resources = ActorResources(num_actors=3, num_cpus=1.5, rows_per_block=8)
-    generate(artifact, "pending", "completions", ServicePool(start, resources, 16), lambda n: None)
-    taker.join()
+    pool = ServicePool(start, resources, 16)
+    with ThreadPoolExecutor() as threads:
+        taking = threads.submit(take_away)
+        generate(artifact, "pending", "completions", pool, lambda n: None)
     index = CompletionIndex(store, "completions")
     found = index.find([request.id for request in requests])
     result = {
         "texts": [row.text for row in found] == [request.text[::-1] for request in requests],
         "completions": len(index),
-        "nodes_used": len(used),
+        "nodes_used": taking.result(),
         "alive": sum(node["Alive"] for node in ray.nodes()),
     }
     Path(folder, "found.json").write_text(json.dumps(result))  # Ray prints what its nodes say
