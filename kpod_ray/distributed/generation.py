@@ -26,7 +26,7 @@ from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.gate import Gate
 from kpod_ray.distributed.journal import Journal
 from kpod_ray.distributed.ledger import FEW, MOST_DEATHS, Ledger
-from kpod_ray.distributed.processes import wait_until_gone
+from kpod_ray.distributed.processes import PATIENCE_SECONDS, wait_until_gone
 from kpod_ray.records import Completion, GenerationRequest
 
 
@@ -77,12 +77,14 @@ def generate(
         "num_rows": max(1, resources.rows_per_block // 2),
         "ledger": ledger,
     }
+    patience_s = 0.0  # after an error nobody tells the actors to end
     try:
         with explained():
             for block in _dataset(artifact, name, pool, arguments).iter_batches(batch_size=None):
                 on_rows(int(block["rows"].sum()))
+        patience_s = PATIENCE_SECONDS
     finally:
-        wait_until_gone(ray.get(ledger.seen_processes.remote()))
+        wait_until_gone(ray.get(ledger.seen_processes.remote()), patience_s)
         ray.kill(ledger)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 
@@ -12,18 +13,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 PATIENCE_SECONDS = 30.0
 
 
-def wait_until_gone(processes: Mapping[str, Mapping[int, float]]) -> None:
+def wait_until_gone(
+    processes: Mapping[str, Mapping[int, float]], patience_s: float = PATIENCE_SECONDS
+) -> None:
     """Wait on every node that is still there; end by force what stays.
 
     Args:
         processes: for each node's id the start time of every process by its id.
+        patience_s: seconds they have for an end of their own.
     """
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     task = ray.remote(end_processes)
     waits = [
         task.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(dict(of_node), PATIENCE_SECONDS)
+        ).remote(dict(of_node), patience_s)
         for node, of_node in processes.items()
         if node in alive
     ]
@@ -41,7 +45,8 @@ def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
     while left := [pid for pid, started in processes.items() if _runs(pid, started)]:
         if time.monotonic() > deadline:
             for pid in left:
-                psutil.Process(pid).kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).kill()
             deadline += patience_s
         time.sleep(0.1)
 

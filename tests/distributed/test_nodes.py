@@ -10,9 +10,9 @@ import pytest
 @pytest.mark.timeout(600)
 def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path):
     command = [sys.executable, "-m", "tests.distributed.three_nodes", str(tmp_path)]
-    result = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": os.getcwd()}, text=True, capture_output=True
-    )
+    notices_soon = {"RAY_health_check_failure_threshold": "5"}
+    environment = os.environ | notices_soon | {"PYTHONPATH": os.getcwd()}
+    result = subprocess.run(command, env=environment, text=True, capture_output=True)
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert found == {"texts": True, "completions": 300, "nodes_used": 3, "alive": 2}
