@@ -3,7 +3,7 @@
 The phase ``teacher`` as a run does it (read questions, make requests, stream them through Ray Data,
 write completions, judge, write rationales) with a service that answers at once. Everything is held to
 one core. Each size is a process of its own; memory is the peak of the process that drives the run, and
-of the largest of all others. The last line is one JSON object.
+of the largest of all others (without the shared object store). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -101,19 +101,21 @@ def run_phase(num_rows: int) -> dict[str, Any]:
         "ask_s": round(generated - started, 1),
         "judge_s": round(ended - generated, 1),
         "driver_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "largest_other": max(peaks, key=lambda name: peaks[name]),
         "largest_other_peak_mib": max(peaks.values()) >> 20,
     }
 
 
-def _watch_memory() -> dict[int, int]:
-    """Return the peak resident bytes of each child process, kept up to date by a thread."""
-    peaks = defaultdict[int, int](int)
+def _watch_memory() -> dict[str, int]:
+    """Return the peak bytes of each kind of child process, kept up to date by a thread."""
+    peaks = defaultdict[str, int](int)
 
     def watch() -> None:
         while True:
             for child in psutil.Process().children(recursive=True):
                 try:
-                    peaks[child.pid] = max(peaks[child.pid], child.memory_info().rss)
+                    memory, name = child.memory_info(), child.name()
+                    peaks[name] = max(peaks[name], memory.rss - memory.shared)
                 except psutil.NoSuchProcess:
                     continue
             time.sleep(0.5)

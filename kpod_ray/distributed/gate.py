@@ -1,4 +1,4 @@
-"""Rows that may kill their engine run apart from the others."""
+"""Which rows are with the service at the same time."""
 
 from __future__ import annotations
 
@@ -48,3 +48,31 @@ class Gate:
             async with self.changed:
                 self.is_alone = False
                 self.changed.notify_all()
+
+
+class Room:
+    """Lets a block of rows in when those under way leave room for it.
+
+    A block gives its room back row by row: while it waits for its longest, others fill the engine.
+
+    Args:
+        num_rows: under way at the same time at most; a block that is larger comes in alone.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows, self.num_inside = num_rows, 0
+        self.changed = asyncio.Condition()
+
+    async def enter(self, num_rows: int) -> None:
+        """Wait until there is room for so many rows, and take it."""
+        async with self.changed:
+            await self.changed.wait_for(
+                lambda: not self.num_inside or self.num_inside + num_rows <= self.num_rows
+            )
+            self.num_inside += num_rows
+
+    async def leave(self) -> None:
+        """Give back the room of one row."""
+        async with self.changed:
+            self.num_inside -= 1
+            self.changed.notify_all()

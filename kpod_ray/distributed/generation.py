@@ -13,6 +13,7 @@ import dataclasses
 import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import psutil
@@ -23,11 +24,16 @@ from kpod_ray.artifacts import Artifact, Store
 from kpod_ray.config import ActorResources
 from kpod_ray.distributed.causes import explained
 from kpod_ray.distributed.cluster import threads_of
-from kpod_ray.distributed.gate import Gate
+from kpod_ray.distributed.gate import Gate, Room
 from kpod_ray.distributed.journal import Journal
 from kpod_ray.distributed.ledger import FEW, MOST_DEATHS, Ledger
 from kpod_ray.distributed.processes import PATIENCE_SECONDS, wait_until_gone
 from kpod_ray.records import Completion, GenerationRequest
+
+Door = Callable[[], AbstractAsyncContextManager[None]]
+
+OPEN_SHARE = 4
+"""Rows of open blocks for each that may be under way: a text is up to so often longer than usual."""
 
 
 class Service(Protocol):
@@ -70,11 +76,10 @@ def generate(
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     ledger = ray.remote(Ledger).options(**options).remote(artifact.store, folder, run, most_actors)
     arguments = {
-        "start": pool.start,
+        "pool": pool,
         "store": artifact.store,
         "folder": folder,
         "run": run,
-        "num_rows": max(1, resources.rows_per_block // 2),
         "ledger": ledger,
     }
     patience_s = 0.0  # after an error nobody tells the actors to end
@@ -95,7 +100,7 @@ def _dataset(
     requests = ray.data.read_parquet(
         f"{artifact.path}/{name}.parquet", filesystem=artifact.store.filesystem
     )
-    num_blocks = max(2, math.ceil(pool.max_in_flight / resources.rows_per_block))
+    num_blocks = max(2, math.ceil(OPEN_SHARE * pool.max_in_flight / resources.rows_per_block))
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     return requests.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
         GenerationActor,
@@ -118,30 +123,22 @@ class GenerationActor:
     """Puts blocks of requests to a service and writes what comes back.
 
     Args:
-        start: makes the service.
+        pool: which service, and how much of it at the same time.
         store: where the completions are written.
         folder: of their files.
         run: start of the files' names.
-        num_rows: of a file.
         ledger: handle of the run's `Ledger`.
     """
 
-    def __init__(
-        self,
-        start: Callable[[], Service],
-        store: Store,
-        folder: str,
-        run: str,
-        num_rows: int,
-        ledger: Any,
-    ) -> None:
+    def __init__(self, pool: ServicePool, store: Store, folder: str, run: str, ledger: Any) -> None:
         self.ledger = ledger
         ray.get(ledger.starts.remote())
         self._tell_processes()
-        self.service = start()
+        self.service = pool.start()
         self._tell_processes()
-        self.journal = Journal(store, folder, run, num_rows, self._tell_written)
-        self.gate = Gate()
+        rows_per_file = max(1, pool.resources.rows_per_block // 2)
+        self.journal = Journal(store, folder, run, rows_per_file, self._tell_written)
+        self.gate, self.room = Gate(), Room(pool.max_in_flight)
 
     async def __call__(self, block: pa.Table) -> dict[str, list[int]]:
         """Write the completions of a block; return how many rows it has."""
@@ -150,11 +147,9 @@ class GenerationActor:
         rows = list(zip(requests, deaths, strict=True))
         fresh = [request for request, died in rows if died == 0]
         if fresh:
-            async with self.gate.together():
-                await self._run(key, fresh)
+            await self._run(key, fresh, self.gate.together)
         for few in _suspects(rows):
-            async with self.gate.alone():
-                await self._run(key, few)
+            await self._run(key, few, self.gate.alone)
         for request in (request for request, died in rows if died >= MOST_DEATHS):
             text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
             await self.journal.add(Completion(request.id, text, "error", 0))
@@ -162,12 +157,16 @@ class GenerationActor:
         await self.ledger.close.remote(key)
         return {"rows": [len(requests)]}
 
-    async def _run(self, key: str, requests: Sequence[GenerationRequest]) -> None:
-        await self.ledger.under_way.remote(key, [request.id for request in requests])
-        await asyncio.gather(*(self._generate(request) for request in requests))
+    async def _run(self, key: str, requests: Sequence[GenerationRequest], door: Door) -> None:
+        await self.room.enter(len(requests))  # before the door: who is inside waits for nobody
+        async with door():
+            await self.ledger.under_way.remote(key, [request.id for request in requests])
+            await asyncio.gather(*(self._generate(request) for request in requests))
 
     async def _generate(self, request: GenerationRequest) -> None:
-        await self.journal.add(await self.service.generate(request))
+        completion = await self.service.generate(request)
+        await self.room.leave()
+        await self.journal.add(completion)
 
     async def _tell_written(self, part: str, ids: Sequence[str]) -> None:
         await self.ledger.written.remote(part, list(ids))

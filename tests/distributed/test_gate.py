@@ -3,7 +3,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod_ray.distributed.gate import Gate
+from kpod_ray.distributed.gate import Gate, Room
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
@@ -66,3 +66,40 @@ def test_an_error_inside_opens_the_gate_again():
             return True
 
     assert asyncio.run(main())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 12))
+def test_rows_in_a_room_are_never_too_many_and_every_block_gets_in(blocks, num_rows):
+    entered = []
+
+    async def visit(room, size):
+        await room.enter(size)
+        entered.append(size)
+        assert room.num_inside <= max(num_rows, size)
+        for _ in range(size):
+            await asyncio.sleep(0)
+            await room.leave()
+
+    async def main():
+        room = Room(num_rows)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(visit(room, size) for size in blocks))
+        return room.num_inside
+
+    assert asyncio.run(main()) == 0
+    assert sorted(entered) == sorted(blocks)
+
+
+def test_a_block_comes_in_as_soon_as_rows_of_another_have_left():
+    async def main():
+        room = Room(5)
+        await room.enter(4)
+        second = asyncio.create_task(room.enter(3))
+        await asyncio.sleep(0.001)
+        waited = not second.done()
+        await room.leave()
+        await room.leave()
+        await second
+        return waited, room.num_inside
+
+    assert asyncio.run(main()) == (True, 5)

@@ -57,23 +57,24 @@ def test_every_request_gets_its_completion_once(ray_cluster, artifact, tmp_path)
     ]
 
 
-def test_many_blocks_are_with_the_service_at_once(ray_cluster, artifact, tmp_path):
-    """With one block at a time the slow row of each would hold up all others."""
-
+def test_while_blocks_wait_for_their_longest_rows_others_are_with_the_service(
+    ray_cluster, artifact, tmp_path
+):
     class Slow(Scripted):
         async def generate(self, request):
-            self.seconds = 1.0 if request.seed % 8 == 0 else 0.0
+            self.seconds = 3.0 if request.seed % 8 == 0 else 0.0
             started = time.time()
             completion = await super().generate(request)
             with open(f"{self.marks}.spans", "a") as file:
-                file.write(f"{started} {time.time()}\n")
+                file.write(f"{started} {time.time()} {self.num_inside + 1}\n")
             return completion
 
-    run(artifact, requests(32), functools.partial(Slow, tmp_path / "marks"))
+    run(artifact, requests(64), functools.partial(Slow, tmp_path / "marks"), max_in_flight=16)
     spans = [tuple(map(float, line.split())) for line in _lines(tmp_path / "marks.spans")]
-    slow = [span for span in spans if span[1] - span[0] > 0.9]
-    assert len(slow) == 4
+    slow = [(start, end) for start, end, _ in spans if end - start > 2.9]
+    assert len(slow) == 8
     assert max(start for start, _ in slow) < min(end for _, end in slow)
+    assert max(num_inside for _, _, num_inside in spans) <= 16
 
 
 def test_a_prompt_that_kills_the_engine_is_set_aside_and_costs_no_other(
