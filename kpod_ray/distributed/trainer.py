@@ -14,9 +14,9 @@ from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import WorkerResources
 from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed.jobs import TrainJob, train_worker
 from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
-from kpod_ray.distributed.training_loop import TrainJob, train_worker
 from kpod_ray.distributed.watching import Watcher, watched
 
 

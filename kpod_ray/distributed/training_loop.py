@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import ray
@@ -24,6 +24,7 @@ from kpod_ray.config import StudentConfig
 from kpod_ray.data.batching import global_batches, num_stage_train_steps
 from kpod_ray.data.examples import Example
 from kpod_ray.data.stages import given_steps
+from kpod_ray.distributed.jobs import TrainJob
 from kpod_ray.distributed.scheduler import Decision
 from kpod_ray.models.adapters import add_adapters, merge_adapters
 from kpod_ray.models.checkpoints import load_state, save_state
@@ -35,26 +36,7 @@ from kpod_ray.records import StepLosses
 History = list[dict[str, float]]
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainJob:
-    """Everything a worker needs to know; plain values."""
-
-    student: StudentConfig
-    num_stages: int
-    seed: int
-    storage: str
-    examples: str
-    """Path in the store of the table of examples."""
-    output: str
-    """Folder in the store for the trained student."""
-    step_losses: str
-    """Folder in the store for the losses of every stage's reasoning steps."""
-    difficulty_weights: Literal["learned", "uniform"]
-    """Token weights inside a step in these losses."""
-    num_threads: int
-
-
-def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
+def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     """Train all stages that no checkpoint covers, export the student, return the history."""
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)

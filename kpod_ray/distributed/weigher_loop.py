@@ -25,7 +25,8 @@ from kpod_ray.artifacts import Store
 from kpod_ray.config import WeigherConfig
 from kpod_ray.data.batching import worker_share
 from kpod_ray.data.draws import stack_noise
-from kpod_ray.distributed.weigher_parts import WeigherJob, build_parts
+from kpod_ray.distributed.jobs import WeigherJob
+from kpod_ray.distributed.weigher_parts import build_parts
 from kpod_ray.models.checkpoints import fetch_module, load_state, save_state, upload_module
 from kpod_ray.models.held_back import HeldBack, Position
 from kpod_ray.models.predictors import AnswerPredictor
@@ -33,7 +34,7 @@ from kpod_ray.models.predictors import AnswerPredictor
 MAX_GRAD_NORM = 1.0
 
 
-def weigher_worker(settings: dict[str, Any]) -> dict[str, Any]:
+def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter, write the best one; return how it went and the quality of its weights."""
     job: WeigherJob = settings["job"]
     torch.set_num_threads(job.num_threads)

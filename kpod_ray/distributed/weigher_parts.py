@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 
 from kpod_ray.artifacts import Store
-from kpod_ray.config import WeigherConfig
 from kpod_ray.data.draws import MaskedSampler, split_examples
 from kpod_ray.data.masked import (
     MaskedExample,
@@ -15,30 +12,12 @@ from kpod_ray.data.masked import (
     continued_answer,
     decoded_answer,
 )
-from kpod_ray.data.prompts import Template
+from kpod_ray.distributed.jobs import WeigherJob
 from kpod_ray.models.folders import MODEL_CACHE, is_encoder_decoder, model_folder
 from kpod_ray.models.predictors import other_predictor, student_predictor
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.models.weighter import KeypointLoss, build_weighter
 from kpod_ray.records import Question, Rationale
-
-
-@dataclasses.dataclass(frozen=True)
-class WeigherJob:
-    """Everything a worker needs to know; plain values."""
-
-    weigher: WeigherConfig
-    model: str
-    template: Template
-    seed: int
-    storage: str
-    questions: str
-    """Path in the store of the table of questions."""
-    rationales: str
-    """Path in the store of the table of rationales."""
-    folder: str
-    """Folder in the store to write to."""
-    num_threads: int
 
 
 def build_parts(job: WeigherJob, store: Store) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:

@@ -13,11 +13,10 @@ from kpod_ray.artifacts import Artifact, Manifest, Store
 from kpod_ray.config import RunConfig, WeigherConfig
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed.jobs import WeigherJob, weigher_worker
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.distributed.trainer import fit
 from kpod_ray.distributed.watching import Watcher, watched
-from kpod_ray.distributed.weigher_loop import weigher_worker
-from kpod_ray.distributed.weigher_parts import WeigherJob
 from kpod_ray.errors import KpodError
 from kpod_ray.models.checkpoints import fetch_module
 from kpod_ray.models.folders import MODEL_CACHE, model_folder

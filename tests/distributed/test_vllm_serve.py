@@ -27,7 +27,7 @@ def served(tiny_folder, tmp_path_factory):
     server = "vllm.entrypoints.openai.api_server"  # `vllm serve`, which the CPU wheel breaks
     command = [sys.executable, "-m", server, "--model", tiny_folder]
     command += ["--port", str(port), "--host", "127.0.0.1"]
-    command += ["--served-model-name", "tiny", "--max-model-len", "512", "--dtype", "float32"]
+    command += ["--served-model-name", "tiny", "--max-model-len", "512", "--dtype", "float32", "--enforce-eager"]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     log = tmp_path_factory.mktemp("serve") / "log"
     with open(log, "wb") as output:
@@ -79,7 +79,7 @@ def texts(store, teacher):
 @pytest.mark.timeout(900)
 def test_an_endpoint_writes_what_the_engine_writes(ray_cluster, served, tmp_path):
     store = Store.open(str(tmp_path))
-    engine = {"max_model_len": 512, "dtype": "float32"}
+    engine = {"max_model_len": 512, "dtype": "float32", "enforce_eager": True}
     by_engine = texts(store, {"kind": "vllm", "model": "tiny:0", "engine": engine})
     by_endpoint = texts(store, {"kind": "endpoint", "model": "tiny", "url": served})
     assert by_endpoint == by_engine
