@@ -128,7 +128,12 @@ def _generate_alone(
 
 
 def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool) -> dict[str, Any]:
-    """Measure all sides, one after the other; return every value and the ratios of the medians."""
+    """Measure all sides, one after the other, round after round.
+
+    Returns:
+        Every value; for each other side the ratio of the medians, and the median of the rounds' ratios
+        (a machine that grows slower hits both sides of a round).
+    """
     sides = (ours, alone, batches) if is_spread else (ours, alone)
     values: dict[str, list[float]] = {side.__name__: [] for side in sides}
     for number in range(rounds):
@@ -136,8 +141,13 @@ def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool)
             rate = round(side(requests, is_spread), 1)
             values[side.__name__].append(rate)
             print(f"round {number} {side.__name__}: {rate} tokens/s", flush=True)
-    medians = {name: statistics.median(of_side) for name, of_side in values.items()}
-    ratios = {f"ratio_{n}": round(medians["ours"] / medians[n], 3) for n in list(medians)[1:]}
+    ratios = {}
+    for side in sides[1:]:
+        name, others = side.__name__, values[side.__name__]
+        of_medians = statistics.median(values["ours"]) / statistics.median(others)
+        of_rounds = [o / other for o, other in zip(values["ours"], others, strict=True)]
+        ratios[f"ratio_of_medians_{name}"] = round(of_medians, 3)
+        ratios[f"median_ratio_{name}"] = round(statistics.median(of_rounds), 3)
     return {**values, **ratios}
 
 
