@@ -47,7 +47,7 @@ def connect(resources: ResourcesConfig) -> None:
             address="local",
             num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
             object_store_memory=int(resources.object_store_gib * 2**30),
-            include_dashboard=False,  # half a gigabyte, and time of a small machine's few cores
+            include_dashboard=False,  # its processes take time of a small machine's few cores
             log_to_driver=False,
             logging_level=logging.WARNING,
         )

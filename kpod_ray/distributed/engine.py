@@ -94,8 +94,8 @@ def start_on_cpu(
 ) -> VllmService:
     """Return a service whose engine leaves the cores to the processes that compute.
 
-    The engine's scheduling process waits for them in a busy loop: at equal priority it takes half a
-    core from them, on two cores a quarter of the tokens a second (docs/results.md).
+    The engine's scheduling process waits for them in a busy loop: at equal priority it takes time
+    from them, on a small machine much of it.
     """
     service = VllmService(model, prompting, sampling, arguments)
     for process in psutil.Process().children():

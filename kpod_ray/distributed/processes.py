@@ -13,9 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 PATIENCE_SECONDS = 30.0
 
 
-def wait_until_gone(
-    processes: Mapping[str, Mapping[int, float]], patience_s: float = PATIENCE_SECONDS
-) -> None:
+def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
     """Wait on every node that is still there; end by force what stays.
 
     Args:

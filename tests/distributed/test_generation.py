@@ -18,6 +18,7 @@ from kpod_ray.config import ActorResources
 from kpod_ray.data.completions import CompletionIndex
 from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.distributed.ledger import MOST_DEATHS
+from kpod_ray.distributed.processes import PATIENCE_SECONDS
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Completion, GenerationRequest
 from tests.distributed.scripted import Scripted, marked
@@ -143,10 +144,28 @@ def test_the_processes_of_the_engines_are_gone_afterwards(ray_cluster, artifact,
             Path(f"{marks}.pids").write_text(f"{os.getpid()} {self.child.pid}")
 
     marks = tmp_path / "marks"
+    assert PATIENCE_SECONDS <= 30
     run(artifact, requests(4), functools.partial(WithChild, marks))
     pids = [int(pid) for pid in Path(f"{marks}.pids").read_text().split()]
     for pid in pids:
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_error_ends_the_engines_at_once(ray_cluster, artifact, tmp_path):
+    class Failing(Scripted):
+        def __init__(self, marks):
+            super().__init__(marks)
+            Path(f"{marks}.pid").write_text(str(os.getpid()))
+
+        async def generate(self, request):
+            raise KpodError("no more")
+
+    marks, started = tmp_path / "marks", time.monotonic()
+    with pytest.raises(KpodError, match=r"^no more$"):
+        run(artifact, requests(4), functools.partial(Failing, marks))
+    assert time.monotonic() - started < PATIENCE_SECONDS
+    pid = int(Path(f"{marks}.pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_the_user_can_mend_is_one_line(ray_cluster, artifact):

@@ -27,15 +27,8 @@ def served(tiny_folder, tmp_path_factory):
     server = "vllm.entrypoints.openai.api_server"  # `vllm serve`, which the CPU wheel breaks
     command = [sys.executable, "-m", server, "--model", tiny_folder]
     command += ["--port", str(port), "--host", "127.0.0.1"]
-    command += [
-        "--served-model-name",
-        "tiny",
-        "--max-model-len",
-        "512",
-        "--dtype",
-        "float32",
-        "--enforce-eager",
-    ]
+    command += ["--served-model-name", "tiny", "--max-model-len", "512"]
+    command += ["--dtype", "float32", "--enforce-eager"]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     log = tmp_path_factory.mktemp("serve") / "log"
     with open(log, "wb") as output:

@@ -6,7 +6,7 @@ Runs as a process of its own: a cluster of several nodes is another Ray than the
 import functools
 import json
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,12 +43,14 @@ def main(folder):
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
     artifact.write("pending", GenerationRequest.to_table(requests))
 
+    is_over = threading.Event()
+
     def used_nodes():
         return len(list(Path(folder).glob("*.node")))
 
     def take_away():
-        while len(marked(marks)) < ROWS and (len(marked(marks)) < ROWS / 3 or used_nodes() < 3):
-            time.sleep(0.05)
+        while not is_over.wait(0.05) and (len(marked(marks)) < ROWS / 3 or used_nodes() < 3):
+            pass
         used = used_nodes()
         cluster.remove_node(nodes[0], allow_graceful=False)
         return used
@@ -58,7 +60,10 @@ def main(folder):
     pool = ServicePool(start, resources, 16)
     with ThreadPoolExecutor() as threads:
         taking = threads.submit(take_away)
-        generate(artifact, "pending", "completions", pool, lambda n: None)
+        try:
+            generate(artifact, "pending", "completions", pool, lambda n: None)
+        finally:
+            is_over.set()
     index = CompletionIndex(store, "completions")
     found = index.find([request.id for request in requests])
     result = {
