@@ -90,7 +90,7 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
             ended = time.time()
 
         timed = dataclasses.replace(pool, start=service)
-        generate(artifact, "pending", "completions", timed, note_end)
+        generate(artifact, "pending.parquet", "completions", timed, note_end)
         index = CompletionIndex(artifact.store, "completions")
         tokens = sum(row.num_tokens for row in index.find([r.id for r in requests]))
         return tokens / (ended - float(note.read_text()))

@@ -35,6 +35,11 @@ Verdict = Literal[
 _SPANS = pa.list_(pa.int32())
 
 
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return [tuple(v) if v is not None else v for v in values] if pa.types.is_list(kind) else values
+
+
 class Record:
     """A row with a schema. Sequences become tuples when a row is read back."""
 
@@ -53,11 +58,8 @@ class Record:
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of an Arrow table; further columns are left out."""
-        rows = table.select(cls.schema.names).to_pylist()
-        return [
-            cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-            for row in rows
-        ]
+        columns = [_values(table[name], cls.schema.field(name).type) for name in cls.schema.names]
+        return [cls(*values) for values in zip(*columns, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

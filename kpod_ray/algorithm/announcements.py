@@ -67,6 +67,8 @@ def sentence_length(segment: str) -> int:
 
 def _calculation_length(segment: str) -> int:
     length = sentence_length(segment)
+    if not segment[:length].endswith("\n"):  # as for most: nothing can go on
+        return length
     for end in [*breaks(segment), len(segment)]:
         if end > length:
             if not _goes_on(segment[:length], segment[length:end]):

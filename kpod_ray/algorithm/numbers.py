@@ -53,11 +53,13 @@ def plain_spelling(text: str) -> str:
     "1{,}000" becomes "1000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", "5 dollars and 20 cents"
     "5.20"; "equals" becomes "=". Linear in the text.
     """
-    text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
-    is_ascii = text.isascii()
+    is_latex, is_ascii = "\\" in text or "{" in text, text.isascii()
+    if is_latex:
+        text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
     if not is_ascii:
         text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
-    text = _LATEX_FRACTION.sub(r"\1/\2", text)
+    if is_latex:
+        text = _LATEX_FRACTION.sub(r"\1/\2", text)
     if not is_ascii:
         text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
     text = _BLANKS.sub(" ", text)

@@ -23,6 +23,7 @@ from kpod_ray.records import GenerationRequest, Question
 BATCH_ROWS = 2048
 """Questions in memory at the same time."""
 PENDING = "pending"
+"""Folder of the requests of a round, in files of some rows each: nobody holds all of them."""
 
 OnRows = Callable[[int, int], None]
 """Is told how many rows of a round are finished, and how many it has."""
@@ -125,8 +126,8 @@ def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: 
         teaching.on_rows(done, num_pending)
 
     generate(teaching.artifact, PENDING, teaching.folder, pool, count)
-    teaching.artifact.store.delete(f"{teaching.artifact.folder}/{PENDING}.parquet")
-    asked.index = CompletionIndex(teaching.artifact.store, teaching.folder)
+    teaching.artifact.store.delete(f"{teaching.artifact.folder}/{PENDING}")
+    asked.index.refresh()
     asked.num_generated += num_pending
 
 
@@ -134,18 +135,18 @@ def _write_pending(
     asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range
 ) -> tuple[int, int]:
     """Write the requests of a round that no completion answers; return how many, and characters."""
-    first = num_pending = num_chars = 0
-    with asked.teaching.artifact.writer(PENDING, GenerationRequest.schema) as writer:
-        for batch in training_batches(questions):
-            open_ones = itertools.compress(batch, is_open[first : first + len(batch)])
-            first += len(batch)
-            requests = list(generation_requests(open_ones, indices, asked.teaching.fingerprint))
-            is_there = asked.index.has([request.id for request in requests])
-            missing = list(itertools.compress(requests, ~is_there))
-            num_pending += len(missing)
-            num_chars += sum(len(request.text) for request in missing)
-            if missing:
-                writer.write_table(GenerationRequest.to_table(missing))
+    artifact, first, num_pending, num_chars = asked.teaching.artifact, 0, 0, 0
+    artifact.store.delete(f"{artifact.folder}/{PENDING}")  # of a run that was killed
+    for batch in training_batches(questions):
+        open_ones = itertools.compress(batch, is_open[first : first + len(batch)])
+        requests = list(generation_requests(open_ones, indices, asked.teaching.fingerprint))
+        is_there = asked.index.has([request.id for request in requests])
+        missing = list(itertools.compress(requests, ~is_there))
+        num_pending += len(missing)
+        num_chars += sum(len(request.text) for request in missing)
+        if missing:
+            artifact.write(f"{PENDING}/{first:09}", GenerationRequest.to_table(missing))
+        first += len(batch)
     return num_pending, num_chars
 
 

@@ -25,6 +25,8 @@ THREAD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
 """Where ``ray start`` writes the address of the cluster it made."""
 CONNECT_SECONDS = 2.0
+BLOCK_MIB = 16
+"""Most of a Ray Data block: a process that reads or cuts blocks holds several."""
 
 
 def connect(resources: ResourcesConfig) -> None:
@@ -77,6 +79,7 @@ def _prepare_data_context() -> None:
     context.execution_no_progress_timeout_s = -1  # a slow model is no stall
     context.wait_for_min_actors_s = 600  # an engine that never starts is an error, not a wait
     context.enable_progress_bars = sys.stderr.isatty()
+    context.target_max_block_size = BLOCK_MIB << 20
 
 
 def check_resources(config: RunConfig) -> None:

@@ -10,7 +10,7 @@ from kpod_ray.data.accuracy import count_correct, predict, wilson_interval
 from kpod_ray.data.completions import CompletionIndex
 from kpod_ray.data.prompts import Prompting, question_text
 from kpod_ray.data.requests import request_id
-from kpod_ray.distributed.asking import PENDING, OnRows
+from kpod_ray.distributed.asking import OnRows
 from kpod_ray.distributed.engine import Sampling, vllm_pool
 from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.distributed.generator import generator_pool
@@ -83,8 +83,8 @@ def _answer_by_vllm(
     on_rows: OnRows,
 ) -> list[Completion]:
     folder = f"{artifact.folder}/{ANSWERS}.parts"
-    is_there = CompletionIndex(artifact.store, folder).has([request.id for request in requests])
-    missing = list(itertools.compress(requests, ~is_there))
+    index = CompletionIndex(artifact.store, folder)
+    missing = list(itertools.compress(requests, ~index.has([request.id for request in requests])))
     num_done = len(requests) - len(missing)
 
     def count(num_rows: int) -> None:
@@ -93,10 +93,10 @@ def _answer_by_vllm(
         on_rows(num_done, len(requests))
 
     if missing:
-        artifact.write(PENDING, GenerationRequest.to_table(missing))
-        generate(artifact, PENDING, folder, _engines(config, model), count)
-        artifact.store.delete(f"{artifact.folder}/{PENDING}.parquet")
-    index = CompletionIndex(artifact.store, folder)
+        artifact.write("pending", GenerationRequest.to_table(missing))
+        generate(artifact, "pending.parquet", folder, _engines(config, model), count)
+        artifact.store.delete(f"{artifact.folder}/pending.parquet")
+        index.refresh()
     return index.find([request.id for request in requests])
 
 

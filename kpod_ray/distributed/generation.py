@@ -57,13 +57,18 @@ class ServicePool:
 
 
 def generate(
-    artifact: Artifact, name: str, folder: str, pool: ServicePool, on_rows: Callable[[int], None]
+    artifact: Artifact,
+    requests: str,
+    folder: str,
+    pool: ServicePool,
+    on_rows: Callable[[int], None],
 ) -> None:
-    """Write a completion for every request of a table into files of a folder.
+    """Write a completion for every request into files of a folder.
 
     Args:
-        artifact: holds the table, `GenerationRequest` rows with unique ids.
-        name: of the table.
+        artifact: holds the requests.
+        requests: a Parquet file or a folder of them, inside the artifact: `GenerationRequest` rows
+            with unique ids.
         folder: relative to the store's root; may hold completions of other requests.
         pool: what to run.
         on_rows: is told of rows that are finished, how many at a time.
@@ -85,7 +90,9 @@ def generate(
     patience_s = 0.0  # after an error nobody tells the actors to end
     try:
         with explained():
-            for block in _dataset(artifact, name, pool, arguments).iter_batches(batch_size=None):
+            for block in _dataset(artifact, requests, pool, arguments).iter_batches(
+                batch_size=None
+            ):
                 on_rows(int(block["rows"].sum()))
         patience_s = PATIENCE_SECONDS
     finally:
@@ -94,15 +101,15 @@ def generate(
 
 
 def _dataset(
-    artifact: Artifact, name: str, pool: ServicePool, arguments: dict[str, Any]
+    artifact: Artifact, requests: str, pool: ServicePool, arguments: dict[str, Any]
 ) -> ray.data.Dataset:
     resources = pool.resources
-    requests = ray.data.read_parquet(
-        f"{artifact.path}/{name}.parquet", filesystem=artifact.store.filesystem
+    rows = ray.data.read_parquet(
+        f"{artifact.path}/{requests}", filesystem=artifact.store.filesystem
     )
     num_blocks = max(2, math.ceil(OPEN_SHARE * pool.max_in_flight / resources.rows_per_block))
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
-    return requests.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
+    return rows.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
         GenerationActor,
         batch_size=None,
         batch_format="pyarrow",

@@ -40,7 +40,9 @@ def run(artifact, wanted, start, rows_per_block=8, max_in_flight=32, **resources
     artifact.write("pending", GenerationRequest.to_table(wanted))
     told = []
     place = ActorResources(rows_per_block=rows_per_block, num_cpus=1, **resources)
-    generate(artifact, "pending", FOLDER, ServicePool(start, place, max_in_flight), told.append)
+    generate(
+        artifact, "pending.parquet", FOLDER, ServicePool(start, place, max_in_flight), told.append
+    )
     return told
 
 

@@ -61,7 +61,7 @@ def main(folder):
     with ThreadPoolExecutor() as threads:
         taking = threads.submit(take_away)
         try:
-            generate(artifact, "pending", "completions", pool, lambda n: None)
+            generate(artifact, "pending.parquet", "completions", pool, lambda n: None)
         finally:
             is_over.set()
     index = CompletionIndex(store, "completions")
