@@ -94,6 +94,17 @@ def rationales(
 
 
 @app.command()
+def schedule(run: RunPlace, overrides: Overrides = None) -> None:
+    """Look at the schedule: what each stage trains on, also while the run is training."""
+    from kpod_ray.finished import find_run
+    from kpod_ray.report.schedule_text import collect_stages, print_schedule
+
+    found = find_run(run, overrides or ())
+    found.finished("plan")
+    print_schedule(collect_stages(found.artifacts), console)
+
+
+@app.command()
 def export(
     run: RunPlace,
     out: Annotated[str, typer.Argument(help="File to write, ending in .jsonl.")],

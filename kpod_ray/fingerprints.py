@@ -71,12 +71,14 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         ["teacher", "weigh"],
         reading=reading,
         max_length=student.max_length,
+        too_long=student.too_long,
         precision=student.precision,
     )
     add(
         "plan",
         ["teacher", "assess"],
         schedule=config.schedule.model_dump(),
+        validation_fraction=student.validation_fraction,
         embedding=embedding_hash(config.schedule.embedding),
         model=model,
         seed=config.seed,

@@ -34,7 +34,8 @@ from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.fingerprints import name_artifacts
 from kpod_ray.models.embedding import check_embedding
-from kpod_ray.models.folders import check_decoder, check_model
+from kpod_ray.models.folders import MODEL_CACHE, check_decoder, check_model, model_folder
+from kpod_ray.models.student import check_vocabulary
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.report.collect import write_report
 
@@ -101,6 +102,8 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     wanted = PHASES[: PHASES.index(until) + 1]
     if "evaluate" in wanted:
         check_backend(run.config)
+    if "weigh" in wanted:
+        check_vocabulary(model_folder(run.config.student.model, MODEL_CACHE))
     _write_run_files(run)
     for name in run.artifacts:
         if name.removesuffix("_before") not in wanted:

@@ -1,4 +1,4 @@
-"""Bad input of ``kpod export`` and ``kpod rationales``: one line that names the thing and the mend."""
+"""Bad input of what looks at a run or exports it: one line that names the thing and the mend."""
 
 import json
 from pathlib import Path
@@ -32,6 +32,8 @@ def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storag
     assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
     line = refused(capsys, "rationales", SMOKE, storage)
     assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
+    line = refused(capsys, "schedule", SMOKE, storage)
+    assert f"phase plan isn't finished; run kpod plan {SMOKE} {storage}" in line
 
 
 def test_an_unknown_format_is_named_with_those_there_are(capsys, storage, tmp_path):

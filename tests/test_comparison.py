@@ -26,7 +26,6 @@ def config_of(storage, **comparison):
                 "model": "tiny:1",
                 "learning_rate": 1e-2,
                 "global_batch_size": 4,
-                "micro_batch_size": 4,
             },
             "evaluation": {"backend": "transformers", "max_new_tokens": 4},
             "resources": {"train": {"num_workers": 1, "num_threads": 1}},

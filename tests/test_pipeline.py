@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from kpod_ray.cli import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import Listener, open_run, run_phases
@@ -108,6 +109,19 @@ def test_the_student_is_an_ordinary_model_folder(finished):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert model.config.vocab_size == len(tokenizer)
     assert tokenizer.chat_template
+    card = Path(folder, "README.md").read_text()
+    manifest = run.artifacts["train"].manifest()
+    assert f"| tokens | {manifest['counts']['tokens']:,}, " in card
+
+
+@pytest.mark.slow
+def test_the_schedule_of_a_finished_run_is_shown(finished, capsys):
+    run, _ = finished
+    with pytest.raises(SystemExit) as ended:
+        main(["schedule", run.store.address(run.folder)])
+    assert ended.value.code == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "finished" in line]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.slow

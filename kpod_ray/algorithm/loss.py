@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = 256
 """Tokens whose logits exist at the same time."""
+_HEAD_ROWS = 16_384
+"""Rows of the output head whose gradient is computed at the same time, where types differ."""
 TokenScale = Callable[[Tensor, Tensor], Tensor]
 """From the losses and the weights of some tokens to what their losses and gradients are scaled by."""
 
 
 def weighted_nll(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the negative log-likelihood of the labels, each token scaled by its weight.
 
     KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With weights of 1 it is Eq. 14.
@@ -34,8 +36,9 @@ def weighted_nll(
         token_weights: [L], >= 0, dimensionless; no gradient flows into them.
 
     Returns:
-        The weighted sum, scalar float32 with gradients to ``hidden`` and ``head``, and the unweighted
-        negative log-likelihood of each token, [L] float32 without gradients. Both in nats.
+        The weighted sum, scalar float32 with gradients to ``hidden`` and ``head``; the unweighted
+        negative log-likelihood of each token, [L] float32 without gradients, both in nats; and whether
+        each label is the likeliest token, [L].
 
     Raises:
         ValueError: The shapes disagree.
@@ -45,7 +48,7 @@ def weighted_nll(
 
 def probability_scaled_nll(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the negative log-likelihood of the labels, each token scaled by weight and probability.
 
     Dynamic fine-tuning (arXiv 2508.05629), with token weights: L = -sum_j w_j sg(p_j) log p_j, where
@@ -67,7 +70,7 @@ def _by_weight_and_probability(nll: Tensor, token_weights: Tensor) -> Tensor:
 
 def _scaled_nll(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     num_tokens, width = hidden.shape
     if head.shape[1:] != (width,):
         raise ValueError(f"hidden has width {width}, head has shape {tuple(head.shape)}")
@@ -78,8 +81,8 @@ def _scaled_nll(
         )
     if not torch.is_grad_enabled():  # else the head's gradient would be computed in vain
         hidden, head = hidden.detach(), head.detach()
-    total, nll = _ScaledNll.apply(hidden, head, labels, token_weights.float(), scale)
-    return total, nll
+    total, nll, is_top = _ScaledNll.apply(hidden, head, labels, token_weights.float(), scale)
+    return total, nll, is_top
 
 
 class _ScaledNll(torch.autograd.Function):
@@ -93,32 +96,35 @@ class _ScaledNll(torch.autograd.Function):
         labels: Tensor,
         token_weights: Tensor,
         scale: TokenScale,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         cast_head = head.to(hidden.dtype)
         nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
-        token_scales = torch.empty_like(nll)
+        token_scales, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
         hidden_grad = torch.empty_like(hidden) if needs_hidden else None
         head_grad = torch.zeros_like(head) if needs_head else None
         for start in range(0, len(labels), CHUNK_TOKENS):
             chunk = slice(start, start + CHUNK_TOKENS)
             logits = (hidden[chunk] @ cast_head.T).float()
-            log_norm = torch.logsumexp(logits, dim=-1)
-            picked = logits.gather(1, labels[chunk, None]).squeeze(1)
-            nll[chunk] = log_norm - picked
+            picked = logits.gather(1, labels[chunk, None])
+            largest = logits.amax(dim=-1, keepdim=True)
+            exponentials = logits.sub_(largest).exp_()  # in place from here on: one copy at a time
+            norm = exponentials.sum(dim=-1, keepdim=True)
+            nll[chunk] = (norm.log() + largest - picked).squeeze(1)
+            is_top[chunk] = (picked >= largest).squeeze(1)
             token_scales[chunk] = scale(nll[chunk], token_weights[chunk])
             if not needs_hidden and not needs_head:
                 continue
-            logits_grad = torch.exp(logits - log_norm[:, None])
-            logits_grad[torch.arange(len(picked)), labels[chunk]] -= 1
-            logits_grad = (logits_grad * token_scales[chunk, None]).to(hidden.dtype)
+            scales = token_scales[chunk, None]
+            scaled = exponentials.mul_(scales / norm).scatter_add_(1, labels[chunk, None], -scales)
+            logits_grad = scaled.to(hidden.dtype)
             if hidden_grad is not None:
                 hidden_grad[chunk] = logits_grad @ cast_head
             if head_grad is not None:
-                head_grad += logits_grad.T @ hidden[chunk]
+                _add_product(head_grad, logits_grad, hidden[chunk])
         ctx.save_for_backward(hidden_grad, head_grad)
-        ctx.mark_non_differentiable(nll)
-        return (nll * token_scales).sum(), nll
+        ctx.mark_non_differentiable(nll, is_top)
+        return (nll * token_scales).sum(), nll, is_top
 
     @staticmethod
     @once_differentiable
@@ -132,6 +138,16 @@ class _ScaledNll(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left.T @ right`` to ``total``, [V, d], in place and without another tensor of its size."""
+    if total.dtype == left.dtype:
+        total.addmm_(left.T, right)
+        return
+    for start in range(0, len(total), _HEAD_ROWS):
+        rows = slice(start, start + _HEAD_ROWS)
+        total[rows] += left[:, rows].T @ right
 
 
 def step_difficulties(

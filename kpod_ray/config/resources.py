@@ -54,6 +54,9 @@ class WorkerResources(Config):
 
     num_workers: int = Field(1, ge=1)
     """Worker processes."""
+    min_workers: int | None = Field(None, ge=1)
+    """Fewest workers to go on with while the cluster has no room for all, from the last checkpoint on;
+    None always waits for all."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one worker."""
     num_gpus: float = Field(0, ge=0)
@@ -62,6 +65,14 @@ class WorkerResources(Config):
     """CPU threads of one worker; None takes its share of the machine's cores."""
     max_failures: int = Field(3, ge=0)
     """Worker deaths that are survived before the phase fails."""
+    num_checkpoints: int = Field(2, ge=1)
+    """Checkpoints that are kept while the phase runs; a damaged one gives way to the one before."""
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> WorkerResources:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError("min_workers is larger than num_workers")
+        return self
 
 
 class StudentWorkerResources(WorkerResources):
@@ -69,6 +80,11 @@ class StudentWorkerResources(WorkerResources):
 
     num_workers: int = Field(2, ge=1)
     """Worker processes."""
+    sharding: bool = False
+    """Whether each worker holds a part of the parameters, gradients and optimizer state (FSDP2), instead
+    of all."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Train steps after which a checkpoint is saved inside a stage, too; None: at the end of each."""
 
 
 class ResourcesConfig(Config):

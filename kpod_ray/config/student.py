@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
 from kpod_ray.config.teacher import Template
@@ -43,16 +43,33 @@ class StudentConfig(Config):
     loss_token_budget: int | None = Field(None, ge=1)
     """Training ends when so many tokens have been in the loss, in the middle of a stage or, all
     steps written, after further epochs; None ends with the last stage."""
+    validation_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the questions that are never trained on, chosen by a seeded hash of their ids: loss and
+    token accuracy on their whole rationales are measured after every stage."""
+    keep: Literal["last", "best"] = "last"
+    """Which student is exported: the ``last``, or the ``best``, after the stage with the lowest
+    validation loss."""
     learning_rate: float = Field(1e-5, gt=0)
-    """Constant AdamW learning rate."""
+    """Largest AdamW learning rate."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How it changes after the warm-up: not at all, or down to 0 at the end of the training."""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the training in which the learning rate rises evenly from 0."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
     global_batch_size: int = Field(8, ge=1)
     """Examples of one train step, over all workers."""
-    micro_batch_size: int = Field(4, ge=1)
-    """Examples of one forward pass on one worker."""
+    micro_batch_tokens: int = Field(2048, ge=1)
+    """Tokens of one forward pass on one worker, padding counted; a longer example is a pass of its
+    own. It bounds the memory and changes nothing else."""
+    packing: bool = True
+    """Examples one after the other without padding, where the model's attention can keep them apart;
+    else, and if false, those of similar length are padded to the longest."""
     max_length: int = Field(1024, ge=16)
-    """Longest example in tokens; longer ones are set aside and counted."""
+    """Longest example in tokens."""
+    too_long: Literal["drop", "cut"] = "drop"
+    """What becomes of a longer one: ``drop`` sets it aside; ``cut`` ends it after the last reasoning
+    step that fits, without its answer. Both are counted."""
     denominator: Literal["tokens", "weight", "examples"] = "tokens"
     """What the summed loss of a train step is divided by: its tokens in the loss, their total
     weight, or its examples."""
@@ -60,8 +77,17 @@ class StudentConfig(Config):
     """Gradient clipping; None is off."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; parameters stay fp32."""
+    gradient_checkpointing: bool = False
+    """Whether what is inside a layer is computed again in the backward pass: less memory, about a third
+    more time, the same result."""
     lora: LoraConfig | None = None
     """Adapters that are trained in place of all parameters; None trains all parameters."""
+
+    @model_validator(mode="after")
+    def _check_keep(self) -> StudentConfig:
+        if self.keep == "best" and not self.validation_fraction:
+            raise ValueError("keep best needs validation_fraction over 0")
+        return self
 
 
 class EvaluationConfig(Config):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,13 +39,36 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
-        fields = dataclasses.fields(self)
-        moved = {field.name: getattr(self, field.name).to(device) for field in fields}
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
         return dataclasses.replace(self, **moved)
 
-    def model_inputs(self) -> dict[str, Tensor]:
+    def model_inputs(self) -> dict[str, Any]:
         """Return what a language model reads, by its names."""
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
+    def num_slots(self) -> int:
+        """Return the positions that are computed, padding counted."""
+        return self.input_ids.numel()
+
+    def num_tokens(self) -> int:
+        """Return the positions that hold a token."""
+        return int(self.attention_mask.sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedBatch(Batch):
+    """Sequences one after the other in a single row, without padding."""
+
+    position_ids: Tensor
+    """[1, L], position of each token in its own sequence."""
+    sequence_lengths: tuple[int, ...]
+    """Tokens of each sequence; they add up to L."""
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Return what a language model with the attention of `models.packing` reads."""
+        names = ("input_ids", "position_ids", "sequence_lengths")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +78,17 @@ class PairBatch(Batch):
     decoder_input_ids: Tensor
     """[B, M], right-padded: the start token, then what is written, without its last token."""
 
-    def model_inputs(self) -> dict[str, Tensor]:
+    def model_inputs(self) -> dict[str, Any]:
         """Return what a language model reads, by its names."""
         return {**super().model_inputs(), "decoder_input_ids": self.decoder_input_ids}
+
+    def num_slots(self) -> int:
+        """Return the positions that are computed, padding counted."""
+        return super().num_slots() + self.decoder_input_ids.numel()
+
+    def num_tokens(self) -> int:
+        """Return the positions that hold a token; the decoder has one for each label."""
+        return super().num_tokens() + len(self.labels)
 
 
 def global_batches(
@@ -97,6 +129,27 @@ def worker_share(indices: Sequence[int], rank: int, num_workers: int) -> list[in
     return list(indices[rank::num_workers])
 
 
+def micro_batches(
+    indices: Sequence[int], lengths: Sequence[int], max_tokens: int, rank: int, num_workers: int
+) -> list[list[int]]:
+    """Cut a worker's part of a global batch into micro-batches of examples of similar length.
+
+    The parts are about equally long, and every example of the global batch is in one of them. A
+    worker without examples computes another's, see `StudentTraining`.
+
+    Args:
+        indices: examples of the global batch.
+        lengths: tokens of every example there is.
+        max_tokens: of a micro-batch, padding counted; a longer example is one of its own.
+        rank: which worker.
+        num_workers: how many there are.
+    """
+    by_length = sorted(indices, key=lambda i: (lengths[i], i))
+    mine = worker_share(by_length, rank, num_workers) or by_length[:1]
+    rows = batches_by_tokens([lengths[i] for i in mine], max_tokens)
+    return [[mine[row] for row in batch] for batch in rows]
+
+
 def num_loss_tokens(example: Example, num_given_steps: int) -> int:
     """Tokens of an example that carry loss when so many steps are given."""
     return sum(step >= num_given_steps for step in example.token_steps)
@@ -134,6 +187,25 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
     firsts = [len(example.prompt_ids) - 1 for example in examples]
     input_ids, attention_mask = _padded(sequences, pad_id)
     return Batch(input_ids, attention_mask, **_loss_tokens(examples, num_given_steps, firsts))
+
+
+def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
+    """Put examples one after the other into a batch for a causal model (Eq. 15)."""
+    lengths = [example.num_tokens() for example in examples]
+    starts = [sum(lengths[:row]) for row in range(len(lengths))]
+    firsts = [
+        start + len(example.prompt_ids) - 1 for start, example in zip(starts, examples, strict=True)
+    ]
+    input_ids = torch.tensor([[i for e in examples for i in (*e.prompt_ids, *e.target_ids)]])
+    loss_tokens = _loss_tokens(examples, num_given_steps, firsts)
+    loss_tokens["rows"] = torch.zeros_like(loss_tokens["rows"])
+    return PackedBatch(
+        input_ids,
+        torch.ones_like(input_ids),
+        **loss_tokens,
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        sequence_lengths=tuple(lengths),
+    )
 
 
 def collate_pairs(
@@ -186,9 +258,9 @@ def _loss_tokens(
             weights.append(example.token_weights[j])
             in_rationale.append(step < example.num_steps)
     return {
-        "rows": torch.tensor(rows),
-        "columns": torch.tensor(columns),
-        "labels": torch.tensor(labels),
+        "rows": torch.tensor(rows, dtype=torch.long),  # there may be none
+        "columns": torch.tensor(columns, dtype=torch.long),
+        "labels": torch.tensor(labels, dtype=torch.long),
         "token_weights": torch.tensor(weights, dtype=torch.float32),
-        "in_rationale": torch.tensor(in_rationale),
+        "in_rationale": torch.tensor(in_rationale, dtype=torch.bool),
     }

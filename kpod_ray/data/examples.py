@@ -74,6 +74,28 @@ def build_example(
     )
 
 
+def cut_example(example: Example, max_length: int) -> Example | None:
+    """Return an example up to the last reasoning step that fits, without its answer.
+
+    Returns:
+        An example with fewer reasoning steps, at most ``max_length`` tokens long; None when not even
+        the first step fits.
+    """
+    room, steps = max_length - len(example.prompt_ids), example.token_steps
+    ends = [j for j in range(1, len(steps)) if steps[j] != steps[j - 1] and j <= room]
+    if not ends:
+        return None
+    end = ends[-1]
+    return dataclasses.replace(
+        example,
+        target_ids=example.target_ids[:end],
+        token_weights=example.token_weights[:end],
+        token_steps=steps[:end],
+        num_steps=steps[end - 1] + 1,
+        token_is_symbol=example.token_is_symbol[:end],
+    )
+
+
 def _are_symbols(
     text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:

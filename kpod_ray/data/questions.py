@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kpod_ray.config import (
@@ -35,6 +36,9 @@ from kpod_ray.errors import KpodError
 from kpod_ray.records import AnswerKind, Question, Split
 
 _SPLITS: Mapping[str, Split] = {"": "train", "train": "train", "all": "train", "test": "test"}
+
+_COPY = re.compile(r"#\d+\Z")
+"""End of the id of a question's copy, which carries another of its rationales."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,16 +202,23 @@ def _split(row: Mapping[str, Any], name: str) -> Split:
     return _SPLITS[text]
 
 
+def are_held_out(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
+    """Tell which questions are never trained on; the copies of one go together, see `Rationale`."""
+    originals = (_COPY.sub("", question_id) for question_id in question_ids)
+    return [hash_fraction(f"validation:{original}", seed) < fraction for original in originals]
+
+
 def _with_test_split(questions: list[Question], fraction: float, seed: int) -> list[Question]:
     return [
         dataclasses.replace(question, split="test")
-        if question.answer and _hash_fraction(question.id, seed) < fraction
+        if question.answer and hash_fraction(question.id, seed) < fraction
         else question
         for question in questions
     ]
 
 
-def _hash_fraction(question_id: str, seed: int) -> float:
+def hash_fraction(question_id: str, seed: int) -> float:
+    """Return a number in [0, 1) that an id and a seed determine."""
     digest = hashlib.sha256(f"{seed}:{question_id}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from kpod_ray.artifacts import Artifact, Manifest
-from kpod_ray.config import RunConfig
-from kpod_ray.data.examples import Example, build_example
-from kpod_ray.data.prompts import Template
+from kpod_ray.config import RunConfig, StudentConfig
+from kpod_ray.data.examples import Example, build_example, cut_example
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.models.difficulty import measure_steps
@@ -30,31 +30,42 @@ BATCH_TOKENS = 8192
 class Assessor:
     """Builds the examples of a batch and measures their steps with a student."""
 
-    def __init__(self, model: str, template: Template, max_length: int, precision: str) -> None:
-        folder = model_folder(model, MODEL_CACHE)
+    def __init__(self, config: StudentConfig) -> None:
+        folder = model_folder(config.model, MODEL_CACHE)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = load_tokenizer(folder)
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.student = load_student(folder, dtype).eval().to(self.device)
-        self.template, self.max_length = template, max_length
+        self.config = config
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return examples and difficulties; too long an example has no difficulties."""
         questions = Question.from_table(batch)
         rationales = WeightedRationale.from_table(batch)
         examples = [
-            build_example(self.tokenizer, question, rationale, self.template)
+            build_example(self.tokenizer, question, rationale, self.config.template)
             for question, rationale in zip(questions, rationales, strict=True)
         ]
-        fitting = [example for example in examples if example.num_tokens() <= self.max_length]
+        shortened = [self._shortened(example) for example in examples]
+        fitting = [example for example in shortened if example is not None]
         pad = pad_id(self.tokenizer)
         measured = dict(measure_steps(self.student, fitting, pad, BATCH_TOKENS))
-        table = Example.to_table(examples)
+        pairs = list(zip(examples, shortened, strict=True))
+        table = Example.to_table(short or example for example, short in pairs)
+        is_cut = [short not in (None, example) for example, short in pairs]
+        table = table.append_column("is_cut", pa.array(is_cut))
         for name in MEASURES:
             values = [getattr(measured.get(e.question_id), name, []) for e in examples]
             column = pa.array(values, StepDifficulty.schema.field(name).type)
             table = table.append_column(name, column)
         return table
+
+    def _shortened(self, example: Example) -> Example | None:
+        """Return an example that fits, None when it is to be set aside."""
+        max_length = self.config.max_length
+        if example.num_tokens() <= max_length:
+            return example
+        return cut_example(example, max_length) if self.config.too_long == "cut" else None
 
 
 def assess_difficulty(
@@ -66,15 +77,9 @@ def assess_difficulty(
         KpodError: None fits.
     """
     requests = _requests(questions, weigh)
-    student = config.student
     pool = ActorPool(
         actor=Assessor,
-        arguments={
-            "model": student.model,
-            "template": student.template,
-            "max_length": student.max_length,
-            "precision": student.precision,
-        },
+        arguments={"config": config.student},
         resources=config.resources.assess,
         batch_size=BATCH_SIZE,
         batch_format="pyarrow",
@@ -83,7 +88,8 @@ def assess_difficulty(
     lengths: Any = result.table["step_difficulties"].combine_chunks().value_lengths()
     fits = np.asarray(lengths) > 0
     if not fits.any():
-        raise KpodError(f"no example fits student.max_length={student.max_length} tokens; raise it")
+        max_length = config.student.max_length
+        raise KpodError(f"no example fits student.max_length={max_length} tokens; raise it")
     table = result.table.filter(pa.array(fits))
     artifact.write("examples", table.select(Example.schema.names).cast(Example.schema))
     names = StepDifficulty.schema.names
@@ -93,6 +99,7 @@ def assess_difficulty(
         "rationales": requests.num_rows,
         "assessed": table.num_rows,
         "too_long": requests.num_rows - table.num_rows,
+        "cut": pc.sum(table["is_cut"]).as_py(),
         "resumed": result.num_resumed,
     }
     return {"counts": counts}

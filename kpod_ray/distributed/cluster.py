@@ -113,9 +113,11 @@ def num_concurrent(config: RunConfig) -> int:
 
 
 def _wanted(request: ActorResources | WorkerResources) -> dict[str, float]:
-    """Return the resources that all processes of a phase take together."""
+    """Return the resources that a phase needs for all its processes together."""
     spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks
     num_processes = _num_processes(request)
+    if isinstance(request, WorkerResources) and request.min_workers is not None:
+        num_processes = request.min_workers
     return {
         "CPU": num_processes * request.num_cpus + spare,
         "GPU": num_processes * request.num_gpus,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from kpod_ray.config import StudentConfig, WeigherConfig
+from kpod_ray.config import StudentConfig, StudentWorkerResources, WeigherConfig
 from kpod_ray.data.prompts import Template
 
 
@@ -23,12 +23,13 @@ class TrainJob:
     storage: str
     examples: str
     """Path in the store of the table of examples."""
-    output: str
-    """Folder in the store for the trained student."""
-    step_losses: str
-    """Folder in the store for the losses of every stage's reasoning steps."""
+    trained_on: str
+    """Path in the store of a table with the questions that are trained on; others are for validation."""
+    folder: str
+    """Folder in the store to write to: ``student/``, and ``step_losses/`` of every stage."""
     difficulty_weights: Literal["learned", "uniform"]
     """Token weights inside a step in these losses."""
+    resources: StudentWorkerResources
     num_threads: int
 
 

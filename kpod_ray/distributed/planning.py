@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kpod_ray.algorithm.schedule import Plan, plan_stages
 from kpod_ray.algorithm.whole_questions import plan_at_once, plan_easy_to_hard
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig, ScheduleConfig
 from kpod_ray.data.clusters import cluster_questions
+from kpod_ray.data.questions import are_held_out
 from kpod_ray.data.stages import StepValues, step_values, write_plan
 from kpod_ray.distributed.replanning import difficulty_column, schedule_settings
+from kpod_ray.errors import KpodError
 from kpod_ray.models.embedding import embed_questions
 from kpod_ray.records import Question
 
@@ -19,10 +22,25 @@ from kpod_ray.records import Question
 def plan_schedule(
     config: RunConfig, questions: Artifact, assess: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Write ``schedule`` (question, stage, given steps), ``clusters`` and the plan's totals."""
-    schedule = config.schedule
+    """Write ``schedule`` (question, stage, given steps), ``clusters`` and the plan's totals.
+
+    Questions that are held out for validation are in none of them.
+
+    Raises:
+        KpodError: All are.
+    """
+    schedule, table = config.schedule, assess.read("difficulties")
+    all_ids, fraction = table["question_id"].to_pylist(), config.student.validation_fraction
+    held_out = are_held_out(all_ids, fraction, config.seed)
+    if all(held_out):
+        raise KpodError(
+            f"all {len(held_out)} questions are held out for validation; "
+            "lower student.validation_fraction"
+        )
     # Sorted by question id, which decides ties.
-    difficulties = step_values(assess.read("difficulties"), difficulty_column(schedule))
+    difficulties = step_values(
+        table.filter(pc.invert(pa.array(held_out))), difficulty_column(schedule)
+    )
     ids = difficulties.question_ids
     clusters = _clusters(config, questions, ids)
     plan = _plan(schedule, difficulties, clusters)
@@ -32,6 +50,7 @@ def plan_schedule(
         "questions": len(ids),
         "steps": len(difficulties.values),
         "clusters": len(np.unique(clusters)),
+        "held_out": sum(held_out),
     }
     return {"counts": counts, "total_difficulty": float(difficulties.values.sum())}
 

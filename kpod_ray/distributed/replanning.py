@@ -27,7 +27,7 @@ class Replanner:
     assess: str
     """Folder of the artifact with the difficulties."""
     clusters: str
-    """Folder of the artifact with the clusters: that of the plan before training."""
+    """Folder of the artifact with the clusters of what is trained on: the plan before training."""
     train: str
     """Folder of the training run, which holds its step losses and gets the plans."""
 
@@ -40,12 +40,13 @@ class Replanner:
             plan: folder whose schedule holds the given steps of stage t - 1.
             plan_stage: stage of that schedule.
         """
-        column = difficulty_column(self.schedule)
-        known = step_values(store.read_table(f"{self.assess}/difficulties.parquet"), column)
+        clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
+        table = store.read_table(f"{self.assess}/difficulties.parquet")
+        table = table.filter(pc.is_in(table["question_id"], clusters["question_id"]))
+        known = step_values(table, difficulty_column(self.schedule))
         difficulties = self._reassessed(store, stage - 1, known.values)
         schedule = store.read_table(f"{plan}/schedule.parquet")
         rows = schedule.filter(pc.field("stage") == plan_stage).sort_by("question_id")
-        clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
         replanned = replan(
             stage,
             rows["num_given_steps"].to_numpy(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,13 @@ from ray.train.torch import TorchTrainer
 from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import WorkerResources
+from kpod_ray.data.card import model_card
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.jobs import TrainJob, train_worker
 from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
 from kpod_ray.distributed.watching import Watcher, watched
+from kpod_ray.errors import KpodError
 
 
 def train_student(
@@ -31,6 +34,9 @@ def train_student(
         plan: holds the schedule.
         artifact: to be written.
         watch: gets the metrics of every train step, on the driver, soon after it.
+
+    Raises:
+        KpodError: The gradient of a train step isn't finite; the stages before are kept.
     """
     num_stages = config.schedule.num_stages
     replanner = None
@@ -47,24 +53,35 @@ def train_student(
         seed=config.training_seed,
         storage=config.storage,
         examples=f"{assess.folder}/examples.parquet",
-        output=f"{artifact.folder}/student",
-        step_losses=f"{artifact.folder}/step_losses",
+        trained_on=f"{plan.folder}/clusters.parquet",
+        folder=artifact.folder,
         difficulty_weights=config.schedule.difficulty_weights,
+        resources=config.resources.train,
         num_threads=threads_of(config.resources.train),
     )
     with watched(watch) as board:
         loop_config = {"job": job, "scheduler": scheduler, "board": board}
         returned = fit(train_worker, loop_config, config.resources.train, artifact)
+    if "error" in returned:
+        raise KpodError(returned["error"])
     history = returned["history"]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
     artifact.store.delete(f"{artifact.folder}/fit")
+    artifact.store.delete(f"{artifact.folder}/best")
     counts = {
         "train_steps": len(history),
         "stages": int(history[-1]["stage"]),
         "tokens": int(sum(row["tokens"] for row in history)),
         "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
     }
-    return {"counts": counts, "workers": config.resources.train.num_workers}
+    card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
+    artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
+    manifest: Manifest = {"counts": counts, "workers": config.resources.train.num_workers}
+    if returned["best"] is not None:
+        manifest["best"] = returned["best"]
+    if returned["warnings"]:
+        manifest["warning"] = "; ".join(returned["warnings"])
+    return manifest
 
 
 def fit(
@@ -76,13 +93,14 @@ def fit(
     """Run a training loop under Ray Train inside an artifact; a killed one is taken up again."""
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     wanted = {"CPU": resources.num_cpus}
+    num_workers, min_workers = resources.num_workers, resources.min_workers
     if resources.num_gpus:
         wanted["GPU"] = resources.num_gpus
     result = TorchTrainer(
         loop,
         train_loop_config=loop_config,
         scaling_config=ScalingConfig(
-            num_workers=resources.num_workers,
+            num_workers=(min_workers, num_workers) if min_workers else num_workers,
             use_gpu=resources.num_gpus > 0,
             resources_per_worker=wanted,
         ),
@@ -93,7 +111,7 @@ def fit(
             failure_config=FailureConfig(
                 max_failures=resources.max_failures, controller_failure_limit=3
             ),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
             worker_runtime_env={"env_vars": threads},
         ),
     ).fit()

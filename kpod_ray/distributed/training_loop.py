@@ -1,53 +1,55 @@
-"""What one worker of the student's training does: ask for the stage, train on it, checkpoint it."""
+"""What one worker of the student's training does: ask for the stage, train on it, save, export."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointConsistencyMode
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import prepare_model
 
-from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
 from kpod_ray.artifacts import Store
-from kpod_ray.config import StudentConfig
 from kpod_ray.data.batching import global_batches, num_stage_train_steps
-from kpod_ray.data.examples import Example
 from kpod_ray.data.stages import given_steps
+from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import TrainJob
 from kpod_ray.distributed.scheduler import Decision
-from kpod_ray.models.adapters import add_adapters, merge_adapters
-from kpod_ray.models.checkpoints import load_state, save_state
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.student import Student, TokenLoss, load_student, load_tokenizer, pad_id
+from kpod_ray.distributed.training_parts import (
+    build_student,
+    export_student,
+    padding_id,
+    read_examples,
+)
+from kpod_ray.distributed.training_position import History, Position, stage_statistics
+from kpod_ray.errors import KpodError
+from kpod_ray.models.checkpoints import fetch_tensors, parameters_of, upload_tensors
+from kpod_ray.models.metrics import peak_memory_mib
+from kpod_ray.models.sharding import shard
 from kpod_ray.models.training import GivenSteps, Place, StudentTraining, TrainingSet
+from kpod_ray.models.validation import Validation
 from kpod_ray.records import StepLosses
-
-History = list[dict[str, float]]
 
 
 def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train all stages that no checkpoint covers, export the student, return the history."""
+    """Train whatever no checkpoint covers, export the student; return the history and warnings.
+
+    What the user has to mend is returned as ``error``: raised, Ray Train would try it again.
+    """
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
-    worker = _Worker(job, settings["scheduler"], settings["board"])
-    stage = worker.restore()
-    while worker.has_more_to_do(stage):
-        worker.train_stage(stage)
-        worker.checkpoint(stage)
-        stage += 1
+    try:
+        worker = _Worker(job, settings["scheduler"], settings["board"])
+        warnings = worker.restore()
+        while worker.has_more_to_do():
+            worker.train_stage()
+    except KpodError as error:  # on all workers alike
+        return {"error": str(error)}
     worker.export()
-    return {"history": worker.history}
+    return {"history": worker.history, "warnings": warnings, "best": worker.best()}
 
 
 class _Worker:
@@ -55,80 +57,125 @@ class _Worker:
 
     def __init__(self, job: TrainJob, scheduler: Any, board: Any) -> None:
         context = ray.train.get_context()
-        self.rank = context.get_world_rank()
+        self.rank, num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.store = job, Store.open(job.storage)
         self.scheduler, self.board = scheduler, board
-        self.folder = model_folder(job.student.model, MODEL_CACHE)
-        self.tokenizer = load_tokenizer(self.folder)
-        dtype = torch.bfloat16 if job.student.precision == "bf16" else torch.float32
-        self.student: Student = load_student(self.folder, dtype, _token_loss(job.student)).eval()
-        if job.student.lora is not None:
-            torch.manual_seed(job.seed)
-            add_adapters(self.student.language_model, job.student.lora)
-        self.training = StudentTraining(
-            self.student,
-            prepare_model(self.student),
-            job.student,
-            TrainingSet(
-                Example.from_table(self.store.read_table(job.examples)),
-                job.difficulty_weights,
-                pad_id(self.tokenizer),
-            ),
-            Place(self.rank, context.get_world_size()),
+        self.student = build_student(job)
+        if job.resources.sharding and num_workers > 1:
+            module = prepare_model(self.student, parallel_strategy=None)  # moves it to the device
+            shard(self.student, num_workers)
+        else:
+            module = prepare_model(self.student)
+        trained_on, held_out = read_examples(job, self.store)
+        padding, place = padding_id(job), Place(self.rank, num_workers)
+        training_set = TrainingSet(trained_on, job.difficulty_weights, padding)
+        self.training = StudentTraining(self.student, module, job.student, training_set, place)
+        self.validation = (
+            Validation(self.student, module, job.student, held_out, padding, place)
+            if held_out
+            else None
         )
-        self.history: History = []
-        self.num_loss_tokens = 0
+        self.position, self.history = Position(), History()
 
-    def restore(self) -> int:
-        """Load the last committed checkpoint; return the first stage still to train."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return 1
-        with checkpoint.as_directory() as folder:
-            load_state(self.student, self.training.optimizer, Path(folder))
-            position = json.loads((Path(folder) / "position.json").read_text())
-        self.history = position["history"]
-        self.num_loss_tokens = int(sum(row["loss_tokens"] for row in self.history))
-        return int(position["stage"]) + 1
+    def restore(self) -> list[str]:
+        """Go on from the newest checkpoint that is whole; return lines about those that aren't."""
+        saved, warnings = restore(self.student, self.training.optimizer, self.job.folder)
+        if saved is not None:
+            self.history = saved.position.pop("history")
+            self.position = Position(**saved.position)
+            self.training.begin_stage(saved.tensors["step_loss_sums"])
+        return warnings
 
-    def has_more_to_do(self, stage: int) -> bool:
+    def has_more_to_do(self) -> bool:
         """Whether a stage is to be trained: up to the last one, or until the budget is used."""
-        return stage <= self.job.num_stages if self._budget is None else not self._is_used_up()
+        if self.job.student.loss_token_budget is None:
+            return self.position.stage <= self.job.num_stages
+        return not self._is_used_up()
 
-    @property
-    def _budget(self) -> int | None:
-        return self.job.student.loss_token_budget
-
-    def _is_used_up(self) -> bool:
-        return self._budget is not None and self.num_loss_tokens >= self._budget
-
-    def train_stage(self, stage: int) -> None:
-        """Train one stage on the questions and given steps that the scheduler decides on."""
+    def train_stage(self) -> None:
+        """Train the stage to its end on the questions and given steps that the scheduler decides on."""
+        position, stage = self.position, self.position.stage
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
-        self.training.begin_stage()
-        examples, size = self.training.examples, self.job.student.global_batch_size
-        batches = global_batches(
-            [i for i, example in enumerate(examples) if example.question_id in given],
-            size,
-            num_train_steps=num_stage_train_steps(len(examples), size),
-            seed=self.job.seed,
-            stage=stage,
-        )
-        for indices in batches:
-            started = time.perf_counter()
-            metrics = self.training.train_step(indices, given)
-            self.num_loss_tokens += int(metrics["loss_tokens"])
-            if self.rank == 0:
-                metrics |= {"stage": stage, "train_step": len(self.history) + 1}
-                metrics["num_train_steps"] = len(batches) * self.job.num_stages
-                metrics["seconds"] = time.perf_counter() - started
-                metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
-                self.history.append(metrics)
-                self.board.post.remote(metrics)
-            if self._is_used_up():
-                break
+        batches = self._batches(given)
+        if position.stage_steps == 0:
+            self.training.begin_stage()
+        while position.stage_steps < len(batches) and not self._is_used_up():
+            self._train_step(batches[position.stage_steps], given)
+            every = self.job.resources.checkpoint_every
+            is_inside = position.stage_steps < len(batches)
+            if is_inside and every is not None and position.stage_steps % every == 0:
+                self._save()
         self._write_step_losses(stage)
+        self._validate()
+        if self.rank == 0:
+            ray.get(
+                self.scheduler.report_stage.remote(stage, stage_statistics(self.history, stage))
+            )
+        position.stage, position.stage_steps = stage + 1, 0
+        self._save()
+        wait_until_saved()
+
+    def _train_step(self, indices: list[int], given: GivenSteps) -> None:
+        position, started = self.position, time.perf_counter()
+        try:
+            metrics = self.training.train_step(indices, given, self._done_share())
+        except KpodError as error:
+            raise KpodError(f"stage {position.stage}: {error}") from error
+        position.stage_steps += 1
+        position.train_steps += 1
+        position.loss_tokens += int(metrics["loss_tokens"])
+        if self.rank == 0:
+            metrics |= {"stage": position.stage, "train_step": position.train_steps}
+            metrics["num_train_steps"] = self._stage_length() * self.job.num_stages
+            metrics["seconds"] = time.perf_counter() - started
+            metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
+            metrics["peak_memory_mib"] = peak_memory_mib(self.training.device)
+            self.history.append(metrics)
+            self.board.post.remote(metrics)
+
+    def _validate(self) -> None:
+        """Measure the student after a stage, and note whether it is the best so far."""
+        if self.validation is None:
+            return
+        metrics, position = self.validation.measure(), self.position
+        if metrics["validation_loss"] < position.best_loss:
+            position.best_stage, position.best_loss = position.stage, metrics["validation_loss"]
+            if self.job.student.keep == "best":
+                parameters = parameters_of(self.student)
+                if self.rank == 0:
+                    upload_tensors(parameters, self.store, self._best_file())
+        if self.rank == 0:
+            self.history[-1] |= metrics
+            self.board.post.remote(self.history[-1])
+
+    def _best_file(self) -> str:
+        return f"{self.job.folder}/best/stage-{self.position.best_stage}.safetensors"
+
+    def _batches(self, given: GivenSteps) -> list[list[int]]:
+        examples = self.training.examples
+        return global_batches(
+            [i for i, example in enumerate(examples) if example.question_id in given],
+            self.job.student.global_batch_size,
+            num_train_steps=self._stage_length(),
+            seed=self.job.seed,
+            stage=self.position.stage,
+        )
+
+    def _stage_length(self) -> int:
+        size = self.job.student.global_batch_size
+        return num_stage_train_steps(len(self.training.examples), size)
+
+    def _done_share(self) -> float:
+        """Return how much of the training is done, [0, 1)."""
+        budget = self.job.student.loss_token_budget
+        if budget is not None:
+            return self.position.loss_tokens / budget
+        return self.position.train_steps / (self._stage_length() * self.job.num_stages)
+
+    def _is_used_up(self) -> bool:
+        budget = self.job.student.loss_token_budget
+        return budget is not None and self.position.loss_tokens >= budget
 
     def _given_steps(self, stage: int) -> GivenSteps:
         answer: dict[str, Any] | None = None
@@ -143,40 +190,24 @@ class _Worker:
         if self.rank == 0:
             rows = zip(self.training.examples, losses, strict=True)
             table = StepLosses.to_table(StepLosses(e.question_id, values) for e, values in rows)
-            self.store.write_table(f"{self.job.step_losses}/stage-{stage}.parquet", table)
+            self.store.write_table(f"{self.job.folder}/step_losses/stage-{stage}.parquet", table)
 
-    def checkpoint(self, stage: int) -> None:
-        """Save the finished stage and wait until the save is final."""
-        checkpoint = None
-        with tempfile.TemporaryDirectory() as name:
-            if self.rank == 0:
-                save_state(self.student, self.training.optimizer, Path(name))
-                position = {"stage": stage, "history": self.history}
-                (Path(name) / "position.json").write_text(json.dumps(position))
-                checkpoint = Checkpoint.from_directory(name)
-                statistics = _stage_statistics(self.history, stage)
-                ray.get(self.scheduler.report_stage.remote(stage, statistics))
-            ray.train.report({"stage": stage}, checkpoint=checkpoint)
-        ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
+    def _save(self) -> None:
+        """Save where the training is; the save becomes final in the background."""
+        position = {**dataclasses.asdict(self.position), "history": self.history}
+        tensors = {"step_loss_sums": self.training.step_loss_sums()}
+        saved = Saved(self.job.folder, position, tensors)
+        save(self.student, self.training.optimizer, saved)
+
+    def best(self) -> dict[str, float] | None:
+        """Return the stage with the lowest validation loss; None without validation."""
+        stage, loss = self.position.best_stage, self.position.best_loss
+        return None if stage is None else {"stage": stage, "validation_loss": loss}
 
     def export(self) -> None:
-        """Write the student as an ordinary Hugging Face folder."""
-        if self.rank != 0:
-            return
-        merge_adapters(self.student.language_model)
-        with tempfile.TemporaryDirectory() as name:
-            self.student.language_model.save_pretrained(name)
-            self.tokenizer.save_pretrained(name)
-            for file in sorted(os.listdir(name)):
-                self.store.upload(Path(name) / file, f"{self.job.output}/{file}")
-
-
-def _stage_statistics(history: History, stage: int) -> dict[str, float]:
-    rows = [row for row in history if row["stage"] == stage]
-    names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
-    means = {name: float(np.mean([row[name] for row in rows])) for name in names}
-    return means | {"train_steps": len(rows)}
-
-
-def _token_loss(student: StudentConfig) -> TokenLoss:
-    return probability_scaled_nll if student.token_weights == "probability" else weighted_nll
+        """Write the student that is kept as an ordinary Hugging Face folder."""
+        parameters = parameters_of(self.student)
+        if self.rank == 0:
+            if self.job.student.keep == "best":
+                parameters = fetch_tensors(self.store, self._best_file())
+            export_student(self.job, self.store, parameters)

@@ -7,16 +7,12 @@ the weights up. It first learns to read rationales masked at random; then it is 
 from __future__ import annotations
 
 import dataclasses
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray.train
 import torch
 import torch.distributed
-from ray.train import Checkpoint
 from ray.train.torch import prepare_model
 
 from kpod_ray.algorithm.keypoints import collapse_of
@@ -25,9 +21,10 @@ from kpod_ray.artifacts import Store
 from kpod_ray.config import WeigherConfig
 from kpod_ray.data.batching import worker_share
 from kpod_ray.data.draws import stack_noise
+from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import WeigherJob
 from kpod_ray.distributed.weigher_parts import build_parts
-from kpod_ray.models.checkpoints import fetch_module, load_state, save_state, upload_module
+from kpod_ray.models.checkpoints import fetch_module, upload_module
 from kpod_ray.models.held_back import HeldBack, Position
 from kpod_ray.models.predictors import AnswerPredictor
 
@@ -41,7 +38,8 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     worker = _Worker(job, settings["board"])
     worker.adapt()
     position = worker.learn()
-    return {**dataclasses.asdict(position), "quality": worker.quality()}
+    quality = worker.quality()
+    return {**dataclasses.asdict(position), "quality": quality, "warnings": worker.warnings}
 
 
 class _Worker:
@@ -102,7 +100,9 @@ class _Worker:
             is_last = position.train_step == weigher.num_train_steps
             if is_last or position.train_step % weigher.validate_every == 0:
                 self._validate(position)
-                self._checkpoint(optimizer, position)
+                saved = Saved(self.job.folder, dataclasses.asdict(position))
+                save(self.loss.weighter, optimizer, saved)
+        wait_until_saved()
         return position
 
     def quality(self) -> dict[str, float | None]:
@@ -154,22 +154,9 @@ class _Worker:
         if position.note(row, collapse_of(weights)):
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
-    def _checkpoint(self, optimizer: torch.optim.Optimizer, position: Position) -> None:
-        checkpoint = None
-        with tempfile.TemporaryDirectory() as name:
-            if self.rank == 0:
-                save_state(self.loss.weighter, optimizer, Path(name))
-                (Path(name) / "position.json").write_text(json.dumps(dataclasses.asdict(position)))
-                checkpoint = Checkpoint.from_directory(name)
-            ray.train.report({"train_step": position.train_step}, checkpoint=checkpoint)
-
     def _restore(self, optimizer: torch.optim.Optimizer) -> Position:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return Position()
-        with checkpoint.as_directory() as folder:
-            load_state(self.loss.weighter, optimizer, Path(folder))
-            return Position(**json.loads((Path(folder) / "position.json").read_text()))
+        saved, self.warnings = restore(self.loss.weighter, optimizer, self.job.folder)
+        return Position() if saved is None else Position(**saved.position)
 
     def _save(self, module: torch.nn.Module, path: str) -> None:
         if self.rank == 0:

@@ -102,30 +102,30 @@ def learn_token_weights(
     discard_stream(artifact, "annotated")
     artifact.store.delete(f"{artifact.folder}/fit")
     artifact.store.delete(f"{artifact.folder}/adapted.safetensors")
-    warning = _warning(returned)
+    warnings = [*returned["warnings"], *_collapse(returned)]
     return {
         "counts": {"rationales": result.table.num_rows, "resumed": result.num_resumed},
         "best": returned["best"],
         "quality": returned["quality"],
         "workers": workers.num_workers,
-        **({} if warning is None else {"warning": warning}),
+        **({"warning": "; ".join(warnings)} if warnings else {}),
     }
 
 
-def _warning(returned: dict[str, Any]) -> str | None:
-    """Say in one line whether the weights collapsed, and which weighter is used all the same."""
+def _collapse(returned: dict[str, Any]) -> list[str]:
+    """Say in a line whether the weights collapsed, and which weighter is used all the same."""
     problem, best, last = returned["collapse"], returned["best"], returned["train_step"]
     if best is None:
-        return (
+        return [
             f"no weighter was sound in {last} train steps: {problem}; the token weights say little, "
             "raise weigher.num_adapt_steps or change weigher.learning_rate or weigher.mask_ratio_weight"
-        )
+        ]
     if problem is None:
-        return None
-    return (
+        return []
+    return [
         f"the weighter collapsed by train step {last}: {problem}; "
         f"the one of train step {best['train_step']:.0f} is used"
-    )
+    ]
 
 
 def _pool(config: RunConfig, weigher: WeigherConfig, artifact: Artifact) -> ActorPool:

@@ -17,15 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
-from kpod_ray.data.batching import Batch, PairBatch, collate, collate_pairs
+from kpod_ray.data.batching import Batch, PairBatch, collate, collate_packed, collate_pairs
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 
 transformers_logging.disable_progress_bar()
 
 
-TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Hidden states, output head, labels and token weights to the loss and each token's nats."""
+TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Hidden states, output head, labels and token weights to `LossParts`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class LossParts:
     """Weighted sum over all loss tokens, with gradients (Eq. 15 plus the answer's loss)."""
     token_nll: Tensor
     """[N], unweighted loss of each token, no gradients."""
+    is_top: Tensor
+    """[N], whether each token is the one that the student finds likeliest."""
 
 
 class CausalStudent(nn.Module):
@@ -48,11 +50,14 @@ class CausalStudent(nn.Module):
         self.language_model = language_model
         self.compute_dtype = compute_dtype
         self.token_loss = token_loss
+        self.is_packing = False
 
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
     ) -> Batch:
         """Return the batch in which each example's given steps are part of what is read."""
+        if self.is_packing:  # see `models.packing`
+            return collate_packed(examples, num_given_steps)
         return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
@@ -135,6 +140,23 @@ def load_tokenizer(folder: str) -> Any:
     if tokenizer.eos_token_id is None:
         raise KpodError(f"model {folder}: its tokenizer has no end-of-sequence token")
     return tokenizer
+
+
+def check_vocabulary(folder: str) -> None:
+    """Check that a model has an embedding for every token of its tokenizer.
+
+    Tokens added to a tokenizer that its model does without, such as those of images, don't count.
+
+    Raises:
+        KpodError: It hasn't, or its tokenizer can't be used.
+    """
+    num_tokens = load_tokenizer(folder).vocab_size
+    num_embeddings = AutoConfig.from_pretrained(folder).get_text_config().vocab_size
+    if num_tokens > num_embeddings:
+        raise KpodError(
+            f"model {folder}: its tokenizer has {num_tokens} tokens, the model {num_embeddings}; "
+            "take the tokenizer that belongs to the model"
+        )
 
 
 def load_student(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,10 +17,13 @@ import torch.distributed
 from torch import Tensor
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.batching import Batch, loss_weight, num_loss_tokens, worker_share
+from kpod_ray.data.batching import Batch, loss_weight, micro_batches, num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
+from kpod_ray.errors import KpodError
+from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
+from kpod_ray.models.sharding import clip_gradients, is_sharded, no_sync
 from kpod_ray.models.student import Student
 
 GivenSteps = Mapping[str, int]
@@ -68,17 +73,33 @@ class StudentTraining:
         self.student, self.module, self.config = student, module, config
         self.place, self.pad_id = place, training_set.pad_id
         self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            module.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._learning_rate_factor = learning_rate_factor(
+            config.learning_rate_schedule, config.warmup
         )
         self.device = next(module.parameters()).device
         ordered = sorted(training_set.examples, key=lambda example: example.question_id)
         self.examples = [training_example(example, config) for example in ordered]
+        self._lengths = [example.num_tokens() for example in self.examples]
         self._step_weights = [_step_weights(e, training_set.difficulty_weights) for e in ordered]
         self.begin_stage()
 
-    def begin_stage(self) -> None:
-        """Forget the losses of the reasoning steps measured so far."""
+    def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
+        """Forget the losses of the reasoning steps measured so far, or go on from their sums."""
         self._stage_losses = StageLosses(self.examples, self._step_weights)
+        if step_loss_sums is not None and self.place.rank == 0:  # it stands for all workers
+            self._stage_losses.sums = step_loss_sums
+
+    def step_loss_sums(self) -> Tensor:
+        """Return what `step_losses` are made of, over all workers; to go on from later."""
+        sums = self._stage_losses.sums.to(self.device, copy=True)
+        if self.place.num_workers > 1:
+            torch.distributed.all_reduce(sums)
+        return sums.cpu()
 
     def step_losses(self) -> list[list[float]]:
         """Return Eq. 8 of each example's emitted steps in this stage; on all workers alike.
@@ -86,71 +107,104 @@ class StudentTraining:
         They were measured on the way, under the student as it was at each train step; NaN where a
         step was given.
         """
-        if self.place.num_workers > 1:
-            sums = self._stage_losses.sums.to(self.device)
-            torch.distributed.all_reduce(sums)
-            self._stage_losses.sums = sums.cpu()
-        return self._stage_losses.means()
+        return self._stage_losses.means(self.step_loss_sums())
 
-    def train_step(self, indices: list[int], given: GivenSteps) -> dict[str, float]:
-        """Do one optimiser update over a global batch; return its metrics, on all workers alike."""
+    def train_step(self, indices: list[int], given: GivenSteps, done: float) -> dict[str, float]:
+        """Do one optimiser update over a global batch; return its metrics, on all workers alike.
+
+        Args:
+            indices: examples of the global batch.
+            given: given steps of every question.
+            done: share of the training that is done, [0, 1).
+
+        Raises:
+            KpodError: No token is in the loss, or the gradient isn't finite; the student is as it was.
+        """
         denominator = self._denominator(indices, given)
-        sums, token_nll = torch.zeros(NUM_SUMS), []
-        batches = self._micro_batches(indices, given)
-        for i, batch in enumerate(batches):
-            is_last = i == len(batches) - 1
-            with contextlib.nullcontext() if is_last else self._without_sync():
+        sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
+        passes = self._passes(indices)
+        for i, (rows, is_idle) in enumerate(passes):
+            batch = self._batch(rows, given, is_idle)
+            with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
                 parts = self.module(batch)
-                # DDP averages over the workers: times their number makes it a sum.
+                # DDP and FSDP average over the workers: times their number makes it a sum.
                 (parts.total * (self.place.num_workers / denominator)).backward()
-            sums += loss_sums(batch, parts)
-            token_nll.append(parts.token_nll)
-        self._count_step_losses(indices, given, torch.cat(token_nll))
-        self._update()
+            if not is_idle:
+                sums += loss_sums(batch, parts)
+                steps = [given[self.examples[row].question_id] for row in rows]
+                self._stage_losses.add(rows, steps, parts.token_nll)
+        learning_rate = self.config.learning_rate * self._learning_rate_factor(done)
+        grad_norm = self._update(indices, learning_rate)
         if self.place.num_workers > 1:
             sums = sums.to(self.device)
             torch.distributed.all_reduce(sums)
-        metrics = step_metrics(sums, denominator)
-        return metrics | {"tokens": sum(self.examples[i].num_tokens() for i in indices)}
+        return step_metrics(sums, denominator) | {
+            "tokens": sum(self._lengths[i] for i in indices),
+            "given_steps_mean": statistics.fmean(
+                given[self.examples[i].question_id] for i in indices
+            ),
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate,
+        }
 
-    def _update(self) -> None:
-        if self.config.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+    def _passes(self, indices: Sequence[int]) -> list[tuple[list[int], bool]]:
+        """Return the examples of each of this worker's passes, and whether they are only company.
+
+        A worker without examples takes part with another's, at weight 0. So does one that has fewer
+        passes than another where the student is sharded: every pass needs all workers.
+        """
+        rank, num_workers = self.place.rank, self.place.num_workers
+
+        def batches_of(worker: int) -> list[list[int]]:
+            most = self.config.micro_batch_tokens
+            return micro_batches(indices, self._lengths, most, worker, num_workers)
+
+        mine = batches_of(rank)
+        passes = [(rows, rank >= len(indices)) for rows in mine]
+        if is_sharded(self.module):
+            most_passes = max(len(batches_of(worker)) for worker in range(num_workers))
+            passes += [(mine[0][:1], True)] * (most_passes - len(mine))
+        return passes
+
+    def _update(self, indices: Sequence[int], learning_rate: float) -> float:
+        """Update the parameters; return the gradient's norm before it was clipped."""
+        max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
+        norm = clip_gradients(self.module, max_norm)
+        if not math.isfinite(norm):
+            raise KpodError(
+                f"the gradient of questions {self._names(indices)} isn't finite; lower "
+                "student.learning_rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-    def _count_step_losses(self, indices: list[int], given: GivenSteps, token_nll: Tensor) -> None:
-        mine = worker_share(indices, self.place.rank, self.place.num_workers)
-        if mine:  # one without examples has computed another's
-            steps = [given[self.examples[i].question_id] for i in mine]
-            self._stage_losses.add(mine, steps, token_nll)
-
-    def _without_sync(self) -> contextlib.AbstractContextManager[None]:
-        return self.module.no_sync() if self.place.num_workers > 1 else contextlib.nullcontext()
+        return norm
 
     def _denominator(self, indices: list[int], given: GivenSteps) -> float:
         examples = [self.examples[i] for i in indices]
+        weight = sum(loss_weight(e, given[e.question_id]) for e in examples)
+        if not weight > 0:
+            raise KpodError(
+                f"nothing of questions {self._names(indices)} is in the loss; raise "
+                "student.max_length, or set student.too_long=drop"
+            )
         if self.config.denominator == "examples":
             return float(len(examples))
-        measure = loss_weight if self.config.denominator == "weight" else num_loss_tokens
-        return float(sum(measure(e, given[e.question_id]) for e in examples))
+        if self.config.denominator == "weight":
+            return weight
+        return float(sum(num_loss_tokens(e, given[e.question_id]) for e in examples))
 
-    def _micro_batches(self, indices: list[int], given: GivenSteps) -> list[Batch]:
-        """Return this worker's batches; one without examples takes part with weight 0."""
-        mine = worker_share(indices, self.place.rank, self.place.num_workers)
-        is_idle = not mine
-        mine = mine or indices[:1]
-        batches = []
-        for start in range(0, len(mine), self.config.micro_batch_size):
-            examples = [
-                self.examples[i] for i in mine[start : start + self.config.micro_batch_size]
-            ]
-            steps = [given[example.question_id] for example in examples]
-            batch = self.student.collate(examples, steps, self.pad_id)
-            if is_idle:
-                batch = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
-            batches.append(batch.to(self.device))
-        return batches
+    def _names(self, indices: Sequence[int]) -> str:
+        return ", ".join(sorted({self.examples[i].question_id for i in indices}))
+
+    def _batch(self, rows: Sequence[int], given: GivenSteps, is_idle: bool) -> Batch:
+        examples = [self.examples[row] for row in rows]
+        steps = [given[example.question_id] for example in examples]
+        batch = self.student.collate(examples, steps, self.pad_id)
+        if is_idle:
+            batch = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
+        return batch.to(self.device)
 
 
 def _step_weights(example: Example, kind: str) -> Sequence[float]:

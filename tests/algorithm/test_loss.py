@@ -54,7 +54,7 @@ def test_eq_15_by_hand():
     #   L = 1/2 ln(3/2) + 1/4 ln 4 = ln sqrt(3/2 * 2) = 1/2 ln 3.
     head = torch.tensor([[math.log(2), 0], [0, math.log(3)]])
     weights = torch.tensor([0.5, 0.25])
-    total, nll = weighted_nll(torch.eye(2), head, torch.tensor([0, 0]), weights)
+    total, nll, _ = weighted_nll(torch.eye(2), head, torch.tensor([0, 0]), weights)
     assert total.item() == pytest.approx(math.log(3) / 2, abs=1e-6)
     assert nll.tolist() == pytest.approx([math.log(3 / 2), math.log(4)], abs=1e-6)
 
@@ -66,7 +66,7 @@ def test_gradients_of_eq_15_by_hand():
     # diagonal is (ln 2, ln 3): (-1/6 ln 2, 1/6 ln 3) and (-3/16 ln 2, 3/16 ln 3).
     hidden = torch.eye(2, requires_grad=True)
     head = torch.tensor([[math.log(2), 0], [0, math.log(3)]], requires_grad=True)
-    total, _ = weighted_nll(hidden, head, torch.tensor([0, 0]), torch.tensor([0.5, 0.25]))
+    total, _, _ = weighted_nll(hidden, head, torch.tensor([0, 0]), torch.tensor([0.5, 0.25]))
     total.backward()
     expected_head = torch.tensor([[-1 / 6, -3 / 16], [1 / 6, 3 / 16]])
     torch.testing.assert_close(head.grad, expected_head)
@@ -75,7 +75,7 @@ def test_gradients_of_eq_15_by_hand():
 
 def test_weights_of_one_give_cross_entropy():
     hidden, head, labels, _ = drawn(SEVERAL_CHUNKS)
-    total, _ = weighted_nll(hidden, head, labels, torch.ones(SEVERAL_CHUNKS))
+    total, _, _ = weighted_nll(hidden, head, labels, torch.ones(SEVERAL_CHUNKS))
     expected = F.cross_entropy(hidden @ head.T, labels, reduction="sum")
     torch.testing.assert_close(total, expected)
 
@@ -85,7 +85,7 @@ def test_weights_of_one_give_cross_entropy():
 )
 def test_loss_and_gradients_equal_autograd_on_full_logits(num_tokens):
     hidden, head, labels, weights = drawn(num_tokens)
-    total, nll = weighted_nll(hidden, head, labels, weights)
+    total, nll, _ = weighted_nll(hidden, head, labels, weights)
     expected, expected_nll = on_full_logits(hidden, head, labels, weights)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(nll, expected_nll)
@@ -99,7 +99,7 @@ def test_loss_and_gradients_equal_autograd_on_full_logits(num_tokens):
 
 def test_bf16_hidden_states_give_nearly_the_gradients_of_autograd():
     hidden, head, labels, weights = drawn(SEVERAL_CHUNKS, dtype=torch.bfloat16)
-    total, nll = weighted_nll(hidden, head, labels, weights)
+    total, nll, _ = weighted_nll(hidden, head, labels, weights)
     expected, _ = on_full_logits(hidden, head, labels, weights)
     assert (total.dtype, nll.dtype) == (torch.float32, torch.float32)
     assert total.item() == pytest.approx(expected.item(), rel=1e-3)
@@ -114,12 +114,12 @@ def test_bf16_hidden_states_give_nearly_the_gradients_of_autograd():
 def test_tokens_of_weight_0_change_no_gradient():
     hidden, head, labels, weights = drawn(60)
     weights[::3] = 0
-    total, _ = weighted_nll(hidden, head, labels, weights)
+    total, _, _ = weighted_nll(hidden, head, labels, weights)
     hidden_grad, head_grad = torch.autograd.grad(total, [hidden, head])
     assert not hidden_grad[::3].any()
     assert hidden_grad[1::3].any(dim=1).all()
     kept = weights > 0
-    alone, _ = weighted_nll(hidden[kept], head, labels[kept], weights[kept])
+    alone, _, _ = weighted_nll(hidden[kept], head, labels[kept], weights[kept])
     torch.testing.assert_close(head_grad, torch.autograd.grad(alone, head)[0])
 
 
@@ -127,7 +127,7 @@ def test_tokens_of_weight_0_change_no_gradient():
 @settings(max_examples=8, deadline=None)
 def test_micro_batches_add_up_to_the_whole_batch(cuts, seed):
     hidden, head, labels, weights = drawn(700, seed=seed)
-    whole, _ = weighted_nll(hidden, head, labels, weights)
+    whole, _, _ = weighted_nll(hidden, head, labels, weights)
     bounds = [0, *sorted(cuts), 700]
     total = torch.tensor(0.0)
     for part in map(slice, bounds[:-1], bounds[1:]):
@@ -144,7 +144,7 @@ def test_micro_batches_add_up_to_the_whole_batch(cuts, seed):
 @pytest.mark.parametrize("frozen", [0, 1], ids=["hidden", "head"])
 def test_what_is_frozen_gets_no_gradient_and_the_other_the_same(frozen):
     inputs = drawn(30)
-    total, _ = weighted_nll(*inputs)
+    total, _, _ = weighted_nll(*inputs)
     expected = torch.autograd.grad(total, inputs[1 - frozen])[0]
     inputs[frozen].requires_grad_(False)
     weighted_nll(*inputs)[0].backward()
@@ -155,7 +155,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_other_the_same(frozen):
 def test_token_weights_get_no_gradient():
     hidden, head, labels, weights = drawn(5)
     weights.requires_grad_()
-    total, nll = weighted_nll(hidden, head, labels, weights)
+    total, nll, _ = weighted_nll(hidden, head, labels, weights)
     total.backward()
     assert weights.grad is None
     assert not nll.requires_grad
@@ -163,7 +163,7 @@ def test_token_weights_get_no_gradient():
 
 def test_a_second_derivative_is_refused():
     hidden, head, labels, weights = drawn(5)
-    total, _ = weighted_nll(hidden, head, labels, weights)
+    total, _, _ = weighted_nll(hidden, head, labels, weights)
     (gradient,) = torch.autograd.grad(total.square(), hidden, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -171,7 +171,7 @@ def test_a_second_derivative_is_refused():
 
 def test_huge_logits_stay_finite():
     head = torch.tensor([[1000.0], [-1000.0]])
-    total, _ = weighted_nll(torch.ones(1, 1), head, torch.tensor([1]), torch.ones(1))
+    total, _, _ = weighted_nll(torch.ones(1, 1), head, torch.tensor([1]), torch.ones(1))
     assert total.item() == 2000
 
 
@@ -223,7 +223,7 @@ def test_dft_by_hand():
     hidden = torch.eye(2, requires_grad=True)
     head = torch.tensor([[math.log(2), 0], [0, math.log(3)]], requires_grad=True)
     labels, weights = torch.tensor([0, 0]), torch.tensor([0.5, 0.25])
-    total, nll = probability_scaled_nll(hidden, head, labels, weights)
+    total, nll, _ = probability_scaled_nll(hidden, head, labels, weights)
     assert total.item() == pytest.approx(math.log(3 / 2) / 3 + math.log(4) / 16, abs=1e-6)
     assert nll.tolist() == pytest.approx([math.log(3 / 2), math.log(4)], abs=1e-6)
     total.backward()
@@ -235,7 +235,7 @@ def test_dft_by_hand():
 @pytest.mark.parametrize("num_tokens", [0, 1, CHUNK_TOKENS + 1, SEVERAL_CHUNKS])
 def test_dft_equals_autograd_on_full_logits(num_tokens):
     hidden, head, labels, weights = drawn(num_tokens)
-    total, nll = probability_scaled_nll(hidden, head, labels, weights)
+    total, nll, _ = probability_scaled_nll(hidden, head, labels, weights)
     expected, expected_nll = scaled_on_full_logits(hidden, head, labels, weights)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(nll, expected_nll)
@@ -246,7 +246,7 @@ def test_dft_equals_autograd_on_full_logits(num_tokens):
 
 def test_dft_of_micro_batches_adds_up_to_the_whole_batch():
     hidden, head, labels, weights = drawn(SEVERAL_CHUNKS)
-    whole, _ = probability_scaled_nll(hidden, head, labels, weights)
+    whole, _, _ = probability_scaled_nll(hidden, head, labels, weights)
     parts = [slice(0, 300), slice(300, 301), slice(301, SEVERAL_CHUNKS)]
     total = sum(
         probability_scaled_nll(hidden[part], head, labels[part], weights[part])[0] for part in parts
@@ -259,9 +259,9 @@ def test_dft_of_micro_batches_adds_up_to_the_whole_batch():
 
 def test_dft_is_the_weighted_loss_with_probabilities_as_weights():
     hidden, head, labels, weights = drawn(40)
-    _, nll = weighted_nll(hidden, head, labels, weights)
-    expected, _ = weighted_nll(hidden, head, labels, weights * torch.exp(-nll))
-    total, _ = probability_scaled_nll(hidden, head, labels, weights)
+    _, nll, _ = weighted_nll(hidden, head, labels, weights)
+    expected, _, _ = weighted_nll(hidden, head, labels, weights * torch.exp(-nll))
+    total, _, _ = probability_scaled_nll(hidden, head, labels, weights)
     torch.testing.assert_close(total, expected)
     ours = torch.autograd.grad(total, [hidden, head])
     torch.testing.assert_close(ours, torch.autograd.grad(expected, [hidden, head]))
@@ -270,7 +270,7 @@ def test_dft_is_the_weighted_loss_with_probabilities_as_weights():
 def test_dft_of_an_impossible_token_is_0_and_finite():
     hidden = torch.ones(1, 1, requires_grad=True)
     head = torch.tensor([[1000.0], [-1000.0]])
-    total, nll = probability_scaled_nll(hidden, head, torch.tensor([1]), torch.ones(1))
+    total, nll, _ = probability_scaled_nll(hidden, head, torch.tensor([1]), torch.ones(1))
     total.backward()
     assert (total.item(), nll.item(), hidden.grad.item()) == (0, 2000, 0)
 

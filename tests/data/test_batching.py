@@ -14,6 +14,7 @@ from kpod_ray.data.batching import (
     collate_pairs,
     global_batches,
     loss_weight,
+    micro_batches,
     num_loss_tokens,
     num_stage_train_steps,
     worker_share,
@@ -308,3 +309,26 @@ def test_batches_by_tokens_by_hand():
     # 2 * 3 and 3 * 3 fit into 10, 4 * 4 would not; 12 alone is more than the budget.
     assert batches_by_tokens([3, 12, 2, 3, 4, 5], 10) == [[2, 0, 3], [4, 5], [1]]
     assert batches_by_tokens([], 10) == []
+
+
+@given(st.data())
+def test_micro_batches_of_all_workers_hold_the_global_batch_once_within_the_budget(data):
+    lengths = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=12))
+    positions = st.integers(0, len(lengths) - 1)
+    indices = data.draw(st.lists(positions, min_size=1, max_size=12))
+    budget, num_workers = data.draw(st.integers(1, 80)), data.draw(st.integers(1, 4))
+    parts = [micro_batches(indices, lengths, budget, r, num_workers) for r in range(num_workers)]
+    busy = parts[: len(indices)]
+    assert sorted(i for part in busy for batch in part for i in batch) == sorted(indices)
+    for batch in (batch for part in parts for batch in part):
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    sizes = [sum(len(batch) for batch in part) for part in busy]
+    assert max(sizes) - min(sizes) <= 1
+    for idle in parts[len(indices) :]:
+        assert [len(batch) for batch in idle] == [1]
+
+
+def test_micro_batches_by_hand():
+    lengths = [9, 2, 5, 2, 7]
+    assert micro_batches([0, 1, 2, 3, 4], lengths, 10, 0, 2) == [[1, 2], [0]]
+    assert micro_batches([0, 1, 2, 3, 4], lengths, 10, 1, 2) == [[3], [4]]

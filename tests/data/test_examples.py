@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.algorithm.steps import split_steps
-from kpod_ray.data.examples import Example, build_example, encode_with_spans, spread_weights
+from kpod_ray.data.examples import (
+    Example,
+    build_example,
+    cut_example,
+    encode_with_spans,
+    spread_weights,
+)
 from kpod_ray.data.prompts import encode_prompt
 from kpod_ray.models.tiny import byte_tokenizer
 from kpod_ray.records import Question, WeightedRationale
@@ -199,3 +205,36 @@ def test_a_token_is_a_symbol_where_its_own_text_has_a_digit_or_an_operator(token
     ):
         assert is_symbol == any(c.isdigit() or c in "+-*/=<>%" for c in tokenizer.decode([token]))
     assert not any(example.token_is_symbol[length:])
+
+
+STEPS = Example(
+    question_id="q",
+    prompt_ids=[1, 2],
+    target_ids=[10, 11, 12, 13, 14, 15],
+    token_weights=[0.1, 0.2, 0.3, 0.4, 1.0, 1.0],
+    token_steps=[0, 0, 1, 3, 4, 4],  # step 2 has no token of its own, 4 is the answer
+    num_steps=4,
+    token_is_symbol=[True, False, True, False, False, False],
+)
+
+
+@pytest.mark.parametrize(
+    ("max_length", "num_kept", "num_steps"),
+    [(7, 4, 4), (6, 4, 4), (5, 3, 2), (4, 2, 1)],
+)
+def test_an_example_is_cut_after_the_last_step_that_fits(max_length, num_kept, num_steps):
+    cut = cut_example(STEPS, max_length)
+    assert cut == Example(
+        "q",
+        [1, 2],
+        STEPS.target_ids[:num_kept],
+        STEPS.token_weights[:num_kept],
+        STEPS.token_steps[:num_kept],
+        num_steps,
+        STEPS.token_is_symbol[:num_kept],
+    )
+
+
+@pytest.mark.parametrize("max_length", [0, 2, 3])
+def test_an_example_whose_first_step_does_not_fit_is_none(max_length):
+    assert cut_example(STEPS, max_length) is None

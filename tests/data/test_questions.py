@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, HubQuestions
 from kpod_ray.data.arithmetic import generate_questions
-from kpod_ray.data.questions import LoadedQuestions, content_hash, load_questions
+from kpod_ray.data.questions import (
+    LoadedQuestions,
+    are_held_out,
+    content_hash,
+    hash_fraction,
+    load_questions,
+)
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 
@@ -369,3 +375,16 @@ def test_shuffling_a_real_file_keeps_its_split(tmp_path):
     first, second = (load_questions(c, 9).questions for c in (config, shuffled))
     assert [q.id for q in first] != [q.id for q in second]
     assert sorted(map(dataclasses.astuple, first)) == sorted(map(dataclasses.astuple, second))
+
+
+def test_questions_held_out_follow_from_id_and_seed_and_take_their_copies_along():
+    ids = [f"q{i}" for i in range(1000)]
+    held_out = are_held_out(ids, 0.3, 0)
+    assert 250 < sum(held_out) < 350
+    assert are_held_out([f"{i}#{n}" for n, i in enumerate(ids)], 0.3, 0) == held_out
+    assert are_held_out(ids[::-1], 0.3, 0) == held_out[::-1]
+    assert are_held_out(ids, 0.3, 1) != held_out
+    assert not any(are_held_out(ids, 0.0, 0))
+    # Questions that test_fraction leaves for training are held out as often as others.
+    left = [i for i in ids if hash_fraction(i, 0) >= 0.5]
+    assert 0.2 < sum(are_held_out(left, 0.3, 0)) / len(left) < 0.4

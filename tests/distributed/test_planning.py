@@ -8,8 +8,10 @@ import pytest
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.arithmetic import generate_questions
+from kpod_ray.data.questions import are_held_out
 from kpod_ray.data.stages import given_steps
 from kpod_ray.distributed.planning import plan_schedule
+from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, StageRow, StepDifficulty
 
 NUM_STAGES = 4
@@ -34,7 +36,7 @@ def inputs(tmp_path_factory):
     return store, source, assess, rows
 
 
-def plan(inputs, **schedule):
+def plan(inputs, validation_fraction=0.0, **schedule):
     """Make a plan; return its table and the clusters in it."""
     store, source, assess, _ = inputs
     config = RunConfig.model_validate(
@@ -43,13 +45,27 @@ def plan(inputs, **schedule):
             "storage": store.root,
             "teacher": {"kind": "file", "path": "-"},
             "schedule": {"num_stages": NUM_STAGES, "num_clusters": 3, **schedule},
-            "student": {"model": "tiny:0"},
+            "student": {"model": "tiny:0", "validation_fraction": validation_fraction},
         }
     )
-    artifact = store.artifact("plan", 1, schedule, [])
+    artifact = store.artifact("plan", 1, {**schedule, "held out": validation_fraction}, [])
     artifact.finish(plan_schedule(config, source, assess, artifact))
     clusters = artifact.read("clusters")["cluster_id"].to_pylist()
     return artifact.read("schedule"), clusters
+
+
+def test_questions_held_out_are_in_no_stage_and_no_cluster(inputs):
+    table, clusters = plan(inputs, validation_fraction=0.4)
+    ids = sorted(row.question_id for row in inputs[3])
+    trained_on = [i for i, out in zip(ids, are_held_out(ids, 0.4, 0), strict=True) if not out]
+    assert 0 < len(trained_on) == len(clusters) < len(ids)
+    for stage in range(NUM_STAGES + 1):
+        assert list(given_steps(table, stage)) == trained_on
+
+
+def test_nothing_left_to_train_on_is_told(inputs):
+    with pytest.raises(KpodError, match=r"all 12 questions are held out.*validation_fraction"):
+        plan(inputs, validation_fraction=0.9999)
 
 
 def test_a_progressive_schedule_has_every_question_in_every_stage(inputs):

@@ -1,9 +1,14 @@
 import json
 import os
+import re
+import shutil
 import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,11 +21,13 @@ from kpod_ray.data.arithmetic import generate_questions
 from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example, build_example, encode_with_spans
 from kpod_ray.distributed.trainer import train_student
+from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student
 from kpod_ray.records import StageRow, StepDifficulty, StepLosses, WeightedRationale
 
 NUM_STAGES = 3
+TWO = {"num_workers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +65,9 @@ def inputs(tmp_path_factory, tiny_tokenizer):
     return store, assess, plan
 
 
-def train(inputs, label, watch=lambda metrics: None, schedule=(), **student):
+def train(inputs, label, watch=lambda metrics: None, schedule=(), resources=(), **student):
     """Train the tiny student; return its parameters and its history."""
     store, assess, plan = inputs
-    workers = student.pop("num_workers", 1)
     config = RunConfig.model_validate(
         {
             "name": "t",
@@ -72,10 +78,10 @@ def train(inputs, label, watch=lambda metrics: None, schedule=(), **student):
                 "model": "tiny:0",
                 "learning_rate": 1e-2,
                 "global_batch_size": 4,
-                "micro_batch_size": 2,
+                "micro_batch_tokens": 100,
                 **student,
             },
-            "resources": {"train": {"num_workers": workers, "num_threads": 1}},
+            "resources": {"train": {"num_workers": 1, "num_threads": 1, **dict(resources)}},
         }
     )
     artifact = store.artifact("train", 1, {"label": label}, [])
@@ -116,8 +122,15 @@ def test_the_same_seed_gives_the_same_student(alone, inputs):
     assert largest_difference(parameters, alone[0]) <= 1e-6
 
 
+def test_a_gradient_that_is_not_finite_names_its_questions(ray_cluster, inputs):
+    with pytest.raises(
+        KpodError, match=r"^stage 1: the gradient of questions .* isn't finite; lower"
+    ):
+        train(inputs, "too fast", resources=TWO, learning_rate=1e30)
+
+
 def test_two_workers_and_other_micro_batches_take_the_same_way(alone, inputs):
-    parameters, history = train(inputs, "two", num_workers=2, micro_batch_size=1)
+    parameters, history = train(inputs, "two", resources=TWO, micro_batch_tokens=1, packing=False)
     for ours, theirs in zip(history, alone[1], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["loss_tokens"] == theirs["loss_tokens"]
@@ -131,9 +144,61 @@ def test_two_workers_and_other_micro_batches_take_the_same_way(alone, inputs):
             np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-3)
 
 
+def test_questions_held_out_are_measured_and_the_best_student_is_kept(ray_cluster, inputs):
+    store, assess, plan = inputs
+    ids = sorted(plan.read("clusters")["question_id"].to_pylist())
+    held_out, own_plan = ids[:2], store.artifact("plan", 1, {"held out": True}, [])
+    schedule, clusters = plan.read("schedule"), plan.read("clusters")
+    for name, table in (("schedule", schedule), ("clusters", clusters)):
+        own_plan.write(
+            name, table.filter(pc.invert(pc.is_in(table["question_id"], pa.array(held_out))))
+        )
+    settings = {"validation_fraction": 0.3, "keep": "best", "learning_rate": 0.3, "warmup": 0.99}
+    two = train((store, assess, own_plan), "best 2", resources=TWO, **settings)
+    one = train((store, assess, own_plan), "best 1", **settings)
+    rows, rows_of_two = (
+        [row for row in history if "validation_loss" in row] for _, history in (one, two)
+    )
+    assert [row["stage"] for row in rows] == [1, 2, 3]
+    losses = [row["validation_loss"] for row in rows]
+    assert [row["validation_loss"] for row in rows_of_two] == pytest.approx(losses, rel=1e-2)
+    assert losses[-1] > min(losses)  # it becomes too fast
+    manifest = store.artifact("train", 1, {"label": "best 1"}, []).manifest()
+    assert manifest["best"] == {
+        "stage": 1 + losses.index(min(losses)),
+        "validation_loss": min(losses),
+    }
+    # What was exported has that loss.
+    folder = f"{store.root}/{store.artifact('train', 1, {'label': 'best 1'}, []).folder}/student"
+    student = load_student(folder, torch.float32).eval()
+    examples = [e for e in Example.from_table(assess.read("examples")) if e.question_id in held_out]
+    with torch.no_grad():
+        nll = torch.cat([student(collate([e], [0], 0)).token_nll for e in examples])
+    assert float(nll.mean()) == pytest.approx(min(losses), rel=1e-4)
+
+
+def assert_same_way(taken, alone):
+    """Check that another training went the way of the one alone."""
+    for ours, theirs in zip(taken[1], alone[1], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["loss_tokens"] == theirs["loss_tokens"]
+    assert largest_difference(taken[0], alone[0]) < 2e-3
+
+
+def test_workers_that_share_out_the_student_take_the_same_way(alone, inputs):
+    resources = {**TWO, "sharding": True}
+    taken = train(inputs, "sharded", resources=resources, gradient_checkpointing=True)
+    assert_same_way(taken, alone)
+
+
+def test_one_worker_goes_on_where_there_is_no_room_for_two(alone, inputs):
+    resources = {**TWO, "min_workers": 1, "num_cpus": 4}  # the cluster has 6
+    assert_same_way(train(inputs, "elastic", resources=resources), alone)
+
+
 def test_more_workers_than_examples_of_a_train_step_take_the_same_way(alone, inputs):
     _, one = train(inputs, "small batches", global_batch_size=3)  # 7 = 3 + 3 + 1
-    _, two = train(inputs, "small batches of two", global_batch_size=3, num_workers=2)
+    _, two = train(inputs, "small batches of two", resources=TWO, global_batch_size=3)
     for ours, theirs in zip(two, one, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
@@ -165,23 +230,64 @@ def answer_tokens(inputs, history):
     return sum(step == examples[i].num_steps for i in indices for step in examples[i].token_steps)
 
 
-def test_a_killed_worker_changes_nothing(alone, inputs):
-    killed = []
+def test_a_worker_killed_inside_a_stage_goes_on_at_the_next_train_step(alone, inputs):
+    killed, seen = [], []
 
     def kill_once(metrics):
-        if metrics["stage"] == 2 and not killed:
+        seen.append(metrics["train_step"])
+        if metrics["train_step"] == 3 and not killed:  # the first of two of stage 2
             killed.extend(training_processes())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    parameters, history = train(inputs, "killed", watch=kill_once)
+    resources = {**TWO, "checkpoint_every": 1}
+    parameters, history = train(inputs, "killed inside", kill_once, resources=resources)
+    assert killed
+    assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert_same_way((parameters, history), alone)
+    for stage in range(1, NUM_STAGES + 1):
+        ours, theirs = (step_losses(inputs, label, stage) for label in ("killed inside", "alone"))
+        for i in theirs:
+            np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-4)
+
+
+def test_a_damaged_checkpoint_gives_way_and_another_settings_one_is_refused(alone, inputs):
+    store = inputs[0]
+    folder, other = (
+        Path(store.root) / store.artifact("train", 1, {"label": label}, []).folder
+        for label in ("damaged", "copied")
+    )
+    killed = []
+
+    def damage_and_kill(metrics):
+        if metrics["train_step"] == 3 and not killed:
+            killed.extend(training_processes())
+            for pid in killed:
+                os.kill(pid, signal.SIGSTOP)  # no further checkpoint meanwhile
+            time.sleep(1)  # what Ray Train was about to delete is gone
+            shutil.copytree(folder / "fit", other / "fit")
+            checkpoints = sorted(p for p in folder.glob("fit/checkpoint_*") if p.is_dir())
+            for checkpoint in checkpoints[1:]:  # the last may not be whole yet, and not count
+                file = checkpoint / "parameters.safetensors"
+                if file.exists():
+                    file.write_bytes(file.read_bytes()[:-100])
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    resources = {"checkpoint_every": 1}
+    parameters, history = train(inputs, "damaged", damage_and_kill, resources=resources)
     assert killed
     assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert largest_difference(parameters, alone[0]) <= 1e-6
-    for stage in range(1, NUM_STAGES + 1):
-        ours, theirs = (step_losses(inputs, label, stage) for label in ("killed", "alone"))
-        for i in theirs:
-            np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-5)
+    warning = store.artifact("train", 1, {"label": "damaged"}, []).manifest()["warning"]
+    assert re.fullmatch(
+        r"checkpoint_\S+ is damaged \(parameters.safetensors: .*\), the one before it was used",
+        warning,
+    )
+    with pytest.raises(
+        KpodError, match=r"^the checkpoints in train/\w+/fit are of train/\w+, which has other"
+    ):
+        train(inputs, "copied")
 
 
 def training_processes():
@@ -222,7 +328,9 @@ def other(request, ray_cluster, inputs):
 def test_every_kind_of_student_learns_with_workers_and_micro_batches_as_they_may_be(other, inputs):
     name, settings, (parameters, history) = other
     assert history[-1]["answer_loss"] < history[0]["answer_loss"]
-    two, other_history = train(inputs, f"{name} 2", num_workers=2, micro_batch_size=1, **settings)
+    two, other_history = train(
+        inputs, f"{name} 2", resources=TWO, micro_batch_tokens=1, packing=False, **settings
+    )
     for ours, theirs in zip(other_history, history, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["loss_tokens"] == theirs["loss_tokens"]
@@ -306,8 +414,9 @@ def test_a_stage_with_few_questions_has_the_same_train_steps(ray_cluster, inputs
     parts = {1: ids[:1], 2: ids[:5], 3: ids}  # one question for two train steps of four
     rows = [StageRow(e.question_id, stage, 0) for stage, part in parts.items() for e in part]
     plan.write("schedule", StageRow.to_table(rows))
+    plan.write("clusters", inputs[2].read("clusters"))
     label = f"few {num_workers}"
-    _, history = train((store, assess, plan), label, num_workers=num_workers)
+    _, history = train((store, assess, plan), label, resources={"num_workers": num_workers})
     assert [row["stage"] for row in history] == [1, 1, 2, 2, 3, 3]
     assert history[0]["tokens"] == 4 * ids[0].num_tokens()
     for stage, part in parts.items():

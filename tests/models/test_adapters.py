@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from kpod_ray.config import LoraConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.adapters import add_adapters, merge_adapters
-from kpod_ray.models.checkpoints import load_state, save_state
+from kpod_ray.models.checkpoints import load_state, read_state, state_of, write_state
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student
 
@@ -120,13 +120,13 @@ def test_merging_a_model_without_adapters_leaves_it(student):
 def test_a_checkpoint_holds_adapters_alone_and_resumes_exactly(folder, examples, tmp_path):
     student = adapted(folder)
     optimizer = trained(student, examples)
-    save_state(student, optimizer, tmp_path)
+    write_state(state_of(student, optimizer), tmp_path)
     sizes = sum(p.numel() * 4 for p in student.parameters() if p.requires_grad)
     assert (tmp_path / "parameters.safetensors").stat().st_size < 1.5 * sizes
     torch.manual_seed(2)
     resumed = adapted(folder)
     resumed_optimizer = torch.optim.AdamW(resumed.parameters(), lr=1e-2)
-    load_state(resumed, resumed_optimizer, tmp_path)
+    load_state(resumed, resumed_optimizer, read_state(tmp_path))
     train_step(student, optimizer, examples)
     train_step(resumed, resumed_optimizer, examples)
     expected = student.state_dict()
@@ -135,10 +135,10 @@ def test_a_checkpoint_holds_adapters_alone_and_resumes_exactly(folder, examples,
 
 def test_a_checkpoint_of_another_way_of_training_is_refused(tiny_folder, student, tmp_path):
     optimizer = torch.optim.AdamW(student.parameters())
-    save_state(student, optimizer, tmp_path)
+    write_state(state_of(student, optimizer), tmp_path)
     other = adapted(tiny_folder)
     with pytest.raises(RuntimeError, match="not those that are trained"):
-        load_state(other, torch.optim.AdamW(other.parameters()), tmp_path)
+        load_state(other, torch.optim.AdamW(other.parameters()), read_state(tmp_path))
 
 
 def test_names_of_no_layer_are_said_so_in_one_line(tiny_folder):

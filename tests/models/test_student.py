@@ -1,5 +1,9 @@
 """The student's loss equals the language model's own, whatever the batch looks like."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +23,7 @@ from transformers import (
 
 from kpod_ray.data.batching import collate
 from kpod_ray.errors import KpodError
-from kpod_ray.models.student import load_student, load_tokenizer, pad_id
+from kpod_ray.models.student import check_vocabulary, load_student, load_tokenizer, pad_id
 
 SMALL = {
     "vocab_size": 20,
@@ -173,3 +177,16 @@ def test_a_tokenizer_without_end_of_sequence_is_refused(bare_tokenizer):
 def test_padding_is_the_end_of_sequence_where_there_is_no_token_for_it(bare_tokenizer):
     assert pad_id(load_tokenizer(bare_tokenizer(eos_token="</s>", pad_token="<pad>"))) == 2
     assert pad_id(load_tokenizer(bare_tokenizer(eos_token="</s>"))) == 1
+
+
+def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tiny_folder, tmp_path):
+    for file in Path(tiny_folder).iterdir():
+        shutil.copy(file, tmp_path)
+    num_tokens = load_tokenizer(tiny_folder).vocab_size
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": num_tokens - 1}))
+    with pytest.raises(
+        KpodError, match=f"has {num_tokens} tokens, the model {num_tokens - 1}; take"
+    ):
+        check_vocabulary(str(tmp_path))
+    check_vocabulary(tiny_folder)

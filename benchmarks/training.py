@@ -1,0 +1,98 @@
+"""Training speed and memory against TRL and transformers: ``python -m benchmarks.training --data DIR``.
+
+The same student, SVAMP rationales (already tokenised), precision (bf16 autocast), batch and optimizer
+for all sides, one after the other, each time in a process of its own; the first steps don't count. A
+token is one of the data: padding isn't counted. Memory is the peak above what the process held before
+it loaded the model. TRL is no dependency: install it with ``pip install --no-deps trl==1.16.0``.
+``--only``, ``--steps`` and ``--rounds`` make it shorter. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import operator
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.training_sides import SIDES, measure
+
+UNIFORM = tuple(name for name in SIDES if name != "ours-kpod")
+
+
+def run_side(data: str, side: str, setting: str, steps: int) -> dict[str, float]:
+    """Measure one side in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.training", "--data", data]
+    command += ["--steps", str(steps), "--here", side, setting]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if result.returncode:
+        raise SystemExit(f"{side}: {result.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return figures
+
+
+def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return medians and spread of each side, and the ratios of ours to the others."""
+    rates = {side: [r["tokens_per_s"] for r in rows] for side, rows in results.items()}
+    table = {
+        side: {
+            "tokens_per_s": round(statistics.median(rates[side]), 1),
+            "spread": f"{min(rates[side]):.1f} to {max(rates[side]):.1f}",
+            "peak_mib": round(_median(results, side, "peak_mib")),
+            "padding_share": round(_median(results, side, "padding_share"), 3),
+        }
+        for side in results
+    }
+    ratios = {
+        side: {
+            "tokens_per_s": round(
+                statistics.median(map(operator.truediv, rates["ours"], rates[side])), 2
+            ),
+            "peak_mib": round(
+                _median(results, "ours", "peak_mib") / _median(results, side, "peak_mib"), 2
+            ),
+        }
+        for side in table
+        if side != "ours" and "ours" in table
+    }
+    return {"sides": table, "ours_to": ratios}
+
+
+def _median(results: dict[str, list[dict[str, float]]], side: str, name: str) -> float:
+    return statistics.median(row[name] for row in results[side])
+
+
+def main() -> None:
+    """Measure every side and print the figures."""
+    parser = argparse.ArgumentParser(description="training against TRL and transformers")
+    parser.add_argument("--data", required=True, help="folder that holds svamp/")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--settings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
+    parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--here", nargs=2, help="one side, in this process")
+    options = parser.parse_args()
+    if options.here:
+        side, setting = options.here
+        print(json.dumps(measure(options.data, side, setting, options.steps)))
+        return
+    figures = {}
+    for setting in options.settings:
+        results: dict[str, list[dict[str, float]]] = {side: [] for side in options.only}
+        for round_number, side in itertools.product(range(options.rounds), options.only):
+            figure = run_side(options.data, side, setting, options.steps)
+            results[side].append(figure)
+            print(f"{setting}, round {round_number}, {side}: {figure}", flush=True)
+        figures[setting] = summary(results)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    print(json.dumps({"benchmark": "training", "machine": machine, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()

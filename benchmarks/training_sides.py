@@ -1,0 +1,228 @@
+"""The sides of `benchmarks.training`: ours, TRL's SFTTrainer, and transformers' Trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psutil
+import torch
+
+from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
+from kpod_ray.data.batching import global_batches
+from kpod_ray.data.examples import Example, build_example
+from kpod_ray.data.questions import load_questions
+from kpod_ray.data.rationales import read_samples
+from kpod_ray.data.unweighted import unweighted
+from kpod_ray.models.adapters import add_adapters
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.packing import use_packing
+from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
+from kpod_ray.models.training import Place, StudentTraining, TrainingSet
+from kpod_ray.records import Rationale
+
+MODEL = "packaged:SmolLM2-135M-Instruct"
+BATCH = 8
+RANK = 64
+LEARNING_RATE = 1e-5
+WARM_UP_STEPS = 2
+NUM_STAGES = 4
+"""Of the KPOD run: its stages write the last quarter, half, three quarters and all of the steps."""
+
+
+@dataclasses.dataclass
+class Clock:
+    """Tokens, positions with padding, and seconds of each step; made before the model is loaded."""
+
+    memory_before: int = dataclasses.field(
+        default_factory=lambda: psutil.Process().memory_info().rss
+    )
+
+    tokens: list[int] = dataclasses.field(default_factory=list)
+    slots: list[int] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def collating(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a collator that notes what goes into a batch."""
+
+        def noted(features: Sequence[Any]) -> Any:
+            batch = collate(features)
+            self.tokens.append(sum(len(feature["input_ids"]) for feature in features))
+            self.slots.append(batch["input_ids"].numel())
+            return batch
+
+        return noted
+
+    def figures(self) -> dict[str, float]:
+        """Return tokens a second and the share of padding, without the first steps."""
+        steps = slice(WARM_UP_STEPS, len(self.seconds))
+        tokens, slots = sum(self.tokens[steps]), sum(self.slots[steps])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            "tokens_per_s": round(tokens / sum(self.seconds[steps]), 1),
+            "padding_share": round(1 - tokens / slots, 3),
+            "peak_mib": round((peak - self.memory_before) / 2**20),
+        }
+
+
+def load_examples(data: str, tokenizer: Any) -> list[Example]:
+    """Return the examples of SVAMP's training questions with PaLM's rationales, weights of 1."""
+    questions = FileQuestions(source="file", path=f"{data}/svamp/train.jsonl")
+    by_id = {question.id: question for question in load_questions(questions, 0).questions}
+    teacher = FileTeacher(kind="file", path=f"{data}/svamp/teacher_palm540b.jsonl")
+    examples = []
+    for sample in read_samples(teacher):
+        if sample.question_id not in by_id:
+            continue
+        question = by_id[sample.question_id]
+        row = Rationale("", question.id, 0, sample.text, "", "", 0, question.answer, "kept")
+        rationale = unweighted(row, split_newlines=True)
+        examples.append(build_example(tokenizer, question, rationale, "chat"))
+    return examples
+
+
+def ours(examples: list[Example], folder: str, setting: str, steps: int, stages: int) -> Clock:
+    """Train as a worker does, on the whole rationales or in stages."""
+    clock = Clock()
+    student = load_student(folder, torch.bfloat16).eval()
+    assert isinstance(student, CausalStudent)
+    assert use_packing(student, max(example.num_tokens() for example in examples))
+    lora = LoraConfig(rank=RANK) if setting == "lora" else None
+    if lora is not None:
+        add_adapters(student.language_model, lora)
+    config = StudentConfig(model=MODEL, learning_rate=LEARNING_RATE, lora=lora, precision="bf16")
+    padding = pad_id(load_tokenizer(folder))
+    training = StudentTraining(
+        student, student, config, TrainingSet(examples, "learned", padding), Place(0, 1)
+    )
+    for stage in range(1, stages + 1):
+        given = {e.question_id: math.floor(e.num_steps * (1 - stage / stages)) for e in examples}
+        every = range(len(training.examples))
+        batches = global_batches(every, BATCH, num_train_steps=steps, seed=0, stage=stage)
+        for indices in batches[
+            : math.ceil((steps - WARM_UP_STEPS) / stages) + WARM_UP_STEPS * (stage == 1)
+        ]:
+            started = time.perf_counter()
+            metrics = training.train_step(indices, given, 0.0)
+            clock.seconds.append(time.perf_counter() - started)
+            clock.tokens.append(int(metrics["tokens"]))
+            clock.slots.append(round(metrics["tokens"] / (1 - metrics["padding_share"])))
+    return clock
+
+
+def trl(examples: list[Example], folder: str, setting: str, steps: int, **arguments: Any) -> Clock:
+    """Train with TRL's SFTTrainer."""
+    import trl as library
+    from datasets import Dataset
+
+    rows = [
+        {
+            "input_ids": [*e.prompt_ids, *e.target_ids],
+            "completion_mask": [0] * len(e.prompt_ids) + [1] * len(e.target_ids),
+        }
+        for e in examples
+    ]
+    settings, clock = _trainer_settings(steps), Clock()
+    trainer = library.SFTTrainer(
+        model=_plain_model(folder, setting),
+        args=library.SFTConfig(**settings, completion_only_loss=True, **arguments),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=load_tokenizer(folder),
+    )
+    return _timed(trainer, clock)
+
+
+def plain(
+    examples: list[Example], folder: str, setting: str, steps: int, **arguments: Any
+) -> Clock:
+    """Train with transformers' Trainer: full logits."""
+    from datasets import Dataset
+    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    rows = [
+        {
+            "input_ids": [*e.prompt_ids, *e.target_ids],
+            "labels": [-100] * len(e.prompt_ids) + list(e.target_ids),
+        }
+        for e in examples
+    ]
+    clock = Clock()
+    trainer = Trainer(
+        model=_plain_model(folder, setting),
+        args=TrainingArguments(**_trainer_settings(steps), **arguments),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(load_tokenizer(folder)),
+    )
+    return _timed(trainer, clock)
+
+
+def _plain_model(folder: str, setting: str) -> Any:
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if setting == "full":
+        return model
+    adapters = peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear")
+    return peft.get_peft_model(model, adapters)
+
+
+def _trainer_settings(steps: int) -> dict[str, Any]:
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "max_steps": steps,
+        "per_device_train_batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "bf16": True,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+
+
+def _timed(trainer: Any, clock: Clock) -> Clock:
+    """Train and time every step."""
+    from transformers import TrainerCallback
+
+    class Timer(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            clock.seconds.append(time.perf_counter() - self.started)
+
+    trainer.data_collator = clock.collating(trainer.data_collator)
+    trainer.add_callback(Timer())
+    trainer.train()
+    return clock
+
+
+GROUPED: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
+SIDES: dict[str, Callable[..., Clock]] = {
+    "ours": functools.partial(ours, stages=1),
+    "trl": trl,
+    "trl-grouped": functools.partial(trl, **GROUPED),
+    "trl-padding-free": functools.partial(trl, padding_free=True, max_length=None),
+    "trainer": plain,
+    "trainer-grouped": functools.partial(plain, **GROUPED),
+    "ours-kpod": functools.partial(ours, stages=NUM_STAGES),
+}
+
+
+def measure(data: str, side: str, setting: str, steps: int) -> dict[str, float]:
+    """Return tokens a second, share of padding and peak memory of one side in this process."""
+    torch.manual_seed(0)
+    folder = model_folder(MODEL, MODEL_CACHE)
+    examples = load_examples(data, load_tokenizer(folder))
+    return SIDES[side](examples, folder, setting, steps).figures()

@@ -1,0 +1,78 @@
+"""The student that a worker trains and its examples, built from a plain job; and its way out."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
+from kpod_ray.artifacts import Store
+from kpod_ray.config import StudentConfig
+from kpod_ray.data.examples import Example
+from kpod_ray.distributed.jobs import TrainJob
+from kpod_ray.models.adapters import add_adapters, merge_adapters
+from kpod_ray.models.checkpoints import load_parameters
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.packing import use_packing
+from kpod_ray.models.recomputing import recompute_layers
+from kpod_ray.models.student import (
+    CausalStudent,
+    Student,
+    TokenLoss,
+    load_student,
+    load_tokenizer,
+    pad_id,
+)
+
+
+def build_student(job: TrainJob) -> Student:
+    """Return the untrained student as its settings want it: the same on every worker.
+
+    Raises:
+        KpodError: The model can't be trained with these settings.
+    """
+    config = job.student
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    folder = model_folder(config.model, MODEL_CACHE)
+    student: Student = load_student(folder, dtype, _token_loss(config)).eval()
+    if config.packing and isinstance(student, CausalStudent):
+        use_packing(student, config.max_length)
+    if config.lora is not None:
+        torch.manual_seed(job.seed)
+        add_adapters(student.language_model, config.lora)
+    if config.gradient_checkpointing:
+        recompute_layers(student.language_model)
+    return student
+
+
+def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Example]]:
+    """Return the examples that are trained on, and those held out for validation."""
+    ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
+    parts: tuple[list[Example], list[Example]] = [], []
+    for example in Example.from_table(store.read_table(job.examples)):
+        parts[example.question_id not in ids].append(example)
+    return parts
+
+
+def padding_id(job: TrainJob) -> int:
+    """Return the token that the student's batches are padded with."""
+    return pad_id(load_tokenizer(model_folder(job.student.model, MODEL_CACHE)))
+
+
+def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
+    """Write the student with these trained parameters as an ordinary Hugging Face folder."""
+    student = build_student(job)
+    load_parameters(student, parameters)
+    merge_adapters(student.language_model)
+    with tempfile.TemporaryDirectory() as name:
+        student.language_model.save_pretrained(name)
+        load_tokenizer(model_folder(job.student.model, MODEL_CACHE)).save_pretrained(name)
+        for file in sorted(Path(name).iterdir()):
+            store.upload(file, f"{job.folder}/student/{file.name}")
+
+
+def _token_loss(student: StudentConfig) -> TokenLoss:
+    return probability_scaled_nll if student.token_weights == "probability" else weighted_nll

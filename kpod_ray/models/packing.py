@@ -1,0 +1,112 @@
+"""Several sequences in one row, without padding: attention that keeps them apart.
+
+A packed row costs what its tokens cost. Everything in a causal language model but attention looks at one
+token at a time; attention is computed for each sequence on its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from kpod_ray.data.batching import Batch, collate, collate_packed
+from kpod_ray.data.examples import Example
+
+NAME = "kpod_packed"
+"""Of the attention among those of transformers."""
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    sequence_lengths: Sequence[int] = (),
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Let every token see those before it in its own sequence.
+
+    Args:
+        module: the attention layer.
+        query: [1, H, L, d].
+        key: [1, G, L, d], G heads of keys for H heads of queries.
+        value: [1, G, L, d].
+        attention_mask: None.
+        sequence_lengths: tokens of each sequence; they add up to L.
+        settings: scaling and the like, for torch's scaled dot product attention.
+
+    Returns:
+        [1, L, H, d], and no attention weights.
+    """
+    settings["is_causal"] = True
+    lengths = list(sequence_lengths)
+    is_on_cpu = query.device.type == "cpu"
+    if is_on_cpu:  # torch's kernel takes two to four times as long for bf16 there
+        query, key, value = query.float(), key.float(), value.float()
+    parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
+    with torch.autocast("cpu", enabled=False) if is_on_cpu else contextlib.nullcontext():
+        outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
+    return torch.cat(outputs, dim=1), None
+
+
+AttentionInterface.register(NAME, packed_attention)
+
+
+def use_packing(student: Any, max_length: int) -> bool:
+    """Make a causal student read its batches packed from now on, if it can.
+
+    Args:
+        student: a `CausalStudent`; changed in place.
+        max_length: tokens of the longest sequence.
+
+    Returns:
+        Whether it can. It can't when a layer sees fewer tokens than that, or when some layers carry on
+        from one sequence to the next.
+    """
+    model = student.language_model
+    window = _window(model.config)
+    if window is not None and window < max_length:
+        return False
+    exact = type(student)(model, torch.float32, student.token_loss)
+    alone = _states(exact, collate([_PROBE], [0], 0))
+    usual = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(NAME)
+        first, second = (
+            _states(exact, collate_packed([other, _PROBE], [0, 0])) for other in _OTHERS
+        )
+    except (TypeError, ValueError):  # its attention can't be replaced
+        model.set_attn_implementation(usual)
+        return False
+    largest = float(alone.abs().max())
+    is_apart = torch.allclose(first, second, rtol=0, atol=1e-6 * largest)
+    student.is_packing = is_apart and torch.allclose(first, alone, rtol=0, atol=1e-3 * largest)
+    if not student.is_packing:
+        model.set_attn_implementation(usual)
+    return bool(student.is_packing)
+
+
+_PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1, [False] * 3)
+_OTHERS = [Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], 1, [False] * 4) for i in (0, 1)]
+
+
+@torch.no_grad()
+def _states(student: Any, batch: Batch) -> Tensor:
+    """Return what predicts the tokens of the last example, [N, d]."""
+    states: Tensor = student.predicting_states(batch)
+    return states[-len(_PROBE.target_ids) :]
+
+
+def _window(config: Any) -> int | None:
+    """Return how many tokens a token sees in the layer that sees fewest, None for all."""
+    if getattr(config, "use_sliding_window", None) is False:
+        return None
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((int(window) for window in windows if window), default=None)
