@@ -129,11 +129,11 @@ class _ScaledNll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_grad, head_grad = ctx.saved_tensors
+        hidden_grad, head_grad = ctx.saved_tensors  # scaled in place: torch refuses a second backward
         outer = grads[0]
         return (
-            None if hidden_grad is None else hidden_grad * outer.to(hidden_grad.dtype),
-            None if head_grad is None else head_grad * outer.to(head_grad.dtype),
+            None if hidden_grad is None else hidden_grad.mul_(outer.to(hidden_grad.dtype)),
+            None if head_grad is None else head_grad.mul_(outer.to(head_grad.dtype)),
             None,
             None,
             None,
