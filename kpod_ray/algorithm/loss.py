@@ -129,7 +129,8 @@ class _ScaledNll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_grad, head_grad = ctx.saved_tensors  # scaled in place: torch refuses a second backward
+        # Scaled in place, so that torch refuses a second backward pass.
+        hidden_grad, head_grad = ctx.saved_tensors
         outer = grads[0]
         return (
             None if hidden_grad is None else hidden_grad.mul_(outer.to(hidden_grad.dtype)),
