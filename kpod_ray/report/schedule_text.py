@@ -88,7 +88,8 @@ def _difficulty_share(given: Mapping[str, int], difficulties: StepValues) -> flo
 
 def print_schedule(stages: list[StageState], console: Console) -> None:
     """Print a table of the stages, which fits a terminal of 80 columns."""
-    table = Table("stage", "state", title="schedule", box=box.SIMPLE)
+    table = Table("stage", "state", title="schedule", box=box.SIMPLE, pad_edge=False)
+    table.collapse_padding = True
     names = {"train_steps": ",.0f", "loss": ".3f", "tokens_per_s": ",.0f"}
     for name in ("questions", "given steps", "difficulty", "train steps", "loss", "tokens/s"):
         table.add_column(name, justify="right")
