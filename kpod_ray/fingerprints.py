@@ -70,9 +70,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         "assess",
         ["teacher", "weigh"],
         reading=reading,
-        max_length=student.max_length,
-        too_long=student.too_long,
-        precision=student.precision,
+        **student.model_dump(include={"max_length", "too_long", "precision"}),
     )
     add(
         "plan",

@@ -78,7 +78,7 @@ class StudentConfig(Config):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; parameters stay fp32."""
     gradient_checkpointing: bool = False
-    """Whether what is inside a layer is computed again in the backward pass: less memory, about a third
+    """Whether what is inside a layer is computed again in the backward pass: less memory,
     more time, the same result."""
     lora: LoraConfig | None = None
     """Adapters that are trained in place of all parameters; None trains all parameters."""

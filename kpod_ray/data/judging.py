@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Sequence
 
 from kpod_ray.algorithm.agreement import majority_answer
@@ -18,12 +17,10 @@ from kpod_ray.algorithm.leaks import leaks_answer
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import FiltersConfig, TeacherBase
 from kpod_ray.config.teacher import Choice
+from kpod_ray.data.questions import COPY
 from kpod_ray.data.rationales import Sample
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, Verdict
-
-_OWN_ID = re.compile(r"#\d+\Z")
-"""End of the ids under which further samples of a question go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +69,7 @@ def judge(
     Raises:
         KpodError: Several samples may go on, and the question's id could be one of theirs.
     """
-    if settings.num_kept > 1 and _OWN_ID.search(question.id):
+    if settings.num_kept > 1 and COPY.search(question.id):
         raise KpodError(
             f"question id {question.id}: with teacher.num_kept over 1, an id must not end in # and "
             "digits, which tell the samples of a question apart; rename it"

@@ -37,8 +37,8 @@ from kpod_ray.records import AnswerKind, Question, Split
 
 _SPLITS: Mapping[str, Split] = {"": "train", "train": "train", "all": "train", "test": "test"}
 
-_COPY = re.compile(r"#\d+\Z")
-"""End of the id of a question's copy, which carries another of its rationales."""
+COPY = re.compile(r"#\d+\Z")
+"""End of the id of a question's copy, under which another of its rationales goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _split(row: Mapping[str, Any], name: str) -> Split:
 
 def are_held_out(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
     """Tell which questions are never trained on; the copies of one go together, see `Rationale`."""
-    originals = (_COPY.sub("", question_id) for question_id in question_ids)
+    originals = (COPY.sub("", question_id) for question_id in question_ids)
     return [hash_fraction(f"validation:{original}", seed) < fraction for original in originals]
 
 
