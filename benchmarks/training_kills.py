@@ -94,7 +94,7 @@ def drive(folder: Path, num_stages: int) -> None:
     def note(metrics: Any) -> None:
         (folder / "stage").write_text(str(int(metrics["stage"])))
 
-    artifact.finish(train_student(config, assess, plan, artifact, note))
+    artifact.finish(train_student(config, assess, assess, plan, artifact, note))
 
 
 def train(

@@ -85,6 +85,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         "train",
         ["assess", "plan"],
         student=student.model_dump(exclude={"seed"}),
+        answering=config.evaluation.max_new_tokens if student.accuracy_every else None,
         seed=config.training_seed,
     )
     writing = {"template": student.template, "precision": student.precision}

@@ -175,7 +175,9 @@ def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manif
         ),
         "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),
-        "train": lambda out: train_student(config, made["assess"], made["plan"], out, on_train),
+        "train": lambda out: train_student(
+            config, teacher, made["assess"], made["plan"], out, on_train
+        ),
         "evaluate_before": lambda out: evaluate_student(
             config, questions, config.student.model, out, rows_of("evaluate_before")
         ),

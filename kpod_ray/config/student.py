@@ -46,9 +46,13 @@ class StudentConfig(Config):
     validation_fraction: float = Field(0.0, ge=0, lt=1)
     """Share of the questions that are never trained on, chosen by a seeded hash of their ids: loss and
     token accuracy on their whole rationales are measured after every stage."""
+    accuracy_every: int | None = Field(None, ge=1)
+    """The questions held out are also answered, greedily, by the student as it is after every so many
+    stages, and after the last; None: never. An actor of ``resources.evaluate`` does it beside the
+    training, or after it where there is no room for both."""
     keep: Literal["last", "best"] = "last"
-    """Which student is exported: the ``last``, or the ``best``, after the stage with the lowest
-    validation loss."""
+    """Which student is exported: the ``last``, or the ``best``, after the stage with the highest
+    accuracy on the questions held out; without ``accuracy_every`` with the lowest loss on them."""
     learning_rate: float = Field(1e-5, gt=0)
     """Largest AdamW learning rate."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -84,9 +88,14 @@ class StudentConfig(Config):
     """Adapters that are trained in place of all parameters; None trains all parameters."""
 
     @model_validator(mode="after")
-    def _check_keep(self) -> StudentConfig:
-        if self.keep == "best" and not self.validation_fraction:
-            raise ValueError("keep best needs validation_fraction over 0")
+    def _check_held_out(self) -> StudentConfig:
+        wants = {
+            "keep best": self.keep == "best",
+            "accuracy_every": self.accuracy_every is not None,
+        }
+        for setting, is_wanted in wants.items():
+            if is_wanted and not self.validation_fraction:
+                raise ValueError(f"{setting} needs validation_fraction over 0")
         return self
 
 

@@ -105,11 +105,21 @@ def check_resources(config: RunConfig) -> None:
 
 def num_concurrent(config: RunConfig) -> int:
     """Return how many trainings and evaluations of a config the cluster has room for, at least 1."""
-    have, wanted = ray.cluster_resources(), dict[str, float]()
-    for phase in ("train", "evaluate"):
-        for name, amount in _wanted(getattr(config.resources, phase)).items():
-            wanted[name] = max(amount, wanted.get(name, 0))
+    have, resources = ray.cluster_resources(), config.resources
+    train, evaluate = _wanted(resources.train), _wanted(resources.evaluate)
+    wanted = {name: max(amount, evaluate[name]) for name, amount in train.items()}
+    if config.student.accuracy_every is not None:
+        wanted = {name: amount + evaluate[name] for name, amount in train.items()}
     return max(1, min(int(have.get(n, 0) // amount) for n, amount in wanted.items() if amount))
+
+
+def has_room_beside_training(resources: ResourcesConfig) -> bool:
+    """Whether the cluster can hold one more actor of ``evaluate`` while all workers train."""
+    have, more = ray.cluster_resources(), resources.evaluate
+    wanted = _wanted(resources.train)
+    return wanted["CPU"] + more.num_cpus <= have.get("CPU", 0) and wanted[
+        "GPU"
+    ] + more.num_gpus <= have.get("GPU", 0)
 
 
 def _wanted(request: ActorResources | WorkerResources) -> dict[str, float]:

@@ -9,7 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from kpod_ray.config import StudentConfig, StudentWorkerResources, WeigherConfig
+from kpod_ray.config import (
+    EvaluationConfig,
+    StudentConfig,
+    StudentWorkerResources,
+    WeigherConfig,
+)
 from kpod_ray.data.prompts import Template
 
 
@@ -18,9 +23,12 @@ class TrainJob:
     """Everything a worker needs to know; plain values."""
 
     student: StudentConfig
+    evaluation: EvaluationConfig
     num_stages: int
     seed: int
     storage: str
+    questions: str
+    """Path in the store of the table of questions, with their answers."""
     examples: str
     """Path in the store of the table of examples."""
     trained_on: str

@@ -13,23 +13,31 @@ from ray.train.torch import TorchTrainer
 
 from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
-from kpod_ray.config import WorkerResources
+from kpod_ray.config import ActorResources, WorkerResources
 from kpod_ray.data.card import model_card
-from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed.cluster import has_room_beside_training, threads_of
+from kpod_ray.distributed.examining import Examiner, students_folder
 from kpod_ray.distributed.jobs import TrainJob, train_worker
 from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
+from kpod_ray.distributed.training_position import History
 from kpod_ray.distributed.watching import Watcher, watched
 from kpod_ray.errors import KpodError
 
 
 def train_student(
-    config: settings.RunConfig, assess: Artifact, plan: Artifact, artifact: Artifact, watch: Watcher
+    config: settings.RunConfig,
+    questions: Artifact,
+    assess: Artifact,
+    plan: Artifact,
+    artifact: Artifact,
+    watch: Watcher,
 ) -> Manifest:
     """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
 
     Args:
         config: the run.
+        questions: holds the questions with their answers.
         assess: holds the tokenised examples and the step difficulties.
         plan: holds the schedule.
         artifact: to be written.
@@ -38,20 +46,62 @@ def train_student(
     Raises:
         KpodError: The gradient of a train step isn't finite; the stages before are kept.
     """
-    num_stages = config.schedule.num_stages
-    replanner = None
-    if config.schedule.adaptive:
-        replanner = Replanner(config.schedule, assess.folder, plan.folder, artifact.folder)
-    scheduler = (
-        ray.remote(Scheduler)
-        .options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-        .remote(config.storage, artifact.folder, plan.folder, num_stages, replanner)
-    )
-    job = TrainJob(
+    job = _job(config, questions, assess, plan, artifact)
+    with watched(watch) as board:
+        examiner, resources = None, config.resources
+        wants_answers = config.student.accuracy_every is not None
+        if wants_answers and has_room_beside_training(resources):
+            examiner = _examiner(job, resources.evaluate)
+        loop_config = {
+            "job": job,
+            "scheduler": _scheduler(config, assess, plan, artifact),
+            "examiner": examiner,
+            "board": board,
+        }
+        returned = fit(train_worker, loop_config, resources.train, artifact)
+        if "error" in returned:
+            raise KpodError(returned["error"])
+        best = returned["best"]
+        if wants_answers:
+            best = _examine(job, examiner or _examiner(job, resources.evaluate), returned)
+    history = returned["history"]
+    artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
+    artifact.store.delete(f"{artifact.folder}/fit")
+    artifact.store.delete(students_folder(artifact.folder))
+    counts = _counts(history)
+    card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
+    artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
+    manifest: Manifest = {"counts": counts, "workers": config.resources.train.num_workers}
+    if best is not None:
+        manifest["best"] = best
+    if returned["warnings"]:
+        manifest["warning"] = "; ".join(returned["warnings"])
+    return manifest
+
+
+def _counts(history: History) -> dict[str, int]:
+    return {
+        "train_steps": len(history),
+        "stages": int(history[-1]["stage"]),
+        "tokens": int(sum(row["tokens"] for row in history)),
+        "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
+    }
+
+
+def _job(
+    config: settings.RunConfig,
+    questions: Artifact,
+    assess: Artifact,
+    plan: Artifact,
+    artifact: Artifact,
+) -> TrainJob:
+    return TrainJob(
         student=config.student,
-        num_stages=num_stages,
+        evaluation=config.evaluation,
+        num_stages=config.schedule.num_stages,
         seed=config.training_seed,
         storage=config.storage,
+        questions=f"{questions.folder}/questions.parquet",
         examples=f"{assess.folder}/examples.parquet",
         trained_on=f"{plan.folder}/clusters.parquet",
         folder=artifact.folder,
@@ -59,29 +109,51 @@ def train_student(
         resources=config.resources.train,
         num_threads=threads_of(config.resources.train),
     )
-    with watched(watch) as board:
-        loop_config = {"job": job, "scheduler": scheduler, "board": board}
-        returned = fit(train_worker, loop_config, config.resources.train, artifact)
-    if "error" in returned:
-        raise KpodError(returned["error"])
-    history = returned["history"]
-    artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
-    artifact.store.delete(f"{artifact.folder}/fit")
-    artifact.store.delete(f"{artifact.folder}/best")
-    counts = {
-        "train_steps": len(history),
-        "stages": int(history[-1]["stage"]),
-        "tokens": int(sum(row["tokens"] for row in history)),
-        "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
-    }
-    card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
-    artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
-    manifest: Manifest = {"counts": counts, "workers": config.resources.train.num_workers}
-    if returned["best"] is not None:
-        manifest["best"] = returned["best"]
-    if returned["warnings"]:
-        manifest["warning"] = "; ".join(returned["warnings"])
-    return manifest
+
+
+def _scheduler(
+    config: settings.RunConfig, assess: Artifact, plan: Artifact, artifact: Artifact
+) -> Any:
+    """Make the actor that decides every stage; return its handle."""
+    schedule, replanner = config.schedule, None
+    if schedule.adaptive:
+        replanner = Replanner(schedule, assess.folder, plan.folder, artifact.folder)
+    actor = ray.remote(Scheduler).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    return actor.remote(
+        config.storage, artifact.folder, plan.folder, schedule.num_stages, replanner
+    )
+
+
+def _examiner(job: TrainJob, resources: ActorResources) -> Any:
+    """Make the actor that lets students answer the questions held out; return its handle."""
+    num_threads = threads_of(resources)
+    actor = ray.remote(Examiner).options(
+        num_cpus=resources.num_cpus,
+        num_gpus=resources.num_gpus,
+        max_restarts=-1,
+        max_task_retries=-1,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(num_threads)}},
+    )
+    return actor.remote(job, num_threads)
+
+
+def _examine(job: TrainJob, examiner: Any, returned: dict[str, Any]) -> dict[str, float]:
+    """Wait for all examinations and note them in the history; choose and export the best student.
+
+    Returns:
+        Its stage and accuracy, the earliest of several.
+    """
+    best = {"stage": 0.0, "validation_accuracy": -1.0}
+    for stage in returned["examined_stages"]:
+        accuracy = ray.get(examiner.examine.remote(stage))
+        last = next(row for row in reversed(returned["history"]) if row["stage"] == stage)
+        last["validation_accuracy"] = accuracy
+        if accuracy > best["validation_accuracy"]:
+            best = {"stage": stage, "validation_accuracy": accuracy}
+    if job.student.keep == "best":
+        ray.get(examiner.export.remote(int(best["stage"])))
+    ray.kill(examiner)
+    return best
 
 
 def fit(

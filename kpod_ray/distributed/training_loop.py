@@ -17,16 +17,15 @@ from kpod_ray.data.batching import global_batches, num_stage_train_steps
 from kpod_ray.data.stages import given_steps
 from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import TrainJob
+from kpod_ray.distributed.keeping import Keeper
 from kpod_ray.distributed.scheduler import Decision
 from kpod_ray.distributed.training_parts import (
     build_student,
-    export_student,
     padding_id,
     read_examples,
 )
 from kpod_ray.distributed.training_position import History, Position, stage_statistics
 from kpod_ray.errors import KpodError
-from kpod_ray.models.checkpoints import fetch_tensors, parameters_of, upload_tensors
 from kpod_ray.models.metrics import peak_memory_mib
 from kpod_ray.models.sharding import shard
 from kpod_ray.models.training import GivenSteps, Place, StudentTraining, TrainingSet
@@ -42,25 +41,31 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     try:
-        worker = _Worker(job, settings["scheduler"], settings["board"])
+        worker = _Worker(job, settings["scheduler"], settings["examiner"], settings["board"])
         warnings = worker.restore()
-        while worker.has_more_to_do():
+        while worker.is_to_train(worker.position.stage):
             worker.train_stage()
     except KpodError as error:  # on all workers alike
         return {"error": str(error)}
-    worker.export()
-    return {"history": worker.history, "warnings": warnings, "best": worker.best()}
+    worker.keeper.export(worker.position)
+    return {
+        "history": worker.history,
+        "warnings": warnings,
+        "best": worker.best(),
+        "examined_stages": worker.position.examined_stages,
+    }
 
 
 class _Worker:
     """The state of one worker."""
 
-    def __init__(self, job: TrainJob, scheduler: Any, board: Any) -> None:
+    def __init__(self, job: TrainJob, scheduler: Any, examiner: Any | None, board: Any) -> None:
         context = ray.train.get_context()
         self.rank, num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.store = job, Store.open(job.storage)
-        self.scheduler, self.board = scheduler, board
+        self.scheduler, self.examiner, self.board = scheduler, examiner, board
         self.student = build_student(job)
+        self.keeper = Keeper(job, self.store, self.student, self.rank)
         if job.resources.sharding and num_workers > 1:
             module = prepare_model(self.student, parallel_strategy=None)  # moves it to the device
             shard(self.student, num_workers)
@@ -86,10 +91,10 @@ class _Worker:
             self.training.begin_stage(saved.tensors["step_loss_sums"])
         return warnings
 
-    def has_more_to_do(self) -> bool:
+    def is_to_train(self, stage: int) -> bool:
         """Whether a stage is to be trained: up to the last one, or until the budget is used."""
         if self.job.student.loss_token_budget is None:
-            return self.position.stage <= self.job.num_stages
+            return stage <= self.job.num_stages
         return not self._is_used_up()
 
     def train_stage(self) -> None:
@@ -112,6 +117,8 @@ class _Worker:
             ray.get(
                 self.scheduler.report_stage.remote(stage, stage_statistics(self.history, stage))
             )
+        if self._is_to_be_examined(stage):
+            self._examine()
         position.stage, position.stage_steps = stage + 1, 0
         self._save()
         wait_until_saved()
@@ -128,6 +135,7 @@ class _Worker:
         if self.rank == 0:
             metrics |= {"stage": position.stage, "train_step": position.train_steps}
             metrics["num_train_steps"] = self._stage_length() * self.job.num_stages
+            metrics["num_workers"] = self.training.place.num_workers
             metrics["seconds"] = time.perf_counter() - started
             metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
             metrics["peak_memory_mib"] = peak_memory_mib(self.training.device)
@@ -135,22 +143,27 @@ class _Worker:
             self.board.post.remote(metrics)
 
     def _validate(self) -> None:
-        """Measure the student after a stage, and note whether it is the best so far."""
+        """Measure the student after a stage on the questions held out."""
         if self.validation is None:
             return
-        metrics, position = self.validation.measure(), self.position
-        if metrics["validation_loss"] < position.best_loss:
-            position.best_stage, position.best_loss = position.stage, metrics["validation_loss"]
-            if self.job.student.keep == "best":
-                parameters = parameters_of(self.student)
-                if self.rank == 0:
-                    upload_tensors(parameters, self.store, self._best_file())
+        metrics = self.validation.measure()
+        self.keeper.note_loss(self.position, metrics["validation_loss"])
         if self.rank == 0:
             self.history[-1] |= metrics
             self.board.post.remote(self.history[-1])
 
-    def _best_file(self) -> str:
-        return f"{self.job.folder}/best/stage-{self.position.best_stage}.safetensors"
+    def _examine(self) -> None:
+        """Have the questions held out answered by the student as it is, and don't wait for it.
+
+        Where there is no room for it beside the training, the driver does it afterwards.
+        """
+        self.keeper.keep_for_examination(self.position)
+        if self.rank == 0 and self.examiner is not None:
+            self.examiner.examine_and_post.remote(self.history[-1], self.board)
+
+    def _is_to_be_examined(self, stage: int) -> bool:
+        every = self.job.student.accuracy_every
+        return every is not None and (stage % every == 0 or not self.is_to_train(stage + 1))
 
     def _batches(self, given: GivenSteps) -> list[list[int]]:
         examples = self.training.examples
@@ -203,11 +216,3 @@ class _Worker:
         """Return the stage with the lowest validation loss; None without validation."""
         stage, loss = self.position.best_stage, self.position.best_loss
         return None if stage is None else {"stage": stage, "validation_loss": loss}
-
-    def export(self) -> None:
-        """Write the student that is kept as an ordinary Hugging Face folder."""
-        parameters = parameters_of(self.student)
-        if self.rank == 0:
-            if self.job.student.keep == "best":
-                parameters = fetch_tensors(self.store, self._best_file())
-            export_student(self.job, self.store, parameters)

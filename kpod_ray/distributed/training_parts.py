@@ -34,17 +34,27 @@ def build_student(job: TrainJob) -> Student:
     Raises:
         KpodError: The model can't be trained with these settings.
     """
+    config, student = job.student, load_plain_student(job)
+    if config.packing and isinstance(student, CausalStudent):
+        use_packing(student, config.max_length)
+    if config.gradient_checkpointing:
+        recompute_layers(student.language_model)
+    return student
+
+
+def load_plain_student(job: TrainJob) -> Student:
+    """Return the untrained student with its adapters, without what only training needs.
+
+    Raises:
+        KpodError: The model can't be trained with these settings.
+    """
     config = job.student
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     folder = model_folder(config.model, MODEL_CACHE)
     student: Student = load_student(folder, dtype, _token_loss(config)).eval()
-    if config.packing and isinstance(student, CausalStudent):
-        use_packing(student, config.max_length)
     if config.lora is not None:
         torch.manual_seed(job.seed)
         add_adapters(student.language_model, config.lora)
-    if config.gradient_checkpointing:
-        recompute_layers(student.language_model)
     return student
 
 
@@ -62,11 +72,17 @@ def padding_id(job: TrainJob) -> int:
     return pad_id(load_tokenizer(model_folder(job.student.model, MODEL_CACHE)))
 
 
-def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
-    """Write the student with these trained parameters as an ordinary Hugging Face folder."""
-    student = build_student(job)
+def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
+    """Return the student with these trained parameters, adapters merged."""
+    student = load_plain_student(job)
     load_parameters(student, parameters)
     merge_adapters(student.language_model)
+    return student
+
+
+def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
+    """Write the student with these trained parameters as an ordinary Hugging Face folder."""
+    student = finished_student(job, parameters)
     with tempfile.TemporaryDirectory() as name:
         student.language_model.save_pretrained(name)
         load_tokenizer(model_folder(job.student.model, MODEL_CACHE)).save_pretrained(name)

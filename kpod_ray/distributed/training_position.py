@@ -24,6 +24,8 @@ class Position:
     best_stage: int | None = None
     """Stage after which the validation loss was lowest."""
     best_loss: float = math.inf
+    examined_stages: list[int] = dataclasses.field(default_factory=list)
+    """Stages after which the questions held out are answered."""
 
 
 def stage_statistics(history: History, stage: int) -> dict[str, float]:

@@ -4,15 +4,34 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file
+
+from tests.distributed.training_runs import assert_same_way
+
+
+def run_on_nodes(module, folder):
+    """Run a script that makes a cluster of several nodes."""
+    command = [sys.executable, "-m", f"tests.distributed.{module}", str(folder)]
+    notices_soon = {"RAY_health_check_failure_threshold": "5"}
+    environment = os.environ | notices_soon | {"PYTHONPATH": os.getcwd()}
+    result = subprocess.run(command, env=environment, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path):
-    command = [sys.executable, "-m", "tests.distributed.three_nodes", str(tmp_path)]
-    notices_soon = {"RAY_health_check_failure_threshold": "5"}
-    environment = os.environ | notices_soon | {"PYTHONPATH": os.getcwd()}
-    result = subprocess.run(command, env=environment, text=True, capture_output=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_on_nodes("three_nodes", tmp_path)
     found = json.loads((tmp_path / "found.json").read_text())
     assert found == {"texts": True, "completions": 300, "nodes_used": 3, "alive": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_training_that_loses_a_node_goes_on_with_fewer_workers(alone, tmp_path):
+    run_on_nodes("two_nodes", tmp_path)
+    history = json.loads((tmp_path / "history.json").read_text())
+    num_workers = [row["num_workers"] for row in history]
+    assert num_workers[:2] == [2, 2]  # the first stage
+    assert num_workers[-2:] == [1, 1]  # the last one, from a checkpoint that two workers made
+    assert_same_way((load_file(tmp_path / "parameters.safetensors"), history), alone)

@@ -1,0 +1,103 @@
+"""Answers of the student in training to the questions held out, while the training goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.compute as pc
+import torch
+
+from kpod_ray.artifacts import Store
+from kpod_ray.data.accuracy import count_correct, predict
+from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt, question_text
+from kpod_ray.distributed.jobs import TrainJob
+from kpod_ray.distributed.training_parts import export_student, finished_student
+from kpod_ray.models.checkpoints import fetch_tensors
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.generation import GreedyWriter
+from kpod_ray.models.student import load_tokenizer
+from kpod_ray.records import Completion, Prediction, Question
+
+
+def students_folder(folder: str) -> str:
+    """Return where the students of a training's stages are kept while it runs."""
+    return f"{folder}/students"
+
+
+def student_file(folder: str, stage: int) -> str:
+    """Return the file with the parameters of the student as it was after a stage."""
+    return f"{students_folder(folder)}/stage-{stage}.safetensors"
+
+
+class Examiner:
+    """Lets the student as it was after a stage answer the questions held out.
+
+    One actor a training; it waits for room where the training takes all. An examination that is
+    written down is never repeated.
+
+    Args:
+        job: the training.
+        num_threads: CPU threads to use.
+    """
+
+    def __init__(self, job: TrainJob, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self.job, self.store = job, Store.open(job.storage)
+        self.best_stage, self.best_accuracy = 0, -1.0
+
+    def examine(self, stage: int) -> float:
+        """Return the accuracy after a stage, [0, 1]; write its ``predictions`` down if they aren't."""
+        path = f"{self.job.folder}/examinations/stage-{stage}.parquet"
+        if not self.store.exists(path):
+            self.store.write_table(path, Prediction.to_table(self._predictions(stage)))
+        predictions = Prediction.from_table(self.store.read_table(path))
+        return count_correct(predictions) / len(predictions)
+
+    def examine_and_post(self, metrics: dict[str, float], board: Any) -> None:
+        """Examine after the stage that these metrics are the last of; post them with the accuracy."""
+        stage = int(metrics["stage"])
+        accuracy = self.examine(stage)
+        self._discard(stage, accuracy)
+        board.post.remote(metrics | {"validation_accuracy": accuracy})
+
+    def export(self, stage: int) -> None:
+        """Write the student as it was after a stage as an ordinary Hugging Face folder."""
+        export_student(self.job, self.store, self._parameters(stage))
+
+    def _discard(self, stage: int, accuracy: float) -> None:
+        """Delete a student that won't be exported; one too many is kept rather than one too few."""
+        worse = stage
+        if self.job.student.keep == "best" and accuracy > self.best_accuracy:
+            worse, self.best_stage, self.best_accuracy = self.best_stage, stage, accuracy
+        self.store.delete(student_file(self.job.folder, worse))
+
+    def _parameters(self, stage: int) -> dict[str, torch.Tensor]:
+        return fetch_tensors(self.store, student_file(self.job.folder, stage))
+
+    def _predictions(self, stage: int) -> list[Prediction]:
+        student, questions = self.job.student, self._held_out()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if student.precision == "bf16" else torch.float32
+        trained = finished_student(self.job, self._parameters(stage))
+        language_model = trained.language_model.to(device, dtype)
+        tokenizer = load_tokenizer(model_folder(student.model, MODEL_CACHE))
+        stop_text = NEXT_QUESTION if student.template == "plain" else None
+        evaluation = self.job.evaluation
+        writer = GreedyWriter(language_model, tokenizer, evaluation.max_new_tokens, stop_text)
+        prompts = [encode_prompt(tokenizer, question_text(q), student.template) for q in questions]
+        written = writer.write(prompts, evaluation.batch_size)
+        return [
+            predict(Completion(q.id, text.text, text.finish_reason, text.num_tokens), q)
+            for q, text in zip(questions, written, strict=True)
+        ]
+
+    def _held_out(self) -> list[Question]:
+        """Return the questions that have an example and are not trained on."""
+        with_example, trained_on = (
+            self.store.read_table(path, ["question_id"])["question_id"]
+            for path in (self.job.examples, self.job.trained_on)
+        )
+        table = self.store.read_table(self.job.questions)
+        has_example = pc.is_in(table["id"], with_example.combine_chunks())
+        is_trained_on = pc.is_in(table["id"], trained_on.combine_chunks())
+        return Question.from_table(table.filter(pc.and_not(has_example, is_trained_on)))

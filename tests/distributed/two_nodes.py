@@ -1,0 +1,42 @@
+"""A training on two nodes, one of which goes away in the middle; notes what it comes to.
+
+Runs as a process of its own: a cluster of several nodes is another Ray than the tests' own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+from safetensors.torch import save_file
+
+from kpod_ray.distributed.cluster import connect
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_tokenizer
+from tests.distributed.training_runs import train, write_inputs
+
+
+def main(folder):
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    other = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    connect(None)
+    inputs = write_inputs(f"{folder}/store", load_tokenizer(model_folder("tiny:0", MODEL_CACHE)))
+    removed = []
+
+    def take_away(metrics):
+        if metrics["stage"] == 2 and not removed:
+            removed.append(other)
+            cluster.remove_node(other, allow_graceful=False)
+
+    resources = {"num_workers": 2, "min_workers": 1}
+    parameters, history = train(inputs, "elastic", take_away, resources=resources)
+    save_file(parameters, f"{folder}/parameters.safetensors")
+    Path(folder, "history.json").write_text(json.dumps(history))  # Ray prints what its nodes say
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
