@@ -70,6 +70,7 @@ def _machine() -> list[Finding]:
     return [
         Finding("system", f"{platform.system()} {platform.machine()}, Python {found['python']}"),
         Finding("cores", str(os.cpu_count())),
+        Finding("bf16", _bf16_arithmetic(gpus)),
         Finding("memory", f"{memory:.0f} GiB", memory >= 4),
         Finding("GPUs", f"{gpus} ({names})"),
         Finding("free disk", f"{free:.0f} GiB in the home folder", free >= FREE_DISK_GIB),
@@ -79,6 +80,16 @@ def _machine() -> list[Finding]:
         Finding("vLLM", vllm, has_vllm),
         Finding("W&B", f"{found.get('wandb', 'not installed')}, {login}"),
     ]
+
+
+def _bf16_arithmetic(num_gpus: int) -> str:
+    import torch
+
+    if num_gpus:
+        return "on the GPUs"
+    if torch.cpu._is_avx512_bf16_supported():
+        return "in this CPU's instructions"
+    return "not in this CPU's instructions, so far slower than fp32: set precision fp32, engine.dtype float32"
 
 
 def _needs_of(config: RunConfig) -> list[Finding]:
