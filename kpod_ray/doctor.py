@@ -89,7 +89,7 @@ def _bf16_arithmetic(num_gpus: int) -> str:
         return "on the GPUs"
     if torch.cpu._is_avx512_bf16_supported():
         return "in this CPU's instructions"
-    return "not in this CPU's instructions, so far slower than fp32: set precision fp32, engine.dtype float32"
+    return "emulated by this CPU, far slower than fp32: set precision fp32, engine.dtype float32"
 
 
 def _needs_of(config: RunConfig) -> list[Finding]:
