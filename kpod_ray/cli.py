@@ -54,6 +54,15 @@ def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     compare_with_progress(loaded, console)
 
 
+@app.command()
+def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Try many settings, stop what does badly, and run the best of them to its end."""
+    loaded = settings.load(config, overrides or ())
+    from kpod_ray.sweep_screen import sweep_with_progress  # Ray and torch load only now
+
+    sweep_with_progress(loaded, console)
+
+
 def _add_phase_command(phase: str, text: str) -> None:
     def command(config: ConfigPath, overrides: Overrides = None) -> None:
         _run_until(phase, config, overrides)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -25,10 +24,10 @@ from kpod_ray.tracking import Tracker, open_tracker
 def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     """Run the phases up to one, with progress, a table of times and the accuracies."""
     run = open_run(config)
-    tracker = open_tracker(run.config, _local_folder(run))
+    tracker = open_tracker(run.config, run.local_folder)
     try:
-        with _progress(console) as bar:
-            screen = _Screen(run, tracker, console, bar)
+        with progress_bar(console) as bar:
+            screen = Screen(run, tracker, console, bar)
             run_phases(run, until, screen.listener())
     finally:
         tracker.finish()
@@ -40,10 +39,10 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
 def compare_with_progress(config: RunConfig, console: Console) -> None:
     """Run a comparison, with progress and a table of the arms; write its page and its tables."""
     run = open_run(config)
-    tracker = open_tracker(run.config, _local_folder(run))
+    tracker = open_tracker(run.config, run.local_folder)
     try:
-        with _progress(console) as bar:
-            screen = _Screen(run, tracker, console, bar)
+        with progress_bar(console) as bar:
+            screen = Screen(run, tracker, console, bar)
             trials = _TrialBoard(console, bar)
             results = compare(run.config, Watcher(screen.listener(), trials.finish))
         rows, page = comparison_rows(results), render_comparison(results)
@@ -75,16 +74,13 @@ class _TrialBoard:
         )
 
 
-def _progress(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """Return a bar for whatever is under way."""
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
-def _local_folder(run: Run) -> Path:
-    return Path(run.store.root if run.store.is_local() else ".") / run.folder
-
-
-class _Screen:
+class Screen:
     """Prints what happens, and hands it to the tracker."""
 
     def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:

@@ -26,6 +26,12 @@ from kpod_ray.config.resources import (
 from kpod_ray.config.run import RunConfig, load
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
+from kpod_ray.config.sweep import (
+    OBJECTIVES,
+    Domain,
+    SweepConfig,
+    Value,
+)
 from kpod_ray.config.teacher import (
     Choice,
     EndpointTeacher,
@@ -45,6 +51,7 @@ from kpod_ray.config.weigher import FileWeights, Weigher, WeigherConfig
 
 __all__ = [
     "ARMS",
+    "OBJECTIVES",
     "ActorResources",
     "ArithmeticQuestions",
     "Arm",
@@ -52,6 +59,7 @@ __all__ = [
     "ColumnsConfig",
     "ComparisonConfig",
     "Config",
+    "Domain",
     "EndpointTeacher",
     "EvaluationConfig",
     "FileQuestions",
@@ -72,10 +80,12 @@ __all__ = [
     "StepsConfig",
     "StudentConfig",
     "StudentWorkerResources",
+    "SweepConfig",
     "TeacherBase",
     "TeacherConfig",
     "Template",
     "TrackingConfig",
+    "Value",
     "VllmTeacher",
     "Weigher",
     "WeigherConfig",

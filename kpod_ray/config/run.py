@@ -16,6 +16,7 @@ from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
+from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
 from kpod_ray.config.tracking import TrackingConfig
 from kpod_ray.config.weigher import Weigher, WeigherConfig
@@ -48,6 +49,8 @@ class RunConfig(Config):
     """Evaluation."""
     comparison: ComparisonConfig = ComparisonConfig()
     """Comparison of methods."""
+    sweep: SweepConfig = SweepConfig()
+    """A sweep over settings."""
     resources: ResourcesConfig = ResourcesConfig()
     """Where things run."""
     tracking: TrackingConfig = TrackingConfig()

@@ -33,26 +33,70 @@ def connect(resources: ResourcesConfig) -> None:
     """Join the cluster of RAY_ADDRESS or of ``ray start``; without one, start Ray on this machine.
 
     RAY_ADDRESS=local always starts one.
+
+    Raises:
+        KpodError: No cluster answers.
     """
+    if not _join():
+        _start(resources, include_dashboard=False)  # it takes time of a small machine's few cores
+
+
+def connect_with_dashboard(resources: ResourcesConfig) -> None:
+    """Connect as `connect` does; a Ray that is started has its dashboard.
+
+    Ray Train frees what a stopped trial of Ray Tune has taken by asking it. It looks for it at
+    RAY_ADDRESS, and fails without it where several Rays run on the machine.
+
+    Raises:
+        KpodError: No cluster answers.
+    """
+    if _join():
+        return
+    host, port = ray.util.get_node_ip_address(), _free_port()
+    known = {"RAY_ADDRESS": f"{host}:{port}", "RAY_GCS_SERVER_PORT": str(port)}
+    before = {name: os.environ.get(name) for name in known}
+    os.environ.update(known)  # all processes of the Ray that starts inherit them
+    try:
+        _start(resources, include_dashboard=True)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def _join() -> bool:
+    """Join the cluster that is there, if any; return whether this process is connected then."""
     if ray.is_initialized():  # by us, or for us: this is a task of a cluster
         _prepare_data_context()
-        return
+        return True
     os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
-    if address != "local":
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-        except ConnectionError as error:
-            raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
-    else:
-        ray.init(
-            address="local",
-            num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
-            object_store_memory=int(resources.object_store_gib * 2**30),
-            include_dashboard=False,  # its processes take time of a small machine's few cores
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+    if address == "local":
+        return False
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
+    _prepare_data_context()
+    return True
+
+
+def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
+    ray.init(
+        address="local",
+        num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
+        object_store_memory=int(resources.object_store_gib * 2**30),
+        include_dashboard=include_dashboard,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
     _prepare_data_context()
 
 

@@ -1,0 +1,8 @@
+"""Job: ``kpod sweep``, for ``ray job submit --working-dir . -- python jobs/sweep.py CONFIG``."""
+
+import sys
+
+from kpod_ray.cli import main
+
+if __name__ == "__main__":
+    main(["sweep", *sys.argv[1:]])

@@ -1,0 +1,82 @@
+"""A sweep as a person sees it: how far each trial is, which was best, and where its results are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from kpod_ray.config import OBJECTIVES, RunConfig, Value
+from kpod_ray.distributed.tuner import Settings
+from kpod_ray.pipeline import open_run
+from kpod_ray.progress import Screen, progress_bar
+from kpod_ray.sweep import SweepResults, SweepWatcher, sweep
+from kpod_ray.tracking import open_tracker
+
+NUM_SHOWN = 8
+"""Best trials that are listed."""
+
+
+def sweep_with_progress(config: RunConfig, console: Console) -> None:
+    """Run a sweep, with progress, a table of its best trials and the accuracy of the best student."""
+    run = open_run(config)
+    tracker = open_tracker(run.config, run.local_folder)
+    try:
+        with progress_bar(console) as bar:
+            screen = Screen(run, tracker, console, bar)
+            trials = _TrialScreen(run.config, console, bar)
+            results = sweep(run.config, SweepWatcher(screen.listener(), trials.report))
+    finally:
+        tracker.finish()
+    screen.print_summary()
+    print_trials(results, console)
+    store, folder = run.store, run.store.address(run.folder)
+    console.print(f"best settings: kpod run {folder}/best.yaml", soft_wrap=True)
+    student = store.address(results.best_run.artifacts["train"].folder)
+    console.print(f"best student: {student}/student", soft_wrap=True)
+
+
+class _TrialScreen:
+    """Shows how far the trials are."""
+
+    def __init__(self, config: RunConfig, console: Console, bar: Progress) -> None:
+        self.objective, self.console, self.bar = config.sweep.objective, console, bar
+        self.tasks: dict[str, TaskID] = {}
+
+    def report(self, name: str, settings: Settings, metrics: Mapping[str, float]) -> None:
+        """Move a training's bar; say how it did when it is finished."""
+        value, percent = metrics[self.objective], metrics["percent"]
+        if name not in self.tasks:
+            self.tasks[name] = self.bar.add_task(name, total=100)
+        told = f"{name} {self.objective} {value:.4f}"
+        self.bar.update(self.tasks[name], completed=round(percent), description=told)
+        if percent >= 100:
+            self.bar.update(self.tasks[name], visible=False)
+            self.console.print(f"[bold]{told}[/bold]: {settings_text(settings)}", soft_wrap=True)
+
+
+def settings_text(settings: Settings) -> str:
+    """Return settings as a line, such as ``schedule.growth=0.52 student.learning_rate=3e-05``."""
+    return " ".join(f"{path}={value_text(value)}" for path, value in settings.items())
+
+
+def value_text(value: Value) -> str:
+    """Return a value in a few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def print_trials(results: SweepResults, console: Console) -> None:
+    """Print what became of the trials, the best ones first."""
+    trials, objective = results.trials, results.config.sweep.objective
+    counts = {s: sum(t.state == s for t in trials) for s in ("finished", "stopped", "failed")}
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    table = Table("trial", objective, *results.config.sweep.space, title="best trials")
+    sign = 1 if OBJECTIVES[objective] == "min" else -1
+    finished = [trial for trial in trials if trial.state == "finished"]
+    finished.sort(key=lambda trial: sign * trial.score)
+    for trial in finished[:NUM_SHOWN]:
+        values = [value_text(trial.settings[path]) for path in results.config.sweep.space]
+        table.add_row(trial.trial_id, f"{trial.score:.4f}", *values)
+    console.print(table)
