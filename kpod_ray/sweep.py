@@ -11,21 +11,22 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 import yaml
 
-from kpod_ray.config import OBJECTIVES, RunConfig
+from kpod_ray.config import RunConfig
+from kpod_ray.data.trials import FAILED, STOPPED, SweepTrial, ranked
 from kpod_ray.distributed.cluster import check_resources, connect_with_dashboard, num_concurrent
 from kpod_ray.distributed.evaluator import check_backend
-from kpod_ray.distributed.tuner import Settings, Sweep, TunedTrial, tune_trials
+from kpod_ray.distributed.tuner import Settings, Sweep, tune_trials
 from kpod_ray.distributed.watching import watched
 from kpod_ray.distributed.workshop import Workshop
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import Listener, Run, finish_artifact, open_run, run_phases
+from kpod_ray.report.sweep_results import SweepPage
 from kpod_ray.trial import QUIET, SHARED_PHASES, run_trial, trial_config
 
 
@@ -45,8 +46,8 @@ class SweepResults:
 
     config: RunConfig
     """The sweep's own."""
-    trials: tuple[TunedTrial, ...]
-    best: TunedTrial
+    trials: tuple[SweepTrial, ...]
+    best: SweepTrial
     best_run: Run
     """Its run, all phases of which are finished."""
 
@@ -68,12 +69,11 @@ def sweep(config: RunConfig, watcher: SweepWatcher) -> SweepResults:
         finish_artifact(example, name, watcher.shared)
     trials = _run_trials(base, max_concurrent, watcher)
     for trial in trials:
-        if trial.state == "stopped":
+        if trial.state == STOPPED:
             _discard(open_run(trial_config(config, trial.settings, 0)))
     best = best_trial(trials, config)
     best_run = open_run(best_config(config, best))
-    text = yaml.safe_dump(best_run.config.model_dump(exclude={"sweep"}), sort_keys=False)
-    base.store.write_text(f"{base.folder}/best.yaml", text)
+    base.store.write_text(f"{base.folder}/best.yaml", _yaml(best_run.config))
     run_phases(best_run, "report", watcher.shared)
     return SweepResults(config, tuple(trials), best, best_run)
 
@@ -124,24 +124,54 @@ def sweep_name(config: RunConfig) -> str:
     return f"{config.name}-{digest[:8]}"
 
 
-def best_trial(trials: list[TunedTrial], config: RunConfig) -> TunedTrial:
+def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
     """Return the finished trial with the best objective, the first of several.
 
     Raises:
         KpodError: None is finished.
     """
-    finished = [t for t in trials if t.state == "finished" and not math.isnan(t.score)]
+    finished = ranked(trials, config.sweep.objective)
     if not finished:
-        failed = [trial.error for trial in trials if trial.state == "failed"]
+        failed = [trial.error for trial in trials if trial.state == FAILED]
         reason = f", such as: {failed[0]}" if failed else ""
         raise KpodError(f"no trial of the sweep was finished, {len(failed)} failed{reason}")
-    sign = 1 if OBJECTIVES[config.sweep.objective] == "min" else -1
-    return min(finished, key=lambda trial: sign * trial.score)
+    return finished[0]
 
 
-def best_config(config: RunConfig, best: TunedTrial) -> RunConfig:
+def best_config(config: RunConfig, best: SweepTrial) -> RunConfig:
     """Return the config of a run with the best settings."""
     return trial_config(config, best.settings, 0).override({"name": f"{config.name}-best"})
+
+
+def sweep_page(results: SweepResults) -> SweepPage:
+    """Return what the page about a sweep shows."""
+    config, made = results.config, results.best_run.artifacts
+    manifests = {
+        "untouched": made["evaluate_before"].manifest(),
+        "best": made["evaluate"].manifest(),
+    }
+    return SweepPage(
+        name=config.name,
+        sweep=config.sweep,
+        trials=results.trials,
+        base={path: setting(config, path) for path in config.sweep.space},
+        accuracies={name: manifest["accuracy"] for name, manifest in manifests.items()},
+        versions=manifests["best"]["versions"],
+        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False),
+        best_yaml=_yaml(results.best_run.config),
+    )
+
+
+def setting(config: RunConfig, path: str) -> Any:
+    """Return the value at a dotted path; None inside a group that is None."""
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def _yaml(config: RunConfig) -> str:
+    return yaml.safe_dump(config.model_dump(exclude={"sweep"}), sort_keys=False)
 
 
 def make_artifact(config: RunConfig, name: str) -> None:
@@ -149,7 +179,7 @@ def make_artifact(config: RunConfig, name: str) -> None:
     finish_artifact(open_run(config), name, QUIET)
 
 
-def _run_trials(base: Run, max_concurrent: int, watcher: SweepWatcher) -> list[TunedTrial]:
+def _run_trials(base: Run, max_concurrent: int, watcher: SweepWatcher) -> list[SweepTrial]:
     config = base.config
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     workshop = ray.remote(Workshop).options(**options).remote(make_artifact)

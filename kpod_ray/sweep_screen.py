@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from kpod_ray.config import OBJECTIVES, RunConfig, Value
+from kpod_ray.config import RunConfig
+from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, ranked, saved_share
 from kpod_ray.distributed.tuner import Settings
 from kpod_ray.pipeline import open_run
 from kpod_ray.progress import Screen, progress_bar
-from kpod_ray.sweep import SweepResults, SweepWatcher, sweep
+from kpod_ray.report.sweep_page import render_sweep, value_text
+from kpod_ray.sweep import SweepResults, SweepWatcher, sweep, sweep_page
 from kpod_ray.tracking import open_tracker
 
 NUM_SHOWN = 8
@@ -28,6 +32,11 @@ def sweep_with_progress(config: RunConfig, console: Console) -> None:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialScreen(run.config, console, bar)
             results = sweep(run.config, SweepWatcher(screen.listener(), trials.report))
+        page = render_sweep(sweep_page(results))
+        rows = [dataclasses.asdict(trial) for trial in results.trials]
+        run.store.write_text(f"{run.folder}/sweep.html", page)
+        run.store.write_text(f"{run.folder}/trials.json", json.dumps(rows, indent=2))
+        tracker.log_html("sweep_page", page)
     finally:
         tracker.finish()
     screen.print_summary()
@@ -35,6 +44,7 @@ def sweep_with_progress(config: RunConfig, console: Console) -> None:
     store, folder = run.store, run.store.address(run.folder)
     console.print(f"best settings: kpod run {folder}/best.yaml", soft_wrap=True)
     student = store.address(results.best_run.artifacts["train"].folder)
+    console.print(f"page: {folder}/sweep.html", soft_wrap=True)
     console.print(f"best student: {student}/student", soft_wrap=True)
 
 
@@ -62,21 +72,13 @@ def settings_text(settings: Settings) -> str:
     return " ".join(f"{path}={value_text(value)}" for path, value in settings.items())
 
 
-def value_text(value: Value) -> str:
-    """Return a value in a few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def print_trials(results: SweepResults, console: Console) -> None:
     """Print what became of the trials, the best ones first."""
     trials, objective = results.trials, results.config.sweep.objective
-    counts = {s: sum(t.state == s for t in trials) for s in ("finished", "stopped", "failed")}
-    console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    table = Table("trial", objective, *results.config.sweep.space, title="best trials")
-    sign = 1 if OBJECTIVES[objective] == "min" else -1
-    finished = [trial for trial in trials if trial.state == "finished"]
-    finished.sort(key=lambda trial: sign * trial.score)
-    for trial in finished[:NUM_SHOWN]:
-        values = [value_text(trial.settings[path]) for path in results.config.sweep.space]
-        table.add_row(trial.trial_id, f"{trial.score:.4f}", *values)
+    counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{told}; stopping saved {saved_share(trials):.0%} of the training")
+    table = Table("trial", objective.replace("_", " "), "settings", title="best trials")
+    for trial in ranked(trials, objective)[:NUM_SHOWN]:
+        table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.settings))
     console.print(table)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from kpod_ray.artifacts import Store
 from kpod_ray.config import OBJECTIVES, Domain, SweepConfig, Value
+from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.errors import KpodError
 
 Settings = Mapping[str, Value]
@@ -37,25 +37,6 @@ _MEMORY = {"memory": 2**20}
 
 
 @dataclasses.dataclass(frozen=True)
-class TunedTrial:
-    """What became of one trial."""
-
-    trial_id: str
-    settings: dict[str, Value]
-    curve: tuple[tuple[float, float], ...]
-    """How far it was, in per cent, and its objective there; the last is its score if it is finished."""
-    state: str
-    """``finished``, ``stopped`` early, or ``failed``."""
-    error: str
-    """Last line of why it failed, or empty."""
-
-    @property
-    def score(self) -> float:
-        """The objective as it was last; NaN if it never was."""
-        return self.curve[-1][1] if self.curve else math.nan
-
-
-@dataclasses.dataclass(frozen=True)
 class Sweep:
     """What Tune needs to know of a sweep."""
 
@@ -68,7 +49,7 @@ class Sweep:
     max_concurrent: int
 
 
-def tune_trials(trial: Trial, sweep: Sweep) -> list[TunedTrial]:
+def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     """Run the trials of a sweep that aren't finished; return all of them.
 
     Args:
@@ -165,12 +146,12 @@ def _scheduler(settings: SweepConfig) -> TrialScheduler | None:
     return None
 
 
-def _tuned(result: Any, objective: str) -> TunedTrial:
+def _tuned(result: Any, objective: str) -> SweepTrial:
     metrics, table = result.metrics or {}, result.metrics_dataframe
     curve: dict[float, float] = {}
     if table is not None and objective in table:  # a trial that was resumed reports a stage again
         curve = dict(zip(table[_PERCENT].tolist(), table[objective].tolist(), strict=True))
-    state = "failed" if result.error else "finished" if metrics.get(_IS_FINISHED) else "stopped"
+    state = FAILED if result.error else FINISHED if metrics.get(_IS_FINISHED) else STOPPED
     error = str(result.error).strip().splitlines()[-1] if result.error else ""
     trial_id = str(metrics.get("trial_id", ""))
-    return TunedTrial(trial_id, dict(result.config or {}), tuple(curve.items()), state, error)
+    return SweepTrial(trial_id, dict(result.config or {}), tuple(curve.items()), state, error)

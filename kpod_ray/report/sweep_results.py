@@ -1,0 +1,58 @@
+"""What the page about a sweep shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+
+from kpod_ray.config import OBJECTIVES, SweepConfig
+from kpod_ray.data.trials import FAILED, SweepTrial, ranked
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepPage:
+    """Everything on the page."""
+
+    name: str
+    sweep: SweepConfig
+    trials: tuple[SweepTrial, ...]
+    base: Mapping[str, object]
+    """Dotted path -> what the config itself says there."""
+    accuracies: Mapping[str, Mapping[str, float]]
+    """``untouched`` and ``best``: accuracy on the test questions with its interval, if evaluated."""
+    versions: Mapping[str, str]
+    config_yaml: str
+    best_yaml: str
+
+    @property
+    def paths(self) -> list[str]:
+        """The settings that were varied."""
+        return list(self.sweep.space)
+
+    @property
+    def objective(self) -> str:
+        """What trials are judged by, in words."""
+        return self.sweep.objective.replace("_", " ")
+
+    @property
+    def is_lower_better(self) -> bool:
+        """Which way is better."""
+        return OBJECTIVES[self.sweep.objective] == "min"
+
+    def finished(self) -> list[SweepTrial]:
+        """Return the finished trials, the best first."""
+        return ranked(self.trials, self.sweep.objective)
+
+
+def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float]]:
+    """Return where most trials can be compared: the per cent that all were at, and their objectives.
+
+    Failed trials don't count. Without any such place: 0, and nothing.
+    """
+    curves = {t.trial_id: dict(t.curve) for t in trials if t.state != FAILED and t.curve}
+    places = sorted(set(itertools.chain.from_iterable(curves.values())))
+    shared = [place for place in places if all(place in curve for curve in curves.values())]
+    if not shared:
+        return 0.0, {}
+    return shared[-1], {name: curve[shared[-1]] for name, curve in curves.items()}
