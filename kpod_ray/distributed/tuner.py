@@ -31,6 +31,8 @@ Report = Callable[[float, float], None]
 Trial = Callable[[str, Settings, Report], float]
 """Gets its id; runs in a process of its own; returns the objective at the end."""
 
+WRITTEN_DOWN_SECONDS = 2
+"""How often what is known of the trials is written down, at most: what a killed sweep may forget."""
 _PERCENT, _IS_FINISHED = "percent", "is_finished"
 _MEMORY = {"memory": 2**20}
 """What the process of a trial takes of the cluster: next to nothing, since what it starts takes more."""
@@ -61,6 +63,7 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     """
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths of a config stay right
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(WRITTEN_DOWN_SECONDS)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     objective = sweep.settings.objective

@@ -1,0 +1,68 @@
+"""A sweep of 16 trials: what is made once, what stopping early saves: ``python -m benchmarks.sweep``.
+
+Runs ``configs/sweep-smoke.yaml`` (tiny students) in a storage of its own, then the best settings in
+another storage, to see whether they come to the same objective. Every phase that is made has one
+manifest; 16 runs apart would have 16 of each. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from kpod_ray.config import load
+from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, SweepTrial, saved_share
+from kpod_ray.pipeline import open_run, run_phases, versions
+from kpod_ray.sweep_screen import sweep_with_progress
+from kpod_ray.trial import QUIET, SHARED_PHASES, score_of
+
+CONFIG = Path(__file__).parents[1] / "configs" / "sweep-smoke.yaml"
+
+
+def measure(folder: Path, num_trials: int) -> dict[str, float]:
+    """Run the sweep in a folder; return its figures."""
+    config = load(CONFIG, [f"storage={folder}/sweep", f"sweep.num_trials={num_trials}"])
+    started = time.perf_counter()
+    sweep_with_progress(config, Console(file=io.StringIO()))
+    figures = {"seconds": time.perf_counter() - started}
+    run_folder = folder / "sweep" / "runs" / config.name
+    rows = json.loads((run_folder / "trials.json").read_text())
+    trials = [SweepTrial(**{**row, "curve": tuple(map(tuple, row["curve"]))}) for row in rows]
+    for state in (FINISHED, STOPPED, FAILED):
+        figures[state] = sum(trial.state == state for trial in trials)
+    figures["saved_share_of_stages"] = saved_share(trials)
+    for phase in SHARED_PHASES:
+        figures[f"{phase}_made"] = len(list((folder / "sweep" / phase).glob("*/manifest.json")))
+    figures["plans_asked_for"] = num_trials
+    best = load(run_folder / "best.yaml")
+    again = open_run(best.override({"storage": f"{folder}/again"}))
+    run_phases(again, "train", QUIET)
+    figures["best_objective"] = score_of(open_run(best))
+    figures["best_objective_again"] = score_of(again)
+    return figures
+
+
+def main() -> None:
+    """Run the measurement and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num-trials", type=int, default=16)
+    num_trials = parser.parse_args().num_trials
+    with tempfile.TemporaryDirectory() as name:
+        figures = {key: round(value, 6) for key, value in measure(Path(name), num_trials).items()}
+    for key, value in figures.items():
+        print(f"{key}: {value:g}")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result = {"benchmark": "sweep", "machine": machine, "versions": versions(), "figures": figures}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
