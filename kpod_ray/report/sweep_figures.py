@@ -1,14 +1,13 @@
 """The figures of a sweep as plotly figures.
 
-Better trials are darker in all of them; the best one is orange. `sweep_figures` leaves out figures
-without data.
+Stopped trials are grey, the best one is orange. `sweep_figures` leaves out figures without data.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,8 +20,6 @@ from kpod_ray.report.drawing import BLUE, GREY, ORANGE
 from kpod_ray.report.sweep_importance import importances
 from kpod_ray.report.sweep_results import SweepPage, common_stage
 
-SCALE = [[0.0, "rgb(20, 52, 110)"], [0.5, "rgb(74, 140, 220)"], [1.0, "rgb(196, 216, 240)"]]
-"""Best to worst."""
 ROW_HEIGHT = 150
 """Height of the panel of one setting, in pixels."""
 
@@ -47,31 +44,86 @@ def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
 def parallel_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw every trial as a line through its settings to its objective."""
-    dimensions = [
-        _dimension(path, page.sweep.space[path], [trial.settings[path] for trial in trials])
-        for path in page.paths
-    ]
-    dimensions.append({"label": page.objective, "values": list(objectives)})
-    lines = go.Parcoords(
-        dimensions=dimensions,
-        line={
-            "color": list(objectives),
-            "colorscale": SCALE,
-            "reversescale": not page.is_lower_better,
-        },
-        labelangle=-12,
-        labelside="bottom",
+    """Draw every trial as a line through its settings to its objective, better ones higher there."""
+    axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
+    low, high = min(objectives), max(objectives)
+    ends = (high, low) if page.is_lower_better else (low, high)
+    marks = {0.0: f"{ends[0]:.4g}", 1.0: f"{ends[1]:.4g}"}
+    axes.append(_Axis(page.objective, _placed(objectives, *ends), marks))
+    order = np.argsort(axes[-1].places)  # the best are drawn last
+    best = _best(page)
+    traces = [_path(axes, trials[int(at)], int(at), best) for at in order]
+    figure = drawing.figure_of(traces, "", "", height=430)
+    figure.update_yaxes(visible=False, range=[-0.1, 1.1])
+    names = [drawing.escaped(axis.name) for axis in axes]
+    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=names, tickangle=25)
+    figure.update_xaxes(showgrid=False, range=[-0.3, len(axes) - 0.4])
+    vertical = {"type": "line", "y0": 0, "y1": 1, "line": {"width": 1, "color": GREY}}
+    beside = {"showarrow": False, "xanchor": "left", "xshift": 5, "font": {"size": 11}}
+    return figure.update_layout(
+        showlegend=False,
+        shapes=[{"x0": x, "x1": x, **vertical} for x in range(len(axes))],
+        annotations=[
+            {"x": x, "y": y, "text": text, **beside}
+            for x, axis in enumerate(axes)
+            for y, text in axis.marks.items()
+        ],
     )
-    figure = drawing.figure_of([lines], "", "", height=430)
-    return figure.update_layout(margin={"l": 60, "r": 60, "t": 30, "b": 70})
 
 
-def _dimension(path: str, domain: Domain, values: Sequence[Value]) -> dict[str, Any]:
-    """Return the axis of one setting; orders of magnitude are evenly apart, texts are places."""
-    label = drawing.escaped(path.rpartition(".")[2])
-    places, ticks = axis_places(domain, values)
-    return {"label": label, "values": places, **ticks}
+class _Axis(NamedTuple):
+    """One upright axis of the parallel coordinates."""
+
+    name: str
+    places: list[float]
+    """Of every trial, [0, 1]."""
+    marks: dict[float, str]
+    """What is written beside it, by place."""
+
+
+def _axis(path: str, domain: Domain, trials: Sequence[SweepTrial]) -> _Axis:
+    places, ticks = axis_places(domain, [trial.settings[path] for trial in trials])
+    name = path.rpartition(".")[2]
+    if domain.choice is not None:
+        last = len(domain.choice) - 1
+        names = zip(_placed(ticks["tickvals"], 0, last), ticks["ticktext"], strict=True)
+        return _Axis(name, _placed(places, 0, last), dict(names))
+    (low, high), _ = axis_places(domain, domain.ends())
+    texts = [f"{end:.3g}" for end in domain.ends()]
+    return _Axis(name, _placed(places, low, high), dict(zip((0.0, 1.0), texts, strict=True)))
+
+
+def _placed(values: Sequence[float], low: float, high: float) -> list[float]:
+    """Return values as places between two ends, the first of which is at 0 and the second at 1."""
+    return [0.5 if low == high else (value - low) / (high - low) for value in values]
+
+
+def _best(page: SweepPage) -> str:
+    """Return the id of the best trial, or nothing."""
+    finished = page.finished()
+    return finished[0].trial_id if finished else ""
+
+
+def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Scatter:
+    quality = axes[-1].places[at]
+    color = ORANGE if trial.trial_id == best else BLUE
+    told = [f"{drawing.escaped(path)} {value}" for path, value in _texts(trial).items()]
+    curve = drawing.line(range(len(axes)), [axis.places[at] for axis in axes], "", color, "")
+    opacity = 0.15 + 0.85 * quality**2
+    curve.update(opacity=opacity, line_width=1.2 + 1.6 * quality, line_shape="spline")
+    curve.update(line_smoothing=0.5)
+    curve.update(
+        hovertemplate="<br>".join([drawing.escaped(trial.trial_id), *told, "<extra></extra>"])
+    )
+    return curve
+
+
+def _texts(trial: SweepTrial) -> dict[str, str]:
+    """Return the settings of a trial as short texts."""
+    return {
+        path: f"{value:.3g}" if isinstance(value, float) else drawing.escaped(str(value))
+        for path, value in trial.settings.items()
+    }
 
 
 def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:
@@ -127,8 +179,7 @@ def slices_figure(
 
 def curves_figure(page: SweepPage) -> go.Figure:
     """Draw the objective of every trial as it trains; where a line ends early it was stopped."""
-    finished = page.finished()
-    best = finished[0].trial_id if finished else ""
+    best = _best(page)
     drawn = sorted(
         (t for t in page.trials if t.curve), key=lambda t: (t.trial_id == best, t.percent)
     )

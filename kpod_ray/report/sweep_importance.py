@@ -38,6 +38,7 @@ def importances(
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}
     distributions = {path: _distribution(domain) for path, domain in space.items()}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     for row, value in zip(settings, objectives, strict=True):
         study.add_trial(

@@ -8,6 +8,7 @@ import pytest
 
 from kpod_ray.report.comparison_page import render_comparison
 from kpod_ray.report.page import render
+from kpod_ray.report.sweep_page import render_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -62,6 +63,14 @@ def test_no_script_of_a_hostile_comparison_runs(hostile_comparison, tmp_path):
     assert 'data-figures-drawn="5"' in root_of(document)
     assert "data-hacked" not in root_of(document)
     assert "Content Security Policy" not in log
+
+
+def test_all_figures_of_a_sweep_are_drawn_without_a_complaint(swept, tmp_path):
+    document, log = opened(render_sweep(swept), tmp_path)
+    assert 'data-figures-drawn="4"' in root_of(document)
+    assert document.count('class="plot-container') == 4
+    assert "Content Security Policy" not in log
+    assert "Uncaught" not in log
 
 
 def test_even_a_script_that_got_in_is_stopped_by_the_policy(results, tmp_path):
