@@ -1,0 +1,170 @@
+"""Where the metrics of a run go: a thread of its own writes them, and nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import psutil
+
+from kpod_ray.artifacts import Store
+from kpod_ray.config import RunConfig
+from kpod_ray.tracking.facts import Facts
+from kpod_ray.tracking.login import has_wandb_login
+from kpod_ray.tracking.run import WandbRun, files_of
+
+log = logging.getLogger("kpod")
+
+MAX_WAITING = 10_000
+"""Entries that may wait to be written; further ones are dropped and counted."""
+WRITE_SECONDS = 60.0
+"""How long the end of a run waits until all entries are written to disk."""
+SERVICE = "wandb-core"
+_MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disabled": "disabled"}
+"""Values of ``WANDB_MODE`` that ``auto`` obeys."""
+
+
+class Tracker(Protocol):
+    """Where metrics of a run go. No method waits, but for `finish`."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Take metrics; those with ``train/train_step`` form the training curves."""
+        ...
+
+    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+        """Take what is to be told of something finished, once a run, resumed or not.
+
+        Args:
+            key: says of what, and of which version of it.
+            collect: is called in another thread, and not at all if it isn't needed.
+        """
+        ...
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close the run; other than 0 is a failure."""
+        ...
+
+
+class NullTracker:
+    """Takes everything and keeps nothing."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+        """Do nothing."""
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Do nothing."""
+
+
+class WandbTracker:
+    """One W&B run, written by a thread; the first failure turns it off.
+
+    Args:
+        open_run: opens the run, in the thread.
+    """
+
+    def __init__(self, open_run: Callable[[], WandbRun]) -> None:
+        self._waiting: queue.SimpleQueue[Callable[[WandbRun], None] | None] = queue.SimpleQueue()
+        self._open_run = open_run
+        self._run: WandbRun | None = None
+        self._is_off = False
+        self._exit_code = 0
+        self.num_dropped = 0
+        """Entries that found no place."""
+        self._thread = threading.Thread(target=self._work, name="kpod-tracking", daemon=True)
+        self._thread.start()
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Hand metrics to the thread."""
+        row = dict(metrics)
+        self._put(lambda run: run.log(row))
+
+    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+        """Hand what is to be told to the thread, which collects it."""
+        self._put(lambda run: run.tell(key, collect))
+
+    def _put(self, write: Callable[[WandbRun], None]) -> None:
+        if self._is_off:
+            return
+        if self._waiting.qsize() >= MAX_WAITING:
+            self.num_dropped += 1
+        else:
+            self._waiting.put(write)
+
+    def _work(self) -> None:
+        try:
+            self._run = self._open_run()
+            while (write := self._waiting.get()) is not None:
+                write(self._run)
+        except Exception as error:  # noqa: BLE001 - tracking must not stop training
+            self._turn_off(f"W&B is off from here on: {error}")
+        try:
+            if self._run is not None:
+                self._run.finish(self._exit_code)
+        except Exception as error:  # noqa: BLE001 - tracking must not stop training
+            self._turn_off(f"W&B did not finish: {error}")
+
+    def _turn_off(self, reason: str) -> None:
+        if not self._is_off:
+            log.warning("%s", " ".join(reason.split()))
+        self._is_off = True
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Close the run, and wait for what is waiting: a while for the disk, and a while for W&B."""
+        self._exit_code = exit_code
+        self._waiting.put(None)
+        self._thread.join(WRITE_SECONDS)
+        if self._thread.is_alive():
+            self._turn_off("W&B's process on this machine doesn't answer; it is ended")
+            _kill_service()
+            self._thread.join(WRITE_SECONDS)
+        if self.num_dropped:
+            self._turn_off(f"W&B was too slow: {self.num_dropped:,} entries are not in its files")
+        if self._run is not None and self._run.upload is not None:
+            reason, self._run.upload = self._run.upload.finish(), None
+            if reason is not None:
+                folder = self._run.file.parents[2]
+                self._turn_off(f"W&B has not all of this run ({reason}); send it: kpod sync {folder}")
+
+
+def open_tracker(config: RunConfig, store: Store, folder: str) -> Tracker:
+    """Open the tracker of a run.
+
+    Args:
+        config: the run.
+        store: where its results go.
+        folder: the run's folder in it; W&B's files go to `files_of` it.
+    """
+    mode = config.tracking.mode
+    if mode == "auto":
+        mode = _MODES.get(os.environ.get("WANDB_MODE", ""), mode)
+    if mode == "disabled":
+        return NullTracker()
+
+    def open_run() -> WandbRun:
+        is_online = mode == "online" or (mode == "auto" and has_wandb_login())
+        return WandbRun(config, files_of(store, folder), _run_id(store, folder), is_online)
+
+    return WandbTracker(open_run)
+
+
+def _run_id(store: Store, folder: str) -> str:
+    """Return the id on W&B of the run in a folder of the store, new or as it was."""
+    path = f"{folder}/wandb_id"
+    if not store.exists(path):
+        store.write_text(path, secrets.token_hex(8))
+    return store.read_text(path)
+
+
+def _kill_service() -> None:
+    """End W&B's process, which this process has started."""
+    for child in psutil.Process().children():
+        if child.name() == SERVICE:
+            child.kill()

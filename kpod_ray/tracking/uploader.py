@@ -1,0 +1,29 @@
+"""The program of the child process that sends a run's file to W&B while it is written.
+
+It is run by its path, so that it imports nothing of ours. It ends when the run is sent, and when
+whoever started it is gone, however that went: its standard input is then at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+def main(file: str) -> None:
+    """Send a ``.wandb`` file until its run has ended."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from wandb.cli.cli import cli
+
+    cli(["beta", "sync", "--live", "--yes", file])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
