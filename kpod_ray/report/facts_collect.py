@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -159,7 +157,7 @@ _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], Facts]] = {
 }
 
 
-def _values(artifact: Artifact, table: str, column: str) -> Any:
+def _values(artifact: Artifact, table: str, column: str) -> Iterator[npt.NDArray[np.float64]]:
     """Yield the finite numbers of a column of lists, some rows at a time."""
     for batch in artifact.batches(table, BATCH_ROWS):
         values: npt.NDArray[np.float64] = (
@@ -171,7 +169,7 @@ def _values(artifact: Artifact, table: str, column: str) -> Any:
 def _curve(histogram: Histogram, x: str, y: str) -> list[dict[str, float]]:
     """Return a histogram as a curve of shares over the middles of its bins, to lay runs over it."""
     total = max(1, sum(histogram.counts))
-    middles = [math.fsum(pair) / 2 for pair in itertools.pairwise(histogram.edges)]
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(histogram.edges)]
     return [
         {x: middle, y: count / total}
         for middle, count in zip(middles, histogram.counts, strict=True)

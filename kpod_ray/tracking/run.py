@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpod_ray.artifacts import Store
 from kpod_ray.config import RunConfig
 from kpod_ray.tracking.facts import Facts, Histogram, Markup
 from kpod_ray.tracking.uploading import Upload
@@ -59,7 +58,9 @@ class WandbRun:
             self.run.define_metric(metrics, step_metric=axis)
         self.file = Path(self.run.settings.sync_file)
         self.upload = Upload(self.file) if is_online else None
-        self._told = set(json.loads(self._told_file.read_text()) if self._told_file.exists() else ())
+        self._told = set(
+            json.loads(self._told_file.read_text()) if self._told_file.exists() else ()
+        )
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Write metrics."""
@@ -89,11 +90,6 @@ class WandbRun:
     def finish(self, exit_code: int) -> None:
         """Close the run's files."""
         self.run.finish(exit_code)
-
-
-def files_of(store: Store, folder: str) -> Path:
-    """Return where W&B's files of a run are: in its folder, or one of that name here."""
-    return Path(store.root if store.is_local() else ".") / folder
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -16,7 +16,8 @@ from kpod_ray.artifacts import Store
 from kpod_ray.config import RunConfig
 from kpod_ray.tracking.facts import Facts
 from kpod_ray.tracking.login import has_wandb_login
-from kpod_ray.tracking.run import WandbRun, files_of
+from kpod_ray.tracking.run import WandbRun
+from kpod_ray.tracking.uploading import files_of
 
 log = logging.getLogger("kpod")
 
@@ -131,7 +132,9 @@ class WandbTracker:
             reason, self._run.upload = self._run.upload.finish(), None
             if reason is not None:
                 folder = self._run.file.parents[2]
-                self._turn_off(f"W&B has not all of this run ({reason}); send it: kpod sync {folder}")
+                self._turn_off(
+                    f"W&B has not all of this run ({reason}); send it: kpod sync {folder}"
+                )
 
 
 def open_tracker(config: RunConfig, store: Store, folder: str) -> Tracker:

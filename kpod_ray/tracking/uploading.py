@@ -7,14 +7,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from kpod_ray.artifacts import Store
+from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.tracking.login import answers, base_url, has_wandb_login
 
 SEND_SECONDS = 60.0
 """How long the end of a run waits for a W&B that answers to take the rest."""
 LOG = "upload.log"
+
+
+def files_of(store: Store, folder: str) -> Path:
+    """Return where W&B's files of a run are: in its folder, or one of that name here."""
+    return Path(store.root if store.is_local() else ".") / folder
 
 
 class Upload:
@@ -55,6 +63,19 @@ class Upload:
         assert self.process.stdin is not None
         self.process.stdin.close()
         return None if _is_sent(self.file) else reason
+
+
+def place_of(run: str, overrides: Sequence[str]) -> Path:
+    """Return the folder that holds W&B's files of a run, which is given as a config or as a folder.
+
+    Raises:
+        KpodError: There is no such folder and no such config.
+    """
+    path = Path(run).expanduser()
+    if path.is_dir():
+        return path
+    config = load(run, overrides)
+    return files_of(Store.open(config.storage), f"runs/{config.name}")
 
 
 def send(folder: Path) -> str:
