@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from kpod_ray.tracking.uploading import Upload
 
 INIT_SECONDS = 30.0
 """How long W&B's process on this machine may take to start a run."""
+FLUSH_SECONDS = 5.0
+"""What is logged is in the run's file after so long: what a kill may lose."""
 X_AXES = {
     "train/*": "train/train_step",
     "weigh/*": "weigh/train_step",
@@ -40,6 +43,7 @@ class WandbRun:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # else in the user's home
         self._told_file = folder / "wandb" / "told.json"
         self.run: Any = wandb.init(
             entity=config.tracking.entity,
@@ -52,7 +56,12 @@ class WandbRun:
             mode="offline",  # the child process sends it
             dir=str(folder),
             reinit="create_new",  # other runs may be open in this process
-            settings=wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=INIT_SECONDS,
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
+            ),
         )
         for metrics, axis in X_AXES.items():
             self.run.define_metric(metrics, step_metric=axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -24,7 +25,6 @@ log = logging.getLogger("kpod")
 MAX_WAITING = 10_000
 """Entries that may wait to be written; further ones are dropped and counted."""
 WRITE_SECONDS = 60.0
-"""How long the end of a run waits until all entries are written to disk."""
 SERVICE = "wandb-core"
 _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disabled": "disabled"}
 """Values of ``WANDB_MODE`` that ``auto`` obeys."""
@@ -69,9 +69,13 @@ class WandbTracker:
 
     Args:
         open_run: opens the run, in the thread.
+        write_seconds: how long the end of a run waits until all entries are written to disk.
     """
 
-    def __init__(self, open_run: Callable[[], WandbRun]) -> None:
+    def __init__(
+        self, open_run: Callable[[], WandbRun], write_seconds: float = WRITE_SECONDS
+    ) -> None:
+        self._write_seconds = write_seconds
         self._waiting: queue.SimpleQueue[Callable[[WandbRun], None] | None] = queue.SimpleQueue()
         self._open_run = open_run
         self._run: WandbRun | None = None
@@ -121,11 +125,11 @@ class WandbTracker:
         """Close the run, and wait for what is waiting: a while for the disk, and a while for W&B."""
         self._exit_code = exit_code
         self._waiting.put(None)
-        self._thread.join(WRITE_SECONDS)
+        self._thread.join(self._write_seconds)
         if self._thread.is_alive():
             self._turn_off("W&B's process on this machine doesn't answer; it is ended")
-            _kill_service()
-            self._thread.join(WRITE_SECONDS)
+            _end_service()
+            self._thread.join(self._write_seconds)
         if self.num_dropped:
             self._turn_off(f"W&B was too slow: {self.num_dropped:,} entries are not in its files")
         if self._run is not None and self._run.upload is not None:
@@ -166,8 +170,12 @@ def _run_id(store: Store, folder: str) -> str:
     return store.read_text(path)
 
 
-def _kill_service() -> None:
-    """End W&B's process, which this process has started."""
+def _end_service() -> None:
+    """End W&B's process, which this process has started; a later run starts another."""
+    import wandb
+
     for child in psutil.Process().children():
         if child.name() == SERVICE:
             child.kill()
+    with contextlib.suppress(Exception):  # it misses its process; else it would wait for it at exit
+        wandb.teardown()

@@ -41,7 +41,7 @@ class Upload:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=_environment(file),
                 start_new_session=True,  # Ctrl-C is for the run
             )
 
@@ -110,15 +110,16 @@ def _sync(files: list[Path]) -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_environment(),
+        env=_environment(files[0]),
         check=False,
     )
     return done.stdout.decode(errors="replace")
 
 
-def _environment() -> dict[str, str]:
-    """Return this process's environment, without the address of its own wandb service."""
-    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+def _environment(file: Path) -> dict[str, str]:
+    """Return the environment of a command about a file: its logs go beside, its service is its own."""
+    others = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    return {**others, "WANDB_DIR": str(file.parents[2])}
 
 
 def _is_sent(file: Path) -> bool:

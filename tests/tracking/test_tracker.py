@@ -1,0 +1,253 @@
+"""A run's tracker: what is written arrives, nothing waits, and failures stop no run."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kpod_ray.artifacts import Store
+from kpod_ray.config import RunConfig
+from kpod_ray.tracking import Facts, Histogram, Markup, NullTracker, has_wandb_login, open_tracker
+from kpod_ray.tracking.tracker import WandbTracker
+from kpod_ray.tracking.uploading import send
+from tests.tracking.wandb_server import hanging_server, refusing_server
+
+MINIMAL = {"name": "a", "teacher": {"kind": "file", "path": "-"}, "student": {"model": "tiny:0"}}
+ADDRESS = "s3://bucket/kpod/teacher/0123abcd"
+
+
+def config(mode, **tracking):
+    return RunConfig.model_validate({**MINIMAL, "tracking": {"mode": mode, **tracking}})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(str(tmp_path / "store"))
+
+
+def opened(store, mode="offline", **tracking):
+    return open_tracker(config(mode, **tracking), store, "runs/a")
+
+
+def facts():
+    return Facts(
+        numbers={"teacher/kept": 3},
+        curves=[{"schedule/stage": 1, "schedule/ceiling": 2.5}],
+        histograms={"weigh/token_weights": Histogram([0, 0.5, 1], [7, 3])},
+        tables={"arms": [{"arm": "kpod", "text": Markup("<b>x</b>"), "none": None}], "empty": []},
+        pages={"page": "<!DOCTYPE html><title>a page</title>"},
+        outcome={"outcome/accuracy": 0.5},
+        artifact=("teacher", ADDRESS),
+    )
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "kpod"]
+
+
+def test_wandbs_own_reader_finds_all_of_an_offline_run(store, tmp_path, server, monkeypatch, key):
+    monkeypatch.delenv("WANDB_API_KEY")
+    tracker = opened(store, group="sweep-1", project="p", entity="team")
+    tracker.log({"train/train_step": 1, "train/loss": 0.5})
+    tracker.tell("teacher/1", facts)
+    tracker.finish()
+    assert not server.sent
+    staged = [file.read_bytes() for file in (tmp_path / "store").rglob("staging/*")]
+    assert b"<b>x</b>" in staged
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    send(tmp_path / "store")
+    ((run_id, run),) = server.runs.items()
+    assert (run["displayName"], run["groupName"]) == ("a", "sweep-1")
+    assert (run["project"], run["entity"]) == ("p", "team")
+    settings = json.loads(run["config"])
+    assert settings["schedule"]["value"]["growth"] == 0.5
+    assert settings["schedule"]["value"]["full_stage"] is None
+    assert settings["comparison"]["value"]["arms"][0] == "answer_only"
+    rows = server.history[run_id]
+    assert (rows[0]["train/loss"], rows[1]["schedule/ceiling"]) == (0.5, 2.5)
+    assert rows[2]["weigh/token_weights"]["values"] == [7, 3]
+    assert rows[2]["weigh/token_weights"]["bins"] == [0, 0.5, 1]
+    summary = server.summary[run_id]
+    assert (summary["outcome/accuracy"], summary["teacher/kept"]) == (0.5, 3)
+    contents = {name.split("/")[-1].split("_")[0]: text for name, text in server.files.items()}
+    table = json.loads(contents["arms"])
+    assert table["columns"] == ["arm", "text", "none"]
+    assert (table["data"][0][0], table["data"][0][2]) == ("kpod", None)
+    assert contents["page"] == facts().pages["page"].encode()
+    names = {row["artifactCollectionName"]: row["artifactTypeName"] for row in server.artifacts}
+    tables = {f"run-{run_id}-{name}": "run_table" for name in ("arms", "empty")}
+    assert names == {"teacher-0123abcd": "teacher", **tables}
+
+
+def test_a_run_that_is_resumed_goes_on_and_tells_nothing_twice(store, tmp_path, server, key):
+    for loss in (0.5, 0.25):
+        tracker = opened(store)
+        tracker.log({"train/train_step": 1, "train/loss": loss})
+        tracker.tell("teacher/1", facts)
+        tracker.finish()
+    assert "sent 2 W&B files" in send(tmp_path / "store")
+    ((_, rows),) = server.history.items()
+    losses = {step: row["train/loss"] for step, row in rows.items() if "train/loss" in row}
+    assert losses == {0: 0.5, 3: 0.25}
+    assert sum("teacher/kept" in row for row in rows.values()) == 1
+    assert len(server.artifacts) == 3
+    assert send(tmp_path / "store").startswith("nothing to send: W&B has all 2 W&B files")
+
+
+def test_an_online_run_is_sent_while_it_runs(store, server, key):
+    tracker = opened(store, "online")
+    tracker.log({"train/train_step": 1, "train/loss": 0.5})
+    for _ in range(300):
+        if server.runs:
+            break
+        time.sleep(0.1)
+    assert server.runs, "W&B knows nothing of it before the end"
+    tracker.log({"train/train_step": 2, "train/loss": 0.25})
+    tracker.finish()
+    ((_, rows),) = server.history.items()
+    assert [row["train/loss"] for row in rows.values()] == [0.5, 0.25]
+    assert not uploaders()
+
+
+def uploaders():
+    family = psutil.Process().children(recursive=True)
+    return [child for child in family if "uploader.py" in " ".join(child.cmdline())]
+
+
+@pytest.mark.usefixtures("key")
+@pytest.mark.parametrize("dead", [refusing_server, hanging_server])
+def test_a_dead_wandb_costs_little_and_its_files_stay(store, monkeypatch, caplog, server, dead):
+    with dead() as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        tracker = opened(store, "online")
+        started = time.monotonic()
+        for step in range(1000):
+            tracker.log({"train/train_step": step, "train/loss": 0.5})
+        assert time.monotonic() - started < 1
+        tracker.finish()
+        assert not uploaders()
+        assert [line for line in warnings(caplog) if "kpod sync" in line] == warnings(caplog)
+        assert len(warnings(caplog)) == 1
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    assert "sent 1 W&B file" in send(Path(store.root))
+    assert len(next(iter(server.history.values()))) == 1000
+
+
+def test_no_file_and_no_line_of_a_log_holds_the_key(store, tmp_path, server, key, caplog):
+    with caplog.at_level(logging.DEBUG):
+        tracker = opened(store, "online")
+        tracker.log({"train/loss": 0.5})
+        tracker.finish()
+    assert server.history
+    files = [file for file in (tmp_path / "store").rglob("*") if file.is_file()]
+    assert {"upload.log", "debug.log", "debug-internal.log"} <= {file.name for file in files}
+    assert not [file for file in files if key.encode() in file.read_bytes()]
+    assert key not in caplog.text
+    assert key.encode() not in b"".join([*server.sent, *server.files.values()])
+
+
+HANGING = """
+import os, psutil, signal, sys, time
+from kpod_ray.tracking.run import WandbRun
+from kpod_ray.tracking.tracker import MAX_WAITING, WandbTracker
+from pathlib import Path
+from tests.tracking.test_tracker import config
+
+folder = Path(sys.argv[1])
+opened = []
+tracker = WandbTracker(
+    lambda: opened.append(WandbRun(config("offline"), folder, "a1", False)) or opened[0], 1.0
+)
+while not opened:
+    time.sleep(0.01)
+(service,) = [p for p in psutil.Process().children() if p.name() == "wandb-core"]
+service.send_signal(signal.SIGSTOP)
+started = time.monotonic()
+blob = {f"metric {number}": 0.5 for number in range(100)}
+for step in range(MAX_WAITING + 1000):
+    tracker.log(blob)
+assert time.monotonic() - started < 5, "logging has waited"
+assert tracker.num_dropped, "nothing was dropped"
+tracker.finish()
+assert not service.is_running() or service.status() == "zombie"
+print(time.monotonic() - started)
+"""
+
+
+def test_wandbs_process_that_hangs_does_not_hang_the_run(tmp_path):
+    command = [sys.executable, "-c", HANGING, str(tmp_path)]
+    environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "doesn't answer" in done.stderr
+    assert float(done.stdout) < 10
+
+
+def test_a_failure_is_said_once_and_then_it_is_quiet(store, caplog):
+    tracker = opened(store)
+    tracker.tell("broken", lambda: Facts(tables={"arms": [{"a": object()}]}))
+    tracker.tell("more", lambda: Facts(tables={"arms": [{"a": 1}, {"b": 2}]}))
+    tracker.log({"train/loss": 0.5})
+    tracker.finish()
+    assert [line for line in warnings(caplog) if "off from here" in line] == warnings(caplog)
+    assert len(warnings(caplog)) == 1
+
+
+def test_two_runs_are_open_in_one_process(store, tmp_path, server, key):
+    trackers = [open_tracker(config("offline"), store, f"runs/{name}") for name in "ab"]
+    for number, tracker in enumerate(trackers):
+        tracker.log({"number": number})
+    for tracker in trackers:
+        tracker.finish()
+    assert "sent 2 W&B files" in send(tmp_path / "store")
+    assert sorted(rows[0]["number"] for rows in server.history.values()) == [0, 1]
+
+
+def test_a_folder_that_cannot_be_made_turns_tracking_off(store, caplog):
+    store.write_text("runs", "a file")
+    tracker = opened(store)
+    tracker.log({"train/loss": 1.0})
+    tracker.finish()
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("disabled", ["setting", "environment"])
+def test_disabled_tracking_makes_nothing_and_collects_nothing(store, monkeypatch, disabled):
+    if disabled == "environment":
+        monkeypatch.setenv("WANDB_MODE", "disabled")
+    tracker = opened(store, "disabled" if disabled == "setting" else "auto")
+    assert isinstance(tracker, NullTracker)
+    tracker.log({"train/loss": 1.0})
+    tracker.tell("never", lambda: 1 / 0)
+    tracker.finish()
+    assert not store.exists("runs")
+
+
+def test_a_login_is_a_key_in_the_environment_or_in_the_netrc_of_the_server(
+    monkeypatch, tmp_path, key
+):
+    assert has_wandb_login()
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert not has_wandb_login()
+    (tmp_path / "netrc").write_text(f"machine wandb.example login user password {key}\n")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://other.example")
+    assert not has_wandb_login()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    assert has_wandb_login()
+
+
+def test_auto_is_offline_without_a_key(store):
+    tracker = opened(store, "auto")
+    tracker.finish()
+    assert isinstance(tracker, WandbTracker)
+    assert [file.name for file in Path(store.root).rglob("*.wandb")]
+    assert not list(Path(store.root).rglob("upload.log"))
