@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from kpod_ray.config import RunConfig
@@ -41,14 +43,26 @@ def save_dashboard(config: RunConfig) -> str:
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
     if not answers(base_url()):
         raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
-    import wandb
-
-    try:
-        entity = config.tracking.entity or os.environ.get("WANDB_ENTITY")
-        workspace = build_workspace(config, entity or wandb.Api().default_entity)
+    workspace = build_workspace(config, config.tracking.entity or _default_entity())
+    with _refusals():
         workspace.save()
         return str(workspace.url)
-    except Exception as error:  # W&B raises whatever its layers do
+
+
+def _default_entity() -> str:
+    import wandb
+
+    entity = os.environ.get("WANDB_ENTITY")
+    with _refusals():
+        return entity or str(wandb.Api().default_entity)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn whatever W&B's layers raise into one line."""
+    try:
+        yield
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KpodError(f"W&B refuses the dashboard: {reason}") from error
 
@@ -60,6 +74,7 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
         A `wandb_workspaces.workspaces.Workspace`, all of whose sections are open.
     """
     import wandb_workspaces.workspaces as ws
+    from wandb_workspaces import expr
 
     tracking = config.tracking
     sections = {
@@ -86,24 +101,11 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
         ],
         settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            filters=[ws_group() == tracking.group] if tracking.group else [],
-            order=[_best_first()],
+            filters=expr.And(expr.Metric("Group") == tracking.group) if tracking.group else "",
+            order=[expr.Ordering(expr.Summary(OBJECTIVE), ascending=False)],
             pinned_columns=[_column(name) for name in columns],
         ),
     )
-
-
-def ws_group() -> Any:
-    """Return what a run's group is to the filters of a workspace."""
-    from wandb_workspaces import expr
-
-    return expr.Metric("Group")
-
-
-def _best_first() -> Any:
-    from wandb_workspaces import expr
-
-    return expr.Ordering(expr.Summary(OBJECTIVE), ascending=False)
 
 
 def _column(name: str) -> str:

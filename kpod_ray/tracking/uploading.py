@@ -117,9 +117,9 @@ def _sync(files: list[Path]) -> str:
 
 
 def _environment(file: Path) -> dict[str, str]:
-    """Return the environment of a command about a file: its logs go beside, its service is its own."""
+    """Return the environment of a command about a file: logs go beside it, and it is not silent."""
     others = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    return {**others, "WANDB_DIR": str(file.parents[2])}
+    return {**others, "WANDB_DIR": str(file.parents[2]), "WANDB_SILENT": "false"}
 
 
 def _is_sent(file: Path) -> bool:

@@ -14,7 +14,7 @@ FAKE_KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 class _Http(ThreadingHTTPServer):
-    daemon_threads = False
+    block_on_close = False  # wandb keeps connections open
 
     def handle_error(self, request, client_address):
         """Say nothing: wandb cuts its connections when it ends."""
@@ -33,6 +33,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body, wandb = self.body(), self.server.wandb
         wandb.sent.append(body)
+        if wandb.status != 200:
+            self.reply({"errors": [{"message": "refused"}]}, wandb.status)
+            return
         if self.path == "/graphql":
             self.reply({"data": wandb.query(json.loads(body))})
             return
@@ -45,9 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
         is_packed = self.headers.get("Content-Encoding") == "gzip"
         return gzip.decompress(body) if is_packed else body
 
-    def reply(self, content):
+    def reply(self, content, status=200):
         text = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -62,6 +65,8 @@ class WandbServer:
     """Serves on a free port of the loopback address; knows what ``wandb sync`` asks for."""
 
     def __init__(self):
+        self.status = 200
+        """Of the answers to what is posted."""
         self.runs = {}
         """Run id -> variables of its upserts, merged."""
         self.history = {}
