@@ -96,10 +96,8 @@ def test_a_wandb_that_refuses_the_workspace_is_quoted(server):
 
 @pytest.mark.usefixtures("key")
 def test_the_workspace_is_saved_for_the_project(server):
-    address = save_dashboard(load(SMOKE, ["tracking.entity=team", "tracking.group=sweep-1"]))
-    assert address.startswith(f"{server.url}/team/kpod?nw=")
-    (saved,) = [json.loads(body) for body in server.sent if b"UpsertView2" in body]
-    assert saved["variables"]["displayName"] == "kpod sweep-1"
-    assert (
-        len(json.loads(saved["variables"]["spec"])["section"]["panelBankConfig"]["sections"]) == 4
-    )
+    address = save_dashboard(load(SMOKE, ["tracking.group=sweep-1"]))
+    assert address.startswith(f"{server.url}/me/kpod?nw=")
+    (saved,) = server.views
+    assert (saved["entityName"], saved["displayName"]) == ("me", "kpod sweep-1")
+    assert len(json.loads(saved["spec"])["section"]["panelBankConfig"]["sections"]) == 4

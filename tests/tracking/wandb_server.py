@@ -6,6 +6,7 @@ wandb's own command reads the files of a run and sends them, so what arrives her
 import contextlib
 import gzip
 import json
+import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,16 +72,28 @@ class WandbServer:
         """Run id -> variables of its upserts, merged."""
         self.history = {}
         """Run id -> step -> row."""
-        self.summary, self.files, self.artifacts, self.sent = {}, {}, [], []
-        """Also: summary of each run, uploaded files, artifacts that were made, and all bodies."""
+        self.summary, self.files, self.artifacts, self.views, self.sent = {}, {}, [], [], []
+        """Also: summary of each run, uploaded files, artifacts and views, and all bodies."""
         self.http = _Http(("127.0.0.1", 0), _Handler)
         self.http.wandb = self
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def query(self, query):
-        told = query.get("variables") or {}
-        answer = getattr(self, f"_{query.get('operationName')}", None)
-        return answer(told) if answer else {}
+        (name,) = re.findall(r"^\s*(?:query|mutation) (\w+)", query["query"])
+        answer = getattr(self, f"_{name}", None)
+        return answer(query.get("variables") or {}) if answer else {}
+
+    def _Viewer(self, told):
+        teams = {"edges": []}
+        viewer = {"id": "VXNl", "entity": "me", "username": "me", "email": "", "flags": "{}"}
+        return {"viewer": {**viewer, "teams": teams}}
+
+    def _GetDefaultEntity(self, told):
+        return {"viewer": {"id": "VXNl", "entity": "me"}}
+
+    def _UpsertView2(self, told):
+        self.views.append(told)
+        return {"upsertView": {"view": {"id": "Vmll", "name": told["name"]}, "inserted": True}}
 
     def _ServerFeaturesQuery(self, told):
         return {"serverInfo": {"features": []}}
