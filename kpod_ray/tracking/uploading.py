@@ -69,10 +69,12 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
     """Return the folder that holds W&B's files of a run, which is given as a config or as a folder.
 
     Raises:
-        KpodError: There is no such folder and no such config.
+        KpodError: There is no such folder and no such config, or a folder has overrides.
     """
     path = Path(run).expanduser()
     if path.is_dir():
+        if overrides:
+            raise KpodError(f"{run} is a folder; overrides belong to a config")
         return path
     config = load(run, overrides)
     return files_of(Store.open(config.storage), f"runs/{config.name}")

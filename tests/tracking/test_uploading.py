@@ -64,8 +64,7 @@ def test_a_wandb_that_refuses_is_quoted_and_the_file_stays(offline, server, key)
         send(offline)
     assert key not in str(refused.value)
     assert "\n" not in str(refused.value)
-    server.status = 200
-    assert send(offline).startswith("sent 1 W&B file")
+    assert not list(offline.rglob("*.synced"))
 
 
 def test_places_without_wandb_files_are_named(tmp_path, capsys):
@@ -74,5 +73,7 @@ def test_places_without_wandb_files_are_named(tmp_path, capsys):
     assert (code, "holds no W&B files" in line) == (2, True)
     code, line = told(capsys, SMOKE, f"storage={tmp_path}")
     assert (code, "holds no W&B files" in line) == (2, True)
+    with pytest.raises(KpodError, match="overrides belong to a config"):
+        place_of(str(tmp_path), ["name=b"])
     with pytest.raises(KpodError, match=r"nowhere.yaml"):
         place_of("nowhere.yaml", ())
