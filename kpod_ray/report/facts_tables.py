@@ -12,6 +12,7 @@ from kpod_ray.artifacts import Artifact
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
+from kpod_ray.report.rationales_collect import USED
 from kpod_ray.report.tokens import Piece, Scale, shown_steps
 from kpod_ray.report.wording import clipped, visible
 from kpod_ray.tracking import Markup
@@ -28,15 +29,18 @@ Artifacts = Mapping[str, Artifact]
 
 def reject_rows(artifacts: Artifacts) -> list[Row]:
     """Return some rationales that were set aside, as many of each verdict as there is room for."""
-    rejects = table_rows(artifacts["teacher"], "rejects", Rationale)
     verdicts = artifacts["teacher"].manifest()["verdicts"]
-    most, seen = max(1, MAX_ROWS // max(1, len(verdicts))), Counter[str]()
+    reasons = {verdict: count for verdict, count in verdicts.items() if verdict not in USED}
+    most = max(1, MAX_ROWS // max(1, len(reasons)))
+    wanted = Counter({verdict: min(most, count) for verdict, count in reasons.items()})
     chosen = []
-    for row in rejects:
-        seen[row.verdict] += 1
-        if seen[row.verdict] <= most:
+    for row in table_rows(artifacts["teacher"], "rejects", Rationale):
+        if not wanted.total():
+            break
+        if wanted[row.verdict]:
+            wanted[row.verdict] -= 1
             chosen.append(row)
-    chosen = sorted(chosen[:MAX_ROWS], key=lambda row: row.verdict)
+    chosen.sort(key=lambda row: row.verdict)
     questions = _questions(artifacts, {row.question_id for row in chosen})
     return [
         {

@@ -9,6 +9,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal, Protocol
 
 import psutil
@@ -18,7 +19,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.tracking.facts import Facts
 from kpod_ray.tracking.login import has_wandb_login
 from kpod_ray.tracking.run import WandbRun
-from kpod_ray.tracking.uploading import files_of
+from kpod_ray.tracking.uploading import Upload, files_of
 
 log = logging.getLogger("kpod")
 
@@ -125,6 +126,14 @@ class WandbTracker:
         """Close the run, and wait for what is waiting: a while for the disk, and a while for W&B."""
         self._exit_code = exit_code
         self._waiting.put(None)
+        try:
+            self._end_thread()
+            if self._run is not None and self._run.upload is not None:
+                self._end_upload(self._run.upload, self._run.file.parents[2])
+        except Exception as error:  # noqa: BLE001 - tracking must not stop training
+            self._turn_off(f"W&B did not finish: {error}")
+
+    def _end_thread(self) -> None:
         self._thread.join(self._write_seconds)
         if self._thread.is_alive():
             self._turn_off("W&B's process on this machine doesn't answer; it is ended")
@@ -132,13 +141,11 @@ class WandbTracker:
             self._thread.join(self._write_seconds)
         if self.num_dropped:
             self._turn_off(f"W&B was too slow: {self.num_dropped:,} entries are not in its files")
-        if self._run is not None and self._run.upload is not None:
-            reason, self._run.upload = self._run.upload.finish(), None
-            if reason is not None:
-                folder = self._run.file.parents[2]
-                self._turn_off(
-                    f"W&B has not all of this run ({reason}); send it: kpod sync {folder}"
-                )
+
+    def _end_upload(self, upload: Upload, folder: Path) -> None:
+        reason = upload.finish()
+        if reason is not None:
+            self._turn_off(f"W&B has not all of this run ({reason}); send it: kpod sync {folder}")
 
 
 def open_tracker(config: RunConfig, store: Store, folder: str) -> Tracker:

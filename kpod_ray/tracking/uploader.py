@@ -18,13 +18,15 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def main(file: str) -> None:
-    """Send a ``.wandb`` file until its run has ended."""
+def main(earlier: list[str], file: str) -> None:
+    """Send ``.wandb`` files: what earlier parts of a run have left, then one until its run has ended."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from wandb.cli.cli import cli
 
+    if earlier:
+        cli(["sync", "--yes", "--include-online", *earlier], standalone_mode=False)
     cli(["beta", "sync", "--live", "--yes", file])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:-1], sys.argv[-1])

@@ -28,6 +28,8 @@ def files_of(store: Store, folder: str) -> Path:
 class Upload:
     """A child process that sends a run's file to W&B while it is written.
 
+    Files that earlier parts of the run have left unsent go first: steps are numbered in that order.
+
     Args:
         file: the run's ``.wandb`` file; what the child process says goes to ``upload.log`` beside it.
     """
@@ -35,9 +37,11 @@ class Upload:
     def __init__(self, file: Path) -> None:
         self.file = file
         program = Path(__file__).with_name("uploader.py")
+        earlier = [other for other in _files(file.parents[1]) if not other.samefile(file)]
+        files = [*(other for other in earlier if not _is_sent(other)), file]
         with open(file.with_name(LOG), "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", str(program), str(file)],
+                [sys.executable, "-P", str(program), *map(str, files)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -86,7 +90,7 @@ def send(folder: Path) -> str:
     Raises:
         KpodError: There is no file, no API key or no answer, or W&B didn't take a file.
     """
-    files = sorted({file.resolve() for file in folder.rglob("*.wandb")})
+    files = _files(folder)
     if not files:
         raise KpodError(f"{folder} holds no W&B files; was tracking.mode disabled?")
     unsent = [file for file in files if not _is_sent(file)]
@@ -102,6 +106,10 @@ def send(folder: Path) -> str:
         raise KpodError(f"W&B has not taken {_count(left)} of {folder}: {_last_line(told)}")
     pages = sorted(set(re.findall(r"View run\b.*? at (https?://\S+)", told)))
     return f"sent {_count(unsent)} of {folder}: {' '.join(pages) or base_url()}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted({file.resolve() for file in folder.rglob("*.wandb")})
 
 
 def _sync(files: list[Path]) -> str:
