@@ -127,10 +127,15 @@ def _train(artifacts: Artifacts, manifest: Manifest) -> Facts:
         train.store.read_text(f"{train.folder}/history.json")
     )
     stages = [row for row in history if "validation_loss" in row]
-    columns = ("stage", "train_step", "validation_loss", "validation_token_accuracy", "loss")
-    rows = [{name: row[name] for name in columns} for row in stages]
-    outcome = {"outcome/validation_loss": stages[-1]["validation_loss"]} if stages else {}
-    return Facts(tables={"train/stages": rows} if rows else {}, outcome=outcome)
+    if not stages:
+        return Facts()
+    measured = [name for name in stages[-1] if name.startswith("validation_")]
+    rows = [
+        {name: row.get(name) for name in ("stage", "train_step", "loss", *measured)}
+        for row in stages
+    ]
+    outcome = {f"outcome/{name}": stages[-1][name] for name in measured}
+    return Facts(tables={"train/stages": rows}, outcome=outcome)
 
 
 def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> Facts:

@@ -11,7 +11,8 @@ from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.tracking.login import answers, base_url, has_wandb_login
 
-OBJECTIVE = "outcome/accuracy"
+OBJECTIVE = "outcome/validation_loss"
+"""What the trials of a sweep are judged by; test questions judge the best one alone."""
 VALUE_SETTINGS = {
     "schedule.diversity_weight": "beta",
     "schedule.growth": "p",
@@ -22,10 +23,11 @@ VALUE_SETTINGS = {
 }
 """Settings of the value function and the schedule, and their names in the paper."""
 OUTCOMES = (
+    "outcome/validation_loss",
+    "outcome/validation_token_accuracy",
     "outcome/accuracy",
     "outcome/accuracy_before",
     "outcome/accuracy_gain",
-    "outcome/validation_loss",
     "outcome/keypoint_share",
     "outcome/kept_share",
 )
@@ -102,7 +104,7 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
         settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Metric("Group") == tracking.group) if tracking.group else "",
-            order=[expr.Ordering(expr.Summary(OBJECTIVE), ascending=False)],
+            order=[expr.Ordering(expr.Summary(OBJECTIVE), ascending=True)],
             pinned_columns=[_column(name) for name in columns],
         ),
     )
@@ -124,15 +126,16 @@ def _sweep_panels() -> list[Any]:
         column(metric=wr.Config(path), display_name=f"{path.split('.')[1]} ({symbol})")
         for path, symbol in VALUE_SETTINGS.items()
     ]
-    objective = column(metric=wr.SummaryMetric(OBJECTIVE), display_name="accuracy")
+    objective = column(metric=wr.SummaryMetric(OBJECTIVE), display_name="validation loss")
     return [
         wr.ParallelCoordinatesPlot(
-            title="Settings of the value function, and accuracy", columns=[*settings, objective]
+            title="Settings of the value function, and validation loss",
+            columns=[*settings, objective],
         ),
         wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
         *(
             wr.ScatterPlot(
-                title=f"Accuracy by {path.split('.')[1]}",
+                title=f"Validation loss by {path.split('.')[1]}",
                 x=wr.Config(path),
                 y=wr.SummaryMetric(OBJECTIVE),
             )
@@ -183,13 +186,14 @@ def _keypoint_panels() -> list[Any]:
 def _outcome_panels() -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    accuracies = [wr.SummaryMetric(name) for name in OUTCOMES[:2]]
+    names = ("outcome/accuracy_before", "outcome/accuracy")
+    accuracies = [wr.SummaryMetric(name) for name in names]
     return [
-        wr.BarPlot(title="Accuracy after and before", metrics=accuracies),
+        wr.BarPlot(title="Accuracy before and after", metrics=accuracies),
         wr.ScatterPlot(
             title="Accuracy by validation loss",
             x=wr.SummaryMetric("outcome/validation_loss"),
-            y=wr.SummaryMetric(OBJECTIVE),
+            y=wr.SummaryMetric("outcome/accuracy"),
         ),
         wr.WeavePanelSummaryTable(table_name="evaluate/predictions"),
         wr.MediaBrowser(title="Report", media_keys=["report"], num_columns=1),

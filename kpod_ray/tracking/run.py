@@ -34,7 +34,7 @@ class WandbRun:
 
     Args:
         config: the run; becomes the columns of W&B's table.
-        folder: the run's folder on this machine.
+        folder: the run's folder on this machine; its last part is the run's name on W&B.
         run_id: the id on W&B.
         is_online: whether a child process sends the files meanwhile.
     """
@@ -49,7 +49,7 @@ class WandbRun:
             entity=config.tracking.entity,
             project=config.tracking.project,
             group=config.tracking.group,
-            name=config.name,
+            name=folder.name,
             id=run_id,
             resume="allow",
             config=config.model_dump(mode="json"),

@@ -1,31 +1,41 @@
 """The program of the child process that sends a run's file to W&B while it is written.
 
-It is run by its path, so that it imports nothing of ours. It ends when the run is sent, and when
-whoever started it is gone, however that went: its standard input is then at its end.
+It is run by its path, so that it imports nothing of ours. Its standard input ends when whoever started
+it is gone, however that went: then it sends what there is, for a while, and ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
+import select
+import subprocess
 import sys
-import threading
 
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):  # not sys.stdin, whose lock would be held when the interpreter ends
-        pass
-    os.killpg(0, signal.SIGKILL)
+WANDB = (sys.executable, "-m", "wandb")
+SYNC = ("sync", "--yes", "--include-online")
+REST_SECONDS = 60.0
+"""How long the rest of a run that was killed may take."""
 
 
 def main(earlier: list[str], file: str) -> None:
     """Send ``.wandb`` files: what earlier parts of a run have left, then one until its run has ended."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from wandb.cli.cli import cli
+    is_left_alone = bool(earlier) and not _sync_while_watched(*SYNC, *earlier)
+    if is_left_alone or not _sync_while_watched("beta", "sync", "--live", "--yes", file):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([*WANDB, *SYNC, *earlier, file], check=False, timeout=REST_SECONDS)
 
-    if earlier:
-        cli(["sync", "--yes", "--include-online", *earlier], standalone_mode=False)
-    cli(["beta", "sync", "--live", "--yes", file])
+
+def _sync_while_watched(*arguments: str) -> bool:
+    """Run a command of wandb to its end; return False, and end it, if nobody is there any more."""
+    command = subprocess.Popen([*WANDB, *arguments], stdin=subprocess.DEVNULL)
+    while command.poll() is None:
+        readable, _, _ = select.select([0], [], [], 0.2)
+        if readable and not os.read(0, 1):
+            command.kill()
+            command.wait()
+            return False
+    return True
 
 
 if __name__ == "__main__":

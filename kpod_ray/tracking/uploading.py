@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Upload:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(SEND_SECONDS)
         if self.process.poll() is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             reason = f"{url} doesn't answer or is slow"
         else:

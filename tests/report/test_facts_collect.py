@@ -151,7 +151,8 @@ def test_the_plan_is_told_stage_by_stage(artifacts):
 
 def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
     facts = phase_facts("train", artifacts)
-    assert facts.outcome == {"outcome/validation_loss": 0.75}
+    expected = {"outcome/validation_loss": 0.75, "outcome/validation_token_accuracy": 0.5}
+    assert facts.outcome == expected
     assert [row["validation_loss"] for row in facts.tables["train/stages"]] == [1.25, 0.75]
 
 

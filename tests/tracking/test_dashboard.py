@@ -58,7 +58,7 @@ def test_only_runs_of_the_group_are_shown_the_best_first():
     (shown,) = grouped["filters"]["filters"]
     assert (shown["key"]["name"], shown["op"], shown["value"]) == ("group", "=", "sweep-1")
     (order,) = grouped["sort"]["keys"]
-    assert (order["key"]["name"], order["ascending"]) == (OBJECTIVE, False)
+    assert (order["key"]["name"], order["ascending"]) == (OBJECTIVE, True)
     (all_runs,) = section_of()["runSets"]
     assert not all_runs["filters"]["filters"]
 

@@ -177,11 +177,44 @@ print(time.monotonic() - started)
 """
 
 
+KILLED = """
+import sys, time
+from kpod_ray.artifacts import Store
+from kpod_ray.tracking.run import FLUSH_SECONDS
+from tests.tracking.test_tracker import opened
+
+tracker = opened(Store.open(sys.argv[1]), "online")
+tracker.log({"train/loss": 0.5})
+while tracker._run is None:
+    time.sleep(0.01)
+time.sleep(FLUSH_SECONDS + 1)
+print("written", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.usefixtures("key")
+def test_a_run_that_is_killed_is_sent_as_far_as_it_was_written(tmp_path, server):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=alone()) as run:
+        assert run.stdout.readline() == b"written\n"
+        run.kill()
+    for _ in range(300):
+        if list(tmp_path.rglob("*.synced")):
+            break
+        time.sleep(0.1)
+    assert [rows[0]["train/loss"] for rows in server.history.values()] == [0.5]
+
+
+def alone():
+    """Return this process's environment without its own wandb service."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+
+
 def test_wandbs_process_that_hangs_does_not_hang_the_run(tmp_path):
     command = [sys.executable, "-c", HANGING, str(tmp_path)]
-    environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=environment
+        command, capture_output=True, text=True, timeout=60, check=False, env=alone()
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
