@@ -23,6 +23,7 @@ from kpod_ray.report.comparison_page import render_comparison
 from kpod_ray.report.comparison_rows import comparison_rows
 from kpod_ray.report.facts_collect import phase_facts
 from kpod_ray.tracking import Facts, Tracker, open_tracker
+from kpod_ray.tracking.uploading import files_of
 
 
 def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
@@ -62,7 +63,7 @@ def compare_with_progress(config: RunConfig, console: Console) -> None:
 @contextlib.contextmanager
 def _tracked(run: Run) -> Iterator[Tracker]:
     """Open the tracker of a run, and close it as what is done inside ends."""
-    tracker, exit_code = open_tracker(run.config, run.store, run.folder), 1
+    tracker, exit_code = open_tracker(run.config, files_of(run.store, run.folder)), 1
     try:
         yield tracker
         exit_code = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +31,16 @@ X_AXES = {
 class WandbRun:
     """A W&B run whose files are in ``folder/wandb``.
 
-    A run with the same id continues there and on W&B, where steps follow on. What is told of
+    A run in the same folder continues there and on W&B, where steps follow on. What is told of
     something finished is told once: ``told.json`` beside the files says of what.
 
     Args:
         config: the run; becomes the columns of W&B's table.
         folder: the run's folder on this machine; its last part is the run's name on W&B.
-        run_id: the id on W&B.
         is_online: whether a child process sends the files meanwhile.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, run_id: str, is_online: bool) -> None:
+    def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ class WandbRun:
             project=config.tracking.project,
             group=config.tracking.group,
             name=folder.name,
-            id=run_id,
+            id=run_id(config.storage, folder),
             resume="allow",
             config=config.model_dump(mode="json"),
             mode="offline",  # the child process sends it
@@ -99,6 +100,20 @@ class WandbRun:
     def finish(self, exit_code: int) -> None:
         """Close the run's files."""
         self.run.finish(exit_code)
+
+
+def run_id(storage: str, folder: Path) -> str:
+    """Return the id on W&B of the run in a folder; it never changes.
+
+    An object store has one address for everybody, which gives the id. A path of a disk has not: others
+    may have the same, so the id is made once and kept in the folder.
+    """
+    if "://" in storage:
+        return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]
+    file = folder / "wandb_id"
+    if not file.exists():
+        file.write_text(secrets.token_hex(8))
+    return file.read_text()
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import queue
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +13,11 @@ from typing import Literal, Protocol
 
 import psutil
 
-from kpod_ray.artifacts import Store
 from kpod_ray.config import RunConfig
 from kpod_ray.tracking.facts import Facts
 from kpod_ray.tracking.login import has_wandb_login
 from kpod_ray.tracking.run import WandbRun
-from kpod_ray.tracking.uploading import Upload, files_of
+from kpod_ray.tracking.uploading import Upload
 
 log = logging.getLogger("kpod")
 
@@ -148,13 +146,13 @@ class WandbTracker:
             self._turn_off(f"W&B has not all of this run ({reason}); send it: kpod sync {folder}")
 
 
-def open_tracker(config: RunConfig, store: Store, folder: str) -> Tracker:
+def open_tracker(config: RunConfig, folder: Path) -> Tracker:
     """Open the tracker of a run.
 
     Args:
         config: the run.
-        store: where its results go.
-        folder: the run's folder in it; W&B's files go to `files_of` it.
+        folder: the run's folder on this machine, see `uploading.files_of`; its last part is the run's
+            name on W&B, and W&B's files go to ``wandb`` inside it.
     """
     mode = config.tracking.mode
     if mode == "auto":
@@ -164,17 +162,9 @@ def open_tracker(config: RunConfig, store: Store, folder: str) -> Tracker:
 
     def open_run() -> WandbRun:
         is_online = mode == "online" or (mode == "auto" and has_wandb_login())
-        return WandbRun(config, files_of(store, folder), _run_id(store, folder), is_online)
+        return WandbRun(config, folder, is_online)
 
     return WandbTracker(open_run)
-
-
-def _run_id(store: Store, folder: str) -> str:
-    """Return the id on W&B of the run in a folder of the store, new or as it was."""
-    path = f"{folder}/wandb_id"
-    if not store.exists(path):
-        store.write_text(path, secrets.token_hex(8))
-    return store.read_text(path)
 
 
 def _end_service() -> None:

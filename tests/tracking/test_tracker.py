@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from kpod_ray.artifacts import Store
 from kpod_ray.config import RunConfig
 from kpod_ray.tracking import Facts, Histogram, Markup, NullTracker, has_wandb_login, open_tracker
+from kpod_ray.tracking.run import run_id
 from kpod_ray.tracking.tracker import WandbTracker
 from kpod_ray.tracking.uploading import send
 from tests.tracking.wandb_server import hanging_server, refusing_server
@@ -32,7 +34,7 @@ def store(tmp_path):
 
 
 def opened(store, mode="offline", **tracking):
-    return open_tracker(config(mode, **tracking), store, "runs/a")
+    return open_tracker(config(mode, **tracking), Path(store.root) / "runs" / "a")
 
 
 def facts():
@@ -159,7 +161,7 @@ from tests.tracking.test_tracker import config
 folder = Path(sys.argv[1])
 opened = []
 tracker = WandbTracker(
-    lambda: opened.append(WandbRun(config("offline"), folder, "a1", False)) or opened[0], 1.0
+    lambda: opened.append(WandbRun(config("offline"), folder, False)) or opened[0], 1.0
 )
 while not opened:
     time.sleep(0.01)
@@ -233,7 +235,7 @@ def test_a_failure_is_said_once_and_then_it_is_quiet(store, caplog):
 
 
 def test_two_runs_are_open_in_one_process(store, caplog):
-    trackers = [open_tracker(config("offline"), store, f"runs/{name}") for name in "ab"]
+    trackers = [open_tracker(config("offline"), Path(store.root) / name) for name in "ab"]
     for tracker in trackers:
         tracker.log({"train/loss": 0.5})
     for tracker in trackers:
@@ -284,6 +286,18 @@ def test_online_without_a_key_says_so_at_the_end(store, caplog):
     (line,) = warnings(caplog)
     assert "API key" in line
     assert "kpod sync" in line
+
+
+def test_an_id_is_kept_on_a_disk_and_follows_from_the_address_of_an_object_store(tmp_path):
+    kept = run_id(str(tmp_path), tmp_path)
+    assert kept == run_id(str(tmp_path), tmp_path) == (tmp_path / "wandb_id").read_text()
+    (tmp_path / "other").mkdir()
+    assert run_id(str(tmp_path), tmp_path / "other") != kept
+    shared = run_id("s3://bucket/kpod", Path("runs/a"))
+    assert shared == run_id("s3://bucket/kpod", Path("runs/a"))
+    assert shared != run_id("s3://bucket/kpod", Path("runs/b"))
+    assert re.fullmatch("[0-9a-f]{16}", shared)
+    assert re.fullmatch("[0-9a-f]{16}", kept)
 
 
 def test_auto_is_offline_without_a_key(store):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kpod_ray.artifacts import Store
 from kpod_ray.cli import main
 from kpod_ray.errors import KpodError
 from kpod_ray.tracking import open_tracker
@@ -18,10 +17,11 @@ SMOKE = str(Path(__file__).parents[2] / "configs" / "smoke.yaml")
 @pytest.fixture
 def offline(tmp_path):
     """The folder of a run that was never online."""
-    tracker = open_tracker(config("offline"), Store.open(str(tmp_path / "store")), "runs/smoke")
+    folder = tmp_path / "store" / "runs" / "smoke"
+    tracker = open_tracker(config("offline"), folder)
     tracker.log({"train/loss": 0.5})
     tracker.finish()
-    return tmp_path / "store" / "runs" / "smoke"
+    return folder
 
 
 def told(capsys, *arguments):
