@@ -132,6 +132,26 @@ def export(
 
 
 @app.command()
+def sync(
+    run: Annotated[str, typer.Argument(help="YAML file of settings, or a folder.")],
+    overrides: Overrides = None,
+) -> None:
+    """Send a run's W&B files that W&B doesn't have: of offline runs, and after failures."""
+    from kpod_ray.tracking.uploading import place_of, send
+
+    console.print(send(place_of(run, overrides or ())), markup=False, soft_wrap=True)
+
+
+@app.command()
+def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Make a W&B workspace for the runs of a config's project and group."""
+    loaded = settings.load(config, overrides or ())
+    from kpod_ray.tracking.dashboard import save_dashboard
+
+    console.print(save_dashboard(loaded), markup=False, soft_wrap=True)
+
+
+@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(help="YAML file of settings to check for.")

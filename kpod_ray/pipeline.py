@@ -57,11 +57,6 @@ class Run:
         """Folder of the run in the store."""
         return f"runs/{self.config.name}"
 
-    @property
-    def local_folder(self) -> Path:
-        """Folder on this machine for files that a tracker keeps of the run."""
-        return Path(self.store.root if self.store.is_local() else ".") / self.folder
-
 
 @dataclasses.dataclass(frozen=True)
 class Listener:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -18,19 +20,22 @@ from kpod_ray.pipeline import Listener, Run, open_run, run_phases
 from kpod_ray.report.comparison_markdown import comparison_markdown
 from kpod_ray.report.comparison_page import render_comparison
 from kpod_ray.report.comparison_rows import comparison_rows
-from kpod_ray.tracking import Tracker, open_tracker
+from kpod_ray.report.facts_collect import phase_facts
+from kpod_ray.tracking import Facts, Tracker, tracked
+from kpod_ray.tracking.uploading import files_of
 
 
 def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     """Run the phases up to one, with progress, a table of times and the accuracies."""
     run = open_run(config)
-    tracker = open_tracker(run.config, run.local_folder)
-    try:
-        with progress_bar(console) as bar:
-            screen = Screen(run, tracker, console, bar)
-            run_phases(run, until, screen.listener())
-    finally:
-        tracker.finish()
+    files = files_of(run.store, run.folder)
+    with tracked(run.config, files) as tracker, progress_bar(console) as bar:
+        screen = Screen(run, tracker, console, bar)
+        run_phases(run, until, screen.listener())
+        if until == "report":
+            key = f"report/{run.artifacts['evaluate'].fingerprint}"
+            path = f"{run.folder}/report.html"
+            tracker.tell(key, lambda: Facts(pages={"report": run.store.read_text(path)}))
     screen.print_summary()
     if until == "report":
         console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
@@ -39,8 +44,7 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
 def compare_with_progress(config: RunConfig, console: Console) -> None:
     """Run a comparison, with progress and a table of the arms; write its page and its tables."""
     run = open_run(config)
-    tracker = open_tracker(run.config, run.local_folder)
-    try:
+    with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialBoard(console, bar)
@@ -50,10 +54,8 @@ def compare_with_progress(config: RunConfig, console: Console) -> None:
         run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
         run.store.write_text(f"{run.folder}/comparison.md", text)
         run.store.write_text(f"{run.folder}/comparison.html", page)
-        tracker.log_table("comparison", rows)
-        tracker.log_html("comparison_page", page)
-    finally:
-        tracker.finish()
+        facts = Facts(tables={"comparison": rows}, pages={"comparison_page": page})
+        tracker.tell(f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: facts)
     console.print(Markdown(text))
     console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
 
@@ -130,12 +132,10 @@ class Screen:
         self.console.print(f"[bold]{name}[/bold] {when}: {told}", soft_wrap=True)
         if "warning" in manifest:
             self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
-        metrics = {f"{name}/{key}": value for key, value in counts.items()}
-        quality = manifest.get("quality", {})
-        metrics |= {f"{name}/{key}": value for key, value in quality.items() if value is not None}
-        if "accuracy" in manifest:
-            metrics |= {f"{name}/accuracy": manifest["accuracy"]["value"]}
-        self.tracker.log({**metrics, f"{name}/seconds": manifest["seconds"]})
+        artifact = self.run.artifacts[name]
+        if artifact.is_finished():  # an arm of a comparison has a plan of its own
+            facts = functools.partial(phase_facts, name, self.run.artifacts)
+            self.tracker.tell(artifact.folder, facts)
 
     def print_summary(self) -> None:
         """Print the seconds of every phase and the accuracies."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -17,7 +18,8 @@ from kpod_ray.pipeline import open_run
 from kpod_ray.progress import Screen, progress_bar
 from kpod_ray.report.sweep_page import render_sweep, value_text
 from kpod_ray.sweep import SweepResults, SweepWatcher, sweep, sweep_page
-from kpod_ray.tracking import open_tracker
+from kpod_ray.tracking import Facts, tracked
+from kpod_ray.tracking.uploading import files_of
 
 NUM_SHOWN = 8
 """Best trials that are listed."""
@@ -26,8 +28,7 @@ NUM_SHOWN = 8
 def sweep_with_progress(config: RunConfig, console: Console) -> None:
     """Run a sweep, with progress, a table of its best trials and the accuracy of the best student."""
     run = open_run(config)
-    tracker = open_tracker(run.config, run.local_folder)
-    try:
+    with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialScreen(run.config, console, bar)
@@ -36,9 +37,8 @@ def sweep_with_progress(config: RunConfig, console: Console) -> None:
         rows = [dataclasses.asdict(trial) for trial in results.trials]
         run.store.write_text(f"{run.folder}/sweep.html", page)
         run.store.write_text(f"{run.folder}/trials.json", json.dumps(rows, indent=2))
-        tracker.log_html("sweep_page", page)
-    finally:
-        tracker.finish()
+        key = f"sweep/{hashlib.sha256(page.encode()).hexdigest()[:16]}"
+        tracker.tell(key, lambda: Facts(pages={"sweep_page": page}))
     screen.print_summary()
     print_trials(results, console)
     store, folder = run.store, run.store.address(run.folder)

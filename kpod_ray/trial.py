@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,9 @@ from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.tuner import Report, Settings
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import Listener, Run, finish_artifact, open_run
-from kpod_ray.tracking import open_tracker
+from kpod_ray.report.facts_collect import phase_facts
+from kpod_ray.tracking import tracked
+from kpod_ray.tracking.uploading import files_of
 
 SHARED_PHASES = ("questions", "teacher", "weigh", "assess", "plan")
 """Phases before the training, which several trials may share, in order."""
@@ -29,7 +32,9 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
         settings: of the trial.
         seed: 0 for its first training, 1 for its second ...
     """
-    overrides = {**settings}
+    overrides: dict[str, Any] = {**settings}
+    if base.tracking.group is None:
+        overrides["tracking.group"] = base.name
     if base.sweep.num_seeds > 1:
         overrides["student.seed"] = base.training_seed + seed
     return base.override(overrides)
@@ -89,7 +94,6 @@ def _claim(run: Run, workshop: Any, trial_id: str) -> None:
 
 def _train(run: Run, tell: Callable[[float, float], None]) -> None:
     """Train, unless that is done; tell the objective after each stage, the last one excepted."""
-    tracker = open_tracker(run.config, run.local_folder / trial_name(run))
     objective, num_stages = run.config.sweep.objective, run.config.schedule.num_stages
     told = set[int]()
 
@@ -101,10 +105,10 @@ def _train(run: Run, tell: Callable[[float, float], None]) -> None:
             tell(100 * stage / num_stages, metrics[objective])
 
     listener = Listener(on_train_step, QUIET.on_start, QUIET.on_finish, QUIET.on_rows)
-    try:
+    with tracked(run.config, files_of(run.store, f"runs/{trial_name(run)}")) as tracker:
         finish_artifact(run, "train", listener)
-    finally:
-        tracker.finish()
+        facts = functools.partial(phase_facts, "train", run.artifacts)
+        tracker.tell(run.artifacts["train"].folder, facts)
 
 
 def score_of(run: Run) -> float:

@@ -16,6 +16,8 @@ from kpod_ray.records import (
     StepDifficulty,
     WeightedRationale,
 )
+from kpod_ray.tracking.uploading import send
+from tests.tracking.wandb_server import FAKE_KEY, WandbServer
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke.yaml"
 
@@ -155,6 +157,30 @@ def test_a_second_run_does_nothing_again(finished):
     run_phases(open_run(run.config), "report", again.listener())
     assert again.started == []
     assert again.manifests == notes.manifests
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_told_to_wandb_without_a_phase_run_again(finished, monkeypatch, tmp_path):
+    run, _ = finished
+    monkeypatch.setenv("WANDB_API_KEY", FAKE_KEY)
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))
+    settings = [f"storage={run.store.root}", "tracking={mode: offline, group: sweep-1}"]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(SMOKE), *settings])
+    assert not ended.value.code
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        assert send(Path(run.store.root)).startswith("sent 1 W&B file")
+    ((run_id, told),) = server.runs.items()
+    summary = server.summary[run_id]
+    assert told["groupName"] == "sweep-1"
+    assert summary["outcome/accuracy"] == run.artifacts["evaluate"].manifest()["accuracy"]["value"]
+    assert summary["teacher/samples"] == 24
+    assert 0 <= summary["outcome/keypoint_share"] <= 1
+    shown = {name.split("/")[-1].split("_")[0] for name in server.files if "media/" in name}
+    assert {"predictions", "rejects", "rationales", "report", "given"} <= shown
+    phases = {row["artifactTypeName"] for row in server.artifacts} - {"run_table"}
+    assert phases == {name.removesuffix("_before") for name in run.artifacts}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ class TrackingConfig(Config):
     """Weights & Biases."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` is online with an API key and offline without one."""
+    """``auto`` is online with an API key and offline without one; ``WANDB_MODE`` may say ``offline`` or
+    ``disabled``. What goes online lies in files of this machine, too."""
+    entity: str | None = None
+    """W&B team or user; None is ``WANDB_ENTITY``, or the key's own."""
     project: str = "kpod"
     """W&B project."""
     group: str | None = None

@@ -1,0 +1,121 @@
+"""What a dead W&B costs a run: ``python -m benchmarks.tracking``.
+
+The smoke config with references for a teacher and transformers for the evaluation, each time in a
+process and a storage of its own: without W&B, with it offline, and with it online where the server
+refuses every connection or takes them and never answers. Wall time is that of the whole command. The
+losses of all train steps and the predictions must be those without W&B, and the files of a run that
+nobody took must hold it. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+SIDES = {"disabled": "disabled", "offline": "offline", "refusing": "online", "hanging": "online"}
+"""What W&B is, and ``tracking.mode``."""
+SETTINGS = (
+    "configs/smoke.yaml",
+    "teacher={kind: reference}",
+    "evaluation.backend=transformers",
+)
+
+
+@contextlib.contextmanager
+def dead_server(side: str) -> Iterator[str]:
+    """Give the address of a server that takes connections if it is hanging, and refuses others."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        if side == "hanging":
+            bound.listen(256)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def run_side(side: str, overrides: list[str]) -> dict[str, Any]:
+    """Run the command once; return its seconds, a digest of its results, and its W&B files."""
+    command = [sys.executable, "-m", "kpod_ray.cli", "run", *SETTINGS]
+    with tempfile.TemporaryDirectory() as folder, dead_server(side) as url:
+        command += [f"storage={folder}", f"tracking.mode={SIDES[side]}", *overrides]
+        environment = {**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise SystemExit(f"{side}: {done.stderr[-2000:]}")
+        files = list(Path(folder).glob("runs/*/wandb/*/*.wandb"))
+        return {
+            "seconds": round(seconds, 2),
+            "results": _digest(Path(folder)),
+            "wandb_files": len(files),
+            "wandb_bytes": sum(file.stat().st_size for file in files),
+            "warnings": sum("W&B" in line for line in done.stderr.splitlines()),
+        }
+
+
+def _digest(storage: Path) -> str:
+    """Return a digest of all training losses and all predictions."""
+    (history,) = storage.glob("train/*/history.json")
+    losses = [row["loss"] for row in json.loads(history.read_text())]
+    predictions = sorted(
+        json.dumps(pq.read_table(file).to_pylist(), sort_keys=True)
+        for file in storage.glob("evaluate/*/predictions.parquet")
+    )
+    return hashlib.sha256(json.dumps([losses, predictions]).encode()).hexdigest()[:16]
+
+
+def summary(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the medians, whether the results agree, and the ratios to a run without W&B."""
+    medians = {
+        side: statistics.median(r["seconds"] for r in rows) for side, rows in results.items()
+    }
+    digests = {row["results"] for rows in results.values() for row in rows}
+    return {
+        "seconds": medians,
+        "range": {
+            side: [min(r["seconds"] for r in rows), max(r["seconds"] for r in rows)]
+            for side, rows in results.items()
+        },
+        "results_equal": len(digests) == 1,
+        "warnings": {side: rows[-1]["warnings"] for side, rows in results.items()},
+        "wandb_bytes": {side: rows[-1]["wandb_bytes"] for side, rows in results.items()},
+        **{
+            f"ratio_{side}_to_disabled": round(medians[side] / medians["disabled"], 3)
+            for side in results
+            if side != "disabled"
+        },
+    }
+
+
+def main() -> None:
+    """Measure every side, in turns, and print the figures."""
+    parser = argparse.ArgumentParser(description="what a dead W&B costs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("overrides", nargs="*", help="dotted.path=value of the config")
+    options = parser.parse_args()
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for round_number in range(options.rounds):
+        for side, rows in results.items():
+            rows.append(run_side(side, options.overrides))
+            print(f"round {round_number}, {side}: {rows[-1]}", flush=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    print(json.dumps({"benchmark": "tracking", "machine": machine, "figures": summary(results)}))
+
+
+if __name__ == "__main__":
+    main()

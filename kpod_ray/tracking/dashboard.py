@@ -1,0 +1,206 @@
+"""A W&B workspace over the runs of a project or a sweep: what was tuned, how it went, what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from kpod_ray.config import RunConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.tracking.login import answers, base_url, has_wandb_login
+
+OBJECTIVE = "outcome/validation_loss"
+"""What the trials of a sweep are judged by; test questions judge the best one alone."""
+VALUE_SETTINGS = {
+    "schedule.diversity_weight": "beta",
+    "schedule.growth": "p",
+    "schedule.initial_share": "C0 / B",
+    "schedule.num_clusters": "K",
+    "schedule.num_stages": "stages",
+    "weigher.mask_ratio_weight": "alpha",
+}
+"""Settings of the value function and the schedule, and their names in the paper."""
+OUTCOMES = (
+    "outcome/validation_loss",
+    "outcome/validation_token_accuracy",
+    "outcome/accuracy",
+    "outcome/accuracy_before",
+    "outcome/accuracy_gain",
+    "outcome/keypoint_share",
+    "outcome/kept_share",
+)
+MAX_RUNS = 50
+"""Runs that are drawn at once."""
+
+
+def save_dashboard(config: RunConfig) -> str:
+    """Make the workspace on W&B; return its address. Every call makes a new one.
+
+    Raises:
+        KpodError: There is no API key, no answer, or W&B refuses.
+    """
+    if not has_wandb_login():
+        raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
+    if not answers(base_url()):
+        raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
+    workspace = build_workspace(config, config.tracking.entity or _default_entity())
+    with _refusals():
+        workspace.save()
+        return str(workspace.url)
+
+
+def _default_entity() -> str:
+    import wandb
+
+    entity = os.environ.get("WANDB_ENTITY")
+    with _refusals():
+        return entity or str(wandb.Api().default_entity)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn whatever W&B's layers raise into one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KpodError(f"W&B refuses the dashboard: {reason}") from error
+
+
+def build_workspace(config: RunConfig, entity: str) -> Any:
+    """Return the workspace of a config's project and group, unsaved; needs no server.
+
+    Returns:
+        A `wandb_workspaces.workspaces.Workspace`, all of whose sections are open.
+    """
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces import expr
+
+    tracking = config.tracking
+    sections = {
+        "Sweep": (_sweep_panels(), 2),
+        "Curves by stage": (_curve_panels(), 3),
+        "Keypoints": (_keypoint_panels(), 2),
+        "Outcome": (_outcome_panels(), 2),
+    }
+    columns = [*OUTCOMES, *VALUE_SETTINGS]
+    return ws.Workspace(
+        entity=entity,
+        project=tracking.project,
+        name=f"kpod {tracking.group}" if tracking.group else "kpod",
+        sections=[
+            ws.Section(
+                name=name,
+                panels=panels,
+                is_open=True,
+                layout_settings=ws.SectionLayoutSettings(
+                    columns=num_columns, rows=-(-len(panels) // num_columns)
+                ),
+            )
+            for name, (panels, num_columns) in sections.items()
+        ],
+        settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(expr.Metric("Group") == tracking.group) if tracking.group else "",
+            order=[expr.Ordering(expr.Summary(OBJECTIVE), ascending=True)],
+            pinned_columns=[_column(name) for name in columns],
+        ),
+    )
+
+
+def _column(name: str) -> str:
+    """Return the name of a column of the table of runs: W&B puts ``.value`` after the first key."""
+    if name in OUTCOMES:
+        return f"summary:{name}"
+    first, rest = name.split(".", 1)
+    return f"config:{first}.value.{rest}"
+
+
+def _sweep_panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    column = wr.ParallelCoordinatesPlotColumn
+    settings = [
+        column(metric=wr.Config(path), display_name=f"{path.split('.')[1]} ({symbol})")
+        for path, symbol in VALUE_SETTINGS.items()
+    ]
+    objective = column(metric=wr.SummaryMetric(OBJECTIVE), display_name="validation loss")
+    return [
+        wr.ParallelCoordinatesPlot(
+            title="Settings of the value function, and validation loss",
+            columns=[*settings, objective],
+        ),
+        wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
+        *(
+            wr.ScatterPlot(
+                title=f"Validation loss by {path.split('.')[1]}",
+                x=wr.Config(path),
+                y=wr.SummaryMetric(OBJECTIVE),
+            )
+            for path in ("schedule.diversity_weight", "weigher.mask_ratio_weight")
+        ),
+    ]
+
+
+def _curve_panels() -> list[Any]:
+    train = "train/train_step"
+    return [
+        _line("Validation loss, nats", train, "train/validation_loss"),
+        _line("Validation token accuracy", train, "train/validation_token_accuracy"),
+        _line("Stage", train, "train/stage"),
+        _line("Weighted loss", train, "train/loss"),
+        _line(
+            "Rationale and answer loss, nats", train, "train/rationale_loss", "train/answer_loss"
+        ),
+        _line("Tokens per second", train, "train/tokens_per_s"),
+        _line("Given steps, mean", "schedule/stage", "schedule/given_steps_mean"),
+        _line(
+            "Difficulty: ceiling and plan, nats",
+            "schedule/stage",
+            "schedule/ceiling",
+            "schedule/planned",
+        ),
+        _line("Step difficulties", "step_difficulty/nats", "step_difficulty/share"),
+    ]
+
+
+def _keypoint_panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        _line("Token weights", "token_weight/weight", "token_weight/share"),
+        _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_share"),
+        wr.BarPlot(
+            title="Share of keypoints", metrics=[wr.SummaryMetric("outcome/keypoint_share")]
+        ),
+        wr.BarPlot(
+            title="Keypoints above function words, AUC", metrics=[wr.SummaryMetric("weigh/auc")]
+        ),
+        wr.WeavePanelSummaryTable(table_name="weigh/rationales"),
+        wr.WeavePanelSummaryTable(table_name="teacher/rejects"),
+    ]
+
+
+def _outcome_panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    names = ("outcome/accuracy_before", "outcome/accuracy")
+    accuracies = [wr.SummaryMetric(name) for name in names]
+    return [
+        wr.BarPlot(title="Accuracy before and after", metrics=accuracies),
+        wr.ScatterPlot(
+            title="Accuracy by validation loss",
+            x=wr.SummaryMetric("outcome/validation_loss"),
+            y=wr.SummaryMetric("outcome/accuracy"),
+        ),
+        wr.WeavePanelSummaryTable(table_name="evaluate/predictions"),
+        wr.MediaBrowser(title="Report", media_keys=["report"], num_columns=1),
+    ]
+
+
+def _line(title: str, x: str, *y: str) -> Any:
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.LinePlot(title=title, x=x, y=list(y))
