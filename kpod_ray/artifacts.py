@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from kpod_ray.addresses import open_address, reason
 from kpod_ray.errors import KpodError
 
 _HALF_WRITTEN = ".tmp"
@@ -39,6 +40,8 @@ class Store:
     filesystem: pafs.FileSystem
     scheme: str = ""
     """``s3``, ``gs`` and the like; empty for a local disk."""
+    options: str = ""
+    """What stands behind the ``?`` of its address."""
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -48,10 +51,10 @@ class Store:
             KpodError: It can't be reached or written.
         """
         try:
-            scheme, separator, _ = uri.partition("://")
+            scheme, separator, rest = uri.partition("://")
             if separator:
-                filesystem, root = pafs.FileSystem.from_uri(uri)
-                store = cls(root, filesystem, scheme)
+                filesystem, root = open_address(uri)
+                store = cls(root, filesystem, scheme, rest.partition("?")[2])
             else:
                 store = cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
             filesystem, root = store.filesystem, store.root
@@ -60,7 +63,7 @@ class Store:
             store.write_text(probe, "")
             filesystem.delete_file(f"{root}/{probe}")
         except (OSError, pa.ArrowInvalid) as error:
-            raise KpodError(f"storage {uri} can't be written: {_first_line(error)}") from error
+            raise KpodError(f"storage {uri} can't be written: {reason(error)}") from error
         return store
 
     def artifact(
@@ -132,8 +135,10 @@ class Store:
 
     def address(self, path: str) -> str:
         """Return what opens a file or folder from anywhere: a local path or a full address."""
-        prefix = f"{self.scheme}://" if self.scheme else ""
-        return f"{prefix}{self.root}/{path}"
+        if not self.scheme:
+            return f"{self.root}/{path}"
+        options = f"?{self.options}" if self.options else ""
+        return f"{self.scheme}://{self.root}/{path}{options}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +226,3 @@ class _Replacement:
                 os.replace(self.temporary, self.target)
         finally:
             Path(self.temporary).unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

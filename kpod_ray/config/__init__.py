@@ -19,6 +19,7 @@ from kpod_ray.config.questions import (
 )
 from kpod_ray.config.resources import (
     ActorResources,
+    Placement,
     ResourcesConfig,
     StudentWorkerResources,
     WorkerResources,
@@ -61,6 +62,7 @@ __all__ = [
     "GeneratingTeacher",
     "HubQuestions",
     "LoraConfig",
+    "Placement",
     "PriceConfig",
     "QuestionsConfig",
     "ReferenceTeacher",

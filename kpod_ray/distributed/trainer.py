@@ -15,7 +15,8 @@ from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import WorkerResources
 from kpod_ray.data.card import model_card
-from kpod_ray.distributed.cluster import threads_of
+from kpod_ray.distributed import placement
+from kpod_ray.distributed.cluster import NUM_START_RETRIES, threads_of
 from kpod_ray.distributed.jobs import TrainJob, train_worker
 from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
@@ -76,7 +77,9 @@ def train_student(
     }
     card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
     artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
-    manifest: Manifest = {"counts": counts, "workers": config.resources.train.num_workers}
+    num_workers = config.resources.train.num_workers
+    nodes = placement.described(returned["nodes"])
+    manifest: Manifest = {"counts": counts, "workers": num_workers, "nodes": nodes}
     if returned["best"] is not None:
         manifest["best"] = returned["best"]
     if returned["warnings"]:
@@ -90,7 +93,17 @@ def fit(
     resources: WorkerResources,
     artifact: Artifact,
 ) -> dict[str, Any]:
-    """Run a training loop under Ray Train inside an artifact; a killed one is taken up again."""
+    """Run a training loop under Ray Train inside an artifact; a killed one is taken up again.
+
+    Args:
+        loop: what a worker does.
+        loop_config: what it is given; the ``board`` in it hears where the workers are.
+        resources: how many workers, of what size, where.
+        artifact: gets the checkpoints.
+
+    Returns:
+        What the first worker returned, and ``nodes``, the ids of the workers' nodes.
+    """
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     wanted = {"CPU": resources.num_cpus}
     num_workers, min_workers = resources.num_workers, resources.min_workers
@@ -103,17 +116,18 @@ def fit(
             num_workers=(min_workers, num_workers) if min_workers else num_workers,
             use_gpu=resources.num_gpus > 0,
             resources_per_worker=wanted,
+            **placement.options(resources),
         ),
         run_config=RunConfig(
             name="fit",
             storage_path=artifact.path,
             storage_filesystem=artifact.store.filesystem,
             failure_config=FailureConfig(
-                max_failures=resources.max_failures, controller_failure_limit=3
+                max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
             worker_runtime_env={"env_vars": threads},
         ),
     ).fit()
-    returned: dict[str, Any] = result.return_value
-    return returned
+    nodes = ray.get(loop_config["board"].seen_nodes.remote())
+    return {**result.return_value, "nodes": nodes}
