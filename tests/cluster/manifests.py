@@ -30,7 +30,7 @@ def problems(value, kind, path):
 
 
 def _kubernetes(value, kind, path):
-    """Compare with a type as the Kubernetes client names it: ``V1Pod``, ``list[str]``, ``dict(str, str)``."""
+    """Compare with a type as the Kubernetes client names it: ``V1Pod``, ``List[str]``."""
     if kind in PLAIN:
         return problems(value, kind, path)
     if kind == "object" or kind.startswith("datetime"):
