@@ -12,19 +12,25 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from kpod_ray.addresses import open_address, reason
 from kpod_ray.errors import KpodError
 
 _HALF_WRITTEN = ".tmp"
 """Ends the name of a file under way; a writer that is killed leaves one behind."""
+_SPOOL_BYTES = 1 << 26
+"""What is under way to an object store is kept in memory up to this size, and then on a disk."""
+_BLOCK_BYTES = 1 << 24
 
 Manifest = dict[str, Any]
 """What a phase says of its result: at least ``counts``, how many rows went where."""
@@ -39,6 +45,8 @@ class Store:
     filesystem: pafs.FileSystem
     scheme: str = ""
     """``s3``, ``gs`` and the like; empty for a local disk."""
+    options: str = ""
+    """What stands behind the ``?`` of its address."""
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -48,10 +56,10 @@ class Store:
             KpodError: It can't be reached or written.
         """
         try:
-            scheme, separator, _ = uri.partition("://")
+            scheme, separator, rest = uri.partition("://")
             if separator:
-                filesystem, root = pafs.FileSystem.from_uri(uri)
-                store = cls(root, filesystem, scheme)
+                filesystem, root = open_address(uri)
+                store = cls(root, filesystem, scheme, rest.partition("?")[2])
             else:
                 store = cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
             filesystem, root = store.filesystem, store.root
@@ -60,7 +68,7 @@ class Store:
             store.write_text(probe, "")
             filesystem.delete_file(f"{root}/{probe}")
         except (OSError, pa.ArrowInvalid) as error:
-            raise KpodError(f"storage {uri} can't be written: {_first_line(error)}") from error
+            raise KpodError(f"storage {uri} can't be written: {reason(error)}") from error
         return store
 
     def artifact(
@@ -110,16 +118,18 @@ class Store:
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a local file into the store."""
-        with open(file, "rb") as source, _Replacement(self, path) as stream:
-            while block := source.read(1 << 24):
-                stream.write(block)
+        with open(file, "rb") as source:
+            if not self.is_local():
+                _copy(source, self.filesystem, f"{self.root}/{path}")
+                return
+            with _Replacement(self, path) as stream:
+                shutil.copyfileobj(source, stream, _BLOCK_BYTES)
 
     def fetch(self, path: str, file: Path) -> None:
         """Copy a file of the store to a local file."""
         source_path = f"{self.root}/{path}"
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
-            while block := source.read(1 << 24):
-                target.write(block)
+            shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all it holds, if it is there."""
@@ -132,8 +142,10 @@ class Store:
 
     def address(self, path: str) -> str:
         """Return what opens a file or folder from anywhere: a local path or a full address."""
-        prefix = f"{self.scheme}://" if self.scheme else ""
-        return f"{prefix}{self.root}/{path}"
+        if not self.scheme:
+            return f"{self.root}/{path}"
+        options = f"?{self.options}" if self.options else ""
+        return f"{self.scheme}://{self.root}/{path}{options}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,27 +207,34 @@ class _Replacement:
     """A stream whose content takes a file's place on success and vanishes on failure."""
 
     def __init__(self, store: Store, path: str) -> None:
-        self.filesystem = store.filesystem
+        self.store = store
         self.target = f"{store.root}/{path}"
         self.temporary = f"{self.target}.{uuid.uuid4().hex}{_HALF_WRITTEN}"
-        self.is_local = store.is_local()
 
-    def __enter__(self) -> pa.NativeFile:
-        if not self.is_local:  # an object appears whole when its stream is closed, or never
-            self.stream = self.filesystem.open_output_stream(self.target)
+    def __enter__(self) -> IO[bytes]:
+        if not self.store.is_local():  # a stream of the object store would show what it has got
+            self.stream: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)
             return self.stream
-        self.filesystem.create_dir(os.path.dirname(self.target), recursive=True)
-        self.stream = self.filesystem.open_output_stream(self.temporary)
+        self.store.filesystem.create_dir(os.path.dirname(self.target), recursive=True)
+        self.stream = self.store.filesystem.open_output_stream(self.temporary)
         return self.stream
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if not self.is_local:
-            if error_type is None:
-                self.stream.close()
-            return
+        finish = self._rename if self.store.is_local() else self._send
+        try:
+            finish(error_type is None)
+        finally:
+            self.stream.close()
+
+    def _send(self, is_whole: bool) -> None:
+        if is_whole:
+            self.stream.seek(0)
+            _copy(self.stream, self.store.filesystem, self.target)
+
+    def _rename(self, is_whole: bool) -> None:
         try:
             self.stream.close()
-            if error_type is None:
+            if is_whole:
                 with open(self.temporary, "rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(self.temporary, self.target)
@@ -223,5 +242,7 @@ class _Replacement:
             Path(self.temporary).unlink(missing_ok=True)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _copy(source: IO[bytes], filesystem: pafs.FileSystem, target: str) -> None:
+    with filesystem.open_output_stream(target) as stream:
+        while block := source.read(_BLOCK_BYTES):
+            stream.write(block)

@@ -16,10 +16,18 @@ from kpod_ray.config import RunConfig
 from kpod_ray.data.batching import num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
-from kpod_ray.distributed.cluster import connect, num_concurrent
+from kpod_ray.distributed.causes import explained
 from kpod_ray.distributed.evaluator import check_backend
+from kpod_ray.distributed.preflight import num_concurrent
 from kpod_ray.distributed.tasks import run_tasks
-from kpod_ray.pipeline import Listener, Run, check_test_questions, finish_artifact, open_run
+from kpod_ray.pipeline import (
+    Listener,
+    Run,
+    check_test_questions,
+    finish_artifact,
+    join_cluster,
+    open_run,
+)
 from kpod_ray.records import StageRow
 from kpod_ray.report.comparison_collect import collect_comparison
 from kpod_ray.report.comparison_results import ComparisonResults
@@ -49,6 +57,7 @@ class Watcher:
     """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
 
 
+@explained()
 def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
     """Train and evaluate every arm with every seed; return what came out.
 
@@ -61,6 +70,8 @@ def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
         manifest = finish_artifact(base, name, watcher.shared)
         if name == "questions":
             check_test_questions(manifest)
+            if not all(base.artifacts[shared].is_finished() for shared in SHARED):
+                join_cluster(base, (*SHARED, "train", "evaluate"))
     trials = list(_trials(base, watcher.shared))
     _run(trials, watcher)
     by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
@@ -79,7 +90,7 @@ def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
         return
     chosen = list(waiting.values())
     config = chosen[0].run.config
-    connect(config.resources)
+    join_cluster(chosen[0].run, ("train", "evaluate"))
     most = config.comparison.max_concurrent or num_concurrent(config)
     for index, _ in run_tasks(train_and_evaluate, [trial.run.config for trial in chosen], most):
         folder = chosen[index].run.artifacts["evaluate"].folder

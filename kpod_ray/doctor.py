@@ -13,18 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from kpod_ray.config import (
-    ActorResources,
-    EndpointTeacher,
-    RunConfig,
-    VllmTeacher,
-    WorkerResources,
-)
+from kpod_ray.config import EndpointTeacher, RunConfig
 from kpod_ray.data.costs import estimate
 from kpod_ray.data.prompts import question_text, worked_examples
 from kpod_ray.data.questions import load_questions
+from kpod_ray.distributed.cluster import joined
+from kpod_ray.distributed.preflight import lack, nodes_of_cluster, phases_of, spelt
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline import open_run, versions
+from kpod_ray.pipeline import PHASES, open_run, versions
 from kpod_ray.tracking import has_wandb_login
 
 FREE_DISK_GIB = 10.0
@@ -97,12 +93,7 @@ def _needs_of(config: RunConfig) -> list[Finding]:
     teacher = config.teacher
     if isinstance(teacher, EndpointTeacher):
         findings.append(_tried("teacher's costs", lambda: _costs(config, teacher)))
-    findings += [
-        _fits(phase, getattr(config.resources, phase))
-        for phase in ("teacher", "weigh", "annotate", "assess", "train", "evaluate")
-        if phase != "teacher" or isinstance(config.teacher, VllmTeacher)
-    ]
-    return findings
+    return findings + _room(config)
 
 
 def _tried(subject: str, attempt: Callable[[], str]) -> Finding:
@@ -127,16 +118,20 @@ def _costs(config: RunConfig, teacher: EndpointTeacher) -> str:
     return f"{estimate(teacher, shots, num * len(asked), num_chars)}, if none is there yet"
 
 
-def _fits(phase: str, wanted: ActorResources | WorkerResources) -> Finding:
-    """Compare a phase's GPUs with this machine's; a cluster may have more."""
-    import torch
-
-    is_pool = isinstance(wanted, ActorResources)
-    count = wanted.num_actors if isinstance(wanted, ActorResources) else wanted.num_workers
-    gpus, have = count * wanted.num_gpus, torch.cuda.device_count()
-    what = "actors" if is_pool else "workers"
-    text = f"{count} {what}, {count * wanted.num_cpus:g} CPUs, {gpus:g} GPUs"
-    is_here = os.environ.get("RAY_ADDRESS", "local") == "local"
-    if gpus > have and is_here:
-        return Finding(f"resources.{phase}", f"{text}; this machine has {have} GPUs", False)
-    return Finding(f"resources.{phase}", text)
+def _room(config: RunConfig) -> list[Finding]:
+    """Compare every phase with the cluster that a run would join, or start on this machine."""
+    try:
+        with joined(config.resources):
+            nodes = nodes_of_cluster()
+    except KpodError as error:
+        return [Finding("cluster", str(error), False)]
+    size = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+    grows = ", grows on demand" if config.resources.autoscaling else ""
+    findings = [Finding("cluster", size + grows)]
+    for phase in phases_of(config, PHASES):
+        request = getattr(config.resources, phase)
+        told = lack(phase, request, nodes)
+        is_good = told is None or config.resources.autoscaling
+        text = f"{spelt(request)}; {told}" if told else spelt(request)
+        findings.append(Finding(f"resources.{phase}", text, is_good))
+    return findings

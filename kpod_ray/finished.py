@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from kpod_ray.addresses import open_address, reason
 from kpod_ray.artifacts import Artifact, Store
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
@@ -88,13 +89,12 @@ def _store_of(place: str) -> tuple[Store, str]:
     scheme, separator, _ = place.partition("://")
     if separator:
         try:
-            filesystem, path = pafs.FileSystem.from_uri(place)
+            filesystem, path = open_address(place)
         except (OSError, pa.ArrowInvalid) as error:
-            reason = str(error).splitlines()[0]
-            raise KpodError(f"folder {place} can't be read: {reason}") from error
+            raise KpodError(f"folder {place} can't be read: {reason(error)}") from error
     else:
         scheme, filesystem = "", pafs.LocalFileSystem()
         path = str(Path(place).expanduser().resolve())
     root, _, name = path.rstrip("/").rpartition("/")
     root, _, runs = root.rpartition("/")
-    return Store(root, filesystem, scheme), f"{runs}/{name}"
+    return Store(root, filesystem, scheme, place.partition("?")[2]), f"{runs}/{name}"

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,9 +25,10 @@ from kpod_ray.data.questions import load_questions
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
 from kpod_ray.distributed.causes import explained
-from kpod_ray.distributed.cluster import check_resources, connect
+from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.evaluator import check_backend, evaluate_student
 from kpod_ray.distributed.planning import plan_schedule
+from kpod_ray.distributed.preflight import check_resources
 from kpod_ray.distributed.teacher import generate_rationales
 from kpod_ray.distributed.trainer import train_student
 from kpod_ray.distributed.weighting import learn_token_weights
@@ -93,6 +94,7 @@ def open_run(config: RunConfig) -> Run:
     return Run(config, store, name_artifacts(config, store))
 
 
+@explained()
 def run_phases(run: Run, until: str, listener: Listener) -> None:
     """Run the phases up to and including ``until`` that aren't finished, in order.
 
@@ -105,12 +107,13 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     if "weigh" in wanted:
         check_vocabulary(model_folder(run.config.student.model, MODEL_CACHE))
     _write_run_files(run)
-    for name in run.artifacts:
-        if name.removesuffix("_before") not in wanted:
-            continue
+    names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
+    for name in names:
         manifest = finish_artifact(run, name, listener)
-        if name == "questions" and "evaluate" in wanted:
-            check_test_questions(manifest)
+        if name == "questions":
+            if "evaluate" in wanted:
+                check_test_questions(manifest)
+            join_cluster(run, names)
     if "report" in wanted:
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
 
@@ -119,17 +122,28 @@ def finish_artifact(run: Run, name: str, listener: Listener) -> Manifest:
     """Make one artifact, whose inputs are finished, unless it is there; return its manifest.
 
     Raises:
-        KpodError: The phase has nothing to work on, or the cluster is too small.
+        KpodError: The phase has nothing to work on.
     """
     if not run.artifacts[name].is_finished():
         if name != "questions":
             connect(run.config.resources)
-            check_resources(run.config)
         listener.on_start(name)
         _make(run, name, listener)
     manifest = run.artifacts[name].manifest()
     listener.on_finish(name, manifest)
     return manifest
+
+
+def join_cluster(run: Run, names: Sequence[str]) -> None:
+    """Connect to Ray if one of these artifacts isn't finished, and check that there is room for them.
+
+    Raises:
+        KpodError: The cluster is too small for one of them.
+    """
+    missing = [name for name in names if not run.artifacts[name].is_finished()]
+    if missing:
+        connect(run.config.resources)
+        check_resources(run.config, missing)
 
 
 def check_test_questions(manifest: Manifest) -> None:

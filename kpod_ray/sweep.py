@@ -19,8 +19,9 @@ import yaml
 
 from kpod_ray.config import RunConfig
 from kpod_ray.data.trials import FAILED, STOPPED, SweepTrial, ranked
-from kpod_ray.distributed.cluster import check_resources, connect_with_dashboard, num_concurrent
+from kpod_ray.distributed.cluster import connect_with_dashboard
 from kpod_ray.distributed.evaluator import check_backend
+from kpod_ray.distributed.preflight import check_resources, num_concurrent
 from kpod_ray.distributed.tuner import Settings, Sweep, tune_trials
 from kpod_ray.distributed.watching import watched
 from kpod_ray.distributed.workshop import Workshop
@@ -62,7 +63,7 @@ def sweep(config: RunConfig, watcher: SweepWatcher) -> SweepResults:
     base = open_run(config)
     config = base.config
     connect_with_dashboard(config.resources)
-    check_resources(config)
+    check_resources(config, (*SHARED_PHASES, "train", "evaluate"))
     max_concurrent = _max_concurrent(config)
     example = open_run(config.override({p: d.ends()[0] for p, d in config.sweep.space.items()}))
     for name in shared_phases(config):

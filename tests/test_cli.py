@@ -86,7 +86,13 @@ def test_a_storage_that_cannot_be_written_is_named(capsys, tmp_path):
 
 def test_more_gpus_than_the_cluster_has_are_refused(capsys, storage, ray_cluster):
     line = refused(capsys, "run", SMOKE, storage, "resources.teacher.num_gpus=2")
-    assert "resources.teacher needs 2 GPUs, the cluster has 0" in line
+    assert "resources.teacher: an actor needs 1 CPU and 2 GPUs on one node" in line
+    assert "6 CPUs and 0 GPUs" in line
+
+
+def test_a_label_is_no_expression(capsys, storage):
+    line = refused(capsys, "run", SMOKE, storage, "resources.train.labels={group: in(a)}")
+    assert "resources.train.labels.group" in line
 
 
 def test_debug_shows_the_traceback(storage):
@@ -105,20 +111,20 @@ def test_one_phase_runs_alone(capsys, tmp_path):
     assert not (tmp_path / "teacher").exists()
 
 
-def test_doctor_names_what_a_config_lacks(capsys, tmp_path):
+def test_doctor_names_what_a_config_lacks(capsys, tmp_path, ray_cluster):
     with pytest.raises(SystemExit) as caught:
         main(["doctor", SMOKE, f"storage={tmp_path}", "resources.train.num_gpus=4"])
     out = capsys.readouterr().out
     assert caught.value.code == 1
     assert "missing" in out
-    assert "8 GPUs" in out
+    assert "2 workers of 1 CPU and 4 GPUs; resources.train: a worker needs" in out
     with pytest.raises(SystemExit) as caught:
         main(["doctor", SMOKE, f"storage={tmp_path}"])
     assert not caught.value.code
     assert "missing" not in capsys.readouterr().out
 
 
-def test_doctor_estimates_what_an_endpoint_costs(capsys, tmp_path):
+def test_doctor_estimates_what_an_endpoint_costs(capsys, tmp_path, ray_cluster):
     teacher = "{kind: endpoint, model: m, url: 'http://h/v1', max_new_tokens: 100, "
     teacher += "price: {output: 1000}, samples: {per_question: 2}}"
     settings = [f"storage={tmp_path}", f"teacher={teacher}", "questions.num_train=50"]

@@ -10,7 +10,7 @@ from kpod_ray.errors import KpodError
 CONFIGS = sorted(
     path
     for path in (Path(__file__).parents[1] / "configs").rglob("*.yaml")
-    if path.parent.name != "parts"  # bases of others, no config alone
+    if path.parent.name not in ("parts", "cluster") or path.name == "run.yaml"  # no config alone
 )
 MINIMAL = {
     "name": "a",

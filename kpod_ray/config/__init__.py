@@ -19,6 +19,7 @@ from kpod_ray.config.questions import (
 )
 from kpod_ray.config.resources import (
     ActorResources,
+    Placement,
     ResourcesConfig,
     StudentWorkerResources,
     WorkerResources,
@@ -69,6 +70,7 @@ __all__ = [
     "GeneratingTeacher",
     "HubQuestions",
     "LoraConfig",
+    "Placement",
     "PriceConfig",
     "QuestionsConfig",
     "ReferenceTeacher",

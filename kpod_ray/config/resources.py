@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kpod_ray.config.base import Config
 
+LabelValue = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
+]
+"""What Ray takes as the value of a node's label."""
 
-class ActorResources(Config):
+
+class Placement(Config):
+    """On which machines of a cluster a phase may run."""
+
+    accelerator_type: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
+    """Accelerator of the machines, such as ``A100``, by Ray's name; None takes any."""
+    labels: dict[str, LabelValue] = Field(default_factory=dict)
+    """Labels that the machines must have, such as ``{group: teacher}``: those of ``ray start
+    --labels``."""
+
+
+class ActorResources(Placement):
     """What one pool of actors takes from the cluster; never changes a result, so never fingerprinted."""
 
     num_actors: int = Field(1, ge=1)
@@ -49,7 +64,7 @@ def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None
         )
 
 
-class WorkerResources(Config):
+class WorkerResources(Placement):
     """What the workers of one training take from the cluster."""
 
     num_workers: int = Field(1, ge=1)
@@ -94,6 +109,8 @@ class ResourcesConfig(Config):
     """Logical CPUs of a Ray started on this machine; None: the cores, and at least 4."""
     object_store_gib: float = Field(1.0, gt=0)
     """Object store of a Ray started on this machine, in GiB."""
+    autoscaling: bool = False
+    """Whether the cluster grows on demand: what it has no room for yet is waited for, with a warning."""
     teacher: ActorResources = ActorResources()
     """The teacher's engines."""
     weigh: WorkerResources = WorkerResources()

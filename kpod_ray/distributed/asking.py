@@ -58,6 +58,8 @@ class Asked:
     """How often each training question was asked, in the order of the training questions."""
     num_generated: int = 0
     """Samples that weren't there before."""
+    nodes: set[str] = dataclasses.field(default_factory=set)
+    """Ids of the nodes that they were generated on."""
 
     def samples(self, questions: list[Question], first: int) -> list[list[Sample]]:
         """Return the samples of some questions, the first of which has a position in the order."""
@@ -125,7 +127,7 @@ def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: 
         done += num_rows
         teaching.on_rows(done, num_pending)
 
-    generate(teaching.artifact, PENDING, teaching.folder, pool, count)
+    asked.nodes |= generate(teaching.artifact, PENDING, teaching.folder, pool, count)
     teaching.artifact.store.delete(f"{teaching.artifact.folder}/{PENDING}")
     asked.index.refresh()
     asked.num_generated += num_pending

@@ -12,6 +12,7 @@ import torch
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example, cut_example
+from kpod_ray.distributed.placement import described
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.models.difficulty import measure_steps
@@ -102,7 +103,7 @@ def assess_difficulty(
         "cut": pc.sum(table["is_cut"]).as_py(),
         "resumed": result.num_resumed,
     }
-    return {"counts": counts}
+    return {"counts": counts, "nodes": described(result.nodes)}
 
 
 def _requests(questions: Artifact, weigh: Artifact) -> pa.Table:

@@ -1,22 +1,18 @@
-"""Connect to Ray, and check that a cluster can hold what a config asks for."""
+"""Connect to Ray."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import ray
 
-from kpod_ray.config import (
-    ActorResources,
-    GeneratingTeacher,
-    ResourcesConfig,
-    RunConfig,
-    WorkerResources,
-)
+from kpod_ray.config import ActorResources, ResourcesConfig, WorkerResources
 from kpod_ray.errors import KpodError
 
 # Waiting threads sleep instead of spinning: several processes share a small machine's cores.
@@ -25,6 +21,12 @@ THREAD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
 """Where ``ray start`` writes the address of the cluster it made."""
 CONNECT_SECONDS = 2.0
+START_SECONDS = 600
+"""How long an engine may take to start."""
+GROWING_SECONDS = 3600
+"""How long it may take where the cluster makes its machine first."""
+NUM_START_RETRIES = 3
+"""Times that a training whose workers aren't there in time is started again."""
 BLOCK_MIB = 16
 """Most of a Ray Data block: a process that reads or cuts blocks holds several."""
 
@@ -37,7 +39,7 @@ def connect(resources: ResourcesConfig) -> None:
     Raises:
         KpodError: No cluster answers.
     """
-    if not _join():
+    if not _join(resources):
         _start(resources, include_dashboard=False)  # it takes time of a small machine's few cores
 
 
@@ -50,7 +52,7 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
     Raises:
         KpodError: No cluster answers.
     """
-    if _join():
+    if _join(resources):
         return
     host, port = ray.util.get_node_ip_address(), _free_port()
     known = {"RAY_ADDRESS": f"{host}:{port}", "RAY_GCS_SERVER_PORT": str(port)}
@@ -71,10 +73,10 @@ def _free_port() -> int:
     return port
 
 
-def _join() -> bool:
+def _join(resources: ResourcesConfig) -> bool:
     """Join the cluster that is there, if any; return whether this process is connected then."""
     if ray.is_initialized():  # by us, or for us: this is a task of a cluster
-        _prepare_data_context()
+        _prepare_waiting(resources)
         return True
     os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
@@ -84,7 +86,7 @@ def _join() -> bool:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except ConnectionError as error:
         raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
-    _prepare_data_context()
+    _prepare_waiting(resources)
     return True
 
 
@@ -97,7 +99,19 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
         log_to_driver=False,
         logging_level=logging.WARNING,
     )
-    _prepare_data_context()
+    _prepare_waiting(resources)
+
+
+@contextlib.contextmanager
+def joined(resources: ResourcesConfig) -> Iterator[None]:
+    """Connect, and leave again at the end what wasn't joined before."""
+    was_there = ray.is_initialized()
+    connect(resources)
+    try:
+        yield
+    finally:
+        if not was_there:
+            ray.shutdown()
 
 
 def running_address(file: Path) -> str:
@@ -117,75 +131,33 @@ def running_address(file: Path) -> str:
     return address
 
 
-def _prepare_data_context() -> None:
+def _prepare_waiting(resources: ResourcesConfig) -> None:
+    """Say how long Ray Data and Ray Train wait for actors and workers to be there."""
+    seconds = GROWING_SECONDS if resources.autoscaling else START_SECONDS
+    _prepare_data_context(seconds)
+    if resources.autoscaling:
+        each = GROWING_SECONDS / (1 + NUM_START_RETRIES)
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{each:g}")
+
+
+def _prepare_data_context(start_seconds: float) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.execution_no_progress_timeout_s = -1  # a slow model is no stall
-    context.wait_for_min_actors_s = 600  # an engine that never starts is an error, not a wait
+    context.wait_for_min_actors_s = start_seconds  # then it is an error, not a wait
     context.enable_progress_bars = sys.stderr.isatty()
     context.target_max_block_size = BLOCK_MIB << 20
-
-
-def check_resources(config: RunConfig) -> None:
-    """Check that the cluster has the CPUs and GPUs of every phase.
-
-    Raises:
-        KpodError: It never could hold a phase; what is missing is named.
-    """
-    have = ray.cluster_resources()
-    resources = config.resources
-    for phase in ("teacher", "annotate", "assess", "evaluate", "weigh", "train"):
-        request: ActorResources | WorkerResources = getattr(resources, phase)
-        is_idle = phase == "teacher" and not isinstance(config.teacher, GeneratingTeacher)
-        if is_idle:
-            continue
-        for name, amount in _wanted(request).items():
-            if amount > have.get(name, 0):
-                raise KpodError(
-                    f"resources.{phase} needs {amount:g} {name}s, the cluster has "
-                    f"{have.get(name, 0):g}; ask for less or add nodes"
-                )
-
-
-def num_concurrent(config: RunConfig) -> int:
-    """Return how many trainings and evaluations of a config the cluster has room for, at least 1."""
-    have, resources = ray.cluster_resources(), config.resources
-    train, evaluate = _wanted(resources.train), _wanted(resources.evaluate)
-    wanted = {name: max(amount, evaluate[name]) for name, amount in train.items()}
-    if config.student.accuracy_every is not None:
-        wanted = {name: amount + evaluate[name] for name, amount in train.items()}
-    return max(1, min(int(have.get(n, 0) // amount) for n, amount in wanted.items() if amount))
-
-
-def has_room_beside_training(resources: ResourcesConfig) -> bool:
-    """Whether the cluster can hold one more actor of ``evaluate`` while all workers train."""
-    have, more = ray.cluster_resources(), resources.evaluate
-    wanted = _wanted(resources.train)
-    return wanted["CPU"] + more.num_cpus <= have.get("CPU", 0) and wanted[
-        "GPU"
-    ] + more.num_gpus <= have.get("GPU", 0)
-
-
-def _wanted(request: ActorResources | WorkerResources) -> dict[str, float]:
-    """Return the resources that a phase needs for all its processes together."""
-    spare = 1 if isinstance(request, ActorResources) else 0  # Ray Data's own tasks
-    num_processes = _num_processes(request)
-    if isinstance(request, WorkerResources) and request.min_workers is not None:
-        num_processes = request.min_workers
-    return {
-        "CPU": num_processes * request.num_cpus + spare,
-        "GPU": num_processes * request.num_gpus,
-    }
 
 
 def threads_of(resources: ActorResources | WorkerResources) -> int:
     """Return the CPU threads of one process: what is set, or its share of this machine's cores."""
     if resources.num_threads is not None:
         return resources.num_threads
-    return max(1, (os.cpu_count() or 1) // _num_processes(resources))
+    return max(1, (os.cpu_count() or 1) // num_processes(resources))
 
 
-def _num_processes(resources: ActorResources | WorkerResources) -> int:
+def num_processes(resources: ActorResources | WorkerResources) -> int:
+    """Return how many actors or workers a phase has."""
     if isinstance(resources, ActorResources):
         return resources.num_actors
     return resources.num_workers

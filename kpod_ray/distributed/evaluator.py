@@ -14,6 +14,7 @@ from kpod_ray.distributed.asking import OnRows
 from kpod_ray.distributed.engine import Sampling, vllm_pool
 from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.distributed.generator import generator_pool
+from kpod_ray.distributed.placement import described
 from kpod_ray.distributed.streaming import discard_stream, stream_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.models.folders import is_encoder_decoder
@@ -39,7 +40,7 @@ def evaluate_student(
     requests = [_request(row) for row in tested]
     requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
     answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
-    completions = answer(config, model, requests, artifact, on_rows)
+    completions, nodes = answer(config, model, requests, artifact, on_rows)
     answers = {row.id: row for row in completions}
     predictions = [predict(answers[_request(row).id], row) for row in tested]
     artifact.write("predictions", Prediction.to_table(predictions))
@@ -54,7 +55,7 @@ def evaluate_student(
         "tokens": sum(p.num_tokens for p in predictions),
     }
     accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
-    return {"counts": counts, "accuracy": accuracy, "model": model}
+    return {"counts": counts, "accuracy": accuracy, "model": model, "nodes": described(nodes)}
 
 
 def check_backend(config: RunConfig) -> None:
@@ -81,11 +82,11 @@ def _answer_by_vllm(
     requests: list[GenerationRequest],
     artifact: Artifact,
     on_rows: OnRows,
-) -> list[Completion]:
+) -> tuple[list[Completion], frozenset[str]]:
     folder = f"{artifact.folder}/{ANSWERS}.parts"
     index = CompletionIndex(artifact.store, folder)
     missing = list(itertools.compress(requests, ~index.has([request.id for request in requests])))
-    num_done = len(requests) - len(missing)
+    num_done, nodes = len(requests) - len(missing), frozenset[str]()
 
     def count(num_rows: int) -> None:
         nonlocal num_done
@@ -94,10 +95,11 @@ def _answer_by_vllm(
 
     if missing:
         artifact.write("pending", GenerationRequest.to_table(missing))
-        generate(artifact, "pending.parquet", folder, _engines(config, model), count)
+        engines = _engines(config, model)
+        nodes = generate(artifact, "pending.parquet", folder, engines, count)
         artifact.store.delete(f"{artifact.folder}/pending.parquet")
         index.refresh()
-    return index.find([request.id for request in requests])
+    return index.find([request.id for request in requests]), nodes
 
 
 def _engines(config: RunConfig, model: str) -> ServicePool:
@@ -113,9 +115,9 @@ def _answer_by_transformers(
     requests: list[GenerationRequest],
     artifact: Artifact,
     on_rows: OnRows,
-) -> list[Completion]:
+) -> tuple[list[Completion], frozenset[str]]:
     student, resources = config.student, config.resources.evaluate
     pool = generator_pool(model, student.template, student.precision, config.evaluation, resources)
     result = stream_rows(artifact, ANSWERS, GenerationRequest.to_table(requests), pool, "id")
     on_rows(len(requests), len(requests))
-    return Completion.from_table(result.table)
+    return Completion.from_table(result.table), result.nodes

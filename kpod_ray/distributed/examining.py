@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.compute as pc
+import ray
 import torch
 
 from kpod_ray.artifacts import Store
+from kpod_ray.config import ActorResources
 from kpod_ray.data.accuracy import count_correct, predict
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt, question_text
+from kpod_ray.distributed import placement
+from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.jobs import TrainJob
 from kpod_ray.distributed.training_parts import export_student, finished_student
+from kpod_ray.distributed.training_position import History
 from kpod_ray.models.checkpoints import fetch_tensors
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.generation import GreedyWriter
@@ -101,3 +107,44 @@ class Examiner:
         has_example = pc.is_in(table["id"], with_example.combine_chunks())
         is_trained_on = pc.is_in(table["id"], trained_on.combine_chunks())
         return Question.from_table(table.filter(pc.and_not(has_example, is_trained_on)))
+
+
+def start_examiner(job: TrainJob, resources: ActorResources) -> Any:
+    """Make the examiner of a training; return its handle."""
+    num_threads = threads_of(resources)
+    actor = ray.remote(Examiner).options(
+        num_cpus=resources.num_cpus,
+        num_gpus=resources.num_gpus,
+        max_restarts=-1,
+        max_task_retries=-1,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(num_threads)}},
+        **placement.options(resources),
+    )
+    return actor.remote(job, num_threads)
+
+
+def examine_all(
+    job: TrainJob, examiner: Any, stages: Sequence[int], history: History
+) -> dict[str, float]:
+    """Wait for all examinations, note them in the history, export the best student if it is kept.
+
+    Args:
+        job: the training, which is over.
+        examiner: its examiner, which is ended.
+        stages: after which students are examined.
+        history: of the training; the last train step of each stage gets ``validation_accuracy``.
+
+    Returns:
+        Stage and accuracy of the best student, the earliest of several.
+    """
+    best = {"stage": 0.0, "validation_accuracy": -1.0}
+    for stage in stages:
+        accuracy = ray.get(examiner.examine.remote(stage))
+        last = next(row for row in reversed(history) if row["stage"] == stage)
+        last["validation_accuracy"] = accuracy
+        if accuracy > best["validation_accuracy"]:
+            best = {"stage": stage, "validation_accuracy": accuracy}
+    if job.student.keep == "best":
+        ray.get(examiner.export.remote(int(best["stage"])))
+    ray.kill(examiner)
+    return best

@@ -22,6 +22,7 @@ import ray
 
 from kpod_ray.artifacts import Artifact, Store
 from kpod_ray.config import ActorResources
+from kpod_ray.distributed import placement
 from kpod_ray.distributed.causes import explained
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.gate import Gate, Room
@@ -62,7 +63,7 @@ def generate(
     folder: str,
     pool: ServicePool,
     on_rows: Callable[[int], None],
-) -> None:
+) -> frozenset[str]:
     """Write a completion for every request into files of a folder.
 
     Args:
@@ -72,6 +73,9 @@ def generate(
         folder: relative to the store's root; may hold completions of other requests.
         pool: what to run.
         on_rows: is told of rows that are finished, how many at a time.
+
+    Returns:
+        The ids of the nodes that the services were on.
 
     Raises:
         KpodError: The service can't be used, or the completions can't be written.
@@ -96,8 +100,10 @@ def generate(
                 on_rows(int(block["rows"].sum()))
         patience_s = PATIENCE_SECONDS
     finally:
-        wait_until_gone(ray.get(ledger.seen_processes.remote()), patience_s)
+        processes = ray.get(ledger.seen_processes.remote())
+        wait_until_gone(processes, patience_s)
         ray.kill(ledger)
+    return frozenset(processes)
 
 
 def _dataset(
@@ -122,6 +128,7 @@ def _dataset(
         ),
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus or None,
+        **placement.options(resources),
         runtime_env={"env_vars": threads | pool.environment},
     )
 
@@ -181,8 +188,8 @@ class GenerationActor:
     def _tell_processes(self) -> None:
         me = psutil.Process()
         family = [me, *me.children(recursive=True)]
-        node = ray.get_runtime_context().get_node_id()
-        ray.get(self.ledger.started.remote(node, {p.pid: p.create_time() for p in family}))
+        times = {p.pid: p.create_time() for p in family}
+        ray.get(self.ledger.started.remote(placement.own_node(), times))
 
 
 def _suspects(

@@ -15,7 +15,11 @@ import ray
 
 from kpod_ray.artifacts import Artifact
 from kpod_ray.config import ActorResources
+from kpod_ray.distributed import placement
 from kpod_ray.distributed.cluster import threads_of
+
+_NODE = "_node"
+"""Column of the id of the node that a row was made on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,22 @@ class StreamResult:
     table: pa.Table
     num_resumed: int
     """Rows that an earlier, interrupted call had finished."""
+    nodes: frozenset[str]
+    """Ids of the nodes that the rows were made on, in this call and in earlier ones."""
+
+
+class _Placed:
+    """An actor whose rows say on which node they were made."""
+
+    def __init__(self, actor: type, arguments: dict[str, Any]) -> None:
+        self.actor, self.node = actor(**arguments), placement.own_node()
+
+    def __call__(self, batch: Any) -> Any:
+        rows = self.actor(batch)
+        if isinstance(rows, pa.Table):
+            return rows.append_column(_NODE, pa.array([self.node] * rows.num_rows, pa.string()))
+        num_rows = len(next(iter(rows.values())))
+        return {**rows, _NODE: [self.node] * num_rows}
 
 
 def stream_rows(
@@ -75,7 +95,9 @@ def stream_rows(
         found = 0 if done is None else done.num_rows
         raise RuntimeError(f"{name}: {requests.num_rows} rows asked for, {found} came back")
     order = pc.index_in(requests[id_column], done[id_column])
-    return StreamResult(done.take(order), num_resumed)
+    table = done.take(order)
+    nodes = frozenset(table[_NODE].drop_null().to_pylist())
+    return StreamResult(table.drop_columns(_NODE), num_resumed, nodes)
 
 
 def discard_stream(artifact: Artifact, name: str) -> None:
@@ -92,15 +114,16 @@ def _execute(artifact: Artifact, name: str, pool: ActorPool) -> None:
         f"{artifact.path}/{name}.pending.parquet", filesystem=filesystem
     )
     dataset.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
-        pool.actor,
+        _Placed,
         batch_size=pool.batch_size,
         batch_format=pool.batch_format,
-        fn_constructor_kwargs=pool.arguments,
+        fn_constructor_kwargs={"actor": pool.actor, "arguments": pool.arguments},
         compute=ray.data.ActorPoolStrategy(
             size=resources.num_actors, max_concurrent_calls_per_actor=pool.max_concurrent_calls
         ),
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus or None,
+        **placement.options(resources),
         udf_modifying_row_count=False,
         runtime_env={"env_vars": threads | pool.environment},
     ).write_parquet(f"{artifact.path}/{name}.parts", filesystem=filesystem)
@@ -116,6 +139,7 @@ def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table 
             artifact.store.delete(f"{folder}/{file}")
     if not tables:
         return None
+    tables.append(pa.table({_NODE: pa.array([], pa.string())}))  # rows of before have no node
     table = pa.concat_tables(tables, promote_options="permissive")
     numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
     first = numbered.group_by(id_column).aggregate([("row", "min")])["row_min"]

@@ -17,6 +17,7 @@ from kpod_ray.data.costs import cost
 from kpod_ray.data.judging import Judged, judge, unknown
 from kpod_ray.data.rationales import Sample, read_samples
 from kpod_ray.distributed.asking import Asked, OnRows, ask, training_batches
+from kpod_ray.distributed.placement import described
 from kpod_ray.distributed.teaching import teaching_of
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale
@@ -85,6 +86,7 @@ def _generated(
     asked: Asked = ask(teaching, questions, is_solved)
     details: Manifest = {
         "completions": teaching.folder,
+        "nodes": described(asked.nodes),
         "counts": {"generated": asked.num_generated, "rounds": int(asked.num_rounds.max())},
     }
     return Corpus(teacher.model, asked.samples, details=details)

@@ -13,11 +13,13 @@ from ray.train.torch import TorchTrainer
 
 from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
-from kpod_ray.config import ActorResources, WorkerResources
+from kpod_ray.config import WorkerResources
 from kpod_ray.data.card import model_card
-from kpod_ray.distributed.cluster import has_room_beside_training, threads_of
-from kpod_ray.distributed.examining import Examiner, students_folder
+from kpod_ray.distributed import placement
+from kpod_ray.distributed.cluster import NUM_START_RETRIES, threads_of
+from kpod_ray.distributed.examining import examine_all, start_examiner, students_folder
 from kpod_ray.distributed.jobs import TrainJob, train_worker
+from kpod_ray.distributed.preflight import has_room_beside_training
 from kpod_ray.distributed.replanning import Replanner
 from kpod_ray.distributed.scheduler import Scheduler
 from kpod_ray.distributed.training_position import History
@@ -51,7 +53,7 @@ def train_student(
         examiner, resources = None, config.resources
         wants_answers = config.student.accuracy_every is not None
         if wants_answers and has_room_beside_training(resources):
-            examiner = _examiner(job, resources.evaluate)
+            examiner = start_examiner(job, resources.evaluate)
         loop_config = {
             "job": job,
             "scheduler": _scheduler(config, assess, plan, artifact),
@@ -63,7 +65,8 @@ def train_student(
             raise KpodError(returned["error"])
         best = returned["best"]
         if wants_answers:
-            best = _examine(job, examiner or _examiner(job, resources.evaluate), returned)
+            examiner = examiner or start_examiner(job, resources.evaluate)
+            best = examine_all(job, examiner, returned["examined_stages"], returned["history"])
     history = returned["history"]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
     artifact.store.delete(f"{artifact.folder}/fit")
@@ -71,7 +74,9 @@ def train_student(
     counts = _counts(history)
     card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
     artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
-    manifest: Manifest = {"counts": counts, "workers": config.resources.train.num_workers}
+    num_workers = config.resources.train.num_workers
+    nodes = placement.described(returned["nodes"])
+    manifest: Manifest = {"counts": counts, "workers": num_workers, "nodes": nodes}
     if best is not None:
         manifest["best"] = best
     if returned["warnings"]:
@@ -124,45 +129,23 @@ def _scheduler(
     )
 
 
-def _examiner(job: TrainJob, resources: ActorResources) -> Any:
-    """Make the actor that lets students answer the questions held out; return its handle."""
-    num_threads = threads_of(resources)
-    actor = ray.remote(Examiner).options(
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(num_threads)}},
-    )
-    return actor.remote(job, num_threads)
-
-
-def _examine(job: TrainJob, examiner: Any, returned: dict[str, Any]) -> dict[str, float]:
-    """Wait for all examinations and note them in the history; choose and export the best student.
-
-    Returns:
-        Its stage and accuracy, the earliest of several.
-    """
-    best = {"stage": 0.0, "validation_accuracy": -1.0}
-    for stage in returned["examined_stages"]:
-        accuracy = ray.get(examiner.examine.remote(stage))
-        last = next(row for row in reversed(returned["history"]) if row["stage"] == stage)
-        last["validation_accuracy"] = accuracy
-        if accuracy > best["validation_accuracy"]:
-            best = {"stage": stage, "validation_accuracy": accuracy}
-    if job.student.keep == "best":
-        ray.get(examiner.export.remote(int(best["stage"])))
-    ray.kill(examiner)
-    return best
-
-
 def fit(
     loop: Callable[[dict[str, Any]], dict[str, Any]],
     loop_config: dict[str, Any],
     resources: WorkerResources,
     artifact: Artifact,
 ) -> dict[str, Any]:
-    """Run a training loop under Ray Train inside an artifact; a killed one is taken up again."""
+    """Run a training loop under Ray Train inside an artifact; a killed one is taken up again.
+
+    Args:
+        loop: what a worker does.
+        loop_config: what it is given; the ``board`` in it hears where the workers are.
+        resources: how many workers, of what size, where.
+        artifact: gets the checkpoints.
+
+    Returns:
+        What the first worker returned, and ``nodes``, the ids of the workers' nodes.
+    """
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     wanted = {"CPU": resources.num_cpus}
     num_workers, min_workers = resources.num_workers, resources.min_workers
@@ -175,17 +158,18 @@ def fit(
             num_workers=(min_workers, num_workers) if min_workers else num_workers,
             use_gpu=resources.num_gpus > 0,
             resources_per_worker=wanted,
+            **placement.options(resources),
         ),
         run_config=RunConfig(
             name="fit",
             storage_path=artifact.path,
             storage_filesystem=artifact.store.filesystem,
             failure_config=FailureConfig(
-                max_failures=resources.max_failures, controller_failure_limit=3
+                max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
             worker_runtime_env={"env_vars": threads},
         ),
     ).fit()
-    returned: dict[str, Any] = result.return_value
-    return returned
+    nodes = ray.get(loop_config["board"].seen_nodes.remote())
+    return {**result.return_value, "nodes": nodes}

@@ -18,6 +18,15 @@ class Board:
 
     def __init__(self) -> None:
         self.posted: list[dict[str, float]] = []
+        self.nodes: set[str] = set()
+
+    def arrive(self, node: str) -> None:
+        """Note that a worker is on a node."""
+        self.nodes.add(node)
+
+    def seen_nodes(self) -> set[str]:
+        """Return the ids of the nodes that workers were on."""
+        return self.nodes
 
     def post(self, metrics: dict[str, float]) -> None:
         """Take the metrics of one train step."""

@@ -14,6 +14,7 @@ from kpod_ray.config import RunConfig, WeigherConfig
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.jobs import WeigherJob, weigher_worker
+from kpod_ray.distributed.placement import described
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 from kpod_ray.distributed.trainer import fit
 from kpod_ray.distributed.watching import Watcher, watched
@@ -108,6 +109,7 @@ def learn_token_weights(
         "best": returned["best"],
         "quality": returned["quality"],
         "workers": workers.num_workers,
+        "nodes": described(returned["nodes"] | result.nodes),
         **({"warning": "; ".join(warnings)} if warnings else {}),
     }
 

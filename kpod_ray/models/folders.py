@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from kpod_ray.addresses import open_address, reason
 from kpod_ray.errors import KpodError
 
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
@@ -171,10 +172,10 @@ def _checked_folder(name: str) -> Path:
 
 def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
     try:
-        filesystem, path = pafs.FileSystem.from_uri(address)
+        filesystem, path = open_address(address)
         is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
     except (OSError, pa.ArrowInvalid) as error:
-        raise KpodError(f"model {address}: {str(error).partition(chr(10))[0]}") from error
+        raise KpodError(f"model {address}: {reason(error)}") from error
     if not is_model:
         raise KpodError(f"model {address}: no model folder (a config.json is expected in it)")
     return filesystem, path

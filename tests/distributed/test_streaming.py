@@ -1,8 +1,10 @@
 import pyarrow as pa
 import pytest
+import ray
 
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources
+from kpod_ray.distributed.placement import described
 from kpod_ray.distributed.streaming import ActorPool, discard_stream, stream_rows
 
 REQUESTS = pa.table({"id": [f"q{i:02d}" for i in range(20)], "n": list(range(20))})
@@ -39,6 +41,9 @@ def test_every_row_comes_back_once_in_the_order_of_the_requests(ray_cluster, art
     assert result.table["id"].to_pylist() == shuffled["id"].to_pylist()
     assert result.table["square"].to_pylist() == [n * n for n in shuffled["n"].to_pylist()]
     assert result.num_resumed == 0
+    assert result.table.column_names == ["id", "square"]
+    (node,) = described(result.nodes)
+    assert node == {"id": ray.get_runtime_context().get_node_id(), "labels": {}}
     assert all(file.read_text() == "x" for file in marks.iterdir())
     discard_stream(artifact, "s")
     assert artifact.store.files(artifact.folder) == []
@@ -57,6 +62,7 @@ def test_a_second_call_does_only_what_is_missing(ray_cluster, artifact, tmp_path
         file.write(cut)
     result = stream_rows(artifact, "s", REQUESTS, squares(marks), "id")
     assert result.num_resumed == 6
+    assert result.nodes == {ray.get_runtime_context().get_node_id()}
     assert result.table["square"].to_pylist() == [n * n for n in range(20)]
     assert sorted(file.name for file in marks.iterdir()) == REQUESTS["id"].to_pylist()[6:]
 

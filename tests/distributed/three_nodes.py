@@ -14,7 +14,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from kpod_ray.artifacts import Store
-from kpod_ray.config import ActorResources
+from kpod_ray.config import ActorResources, ResourcesConfig
 from kpod_ray.data.completions import CompletionIndex
 from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.generation import ServicePool, generate
@@ -37,7 +37,7 @@ def main(folder):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
-    connect(None)
+    connect(ResourcesConfig())
     store, marks = Store.open(f"{folder}/store"), f"{folder}/marks"
     artifact = store.artifact("teacher", 1, {}, [])
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
