@@ -1,0 +1,142 @@
+"""The commands and settings in README.md and docs/ are those that there are."""
+
+import re
+
+import pytest
+import typer
+import yaml
+
+from kpod_ray.cli import app, main
+from kpod_ray.config import RunConfig, load
+from kpod_ray.config.overrides import merged
+from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, folder_of
+
+ELSEWHERE = {
+    "kpod run configs/smoke.yaml": "tests/test_pipeline.py::finished",
+    "kpod schedule configs/smoke.yaml": (
+        "tests/test_pipeline.py::test_the_schedule_of_a_finished_run_is_shown"
+    ),
+    "kpod rationales configs/smoke.yaml": (
+        "tests/report/test_rationales_text.py::test_every_verdict_is_counted"
+    ),
+    "make test": ".ci/run::make test",
+}
+"""Commands that other tests run, and where."""
+MAKEFILE = (ROOT / "Makefile").read_text()
+GROUP = typer.main.get_command(app)
+
+
+def named(items):
+    return {"argvalues": items, "ids": [str(item) for item in items]}
+
+
+@pytest.fixture
+def folder(request, tmp_path, monkeypatch):
+    """The folder of the page that a command or a block is of."""
+    item = request.getfixturevalue("item")
+    monkeypatch.chdir(folder_of(getattr(item, "block", item).page, tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("item", **named(COMMANDS))
+def test_a_command_is_one_that_there_is(item, folder):
+    check(item.words, item.is_usage)
+
+
+def check(words, is_usage=False):
+    """Check what can be known of a command without running it."""
+    program, arguments = words[0].rpartition("/")[2], words[1:]
+    if program == "kpod":
+        (check_usage if is_usage else check_kpod)(arguments)
+    elif program == "make":
+        for target in arguments:
+            assert "=" in target or re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+    elif program == "python" and arguments[0] == "-m":
+        check_module(*arguments[1:])
+    elif program == "python":
+        assert (ROOT / arguments[0]).is_file()
+        load_config(arguments[1], arguments[2:])
+    elif program == "pytest":
+        assert all((ROOT / path).exists() for path in arguments if path.startswith("tests"))
+    elif "--" in arguments:  # such as ray job submit: the command behind it is ours
+        check(arguments[arguments.index("--") + 1 :])
+
+
+def check_kpod(arguments):
+    """Check a whole command line of ours: its options, its config and every override."""
+    if "--help" in arguments:
+        assert set(arguments) - {"--help"} <= set(GROUP.commands)
+        return
+    context = GROUP.make_context("kpod", list(arguments))
+    name, command, rest = GROUP.resolve_command(context, [*context._protected_args, *context.args])
+    given = command.make_context(name, rest, parent=context).params
+    config = given.get("config") or given.get("run")
+    if config and not str(config).startswith(("runs/", "s3://")):
+        load_config(config, given["overrides"] or ())
+
+
+def load_config(path, overrides):
+    """Load a config, or the overrides over a shipped one where its name is left open."""
+    load("configs/laptop.yaml" if str(path) in ("CONFIG", "RUN") else path, overrides)
+
+
+def check_usage(arguments):
+    """Check a command line with places to fill in: its subcommand and its options."""
+    words = [word.strip("[]") for word in arguments]
+    commands = list(GROUP.commands) if words[0] == "PHASE" else [words[0]]
+    known = {o for name in commands for p in GROUP.commands[name].params for o in p.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def check_module(module, *arguments):
+    if module in ("build", "http.server", "venv"):
+        return
+    source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    for word in arguments:
+        assert not word.startswith("--") or f'"{word}"' in source, word
+
+
+@pytest.mark.parametrize("item", **named(COMMANDS))
+def test_a_command_is_run_or_says_what_it_needs(item):
+    line = " ".join(item.words)
+    is_marked = "run" in item.block.marks or item.block.marks.get("needs")
+    assert is_marked or item.is_usage or line in ELSEWHERE, (
+        f"{item}: put <!-- run --> or <!-- needs: ... --> before its block, or name its test here"
+    )
+
+
+@pytest.mark.parametrize("place", ELSEWHERE.values())
+def test_the_tests_that_run_a_command_are_there(place):
+    path, _, name = place.partition("::")
+    assert name in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if "run" in b.marks}))
+def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch, ray_cluster, capsys):
+    """They run in their order and as they are, but for the storage and the tracking."""
+    monkeypatch.chdir(folder_of(page, tmp_path))
+    for command in COMMANDS:
+        if command.block.page != page or "run" not in command.block.marks:
+            continue
+        words = list(command.words[1:])
+        if any(word.endswith(".yaml") for word in words):
+            words += [f"storage={tmp_path / 'store'}", "tracking.mode=disabled"]
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        printed = capsys.readouterr()
+        assert not ended.value.code, f"{command}: {printed}"
+        assert printed.out
+
+
+@pytest.mark.parametrize("item", **named([b for b in BLOCKS if b.kind == "yaml"]))
+def test_settings_in_a_page_are_allowed(item, folder):
+    if "file" in item.marks:
+        load(item.marks["file"])
+        return
+    base = yaml.safe_load((ROOT / "configs" / "smoke.yaml").read_text())
+    RunConfig.model_validate(merged(base, yaml.safe_load(item.text)))
+
+
+@pytest.mark.parametrize("item", **named(SENTENCES))
+def test_a_command_in_a_sentence_is_one_that_there_is(item, folder):
+    check(item.words, item.is_usage)
