@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HIDDEN = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "kpod_runs", "site")
+HIDDEN = shutil.ignore_patterns(
+    ".*", "__pycache__", "*.egg-info", "build", "dist", "kpod_runs", "site"
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,16 @@ def test_the_source_archive_holds_what_tests_and_pages_are_made_of(built):
 
 def test_the_command_of_an_installed_wheel_starts(built, tmp_path):
     (path,) = built.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+    ]
     subprocess.run([*install, "--target", str(tmp_path), str(path)], check=True, timeout=120)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     script, file = tmp_path / "bin" / "kpod", "import kpod_ray; print(kpod_ray.__file__)"
