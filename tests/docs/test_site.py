@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import BLOCKS, PAGES, ROOT
 
 
 class Links(HTMLParser):
@@ -55,6 +55,14 @@ def test_every_page_is_built_and_reached_from_the_start(site):
     assert names <= set(pages)
     linked = {urlsplit(link).path.removeprefix("./") for link in pages["index.html"].links}
     assert names - {"index.html"} <= linked
+
+
+def test_every_block_of_code_is_shown_as_one(site):
+    folder, _ = site
+    for page in PAGES[2:]:
+        text = (folder / page.with_suffix(".html").name).read_text()
+        blocks = [b for b in BLOCKS if b.page == f"docs/{page.name}"]
+        assert text.count("<pre") == len(blocks), page.name
 
 
 def test_every_link_and_image_inside_the_site_leads_somewhere(site):
