@@ -61,6 +61,11 @@ class Command:
             return True
         return any(word[0] == "[" or word in ("CONFIG", "RUN", "PHASE") for word in self.words)
 
+    @property
+    def is_setting(self):
+        """Whether it only sets variables."""
+        return self.words[0] == "export"
+
 
 def blocks_of(page):
     """Return the code blocks of a page, fenced and indented."""

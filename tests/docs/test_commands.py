@@ -1,6 +1,7 @@
 """The commands and settings in README.md and docs/ are those that there are."""
 
 import re
+from pathlib import Path
 
 import pytest
 import typer
@@ -36,29 +37,28 @@ def folder(request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("item", **named(COMMANDS))
 def test_a_command_is_one_that_there_is(item, folder):
-    check(item.words, item.is_usage)
+    check(item, item.words)
 
 
-def check(words, is_usage=False):
+def check(item, words):
     """Check what can be known of a command without running it."""
     program, arguments = words[0].rpartition("/")[2], words[1:]
-    if program == "kpod":
-        (check_usage if is_usage else check_kpod)(arguments)
+    if program == "kpod" and item.is_usage:
+        check_usage(arguments)
+    elif program == "kpod":
+        check_kpod(item, arguments)
     elif program == "make":
         for target in arguments:
             assert "=" in target or re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
-    elif program == "python" and arguments[0] == "-m":
-        check_module(*arguments[1:])
     elif program == "python":
-        assert (ROOT / arguments[0]).is_file()
-        load_config(arguments[1], arguments[2:])
+        check_python(item, *arguments)
     elif program == "pytest":
         assert all((ROOT / path).exists() for path in arguments if path.startswith("tests"))
     elif "--" in arguments:  # such as ray job submit: the command behind it is ours
-        check(arguments[arguments.index("--") + 1 :])
+        check(item, arguments[arguments.index("--") + 1 :])
 
 
-def check_kpod(arguments):
+def check_kpod(item, arguments):
     """Check a whole command line of ours: its options, its config and every override."""
     if "--help" in arguments:
         assert set(arguments) - {"--help"} <= set(GROUP.commands)
@@ -68,12 +68,14 @@ def check_kpod(arguments):
     given = command.make_context(name, rest, parent=context).params
     config = given.get("config") or given.get("run")
     if config and not str(config).startswith(("runs/", "s3://")):
-        load_config(config, given["overrides"] or ())
+        load_config(item, str(config), given["overrides"] or ())
 
 
-def load_config(path, overrides):
-    """Load a config, or the overrides over a shipped one where its name is left open."""
-    load("configs/laptop.yaml" if str(path) in ("CONFIG", "RUN") else path, overrides)
+def load_config(item, path, overrides):
+    """Load a config, or the overrides over a shipped one where the file is the reader's own."""
+    is_own = "needs" in item.block.marks and not path.startswith("configs/")
+    is_open = path in ("CONFIG", "RUN") or (is_own and not Path(path).exists())
+    load("configs/laptop.yaml" if is_open else path, overrides)
 
 
 def check_usage(arguments):
@@ -86,18 +88,21 @@ def check_usage(arguments):
     assert {word for word in words if word.startswith("--")} <= known
 
 
-def check_module(module, *arguments):
-    if module in ("build", "http.server", "venv"):
-        return
-    source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-    for word in arguments:
-        assert not word.startswith("--") or f'"{word}"' in source, word
+def check_python(item, script, *arguments):
+    """Check a module and its options, or a job and its config."""
+    if script != "-m":
+        assert (ROOT / script).is_file()
+        load_config(item, arguments[0], arguments[1:])
+    elif arguments[0] not in ("build", "http.server", "venv"):
+        source = (ROOT / f"{arguments[0].replace('.', '/')}.py").read_text()
+        options = [word for word in arguments[1:] if word.startswith("--")]
+        assert all(f'"{option}"' in source for option in options)
 
 
 @pytest.mark.parametrize("item", **named(COMMANDS))
 def test_a_command_is_run_or_says_what_it_needs(item):
     line = " ".join(item.words)
-    is_marked = "run" in item.block.marks or item.block.marks.get("needs")
+    is_marked = "run" in item.block.marks or item.block.marks.get("needs") or item.is_setting
     assert is_marked or item.is_usage or line in ELSEWHERE, (
         f"{item}: put <!-- run --> or <!-- needs: ... --> before its block, or name its test here"
     )
@@ -138,4 +143,4 @@ def test_settings_in_a_page_are_allowed(item, folder):
 
 @pytest.mark.parametrize("item", **named(SENTENCES))
 def test_a_command_in_a_sentence_is_one_that_there_is(item, folder):
-    check(item.words, item.is_usage)
+    check(item, item.words)
