@@ -67,9 +67,9 @@ class Command:
         return self.words[0] == "export"
 
 
-def blocks_of(page):
+def blocks_of(name, text):
     """Return the code blocks of a page, fenced and indented."""
-    lines = page.read_text().splitlines()
+    lines = text.splitlines()
     blocks, marks, at = [], {}, 0
     while at < len(lines):
         mark, fence = _MARK.fullmatch(lines[at]), _FENCE.fullmatch(lines[at])
@@ -87,9 +87,9 @@ def blocks_of(page):
             inside = (
                 lines[start + 1 : at] if fence else [line[4:] for line in lines[start : at + 1]]
             )
-            text = "\n".join(inside).rstrip() + "\n"
-            kind = "text" if "text" in marks else _kind_of(text, language or "")
-            blocks.append(Block(page.relative_to(ROOT).as_posix(), start + 1, text, kind, marks))
+            inner = "\n".join(inside).rstrip() + "\n"
+            kind = "text" if "text" in marks else _kind_of(inner, language or "")
+            blocks.append(Block(name, start + 1, inner, kind, marks))
             marks = {}
         at += 1
     return blocks
@@ -135,17 +135,18 @@ def commands_of(block):
     return found
 
 
-def sentences_of(page):
+def sentences_of(name, text):
     """Return the commands that stand inside the text, as code."""
-    path, found = page.relative_to(ROOT).as_posix(), []
-    for line in re.findall(r"(?<!`)`((?:kpod|make|python) [a-z-][^`]*)`", page.read_text()):
-        found.append(Command(Block(path, 0, line, "shell", {}), tuple(shlex.split(line))))
+    found = []
+    for line in re.findall(r"(?<!`)`((?:kpod|make|python) [a-z-][^`]*)`", text):
+        found.append(Command(Block(name, 0, line, "shell", {}), tuple(shlex.split(line))))
     return found
 
 
-BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+BLOCKS = [block for page in TEXTS.items() for block in blocks_of(*page)]
 COMMANDS = [command for block in BLOCKS if block.kind == "shell" for command in commands_of(block)]
-SENTENCES = [command for page in PAGES for command in sentences_of(page)]
+SENTENCES = [command for page in TEXTS.items() for command in sentences_of(*page)]
 
 
 def folder_of(page, folder):

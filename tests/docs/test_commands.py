@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from typer._click.exceptions import ClickException
 
 from kpod_ray.cli import app, main
 from kpod_ray.config import RunConfig, load
 from kpod_ray.config.overrides import merged
-from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, folder_of
+from kpod_ray.errors import KpodError
+from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, Block, Command, folder_of
 
 ELSEWHERE = {
     "kpod run configs/smoke.yaml": "tests/test_pipeline.py::finished",
@@ -79,7 +81,8 @@ def load_config(item, path, overrides):
 
 
 def check_usage(arguments):
-    """Check a command line with places to fill in: its subcommand and its options."""
+    """Check a command line with places to fill in: its subcommand, its options, its overrides."""
+    load(ROOT / "configs" / "laptop.yaml", [w for w in arguments if re.match(r"[a-z_.]+=", w)])
     words = [word.strip("[]") for word in arguments]
     while words[0].startswith("--"):
         assert words.pop(0) in {option for p in GROUP.params for option in p.opts}
@@ -97,6 +100,28 @@ def check_python(item, script, *arguments):
         source = (ROOT / f"{arguments[0].replace('.', '/')}.py").read_text()
         options = [word for word in arguments[1:] if word.startswith("--")]
         assert all(f'"{option}"' in source for option in options)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kpod rum configs/smoke.yaml",
+        "kpod run configs/gone.yaml",
+        "kpod run configs/smoke.yaml student.lerning_rate=1",
+        "kpod export configs/smoke.yaml c.jsonl --fromat trl",
+        "kpod export RUN FILE [--fromat FORMAT]",
+        "kpod train CONFIG student.learning_rate=-1",
+        "make nothing",
+        "python -m benchmarks.gone",
+        "python -m benchmarks.teacher --gone",
+        "ray job submit -- python jobs/gone.py configs/smoke.yaml",
+    ],
+)
+def test_a_command_that_there_is_not_is_found(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    item = Command(Block("a.md", 1, line, "shell", {}), tuple(line.split()))
+    with pytest.raises((AssertionError, KeyError, OSError, KpodError, ClickException)):
+        check(item, item.words)
 
 
 @pytest.mark.parametrize("item", **named(COMMANDS))
