@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check docs lock clean
 
 demo: $(READY)
 	$(BIN)/kpod run configs/laptop.yaml
@@ -20,6 +20,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zensical build --strict --clean
+
+docs: $(READY)
+	$(BIN)/python -m docs.reference
+	$(BIN)/zensical build --strict --clean
 
 $(READY): $(LOCK) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,4 +37,4 @@ lock:
 	$(PYTHON) requirements/lock.py gpu
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache

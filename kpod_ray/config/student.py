@@ -26,7 +26,7 @@ class StudentConfig(Config):
 
     model: str
     """A folder, a hub name, ``packaged:NAME``, ``tiny:SEED`` or ``tiny-t5:SEED``, causal or
-    encoder-decoder; see `VllmTeacher.model`."""
+    encoder-decoder; see ``teacher.model``."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
     token_weights: Literal["learned", "uniform", "symbols", "probability"] = "learned"
