@@ -171,6 +171,8 @@ def _when_left_out(field: FieldInfo) -> str:
 
 def _type_words(annotation: Any, limits: Sequence[Any]) -> str:
     """Say in words what a field takes."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type_words(annotation.__origin__, annotation.__metadata__)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         parts = [part for part in typing.get_args(annotation) if part is not type(None)]
         words = " or ".join(_type_words(part, limits) for part in parts)
@@ -188,10 +190,16 @@ def _type_words(annotation: Any, limits: Sequence[Any]) -> str:
 
 
 def _limit_words(limits: Sequence[Any]) -> Iterator[str]:
-    for limit in limits:
+    for limit in _single(limits):
         for kind, name in LIMITS.items():
             if isinstance(limit, kind):
                 yield f"{LIMIT_WORDS[name]} {getattr(limit, name):g}"
+
+
+def _single(limits: Sequence[Any]) -> Iterator[Any]:
+    """Yield limits one by one; pydantic may hold several in one."""
+    for limit in limits:
+        yield from limit.metadata if isinstance(limit, FieldInfo) else [limit]
 
 
 def prose(docstring: str | None) -> str:
