@@ -16,6 +16,7 @@ from rich.table import Table
 from kpod_ray.artifacts import Manifest
 from kpod_ray.comparison import Trial, Watcher, compare
 from kpod_ray.config import RunConfig
+from kpod_ray.distributed.gauges import Gauges
 from kpod_ray.pipeline import Listener, Run, open_run, run_phases
 from kpod_ray.report.comparison_markdown import comparison_markdown
 from kpod_ray.report.comparison_page import render_comparison
@@ -87,6 +88,7 @@ class Screen:
 
     def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
         self.run, self.tracker, self.console, self.bar = run, tracker, console, bar
+        self.gauges = Gauges(run.config.name)
         self.manifests: dict[str, Manifest] = {}
         self.made: set[str] = set()
         self.task = bar.add_task("train", total=None, visible=False)
@@ -114,6 +116,7 @@ class Screen:
             visible=True,
         )
         self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
+        self.gauges.train_step(phase, metrics)
 
     def rows(self, name: str, num_done: int, num_rows: int) -> None:
         """Move the bar of a phase that generates texts."""
@@ -121,11 +124,13 @@ class Screen:
             self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
         )
         self.tracker.log({f"{name}/texts": num_done})
+        self.gauges.rows(name, num_done, num_rows)
 
     def finish(self, name: str, manifest: Manifest) -> None:
         """Say what a phase brought."""
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
+        self.gauges.finish(name, manifest)
         counts = {**manifest["counts"], **manifest.get("verdicts", {})}
         told = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
         when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"

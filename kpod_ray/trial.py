@@ -12,6 +12,7 @@ import ray
 
 from kpod_ray.config import RunConfig
 from kpod_ray.distributed.cluster import connect
+from kpod_ray.distributed.gauges import Gauges
 from kpod_ray.distributed.tuner import Report, Settings
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline import Listener, Run, finish_artifact, open_run
@@ -95,10 +96,11 @@ def _claim(run: Run, workshop: Any, trial_id: str) -> None:
 def _train(run: Run, tell: Callable[[float, float], None]) -> None:
     """Train, unless that is done; tell the objective after each stage, the last one excepted."""
     objective, num_stages = run.config.sweep.objective, run.config.schedule.num_stages
-    told = set[int]()
+    told, gauges = set[int](), Gauges(trial_name(run))
 
     def on_train_step(phase: str, metrics: Mapping[str, float]) -> None:
         tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
+        gauges.train_step(phase, metrics)
         stage = int(metrics["stage"])
         if objective in metrics and stage not in told and stage < num_stages:
             told.add(stage)
