@@ -41,7 +41,8 @@ def test_the_tree_lists_every_module():
 
 
 def test_the_tour_names_files_that_there_are():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## A tour of the code")[2]
+    text = text.partition("## Documentation")[0]  # which names folders that are yet to be built
     folder = None
     for name in re.findall(r"`([\w/.]+(?:\.py|\.md|\.toml|/))`", text):
         path = ROOT / name
