@@ -175,7 +175,7 @@ def test_a_finished_run_is_told_to_wandb_without_a_phase_run_again(finished, mon
     summary = server.summary[run_id]
     assert told["groupName"] == "sweep-1"
     assert summary["outcome/accuracy"] == run.artifacts["evaluate"].manifest()["accuracy"]["value"]
-    assert summary["teacher/samples"] == 24
+    assert summary["phase/teacher/samples"] == 24
     assert 0 <= summary["outcome/keypoint_share"] <= 1
     shown = {name.split("/")[-1].split("_")[0] for name in server.files if "media/" in name}
     assert {"predictions", "rejects", "rationales", "report", "given"} <= shown

@@ -22,8 +22,6 @@ from kpod_ray.tracking import Facts, Histogram
 
 BINS = 20
 BATCH_ROWS = 4096
-KEYPOINT_WEIGHT = 0.5
-"""A token that weighs more is a keypoint: the mask of Eq. 4 keeps it more often than not."""
 
 Artifacts = Mapping[str, Artifact]
 
@@ -52,7 +50,7 @@ def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
     values["seconds"] = manifest["seconds"]
     if "accuracy" in manifest:
         values["accuracy"] = manifest["accuracy"]["value"]
-    return {f"{name}/{key}": value for key, value in values.items() if value is not None}
+    return {f"phase/{name}/{key}": value for key, value in values.items() if value is not None}
 
 
 def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
@@ -62,7 +60,7 @@ def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
         {"verdict": verdict, "rationales": count, "share": count / total}
         for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
     ]
-    tables = {"teacher/verdicts": rows, "teacher/rejects": reject_rows(artifacts)}
+    tables = {"tables/verdicts": rows, "tables/rejects": reject_rows(artifacts)}
     outcome = {"outcome/kept_share": verdicts.get("kept", 0) / samples} if samples else {}
     return Facts(tables=tables, outcome=outcome)
 
@@ -70,16 +68,18 @@ def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
 def _weigh(artifacts: Artifacts, manifest: Manifest) -> Facts:
     weighted = artifacts["weigh"]
     edges = np.linspace(0, 1, BINS + 1)
-    counts, num_keypoints = np.zeros(BINS, np.int64), 0
+    counts, total = np.zeros(BINS, np.int64), 0.0
     for weights in _values(weighted, "weighted", "token_weights"):
         counts += np.histogram(weights, bins=edges)[0]
-        num_keypoints += int((weights > KEYPOINT_WEIGHT).sum())
+        total += float(weights.sum())
     histogram = Histogram(edges.tolist(), counts.tolist())
-    share = num_keypoints / max(1, int(counts.sum()))
+    share = total / max(
+        1, int(counts.sum())
+    )  # the mask of Eq. 4 keeps a token as often as it weighs
     return Facts(
         curves=_curve(histogram, "token_weight/weight", "token_weight/share"),
-        histograms={"weigh/token_weights": histogram},
-        tables={"weigh/rationales": rationale_rows(artifacts)},
+        histograms={"histograms/token_weights": histogram},
+        tables={"tables/rationales": rationale_rows(artifacts)},
         outcome={"outcome/keypoint_share": share},
     )
 
@@ -96,7 +96,7 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> Facts:
     histogram = Histogram(edges.tolist(), counts.tolist())
     return Facts(
         curves=_curve(histogram, "step_difficulty/nats", "step_difficulty/share"),
-        histograms={"assess/step_difficulties": histogram},
+        histograms={"histograms/step_difficulties": histogram},
     )
 
 
@@ -118,7 +118,7 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> Facts:
             if stage < len(totals[key]):
                 point[f"schedule/{name}"] = totals[key][stage]
         curves.append(point)
-    return Facts(curves=curves, tables={"plan/given_steps": rows})
+    return Facts(curves=curves, tables={"tables/given_steps": rows})
 
 
 def _train(artifacts: Artifacts, manifest: Manifest) -> Facts:
@@ -135,7 +135,7 @@ def _train(artifacts: Artifacts, manifest: Manifest) -> Facts:
         for row in stages
     ]
     outcome = {f"outcome/{name}": stages[-1][name] for name in measured}
-    return Facts(tables={"train/stages": rows}, outcome=outcome)
+    return Facts(tables={"tables/stages": rows}, outcome=outcome)
 
 
 def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> Facts:
@@ -148,7 +148,7 @@ def _evaluate(artifacts: Artifacts, manifest: Manifest) -> Facts:
     if artifacts["evaluate_before"].is_finished():
         before = artifacts["evaluate_before"].manifest()["accuracy"]["value"]
         outcome |= {"outcome/accuracy_before": before, "outcome/accuracy_gain": after - before}
-    return Facts(tables={"evaluate/predictions": prediction_rows(artifacts)}, outcome=outcome)
+    return Facts(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
 
 
 _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], Facts]] = {

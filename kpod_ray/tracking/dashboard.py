@@ -176,10 +176,11 @@ def _keypoint_panels() -> list[Any]:
             title="Share of keypoints", metrics=[wr.SummaryMetric("outcome/keypoint_share")]
         ),
         wr.BarPlot(
-            title="Keypoints above function words, AUC", metrics=[wr.SummaryMetric("weigh/auc")]
+            title="Keypoints above function words, AUC",
+            metrics=[wr.SummaryMetric("phase/weigh/auc")],
         ),
-        wr.WeavePanelSummaryTable(table_name="weigh/rationales"),
-        wr.WeavePanelSummaryTable(table_name="teacher/rejects"),
+        wr.WeavePanelSummaryTable(table_name="tables/rationales"),
+        wr.WeavePanelSummaryTable(table_name="tables/rejects"),
     ]
 
 
@@ -195,7 +196,7 @@ def _outcome_panels() -> list[Any]:
             x=wr.SummaryMetric("outcome/validation_loss"),
             y=wr.SummaryMetric("outcome/accuracy"),
         ),
-        wr.WeavePanelSummaryTable(table_name="evaluate/predictions"),
+        wr.WeavePanelSummaryTable(table_name="tables/predictions"),
         wr.MediaBrowser(title="Report", media_keys=["report"], num_columns=1),
     ]
 

@@ -84,14 +84,13 @@ class WandbRun:
         for row in facts.curves:
             self.run.log(dict(row))
         values = {
-            **facts.numbers,
             **{name: _histogram(value) for name, value in facts.histograms.items()},
             **{name: _table(rows) for name, rows in facts.tables.items()},
             **{name: _html(page) for name, page in facts.pages.items()},
         }
         if values:
             self.run.log(values)
-        self.run.summary.update(dict(facts.outcome))
+        self.run.summary.update({**facts.numbers, **facts.outcome})
         if facts.artifact:
             self.run.log_artifact(_reference(*facts.artifact))
         self._told.add(key)

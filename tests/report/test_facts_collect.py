@@ -91,22 +91,22 @@ def artifacts(tmp_path_factory):
 def test_every_phase_tells_its_numbers_and_where_it_is(artifacts):
     for name in NAMES:
         facts = phase_facts(name, artifacts)
-        assert facts.numbers[f"{name}/seconds"] == 2.5
+        assert facts.numbers[f"phase/{name}/seconds"] == 2.5
         folder = artifacts[name].store.address(artifacts[name].folder)
         assert facts.artifact == (name.removesuffix("_before"), folder)
-    assert phase_facts("questions", artifacts).numbers["questions/train"] == MANY
-    assert phase_facts("weigh", artifacts).numbers["weigh/auc"] == 0.75
-    assert "weigh/keypoint_weight" not in phase_facts("weigh", artifacts).numbers
+    assert phase_facts("questions", artifacts).numbers["phase/questions/train"] == MANY
+    assert phase_facts("weigh", artifacts).numbers["phase/weigh/auc"] == 0.75
+    assert "phase/weigh/keypoint_weight" not in phase_facts("weigh", artifacts).numbers
 
 
 def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
     facts = phase_facts("teacher", artifacts)
-    assert facts.numbers["teacher/wrong"] == MANY
+    assert facts.numbers["phase/teacher/wrong"] == MANY
     assert facts.outcome == {"outcome/kept_share": pytest.approx(99 / 400)}
-    verdicts = facts.tables["teacher/verdicts"]
+    verdicts = facts.tables["tables/verdicts"]
     assert [row["verdict"] for row in verdicts] == ["wrong", "kept", "error"]
     assert sum(row["share"] for row in verdicts) == pytest.approx(1)
-    shown = facts.tables["teacher/rejects"]
+    shown = facts.tables["tables/rejects"]
     assert len(shown) <= MAX_ROWS
     assert [row["verdict"] for row in shown].count("error") == 1
     assert next(row for row in shown if row["verdict"] == "wrong")["gold"] == "1"
@@ -116,24 +116,24 @@ def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
 
 def test_token_weights_become_a_histogram_a_curve_and_a_share(artifacts):
     facts = phase_facts("weigh", artifacts)
-    histogram = facts.histograms["weigh/token_weights"]
+    histogram = facts.histograms["histograms/token_weights"]
     weights = np.tile(np.array([0.1, 0.6, 0.9], np.float32).astype(np.float64), MANY)
     assert list(histogram.counts) == np.histogram(weights, bins=histogram.edges)[0].tolist()
-    assert facts.outcome["outcome/keypoint_share"] == pytest.approx(2 / 3)
+    assert facts.outcome["outcome/keypoint_share"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
     assert sum(row["token_weight/share"] for row in facts.curves) == pytest.approx(1)
     assert facts.curves[0]["token_weight/weight"] == pytest.approx(0.025)
-    assert len(facts.tables["weigh/rationales"]) == MAX_RATIONALES
+    assert len(facts.tables["tables/rationales"]) == MAX_RATIONALES
 
 
 def test_step_difficulties_become_a_histogram(artifacts):
-    histogram = phase_facts("assess", artifacts).histograms["assess/step_difficulties"]
+    histogram = phase_facts("assess", artifacts).histograms["histograms/step_difficulties"]
     assert (histogram.edges[0], histogram.edges[-1]) == (0, 4.0)
     assert {i: n for i, n in enumerate(histogram.counts) if n} == {2: 1, 5: 1, 19: 1}
 
 
 def test_the_plan_is_told_stage_by_stage(artifacts):
     facts = phase_facts("plan", artifacts)
-    assert facts.tables["plan/given_steps"] == [
+    assert facts.tables["tables/given_steps"] == [
         {"stage": 0, "given_steps": 1, "questions": 1},
         {"stage": 0, "given_steps": 2, "questions": 1},
         {"stage": 1, "given_steps": 1, "questions": 2},
@@ -153,7 +153,7 @@ def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
     facts = phase_facts("train", artifacts)
     expected = {"outcome/validation_loss": 0.75, "outcome/validation_token_accuracy": 0.5}
     assert facts.outcome == expected
-    assert [row["validation_loss"] for row in facts.tables["train/stages"]] == [1.25, 0.75]
+    assert [row["validation_loss"] for row in facts.tables["tables/stages"]] == [1.25, 0.75]
 
 
 def test_accuracies_before_and_after_are_one_outcome(artifacts):
@@ -164,7 +164,7 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
         "outcome/accuracy_before": 0.25,
         "outcome/accuracy_gain": 0.75,
     }
-    rows = facts.tables["evaluate/predictions"]
+    rows = facts.tables["tables/predictions"]
     assert len(rows) == MAX_ROWS
     changes = [row["change"] for row in rows[:2]]
     assert changes == ["right before and after", "gained"]
