@@ -1,4 +1,4 @@
-"""A run on an S3 server against one on a disk: ``python -m benchmarks.object_store [config] [key=value]``.
+"""A run on an S3 server against one on a disk: ``python -m benchmarks.object_store [config] [x=y]``.
 
 Runs the config on a local disk, then on an S3 server in a process of its own on the loopback address,
 then on it again while the server is away for some seconds in every phase that computes. What came out
