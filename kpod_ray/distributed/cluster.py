@@ -45,7 +45,10 @@ def connect(resources: ResourcesConfig) -> None:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         except ConnectionError as error:
-            raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
+            raise KpodError(
+                f"no Ray cluster answers at {address}; unset RAY_ADDRESS, or set RAY_AUTH_MODE=token "
+                "and RAY_AUTH_TOKEN if it asks for a token"
+            ) from error
     else:
         ray.init(
             address="local",
