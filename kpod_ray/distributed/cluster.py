@@ -85,7 +85,10 @@ def _join(resources: ResourcesConfig) -> bool:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except ConnectionError as error:
-        raise KpodError(f"no Ray cluster answers at {address}; unset RAY_ADDRESS?") from error
+        raise KpodError(
+            f"no Ray cluster answers at {address}; unset RAY_ADDRESS, or set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN if it asks for a token"
+        ) from error
     _prepare_waiting(resources)
     return True
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -95,6 +94,12 @@ class Groups:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
+    def uploaded(self):
+        """Return the paths and sizes of the files that jobs have uploaded, as they lie on the head."""
+        (root,) = Path(self.folder).glob("session_2*/runtime_resources/working_dir_files/*/")
+        files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(root)): path.stat().st_size for path in files}
+
     def stop(self):
         """End all processes of this cluster, and no others."""
         family = set()
@@ -109,8 +114,3 @@ class Groups:
             process.wait()
         psutil.wait_procs(family, timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def uploaded_mib(printed):
-    """Return the size of what `ray job submit` says that it uploaded."""
-    return float(re.search(r"\(([\d.]+)MiB\) to Ray cluster", printed)[1])

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import fs as pafs
 
 from benchmarks.object_server import object_server
-from tests.cluster.local_groups import Groups, uploaded_mib
+from tests.cluster.local_groups import Groups
 from tests.conftest import REPOSITORY
 from tests.models.endpoint_server import EndpointServer, answer
 
@@ -87,16 +87,17 @@ def submitted():
             run = Submitted(groups, objects)
             job = ["python", "jobs/run.py", "configs/smoke.yaml", *overrides(endpoint.url)]
             run.denied = groups.job("list", token="f" * 64)
-            status, run.printed = groups.job(
+            status, printed = groups.job(
                 "submit", "--no-wait", "--submission-id=first", *command, "--", *job
             )
-            assert status == 0, run.printed
+            assert status == 0, printed
             deadline = time.monotonic() + 300
             while "assess" not in run.finished() and time.monotonic() < deadline:
                 time.sleep(0.2)
             run.stopped = groups.job("stop", "first")
             run.before = run.finished()
             run.second = groups.job("submit", "--submission-id=second", *command, "--", *job)
+            run.uploaded = groups.uploaded()
             yield run
         finally:
             groups.stop()
@@ -109,7 +110,10 @@ def test_a_wrong_token_is_refused(submitted):
 
 
 def test_the_upload_is_small(submitted):
-    assert uploaded_mib(submitted.printed) < 2
+    files = submitted.uploaded
+    assert sum(files.values()) < 2e6  # before it is packed
+    assert {"jobs/run.py", "kpod_ray/report/page.html", "configs/smoke.yaml"} <= set(files)
+    assert not any(path.startswith(("tests/", "docs/", ".git", ".venv")) for path in files)
 
 
 def test_a_run_that_is_stopped_goes_on_where_it_was(submitted):
