@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kpod_ray.config import RunConfig
+from kpod_ray.config import OBJECTIVES, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.tracking.login import answers, base_url, has_wandb_login
 
-OBJECTIVE = "outcome/validation_loss"
-"""What the trials of a sweep are judged by; test questions judge the best one alone."""
 VALUE_SETTINGS = {
     "schedule.diversity_weight": "beta",
     "schedule.growth": "p",
@@ -31,6 +29,8 @@ OUTCOMES = (
     "outcome/keypoint_share",
     "outcome/kept_share",
 )
+MAX_SCATTERS = 6
+"""Settings that the objective is drawn against."""
 MAX_RUNS = 50
 """Runs that are drawn at once."""
 
@@ -78,18 +78,20 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
-    tracking = config.tracking
+    tracking, objective = config.tracking, f"outcome/{config.sweep.objective}"
+    group = tracking.group or (config.name if config.sweep.space else None)
+    is_ascending = OBJECTIVES[config.sweep.objective] == "min"
     sections = {
-        "Sweep": (_sweep_panels(), 2),
+        "Sweep": (_sweep_panels(settings_of(config), objective), 2),
         "Curves by stage": (_curve_panels(), 3),
         "Keypoints": (_keypoint_panels(), 2),
         "Outcome": (_outcome_panels(), 2),
     }
-    columns = [*OUTCOMES, *VALUE_SETTINGS]
+    columns = [*OUTCOMES, *settings_of(config)]
     return ws.Workspace(
         entity=entity,
         project=tracking.project,
-        name=f"kpod {tracking.group}" if tracking.group else "kpod",
+        name=f"kpod {group}" if group else "kpod",
         sections=[
             ws.Section(
                 name=name,
@@ -103,8 +105,8 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
         ],
         settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("Group") == tracking.group) if tracking.group else "",
-            order=[expr.Ordering(expr.Summary(OBJECTIVE), ascending=True)],
+            filters=expr.And(expr.Metric("Group") == group) if group else "",
+            order=[expr.Ordering(expr.Summary(objective), ascending=is_ascending)],
             pinned_columns=[_column(name) for name in columns],
         ),
     )
@@ -118,29 +120,33 @@ def _column(name: str) -> str:
     return f"config:{first}.value.{rest}"
 
 
-def _sweep_panels() -> list[Any]:
+def settings_of(config: RunConfig) -> dict[str, str]:
+    """Return the settings that are shown, with their names: a sweep's own, else the value function's."""
+    paths = list(config.sweep.space) or list(VALUE_SETTINGS)
+    symbols = {
+        path: f" ({VALUE_SETTINGS[path]})" if path in VALUE_SETTINGS else "" for path in paths
+    }
+    return {path: f"{path.rpartition('.')[2]}{symbol}" for path, symbol in symbols.items()}
+
+
+def _sweep_panels(settings: Mapping[str, str], objective: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    column = wr.ParallelCoordinatesPlotColumn
-    settings = [
-        column(metric=wr.Config(path), display_name=f"{path.split('.')[1]} ({symbol})")
-        for path, symbol in VALUE_SETTINGS.items()
+    column, told = wr.ParallelCoordinatesPlotColumn, objective.split("/")[1].replace("_", " ")
+    columns = [column(metric=wr.Config(path), display_name=name) for path, name in settings.items()]
+    columns.append(column(metric=wr.SummaryMetric(objective), display_name=told))
+    scatters = [
+        wr.ScatterPlot(
+            title=f"{told.capitalize()} by {path.rpartition('.')[2]}",
+            x=wr.Config(path),
+            y=wr.SummaryMetric(objective),
+        )
+        for path in list(settings)[:MAX_SCATTERS]
     ]
-    objective = column(metric=wr.SummaryMetric(OBJECTIVE), display_name="validation loss")
     return [
-        wr.ParallelCoordinatesPlot(
-            title="Settings of the value function, and validation loss",
-            columns=[*settings, objective],
-        ),
-        wr.ParameterImportancePlot(with_respect_to=OBJECTIVE),
-        *(
-            wr.ScatterPlot(
-                title=f"Validation loss by {path.split('.')[1]}",
-                x=wr.Config(path),
-                y=wr.SummaryMetric(OBJECTIVE),
-            )
-            for path in ("schedule.diversity_weight", "weigher.mask_ratio_weight")
-        ),
+        wr.ParallelCoordinatesPlot(title=f"Settings, and {told}", columns=columns),
+        wr.ParameterImportancePlot(with_respect_to=objective),
+        *scatters,
     ]
 
 

@@ -90,8 +90,7 @@ def test_the_answers_are_those_of_the_student(ray_cluster, held_out):
         inputs,
         "answers",
         schedule={"num_stages": 1},
-        lora={"rank": 4},
-        learning_rate=1e-3,
+        learning_rate=0.1,
         **settings,
     )
     rows = Prediction.from_table(

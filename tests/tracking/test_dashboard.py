@@ -7,9 +7,10 @@ import pytest
 
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
-from kpod_ray.tracking.dashboard import OBJECTIVE, build_workspace, save_dashboard
+from kpod_ray.tracking.dashboard import build_workspace, save_dashboard
 from tests.tracking.wandb_server import refusing_server
 
+OBJECTIVE = "outcome/validation_loss"
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke.yaml"
 
 
@@ -40,6 +41,22 @@ def test_the_sweep_is_drawn_over_the_settings_of_the_value_function():
         f"summary:{OBJECTIVE}",
     ]
     assert importance["config"]["targetKey"] == OBJECTIVE
+
+
+def test_a_sweep_of_its_own_is_drawn_over_its_own_settings():
+    section = section_of(
+        "sweep.space={student.learning_rate: {loguniform: [1e-6, 1e-4]}}",
+        "sweep.objective=validation_accuracy",
+    )
+    coordinates, importance = panels_of(section)["Sweep"][:2]
+    assert [column["accessor"] for column in coordinates["config"]["columns"]] == [
+        "config:student.value.learning_rate",
+        "summary:outcome/validation_accuracy",
+    ]
+    assert importance["config"]["targetKey"] == "outcome/validation_accuracy"
+    (runs,) = section["runSets"]
+    assert runs["filters"]["filters"][0]["value"] == "smoke"  # the group of its trials
+    assert not runs["sort"]["keys"][0]["ascending"]
 
 
 def test_every_setting_that_is_drawn_is_a_setting():
