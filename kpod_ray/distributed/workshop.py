@@ -17,23 +17,24 @@ class Workshop:
 
     def __init__(self, make: Callable[[Any, str], None]) -> None:
         self.task = ray.remote(make).options(num_cpus=0)
-        self.under_way: dict[str, Any] = {}
+        self.makings: dict[str, Any] = {}
         self.claims: dict[str, str] = {}
 
     async def make(self, folder: str, config: Any, name: str) -> None:
-        """Make the artifact in a folder, or wait for another's making of it.
+        """Make the artifact in a folder unless it was made, or wait for another's making of it.
 
         Raises:
             Exception: What making it raised; asked again, it is tried again.
         """
-        if folder not in self.under_way:
-            self.under_way[folder] = self.task.remote(config, name)
-        made = self.under_way[folder]
+        if folder not in self.makings:
+            self.makings[folder] = self.task.remote(config, name)
+        making = self.makings[folder]
         try:
-            await made
-        finally:
-            if self.under_way.get(folder) == made:
-                del self.under_way[folder]
+            await making
+        except Exception:
+            if self.makings.get(folder) == making:
+                del self.makings[folder]
+            raise
 
     async def claim(self, folder: str, trial: str) -> str:
         """Return the first trial that claimed a folder, which alone may write to it."""
