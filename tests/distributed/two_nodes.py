@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
+from kpod_ray.config import ResourcesConfig
 from kpod_ray.distributed.cluster import connect
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
@@ -23,7 +24,7 @@ def main(folder):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     other = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
-    connect(None)
+    connect(ResourcesConfig())
     inputs = write_inputs(f"{folder}/store", load_tokenizer(model_folder("tiny:0", MODEL_CACHE)))
     removed = []
 
