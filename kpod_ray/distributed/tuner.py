@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import SearchAlgorithm, Searcher
+from ray.tune.search import ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
@@ -110,8 +110,7 @@ def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
             metric=settings.objective,
             mode=OBJECTIVES[settings.objective],
             num_samples=1 if is_grid else settings.num_trials,
-            max_concurrent_trials=sweep.max_concurrent,
-            search_alg=_search(settings, sweep.seed),
+            search_alg=_search(settings, sweep),
             scheduler=_scheduler(settings),
         ),
     )
@@ -129,10 +128,11 @@ def _domain(domain: Domain, is_grid: bool) -> Any:
     return tune.grid_search(choices) if is_grid else tune.choice(choices)
 
 
-def _search(settings: SweepConfig, seed: int) -> Searcher | SearchAlgorithm:
+def _search(settings: SweepConfig, sweep: Sweep) -> Searcher | SearchAlgorithm:
+    """Return what chooses settings; it also bounds the trials at a time, as Tune does for some only."""
     if settings.search == "optuna":
-        return OptunaSearch(seed=seed)
-    return BasicVariantGenerator(random_state=seed)
+        return ConcurrencyLimiter(OptunaSearch(seed=sweep.seed), sweep.max_concurrent)
+    return BasicVariantGenerator(random_state=sweep.seed, max_concurrent=sweep.max_concurrent)
 
 
 def _scheduler(settings: SweepConfig) -> TrialScheduler | None:

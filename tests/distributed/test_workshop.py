@@ -37,5 +37,5 @@ def test_what_failed_is_told_and_tried_again(workshop, tmp_path):
 
 def test_a_folder_belongs_to_the_first_that_claims_it(workshop):
     claims = [("a", "first"), ("a", "second"), ("b", "second"), ("a", "first")]
-    answers = ray.get([workshop.claim.remote(*claim) for claim in claims])
+    answers = [ray.get(workshop.claim.remote(*claim)) for claim in claims]
     assert answers == ["first", "first", "second", "first"]
