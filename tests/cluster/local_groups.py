@@ -95,8 +95,8 @@ class Groups:
         return done.returncode, done.stdout + done.stderr
 
     def uploaded(self):
-        """Return the paths and sizes of the files that jobs have uploaded, as they lie on the head."""
-        (root,) = Path(self.folder).glob("session_2*/runtime_resources/working_dir_files/*/")
+        """Return the paths and sizes of the files that a job has uploaded, as they lie on the head."""
+        root = next(Path(self.folder).glob("session_2*/runtime_resources/working_dir_files/*/"))
         files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
         return {str(path.relative_to(root)): path.stat().st_size for path in files}
 
