@@ -95,7 +95,7 @@ def test_a_killed_sweep_runs_no_finished_trial_again(tmp_path):
         assert first.poll() is None
         time.sleep(0.2)
     known = {file.name for file in marks.iterdir()}
-    time.sleep(2 * WRITTEN_DOWN_SECONDS)
+    time.sleep(3 * WRITTEN_DOWN_SECONDS)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     before = {file.name for file in marks.iterdir()}
