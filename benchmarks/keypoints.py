@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kpod_ray.algorithm.keypoints import rank_correlation
-from kpod_ray.comparison import QUIET
 from kpod_ray.config import RunConfig
 from kpod_ray.config.overrides import parse_override
-from kpod_ray.pipeline import open_run, run_phases
+from kpod_ray.pipeline import QUIET, open_run, run_phases
 from kpod_ray.records import WeightedRationale
 from kpod_ray.report.collect import token_extremes
 

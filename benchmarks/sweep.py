@@ -20,9 +20,9 @@ from rich.console import Console
 
 from kpod_ray.config import load
 from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, SweepTrial, saved_share
-from kpod_ray.pipeline import open_run, run_phases, versions
+from kpod_ray.pipeline import QUIET, open_run, run_phases, versions
 from kpod_ray.sweep_screen import sweep_with_progress
-from kpod_ray.trial import QUIET, SHARED_PHASES, score_of
+from kpod_ray.trial import SHARED_PHASES, score_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sweep-smoke.yaml"
 

@@ -21,6 +21,7 @@ from kpod_ray.distributed.evaluator import check_backend
 from kpod_ray.distributed.preflight import num_concurrent
 from kpod_ray.distributed.tasks import run_tasks
 from kpod_ray.pipeline import (
+    QUIET,
     Listener,
     Run,
     check_test_questions,
@@ -34,8 +35,6 @@ from kpod_ray.report.comparison_results import ComparisonResults
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
 """What all arms have in common, in the order it is made in."""
-
-QUIET = Listener(*[lambda *told: None] * 4)
 
 
 @dataclasses.dataclass(frozen=True)

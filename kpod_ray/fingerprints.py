@@ -88,8 +88,9 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         answering=config.evaluation.max_new_tokens if student.accuracy_every else None,
         seed=config.training_seed,
     )
-    writing = {"template": student.template, "precision": student.precision}
-    evaluation = {**config.evaluation.model_dump(), **writing}
+    evaluation = config.evaluation.model_dump() | student.model_dump(
+        include={"template", "precision"}
+    )
     add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
     add("evaluate", ["questions", "train"], evaluation=evaluation)
     return made

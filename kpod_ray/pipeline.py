@@ -73,6 +73,10 @@ class Listener:
     """Gets the name of an artifact, how many texts of it are generated, and how many are to be."""
 
 
+QUIET = Listener(*[lambda *told: None] * 4)
+"""Hears nothing."""
+
+
 def open_run(config: RunConfig) -> Run:
     """Check what can be checked before anything starts, and name every artifact.
 

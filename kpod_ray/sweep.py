@@ -26,9 +26,9 @@ from kpod_ray.distributed.tuner import Settings, Sweep, tune_trials
 from kpod_ray.distributed.watching import watched
 from kpod_ray.distributed.workshop import Workshop
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline import Listener, Run, finish_artifact, open_run, run_phases
+from kpod_ray.pipeline import QUIET, Listener, Run, finish_artifact, open_run, run_phases
 from kpod_ray.report.sweep_results import SweepPage
-from kpod_ray.trial import QUIET, SHARED_PHASES, run_trial, trial_config
+from kpod_ray.trial import SHARED_PHASES, run_trial, trial_config
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,8 @@ from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, ranked, saved_share
 from kpod_ray.distributed.tuner import Settings
 from kpod_ray.pipeline import open_run
 from kpod_ray.progress import Screen, progress_bar
-from kpod_ray.report.sweep_page import render_sweep, value_text
+from kpod_ray.report.sweep_page import render_sweep
+from kpod_ray.report.sweep_results import value_text
 from kpod_ray.sweep import SweepResults, SweepWatcher, sweep, sweep_page
 from kpod_ray.tracking import Facts, tracked
 from kpod_ray.tracking.uploading import files_of

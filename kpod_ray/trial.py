@@ -15,14 +15,13 @@ from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.gauges import Gauges
 from kpod_ray.distributed.tuner import Report, Settings
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline import Listener, Run, finish_artifact, open_run
+from kpod_ray.pipeline import QUIET, Listener, Run, finish_artifact, open_run
 from kpod_ray.report.facts_collect import phase_facts
 from kpod_ray.tracking import tracked
 from kpod_ray.tracking.uploading import files_of
 
 SHARED_PHASES = ("questions", "teacher", "weigh", "assess", "plan")
 """Phases before the training, which several trials may share, in order."""
-QUIET = Listener(*[lambda *told: None] * 4)
 
 
 def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from kpod_ray.comparison import QUIET, Watcher, compare
+from kpod_ray.comparison import Watcher, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline import open_run
+from kpod_ray.pipeline import QUIET, open_run
 
 ARM_NAMES = ("uniform", "answer_only", "kpod_adaptive")
 

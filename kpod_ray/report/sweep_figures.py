@@ -18,7 +18,7 @@ from kpod_ray.data.trials import FAILED, STOPPED, SweepTrial
 from kpod_ray.report import drawing
 from kpod_ray.report.drawing import BLUE, GREY, ORANGE
 from kpod_ray.report.sweep_importance import importances
-from kpod_ray.report.sweep_results import SweepPage, common_stage
+from kpod_ray.report.sweep_results import SweepPage, common_stage, value_text
 
 ROW_HEIGHT = 150
 """Height of the panel of one setting, in pixels."""
@@ -107,7 +107,10 @@ def _best(page: SweepPage) -> str:
 def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Scatter:
     quality = axes[-1].places[at]
     color = ORANGE if trial.trial_id == best else BLUE
-    told = [f"{drawing.escaped(path)} {value}" for path, value in _texts(trial).items()]
+    told = [
+        f"{drawing.escaped(path)} {drawing.escaped(value_text(value))}"
+        for path, value in trial.settings.items()
+    ]
     curve = drawing.line(range(len(axes)), [axis.places[at] for axis in axes], "", color, "")
     opacity = 0.15 + 0.85 * quality**2
     curve.update(opacity=opacity, line_width=1.2 + 1.6 * quality, line_shape="spline")
@@ -116,14 +119,6 @@ def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Sc
         hovertemplate="<br>".join([drawing.escaped(trial.trial_id), *told, "<extra></extra>"])
     )
     return curve
-
-
-def _texts(trial: SweepTrial) -> dict[str, str]:
-    """Return the settings of a trial as short texts."""
-    return {
-        path: f"{value:.3g}" if isinstance(value, float) else drawing.escaped(str(value))
-        for path, value in trial.settings.items()
-    }
 
 
 def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from kpod_ray.config import Value
 from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, saved_share
 from kpod_ray.report.document import fill
 from kpod_ray.report.summary import Tile
 from kpod_ray.report.sweep_figures import sweep_figures
-from kpod_ray.report.sweep_results import SweepPage, common_stage
+from kpod_ray.report.sweep_results import SweepPage, common_stage, value_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +99,3 @@ def trial_rows(page: SweepPage) -> list[TrialRow]:
         )
         for trial in (*finished, *others)
     ]
-
-
-def value_text(value: Value) -> str:
-    """Return a value in a few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

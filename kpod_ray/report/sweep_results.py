@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
-from kpod_ray.config import OBJECTIVES, SweepConfig
+from kpod_ray.config import OBJECTIVES, SweepConfig, Value
 from kpod_ray.data.trials import FAILED, SweepTrial, ranked
 
 
@@ -56,3 +56,8 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
     if not shared:
         return 0.0, {}
     return shared[-1], {name: curve[shared[-1]] for name, curve in curves.items()}
+
+
+def value_text(value: Value) -> str:
+    """Return a value in a few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from kpod_ray.config import SweepConfig
-from kpod_ray.data.trials import SweepTrial
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.comparison_results import ArmResults, ComparisonResults, StagePoint
 from kpod_ray.report.results import (
@@ -22,7 +20,7 @@ from kpod_ray.report.results import (
     TrainPoint,
     WeigherPoint,
 )
-from kpod_ray.report.sweep_results import SweepPage
+from tests.report.sweeps import plausible_sweep, with_text
 
 
 class Page(HTMLParser):
@@ -314,73 +312,16 @@ def hostile_comparison(comparison):
 PAYLOAD = "document.documentElement.dataset.hacked=1"
 
 
-def sweep_trial(index, generator):
-    """A trial of a sweep in which a small growth and a learning rate near 3e-5 do well."""
-    settings = {
-        "schedule.diversity_weight": generator.uniform(0, 24),
-        "schedule.growth": generator.uniform(0.2, 2),
-        "schedule.num_clusters": generator.randint(2, 12),
-        "schedule.solver": generator.choice(["merge", "threshold"]),
-        "student.learning_rate": 10 ** generator.uniform(-6, -4),
-    }
-    off = (math.log10(settings["student.learning_rate"]) + 4.5) ** 2
-    level = 0.5 + 0.25 * off + 0.1 * settings["schedule.growth"] + generator.uniform(0, 0.02)
-    curve = tuple((12.5 * k, level + 0.8 * math.exp(-k / 2)) for k in range(1, 9))
-    if index % 4:
-        state = "failed" if index == 7 else "stopped"
-        curve = () if index == 7 else curve[: 1 if index % 3 else 4]
-    else:
-        state = "finished"
-    return SweepTrial(f"a1b2c_{index:05d}", settings, curve, state, "it broke" * (index == 7))
-
-
 @pytest.fixture(scope="session")
 def swept():
     """A plausible sweep."""
-    generator = random.Random(5)
-    space = {
-        "schedule.diversity_weight": {"uniform": [0, 24]},
-        "schedule.growth": {"uniform": [0.2, 2]},
-        "schedule.num_clusters": {"randint": [2, 12]},
-        "schedule.solver": {"choice": ["merge", "threshold"]},
-        "student.learning_rate": {"loguniform": [1e-6, 1e-4]},
-    }
-    share = {"value": 0.15, "low": 0.1, "high": 0.22}
-    return SweepPage(
-        name="value-function",
-        sweep=SweepConfig.model_validate({"space": space}),
-        trials=tuple(sweep_trial(index, generator) for index in range(16)),
-        base=dict(zip(space, (12.0, 0.5, 5, "merge", 1e-5), strict=True)),
-        accuracies={"untouched": dict.fromkeys(share, 0.0), "best": share},
-        versions={"torch": "2.13.0"},
-        config_yaml="name: value-function\n",
-        best_yaml="name: value-function-best\n",
-    )
+    return plausible_sweep()
 
 
 @pytest.fixture(scope="session")
 def hostile_sweep(swept):
     """The same sweep with hostile texts in it."""
-    trials = [
-        dataclasses.replace(
-            trial,
-            trial_id=HOSTILE,
-            error=HOSTILE,
-            settings={**trial.settings, "schedule.solver": HOSTILE},
-        )
-        for trial in swept.trials[:1]
-    ]
-    space = {**swept.sweep.model_dump(exclude_none=True)["space"]}
-    space["schedule.solver"] = {"choice": ["merge", "threshold", HOSTILE]}
-    return dataclasses.replace(
-        swept,
-        name=HOSTILE,
-        sweep=SweepConfig.model_validate({"space": space}),
-        trials=(*trials, *swept.trials[1:]),
-        versions={HOSTILE: HOSTILE},
-        config_yaml=HOSTILE,
-        best_yaml=HOSTILE,
-    )
+    return with_text(swept, HOSTILE)
 
 
 HOSTILE = (
