@@ -12,7 +12,7 @@ import torch
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources
 from kpod_ray.data.accuracy import count_correct, predict
-from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt, question_text
+from kpod_ray.data.prompts import encode_prompt, question_text
 from kpod_ray.distributed import placement
 from kpod_ray.distributed.cluster import threads_of
 from kpod_ray.distributed.jobs import TrainJob
@@ -20,7 +20,7 @@ from kpod_ray.distributed.training_parts import export_student, finished_student
 from kpod_ray.distributed.training_position import History
 from kpod_ray.models.checkpoints import fetch_tensors
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.generation import GreedyWriter
+from kpod_ray.models.generation import greedy_writer
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, Prediction, Question
 
@@ -82,14 +82,16 @@ class Examiner:
 
     def _predictions(self, stage: int) -> list[Prediction]:
         student, questions = self.job.student, self._held_out()
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if student.precision == "bf16" else torch.float32
         trained = finished_student(self.job, self._parameters(stage))
-        language_model = trained.language_model.to(device, dtype)
         tokenizer = load_tokenizer(model_folder(student.model, MODEL_CACHE))
-        stop_text = NEXT_QUESTION if student.template == "plain" else None
         evaluation = self.job.evaluation
-        writer = GreedyWriter(language_model, tokenizer, evaluation.max_new_tokens, stop_text)
+        writer = greedy_writer(
+            trained.language_model,
+            tokenizer,
+            student.template,
+            student.precision,
+            evaluation.max_new_tokens,
+        )
         prompts = [encode_prompt(tokenizer, question_text(q), student.template) for q in questions]
         written = writer.write(prompts, evaluation.batch_size)
         return [

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from kpod_ray.config import ActorResources, EvaluationConfig
-from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
+from kpod_ray.data.prompts import Template, encode_prompt
 from kpod_ray.distributed.streaming import ActorPool
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.models.generation import GreedyWriter
+from kpod_ray.models.generation import greedy_writer
 from kpod_ray.models.student import load_student, load_tokenizer
 
 
@@ -23,12 +23,11 @@ class Generator:
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
         folder = model_folder(model, MODEL_CACHE)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.tokenizer, self.template = load_tokenizer(folder), template
-        language_model = load_student(folder, dtype).language_model.to(device, dtype)
-        stop_text = NEXT_QUESTION if template == "plain" else None
-        self.writer = GreedyWriter(language_model, self.tokenizer, max_new_tokens, stop_text)
+        language_model = load_student(folder, torch.float32).language_model
+        self.writer = greedy_writer(
+            language_model, self.tokenizer, template, precision, max_new_tokens
+        )
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         """Return one row for each request of the batch."""

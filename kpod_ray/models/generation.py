@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from kpod_ray.data.prompts import NEXT_QUESTION, Template
 from kpod_ray.models.student import pad_id
 
 STOP_WINDOW = 8
@@ -102,6 +103,24 @@ class GreedyWriter:
             text = text.partition(self.stop_text)[0]
         is_stopped = end is not None or stop_length is not None
         return Generated(text, "stop" if is_stopped else "length", length)
+
+
+def greedy_writer(
+    language_model: Any, tokenizer: Any, template: Template, precision: str, max_new_tokens: int
+) -> GreedyWriter:
+    """Return the writer of a model, which is moved to this machine's GPU, if any, in place.
+
+    Args:
+        language_model: of either family.
+        tokenizer: its own.
+        template: how it is asked; a plain text ends before the next question.
+        precision: ``fp32`` or ``bf16``: what its parameters become.
+        max_new_tokens: longest text.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    stop_text = NEXT_QUESTION if template == "plain" else None
+    return GreedyWriter(language_model.to(device, dtype), tokenizer, max_new_tokens, stop_text)
 
 
 class _StopText(StoppingCriteria):
