@@ -141,7 +141,8 @@ def main() -> None:
         result = subprocess.run(
             command, check=True, text=True, stdout=subprocess.PIPE, env=environment
         )
-        figures.append(json.loads(result.stdout.splitlines()[-1]))
+        printed = [line for line in result.stdout.splitlines() if line.startswith("{")]
+        figures.append(json.loads(printed[-1]))  # Ray may print lines, too, even after it
         print(figures[-1], flush=True)
     machine = f"{platform.machine()}, held to one core"
     print(json.dumps({"benchmark": "corpus", "machine": machine, "figures": figures}))

@@ -27,6 +27,7 @@ from typing import Any
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources, FileQuestions, ResourcesConfig
 from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.pending import Pending
 from kpod_ray.data.prompts import Prompting, question_text
 from kpod_ray.data.questions import load_questions
 from kpod_ray.distributed.cluster import connect
@@ -79,7 +80,8 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
     """Generate as a run does; return tokens a second."""
     with tempfile.TemporaryDirectory() as folder:
         artifact = Store.open(folder).artifact("teacher", 1, {}, [])
-        artifact.write("pending", GenerationRequest.to_table(requests))
+        pending = Pending(artifact)
+        pending.add(requests)
         note = Path(folder) / "started"
         pool = _pool()
         service = functools.partial(Timed, str(note), is_spread, pool.start)
@@ -90,7 +92,7 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
             ended = time.time()
 
         timed = dataclasses.replace(pool, start=service)
-        generate(artifact, "pending.parquet", "completions", timed, note_end)
+        generate(pending, "completions", timed, note_end)
         index = CompletionIndex(artifact.store, "completions")
         tokens = sum(row.num_tokens for row in index.find([r.id for r in requests]))
         return tokens / (ended - float(note.read_text()))

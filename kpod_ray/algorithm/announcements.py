@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
-from kpod_ray.algorithm.steps import sentence_ends
+from kpod_ray.algorithm.steps import last_sentence_end, sentence_ends
 
 LONGEST_ANSWER = 300
 """Characters after an announcement, or before a concluding sentence, that are looked at."""
@@ -57,12 +57,19 @@ def breaks(text: str) -> list[int]:
     return sorted({*sentence_ends(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text))})
 
 
+def last_break(text: str) -> int:
+    """Return the last of `breaks`, or 0."""
+    return max(last_sentence_end(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text)), 0)
+
+
 def sentence_length(segment: str) -> int:
     """Return the length of the first sentence; the full stop of "B. the bank" ends none."""
     label = _LABEL.match(segment)
     start = label.end() if label else 0
-    ends = breaks(segment[start:])
-    return start + ends[0] if ends else len(segment)
+    rest = segment[start:]
+    mark = _SENTENCE_BREAK.search(rest)
+    first_mark = mark.end() if mark else len(rest)
+    return start + min(first_mark, next(sentence_ends(rest), first_mark))
 
 
 def _calculation_length(segment: str) -> int:

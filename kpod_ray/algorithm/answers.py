@@ -22,8 +22,8 @@ from kpod_ray.algorithm.numbers import (
     NUMBER,
     numbers_equal,
     parse_number,
+    plain_number,
     plain_spelling,
-    write_number,
 )
 
 _NUM_LETTERS = 26
@@ -184,8 +184,7 @@ def _first_answer(candidates: Iterable[str], kind: str) -> str | None:
 
 def _plain_answer(candidate: str, kind: str) -> str | None:
     if kind == "number":
-        number = parse_number(candidate)
-        return None if number is None else write_number(number)
+        return plain_number(candidate)
     if kind == "boolean":
         return _BOOLEANS[candidate.casefold()]
     if kind == "text":

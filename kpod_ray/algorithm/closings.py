@@ -8,7 +8,7 @@ from kpod_ray.algorithm.announcements import (
     ANNOUNCEMENT,
     BEFORE_ANSWER,
     LONGEST_ANSWER,
-    breaks,
+    last_break,
     sentence_length,
 )
 
@@ -68,7 +68,7 @@ def _closing_start(text: str, end: int) -> int:
         rest = text[match.end() : body_end].lstrip(BEFORE_ANSWER)
         if _is_last_sentence(rest):
             lead = text[low : match.start()]
-            sentence_start = [0, *breaks(lead)][-1]
+            sentence_start = last_break(lead)
             start = _lead_start(lead[sentence_start:], match.group())
             return end if start is None else low + sentence_start + start
     return end

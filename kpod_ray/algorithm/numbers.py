@@ -24,7 +24,7 @@ _SPELLINGS = str.maketrans(
 _SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
 _RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
 _VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
-_BLANKS = re.compile(r"[^\S\n\r]+")
+_BLANKS = re.compile(r"[^\S\n\r ][^\S\n\r]*| [^\S\n\r]+")  # all but a single blank
 _THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _CURRENCY = re.compile(r"(?=[\\$£€¥\u20b9])(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
 _CENTS = re.compile(
@@ -62,9 +62,13 @@ def plain_spelling(text: str) -> str:
         text = _LATEX_FRACTION.sub(r"\1/\2", text)
     if not is_ascii:
         text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
-    text = _BLANKS.sub(" ", text)
-    text = _POWER_OF_TEN.sub(_scientific, _CURRENCY.sub("", text))
-    return _CENTS.sub(_hundredths, _EQUALS.sub("=", text))
+    text = _CURRENCY.sub("", _BLANKS.sub(" ", text))
+    if "10" in text:  # a search for two letters is far cheaper than one for the expression
+        text = _POWER_OF_TEN.sub(_scientific, text)
+    lowered = text.lower()
+    if "equal" in lowered:
+        text = _EQUALS.sub("=", text)
+    return _CENTS.sub(_hundredths, text) if "cent" in lowered else text
 
 
 def parse_number(answer: str) -> Fraction | None:
@@ -82,6 +86,14 @@ def parse_number(answer: str) -> Fraction | None:
     if match["exponent"] or match["bottom"] or match["whole"]:
         number = int(match["whole"] or 0) + number * Fraction(10) ** exponent / bottom
     return -number if match["sign"] == "-" else number
+
+
+def plain_number(answer: str) -> str | None:
+    """Write a number plainly; None if it is none or too large to be meant."""
+    if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
+        return answer.lstrip("0") or "0"  # as most are
+    number = parse_number(answer)
+    return None if number is None else write_number(number)
 
 
 def write_number(number: Fraction) -> str:

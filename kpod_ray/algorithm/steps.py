@@ -13,7 +13,7 @@ to the step that they end (with newlines off they are white space like any other
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,21 +53,20 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
     return _join_short_pieces(text, _without_list_marks(text, sorted(ends | {len(text)})))
 
 
-def sentence_ends(text: str) -> list[int]:
-    """Return the positions just after every full stop that ends a sentence, in order.
+def sentence_ends(text: str) -> Iterator[int]:
+    """Yield the positions just after every full stop that ends a sentence, in order.
 
     Full stops before a digit ("3.5", ".3") and of an abbreviation ("Mr.", "e.g.", "No. 7") do not
     count. Where an abbreviation may also be the last word ("3 p.m.", "etc."), it ends the
     sentence unless a lower-case letter or a digit follows.
     """
-    return [
-        match.end()
-        for match in _FULL_STOP.finditer(text)
-        if not (
-            _is_before_digit(text, match.end(1))
-            or _is_abbreviation(text, match.start(), match.end(1))
-        )
-    ]
+    return (stop.end() for stop in _FULL_STOP.finditer(text) if _ends_sentence(stop))
+
+
+def last_sentence_end(text: str) -> int:
+    """Return the last of `sentence_ends`, which most texts need no look at the others for, or 0."""
+    stops = reversed(list(_FULL_STOP.finditer(text)))
+    return next((stop.end() for stop in stops if _ends_sentence(stop)), 0)
 
 
 def steps_of_tokens(
@@ -98,8 +97,10 @@ def steps_of_tokens(
     return np.maximum(np.searchsorted(steps, tokens, side="right") - 1, 0).astype(np.int64)
 
 
-def _is_before_digit(text: str, position: int) -> bool:
-    return text[position : position + 1].isdecimal()
+def _ends_sentence(stop: re.Match[str]) -> bool:
+    text, after = stop.string, stop.end(1)
+    is_before_digit = text[after : after + 1].isdecimal()
+    return not is_before_digit and not _is_abbreviation(text, stop.start(), after)
 
 
 def _is_abbreviation(text: str, dot: int, after: int) -> bool:

@@ -15,15 +15,14 @@ import numpy as np
 from kpod_ray.artifacts import Artifact
 from kpod_ray.config import GeneratingTeacher
 from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.pending import Pending
 from kpod_ray.data.rationales import Sample, sample_of_completion
 from kpod_ray.data.requests import generation_requests
 from kpod_ray.distributed.generation import ServicePool, generate
-from kpod_ray.records import GenerationRequest, Question
+from kpod_ray.records import Question
 
 BATCH_ROWS = 2048
 """Questions in memory at the same time."""
-PENDING = "pending"
-"""Folder of the requests of a round, in files of some rows each: nobody holds all of them."""
 
 OnRows = Callable[[int, int], None]
 """Is told how many rows of a round are finished, and how many it has."""
@@ -116,40 +115,33 @@ def ask(
 def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range) -> None:
     """Generate some samples of every open question, where they aren't there."""
     teaching = asked.teaching
-    num_pending, num_chars = _write_pending(asked, questions, is_open, indices)
-    if not num_pending:
+    pending = _missing(asked, questions, is_open, indices)
+    if not pending.num_rows:
         return
-    pool = teaching.start_pool(num_pending, num_chars)
+    pool = teaching.start_pool(pending.num_rows, pending.num_chars)
     done = 0
 
     def count(num_rows: int) -> None:
         nonlocal done
         done += num_rows
-        teaching.on_rows(done, num_pending)
+        teaching.on_rows(done, pending.num_rows)
 
-    asked.nodes |= generate(teaching.artifact, PENDING, teaching.folder, pool, count)
-    teaching.artifact.store.delete(f"{teaching.artifact.folder}/{PENDING}")
+    asked.nodes |= generate(pending, teaching.folder, pool, count)
+    pending.discard()
     asked.index.refresh()
-    asked.num_generated += num_pending
+    asked.num_generated += pending.num_rows
 
 
-def _write_pending(
-    asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range
-) -> tuple[int, int]:
-    """Write the requests of a round that no completion answers; return how many, and characters."""
-    artifact, first, num_pending, num_chars = asked.teaching.artifact, 0, 0, 0
-    artifact.store.delete(f"{artifact.folder}/{PENDING}")  # of a run that was killed
+def _missing(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range) -> Pending:
+    """Return the requests of a round that no completion answers."""
+    pending, first = Pending(asked.teaching.artifact), 0
     for batch in training_batches(questions):
         open_ones = itertools.compress(batch, is_open[first : first + len(batch)])
         requests = list(generation_requests(open_ones, indices, asked.teaching.fingerprint))
         is_there = asked.index.has([request.id for request in requests])
-        missing = list(itertools.compress(requests, ~is_there))
-        num_pending += len(missing)
-        num_chars += sum(len(request.text) for request in missing)
-        if missing:
-            artifact.write(f"{PENDING}/{first:09}", GenerationRequest.to_table(missing))
+        pending.add(list(itertools.compress(requests, ~is_there)))
         first += len(batch)
-    return num_pending, num_chars
+    return pending
 
 
 def _solved(

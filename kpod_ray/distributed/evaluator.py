@@ -8,6 +8,7 @@ from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import RunConfig
 from kpod_ray.data.accuracy import count_correct, predict, wilson_interval
 from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.pending import Pending
 from kpod_ray.data.prompts import Prompting, question_text
 from kpod_ray.data.requests import request_id
 from kpod_ray.distributed.asking import OnRows
@@ -94,10 +95,10 @@ def _answer_by_vllm(
         on_rows(num_done, len(requests))
 
     if missing:
-        artifact.write("pending", GenerationRequest.to_table(missing))
-        engines = _engines(config, model)
-        nodes = generate(artifact, "pending.parquet", folder, engines, count)
-        artifact.store.delete(f"{artifact.folder}/pending.parquet")
+        pending = Pending(artifact)
+        pending.add(missing)
+        nodes = generate(pending, folder, _engines(config, model), count)
+        pending.discard()
         index.refresh()
     return index.find([request.id for request in requests]), nodes
 

@@ -1,15 +1,17 @@
 """Generate a completion for every request, each exactly once, however often something dies.
 
 Ray Data streams blocks of requests through a pool of actors, each with a service: a vLLM engine or
-a client of an endpoint. Many blocks are under way at once, so that the engine stays full while a
-block waits for its longest row. Finished rows are written by the actor itself, soon after they
-finish and whatever else is under way; a later call does only the rows that no file holds.
+a client of an endpoint. What streams is where the blocks are: the actor reads them. Many are under
+way at once, so that the engine stays full while a block waits for its longest row. Finished rows are
+written by the actor itself, soon after they finish and whatever else is under way; a later call does
+only the rows that no file holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import math
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +22,9 @@ import psutil
 import pyarrow as pa
 import ray
 
-from kpod_ray.artifacts import Artifact, Store
+from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources
+from kpod_ray.data.pending import Block, Pending, read_requests
 from kpod_ray.distributed import placement
 from kpod_ray.distributed.causes import explained
 from kpod_ray.distributed.cluster import threads_of
@@ -35,6 +38,13 @@ Door = Callable[[], AbstractAsyncContextManager[None]]
 
 OPEN_SHARE = 4
 """Rows of open blocks for each that may be under way: a text is up to so often longer than usual."""
+MOST_CALLS = 1000
+"""Calls that all blocks are dealt to, if the actors need no more: what Ray Data keeps of them is the
+same for a million rows as for a hundred thousand."""
+CALLS_FOR_EACH = 4
+"""Calls for each that may be under way at the same time, so that all actors end at about one time."""
+FILES_IN_MEMORY = 4
+"""Files of requests that an actor keeps: blocks under way lie side by side."""
 
 
 class Service(Protocol):
@@ -58,18 +68,12 @@ class ServicePool:
 
 
 def generate(
-    artifact: Artifact,
-    requests: str,
-    folder: str,
-    pool: ServicePool,
-    on_rows: Callable[[int], None],
+    pending: Pending, folder: str, pool: ServicePool, on_rows: Callable[[int], None]
 ) -> frozenset[str]:
     """Write a completion for every request into files of a folder.
 
     Args:
-        artifact: holds the requests.
-        requests: a Parquet file or a folder of them, inside the artifact: `GenerationRequest` rows
-            with unique ids.
+        pending: the requests, with unique ids.
         folder: relative to the store's root; may hold completions of other requests.
         pool: what to run.
         on_rows: is told of rows that are finished, how many at a time.
@@ -83,10 +87,10 @@ def generate(
     resources, run = pool.resources, uuid.uuid4().hex[:8]
     most_actors = resources.max_actors or resources.num_actors
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    ledger = ray.remote(Ledger).options(**options).remote(artifact.store, folder, run, most_actors)
+    ledger = ray.remote(Ledger).options(**options).remote(pending.store, folder, run, most_actors)
     arguments = {
         "pool": pool,
-        "store": artifact.store,
+        "store": pending.store,
         "folder": folder,
         "run": run,
         "ledger": ledger,
@@ -94,10 +98,9 @@ def generate(
     patience_s = 0.0  # after an error nobody tells the actors to end
     try:
         with explained():
-            for block in _dataset(artifact, requests, pool, arguments).iter_batches(
-                batch_size=None
-            ):
-                on_rows(int(block["rows"].sum()))
+            for call in _dataset(pending, pool, arguments).iter_batches(batch_size=None):
+                ledger.close.remote(call["key"].tolist())  # its result is here: it isn't made again
+                on_rows(int(call["rows"].sum()))
         patience_s = PATIENCE_SECONDS
     finally:
         processes = ray.get(ledger.seen_processes.remote())
@@ -106,25 +109,24 @@ def generate(
     return frozenset(processes)
 
 
-def _dataset(
-    artifact: Artifact, requests: str, pool: ServicePool, arguments: dict[str, Any]
-) -> ray.data.Dataset:
+def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> ray.data.Dataset:
     resources = pool.resources
-    rows = ray.data.read_parquet(
-        f"{artifact.path}/{requests}", filesystem=artifact.store.filesystem
-    )
-    num_blocks = max(2, math.ceil(OPEN_SHARE * pool.max_in_flight / resources.rows_per_block))
+    most_actors = resources.max_actors or resources.num_actors
+    num_open = max(2, math.ceil(OPEN_SHARE * pool.max_in_flight / resources.rows_per_block))
+    blocks = [dataclasses.asdict(block) for block in pending.blocks(resources.rows_per_block)]
+    num_calls = max(MOST_CALLS, CALLS_FOR_EACH * most_actors * num_open)
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
-    return rows.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
+    calls = ray.data.from_items(blocks, override_num_blocks=min(num_calls, len(blocks)))
+    return calls.map_batches(
         GenerationActor,
         batch_size=None,
         batch_format="pyarrow",
         fn_constructor_kwargs=arguments,
         compute=ray.data.ActorPoolStrategy(
             min_size=resources.num_actors,
-            max_size=resources.max_actors or resources.num_actors,
-            max_concurrent_calls_per_actor=num_blocks,
-            max_tasks_in_flight_per_actor=num_blocks + 1,
+            max_size=most_actors,
+            max_concurrent_calls_per_actor=num_open,
+            max_tasks_in_flight_per_actor=num_open + 1,
         ),
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus or None,
@@ -153,10 +155,17 @@ class GenerationActor:
         rows_per_file = max(1, pool.resources.rows_per_block // 2)
         self.journal = Journal(store, folder, run, rows_per_file, self._tell_written)
         self.gate, self.room = Gate(), Room(pool.max_in_flight)
+        self.read = functools.lru_cache(FILES_IN_MEMORY)(functools.partial(read_requests, store))
 
-    async def __call__(self, block: pa.Table) -> dict[str, list[int]]:
-        """Write the completions of a block; return how many rows it has."""
-        requests = GenerationRequest.from_table(block)
+    async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
+        """Write the completions of some blocks, one after the other; return keys and lengths."""
+        blocks = [Block(**row) for row in call.to_pylist()]
+        keys = [await self._finish(block) for block in blocks]
+        return {"key": keys, "rows": [block.end - block.start for block in blocks]}
+
+    async def _finish(self, block: Block) -> str:
+        """Write the completions of a block; return its key in the ledger."""
+        requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
         key, deaths = requests[0].id, await self.ledger.begin.remote([r.id for r in requests])
         rows = list(zip(requests, deaths, strict=True))
         fresh = [request for request, died in rows if died == 0]
@@ -168,8 +177,7 @@ class GenerationActor:
             text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
             await self.journal.add(Completion(request.id, text, "error", 0))
         await self.journal.flush()
-        await self.ledger.close.remote(key)
-        return {"rows": [len(requests)]}
+        return key
 
     async def _run(self, key: str, requests: Sequence[GenerationRequest], door: Door) -> None:
         await self.room.enter(len(requests))  # before the door: who is inside waits for nobody

@@ -8,7 +8,7 @@ written before the death are known by the files, and not done again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kpod_ray.artifacts import Store
 from kpod_ray.errors import KpodError
@@ -92,11 +92,12 @@ class Ledger:
         self.written_ids.update(ids)
         self.starts_left = self.most_starts
 
-    def close(self, key: str) -> None:
-        """Forget a block whose rows are all written."""
-        block = self.blocks.pop(key, None)
-        if block is not None:
-            self.written_ids.difference_update(block.deaths)
+    def close(self, keys: Iterable[str]) -> None:
+        """Forget blocks whose rows are all written, and that nobody will begin again."""
+        for key in keys:
+            block = self.blocks.pop(key, None)
+            if block is not None:
+                self.written_ids.difference_update(block.deaths)
 
     def seen_processes(self) -> dict[str, dict[int, float]]:
         """Return the processes of all engines that ever started, by node."""

@@ -124,7 +124,7 @@ def test_a_piece_of_under_two_words_joins_its_neighbour(text, steps):
 
 
 def test_sentence_ends_are_the_positions_after_the_full_stops():
-    assert sentence_ends("A b. C 3.5 d.") == [4, 13]
+    assert list(sentence_ends("A b. C 3.5 d.")) == [4, 13]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources
 from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.pending import Pending
 from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.distributed.ledger import MOST_DEATHS
 from kpod_ray.distributed.processes import PATIENCE_SECONDS
@@ -37,12 +38,10 @@ def artifact(tmp_path):
 
 
 def run(artifact, wanted, start, rows_per_block=8, max_in_flight=32, **resources):
-    artifact.write("pending", GenerationRequest.to_table(wanted))
-    told = []
+    pending, told = Pending(artifact), []
+    pending.add(wanted)
     place = ActorResources(rows_per_block=rows_per_block, num_cpus=1, **resources)
-    generate(
-        artifact, "pending.parquet", FOLDER, ServicePool(start, place, max_in_flight), told.append
-    )
+    generate(pending, FOLDER, ServicePool(start, place, max_in_flight), told.append)
     return told
 
 

@@ -51,13 +51,13 @@ def test_a_ledger_that_died_itself_knows_the_files(store, ledger):
     again = Ledger(store, "parts", "run", num_engines=1)
     assert again.begin(["a", "b"]) == [0, FINISHED]
     again.under_way("x", ["x"])  # a block begun with the one that died
-    again.close("y")
+    again.close(["y"])
 
 
 def test_a_closed_block_is_forgotten(ledger):
     ledger.begin(["a", "b"])
     ledger.written("run-1.parquet", ["a", "b"])
-    ledger.close("a")
+    ledger.close(["a"])
     assert not ledger.blocks
     assert not ledger.written_ids
 

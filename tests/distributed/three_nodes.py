@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources, ResourcesConfig
 from kpod_ray.data.completions import CompletionIndex
+from kpod_ray.data.pending import Pending
 from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.generation import ServicePool, generate
 from kpod_ray.records import GenerationRequest
@@ -41,7 +42,8 @@ def main(folder):
     store, marks = Store.open(f"{folder}/store"), f"{folder}/marks"
     artifact = store.artifact("teacher", 1, {}, [])
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
-    artifact.write("pending", GenerationRequest.to_table(requests))
+    pending = Pending(artifact)
+    pending.add(requests)
 
     is_over = threading.Event()
 
@@ -61,7 +63,7 @@ def main(folder):
     with ThreadPoolExecutor() as threads:
         taking = threads.submit(take_away)
         try:
-            generate(artifact, "pending.parquet", "completions", pool, lambda n: None)
+            generate(pending, "completions", pool, lambda n: None)
         finally:
             is_over.set()
     index = CompletionIndex(store, "completions")
