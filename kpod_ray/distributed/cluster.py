@@ -150,6 +150,7 @@ def _prepare_data_context(start_seconds: float) -> None:
     context.wait_for_min_actors_s = start_seconds  # then it is an error, not a wait
     context.enable_progress_bars = sys.stderr.isatty()
     context.target_max_block_size = BLOCK_MIB << 20
+    context.memory_usage_poll_interval_s = None  # each open call would read its memory every second
 
 
 def threads_of(resources: ActorResources | WorkerResources) -> int:

@@ -156,6 +156,7 @@ class GenerationActor:
         self.journal = Journal(store, folder, run, rows_per_file, self._tell_written)
         self.gate, self.room = Gate(), Room(pool.max_in_flight)
         self.read = functools.lru_cache(FILES_IN_MEMORY)(functools.partial(read_requests, store))
+        self.reading = asyncio.Lock()  # blocks side by side wait for the one that reads their file
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
         """Write the completions of some blocks, one after the other; return keys and lengths."""
@@ -165,7 +166,8 @@ class GenerationActor:
 
     async def _finish(self, block: Block) -> str:
         """Write the completions of a block; return its key in the ledger."""
-        requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
+        async with self.reading:
+            requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
         key, deaths = requests[0].id, await self.ledger.begin.remote([r.id for r in requests])
         rows = list(zip(requests, deaths, strict=True))
         fresh = [request for request, died in rows if died == 0]
