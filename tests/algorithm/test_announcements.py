@@ -2,7 +2,13 @@
 
 import pytest
 
-from kpod_ray.algorithm.announcements import LONGEST_ANSWER, announced, breaks, sentence_length
+from kpod_ray.algorithm.announcements import (
+    LONGEST_ANSWER,
+    announced,
+    breaks,
+    last_break,
+    sentence_length,
+)
 
 
 def test_the_last_announcement_comes_first():
@@ -40,5 +46,8 @@ def test_a_text_without_announcement_has_none(text):
 
 def test_sentences_end_at_stops_marks_and_lines():
     assert breaks("One. Two! Three?\n\n4.5 a") == [4, 9, 16, 18]
+    assert last_break("One. Two! Three?\n\n4.5 a") == 18
+    assert last_break("One. Mr. Two") == 4
+    assert last_break("no end") == 0
     assert sentence_length("B. the bank. It") == 12
     assert sentence_length("no end") == 6

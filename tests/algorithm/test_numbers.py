@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.numbers import numbers_equal, parse_number, plain_spelling, write_number
+from kpod_ray.algorithm.numbers import (
+    numbers_equal,
+    parse_number,
+    plain_number,
+    plain_spelling,
+    write_number,
+)
 
 LARGE = 10**40
 
@@ -110,3 +116,18 @@ def test_powers_of_ten_agree_with_the_letter_e(top, exponent):
 def test_none_equals_nothing():
     assert not numbers_equal(None, None)
     assert not numbers_equal(Fraction(1), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("0", "0"), ("007", "7"), ("000", "0"), ("1,250.50", "1250.5"), ("\u0663", None), ("x", None)],
+)
+def test_a_number_is_written_as_its_value_is(text, plain):
+    assert plain_number(text) == plain
+    number = parse_number(text)
+    assert plain == (None if number is None else write_number(number))
+
+
+def test_a_number_too_long_to_be_meant_is_none():
+    assert plain_number("1" * 400) == "1" * 400
+    assert plain_number("1" * 401) is None

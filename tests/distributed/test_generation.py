@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
+import ray
 
 from kpod_ray.artifacts import Store
 from kpod_ray.config import ActorResources
 from kpod_ray.data.completions import CompletionIndex
 from kpod_ray.data.pending import Pending
-from kpod_ray.distributed.generation import ServicePool, generate
-from kpod_ray.distributed.ledger import MOST_DEATHS
+from kpod_ray.distributed.generation import GenerationActor, ServicePool, generate
+from kpod_ray.distributed.ledger import MOST_DEATHS, Ledger
 from kpod_ray.distributed.processes import PATIENCE_SECONDS
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Completion, GenerationRequest
@@ -57,6 +59,21 @@ def test_every_request_gets_its_completion_once(ray_cluster, artifact, tmp_path)
     assert found(artifact, wanted) == [
         Completion(r.id, r.text[::-1], "stop", len(r.text), 3, -1.5) for r in wanted
     ]
+
+
+def test_a_call_that_is_made_again_generates_nothing_again(ray_cluster, artifact, tmp_path):
+    wanted, marks, pending = requests(20), tmp_path / "marks", Pending(artifact)
+    pending.add(wanted)
+    pool = ServicePool(functools.partial(Scripted, marks), ActorResources(rows_per_block=8), 16)
+    ledger = ray.remote(Ledger).options(num_cpus=0).remote(artifact.store, FOLDER, "run", 1)
+    call = pa.Table.from_pylist([dataclasses.asdict(block) for block in pending.blocks(8)])
+    for _ in range(2):  # the second time in another process, had the first one died
+        actor = GenerationActor(pool, artifact.store, FOLDER, "run", ledger)
+        result = asyncio.run(actor(call))
+        assert result == {"key": [wanted[i].id for i in (0, 8, 16)], "rows": [8, 8, 4]}
+    ray.kill(ledger)
+    assert sorted(marked(marks)) == [request.id for request in wanted]
+    assert len(found(artifact, wanted)) == 20
 
 
 def test_while_blocks_wait_for_their_longest_rows_others_are_with_the_service(
