@@ -88,8 +88,7 @@ def stream_rows(
         num_resumed = done.num_rows
         pending = requests.filter(pc.invert(pc.is_in(requests[id_column], done[id_column])))
     if pending.num_rows:
-        artifact.write(f"{name}.pending", pending)
-        _execute(artifact, name, pool)
+        _execute(artifact, name, pending, pool)
         done = _finished_rows(artifact, folder, id_column)
     if done is None or done.num_rows != requests.num_rows:
         found = 0 if done is None else done.num_rows
@@ -103,17 +102,14 @@ def stream_rows(
 def discard_stream(artifact: Artifact, name: str) -> None:
     """Delete a stream's rows, once their content stands elsewhere in the artifact."""
     artifact.store.delete(f"{artifact.folder}/{name}.parts")
-    artifact.store.delete(f"{artifact.folder}/{name}.pending.parquet")
 
 
-def _execute(artifact: Artifact, name: str, pool: ActorPool) -> None:
-    filesystem = artifact.store.filesystem
+def _execute(artifact: Artifact, name: str, pending: pa.Table, pool: ActorPool) -> None:
     resources = pool.resources
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
-    dataset = ray.data.read_parquet(
-        f"{artifact.path}/{name}.pending.parquet", filesystem=filesystem
-    )
-    dataset.repartition(target_num_rows_per_block=resources.rows_per_block).map_batches(
+    starts = range(0, pending.num_rows, resources.rows_per_block)
+    blocks = [pending.slice(start, resources.rows_per_block) for start in starts]
+    ray.data.from_arrow(blocks).map_batches(
         _Placed,
         batch_size=pool.batch_size,
         batch_format=pool.batch_format,
@@ -126,7 +122,7 @@ def _execute(artifact: Artifact, name: str, pool: ActorPool) -> None:
         **placement.options(resources),
         udf_modifying_row_count=False,
         runtime_env={"env_vars": threads | pool.environment},
-    ).write_parquet(f"{artifact.path}/{name}.parts", filesystem=filesystem)
+    ).write_parquet(f"{artifact.path}/{name}.parts", filesystem=artifact.store.filesystem)
 
 
 def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table | None:
