@@ -1,9 +1,9 @@
 """Training speed and memory against TRL and transformers: ``python -m benchmarks.training --data DIR``.
 
-The same student, SVAMP rationales (already tokenised), precision (bf16 autocast), batch and optimizer
-for all sides, one after the other, each time in a process of its own; the first steps don't count. A
-token is one of the data: padding isn't counted. Memory is the peak above what the process held before
-it loaded the model. TRL is no dependency: install it with ``pip install --no-deps trl==1.16.0``.
+The same student, SVAMP rationales (already tokenised), precision (bf16 autocast, or ``--precision
+fp32`` for a CPU that emulates bf16), batch and optimizer for all sides, one after the other, each time
+in a process of its own; the first steps don't count. A token is one of the data: padding isn't
+counted. Memory is the peak above what the process held before it loaded the model. TRL is no dependency: install it with ``pip install --no-deps trl==1.16.0``.
 ``--only``, ``--steps`` and ``--rounds`` make it shorter. The last line is one JSON object.
 """
 
@@ -20,15 +20,16 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.training_sides import SIDES, measure
+from benchmarks.training_sides import SIDES, Setting, measure
 
 UNIFORM = tuple(name for name in SIDES if name != "ours-kpod")
 
 
-def run_side(data: str, side: str, setting: str, steps: int) -> dict[str, float]:
+def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:
     """Measure one side in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training", "--data", data]
-    command += ["--steps", str(steps), "--here", side, setting]
+    command = [sys.executable, "-m", "benchmarks.training", "--data", options.data]
+    command += ["--precision", options.precision, "--steps", str(options.steps)]
+    command += ["--here", side, setting]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
@@ -75,23 +76,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--settings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--here", nargs=2, help="one side, in this process")
     options = parser.parse_args()
     if options.here:
         side, setting = options.here
-        print(json.dumps(measure(options.data, side, setting, options.steps)))
+        here = Setting(setting == "lora", options.precision)
+        print(json.dumps(measure(options.data, side, here, options.steps)))
         return
     figures = {}
     for setting in options.settings:
         results: dict[str, list[dict[str, float]]] = {side: [] for side in options.only}
         for round_number, side in itertools.product(range(options.rounds), options.only):
-            figure = run_side(options.data, side, setting, options.steps)
+            figure = run_side(options, side, setting)
             results[side].append(figure)
             print(f"{setting}, round {round_number}, {side}: {figure}", flush=True)
         figures[setting] = summary(results)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(json.dumps({"benchmark": "training", "machine": machine, "figures": figures}))
+    result = {"benchmark": "training", "machine": machine, "precision": options.precision}
+    print(json.dumps({**result, "figures": figures}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -34,6 +34,15 @@ LEARNING_RATE = 1e-5
 WARM_UP_STEPS = 2
 NUM_STAGES = 4
 """Of the KPOD run: its stages write the last quarter, half, three quarters and all of the steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What every side trains, and in which precision."""
+
+    is_lora: bool
+    precision: Literal["bf16", "fp32"]
+    """bf16 is autocast over parameters of fp32."""
 
 
 @dataclasses.dataclass
@@ -87,16 +96,19 @@ def load_examples(data: str, tokenizer: Any) -> list[Example]:
     return examples
 
 
-def ours(examples: list[Example], folder: str, setting: str, steps: int, stages: int) -> Clock:
+def ours(examples: list[Example], folder: str, setting: Setting, steps: int, stages: int) -> Clock:
     """Train as a worker does, on the whole rationales or in stages."""
     clock = Clock()
-    student = load_student(folder, torch.bfloat16).eval()
+    dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
+    student = load_student(folder, dtype).eval()
     assert isinstance(student, CausalStudent)
     assert use_packing(student, max(example.num_tokens() for example in examples))
-    lora = LoraConfig(rank=RANK) if setting == "lora" else None
+    lora = LoraConfig(rank=RANK) if setting.is_lora else None
     if lora is not None:
         add_adapters(student.language_model, lora)
-    config = StudentConfig(model=MODEL, learning_rate=LEARNING_RATE, lora=lora, precision="bf16")
+    config = StudentConfig(
+        model=MODEL, learning_rate=LEARNING_RATE, lora=lora, precision=setting.precision
+    )
     padding = pad_id(load_tokenizer(folder))
     training = StudentTraining(
         student, student, config, TrainingSet(examples, "learned", padding), Place(0, 1)
@@ -116,7 +128,9 @@ def ours(examples: list[Example], folder: str, setting: str, steps: int, stages:
     return clock
 
 
-def trl(examples: list[Example], folder: str, setting: str, steps: int, **arguments: Any) -> Clock:
+def trl(
+    examples: list[Example], folder: str, setting: Setting, steps: int, **arguments: Any
+) -> Clock:
     """Train with TRL's SFTTrainer."""
     import trl as library
     from datasets import Dataset
@@ -128,7 +142,7 @@ def trl(examples: list[Example], folder: str, setting: str, steps: int, **argume
         }
         for e in examples
     ]
-    settings, clock = _trainer_settings(steps), Clock()
+    settings, clock = _trainer_settings(setting, steps), Clock()
     trainer = library.SFTTrainer(
         model=_plain_model(folder, setting),
         args=library.SFTConfig(**settings, completion_only_loss=True, **arguments),
@@ -139,7 +153,7 @@ def trl(examples: list[Example], folder: str, setting: str, steps: int, **argume
 
 
 def plain(
-    examples: list[Example], folder: str, setting: str, steps: int, **arguments: Any
+    examples: list[Example], folder: str, setting: Setting, steps: int, **arguments: Any
 ) -> Clock:
     """Train with transformers' Trainer: full logits."""
     from datasets import Dataset
@@ -155,25 +169,25 @@ def plain(
     clock = Clock()
     trainer = Trainer(
         model=_plain_model(folder, setting),
-        args=TrainingArguments(**_trainer_settings(steps), **arguments),
+        args=TrainingArguments(**_trainer_settings(setting, steps), **arguments),
         train_dataset=Dataset.from_list(rows),
         data_collator=DataCollatorForSeq2Seq(load_tokenizer(folder)),
     )
     return _timed(trainer, clock)
 
 
-def _plain_model(folder: str, setting: str) -> Any:
+def _plain_model(folder: str, setting: Setting) -> Any:
     import peft
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    if setting == "full":
+    if not setting.is_lora:
         return model
     adapters = peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear")
     return peft.get_peft_model(model, adapters)
 
 
-def _trainer_settings(steps: int) -> dict[str, Any]:
+def _trainer_settings(setting: Setting, steps: int) -> dict[str, Any]:
     return {
         "output_dir": tempfile.mkdtemp(),
         "max_steps": steps,
@@ -181,7 +195,7 @@ def _trainer_settings(steps: int) -> dict[str, Any]:
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
-        "bf16": True,
+        "bf16": setting.precision == "bf16",
         "use_cpu": True,
         "gradient_checkpointing": False,
         "save_strategy": "no",
@@ -220,7 +234,7 @@ SIDES: dict[str, Callable[..., Clock]] = {
 }
 
 
-def measure(data: str, side: str, setting: str, steps: int) -> dict[str, float]:
+def measure(data: str, side: str, setting: Setting, steps: int) -> dict[str, float]:
     """Return tokens a second, share of padding and peak memory of one side in this process."""
     torch.manual_seed(0)
     folder = model_folder(MODEL, MODEL_CACHE)
