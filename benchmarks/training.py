@@ -3,8 +3,9 @@
 The same student, SVAMP rationales (already tokenised), precision (bf16 autocast, or ``--precision
 fp32`` for a CPU that emulates bf16), batch and optimizer for all sides, one after the other, each time
 in a process of its own; the first steps don't count. A token is one of the data: padding isn't
-counted. Memory is the peak above what the process held before it loaded the model. TRL is no dependency: install it with ``pip install --no-deps trl==1.16.0``.
-``--only``, ``--steps`` and ``--rounds`` make it shorter. The last line is one JSON object.
+counted. Memory is the peak above what the process held before it loaded the model. TRL is no
+dependency: install it with ``pip install --no-deps trl==1.16.0``. ``--only``, ``--steps`` and
+``--rounds`` make it shorter. The last line is one JSON object.
 """
 
 from __future__ import annotations
