@@ -196,6 +196,8 @@ def _timed(trainer: Any, clock: Clock) -> Clock:
     from transformers import TrainerCallback
 
     class Timer(TrainerCallback):
+        """Notes the seconds of every step."""
+
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             self.started = time.perf_counter()
 

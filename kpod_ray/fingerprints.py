@@ -37,6 +37,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     student, made = config.student, dict[str, Artifact]()
 
     def add(name: str, inputs: list[str], **content: Any) -> None:
+        """Name an artifact by its settings and by the artifacts that it is made of."""
         phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
         made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
 

@@ -40,6 +40,7 @@ def _difficulties(example: Example, token_nll: torch.Tensor) -> StepDifficulty:
     inside = steps < example.num_steps
 
     def of_steps(weights: torch.Tensor) -> list[float]:
+        """Return the difficulty of every step under these token weights."""
         losses = token_nll[inside], weights[inside], steps[inside]
         return step_difficulties(*losses, example.num_steps).tolist()
 

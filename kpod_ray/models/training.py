@@ -156,6 +156,7 @@ class StudentTraining:
         rank, num_workers = self.place.rank, self.place.num_workers
 
         def batches_of(worker: int) -> list[list[int]]:
+            """Return the examples of each pass that a worker has of its own."""
             most = self.config.micro_batch_tokens
             return micro_batches(indices, self._lengths, most, worker, num_workers)
 

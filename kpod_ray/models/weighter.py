@@ -120,6 +120,7 @@ def mean_answer_nll(
     sequences, rows = batch.sequences, batch.sequences.rationale_rows
 
     def answer_nll(start: int) -> Tensor:
+        """Return the answer losses of a chunk of the prefixes, from ``start`` on."""
         part: MaskedSequences = sequences.part(start, start + CHUNK)
         mask = keypoint_mask[part.rationale_rows]
         return predictor(part, mask, None if attended is None else attended[part.rationale_rows])
