@@ -141,17 +141,17 @@ class _Worker:
         sums = self.held_back.loss_sums(mine, temperature)
         if self.num_workers > 1:
             torch.distributed.all_reduce(sums)
-        weights = np.concatenate(self.held_back.token_weights())
+        token_weights = np.concatenate(self.held_back.token_weights())
         answer_loss, kept = (sums / count).tolist()
         row = {
             "train_step": position.train_step,
             "validation_loss": answer_loss + weigher.mask_ratio_weight * kept,
             "answer_loss": answer_loss,
             "kept_share": kept,
-            "weight_spread": float(weights.std()),
+            "weight_spread": float(token_weights.std()),
         }
         self._post(weigher.num_adapt_steps + position.train_step, row)
-        if position.note(row, collapse_of(weights)):
+        if position.note(row, collapse_of(token_weights)):
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> Position:
