@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from kpod_ray.data.questions import load_questions
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.distributed.assessing import assess_difficulty
 from kpod_ray.distributed.causes import explained
-from kpod_ray.distributed.cluster import connect
+from kpod_ray.distributed.cluster import connect, is_ray_job
 from kpod_ray.distributed.evaluator import check_backend, evaluate_student
 from kpod_ray.distributed.planning import plan_schedule
 from kpod_ray.distributed.preflight import check_resources
@@ -253,11 +252,11 @@ def versions() -> dict[str, str]:
 
 
 def _absolute(storage: str) -> str:
-    """Make a local storage absolute: workers run in other folders."""
+    """Make a local storage absolute: it is the same from any folder."""
     if "://" in storage:
         return storage
     path = Path(storage).expanduser()
-    if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if not path.is_absolute() and is_ray_job():
         raise KpodError(
             f"storage {storage} is relative, and a Ray job runs in a folder that is thrown away; "
             "give an absolute path, s3:// or gs://"
