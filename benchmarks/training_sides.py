@@ -15,8 +15,8 @@ import psutil
 import torch
 
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
-from kpod_ray.data.batching import global_batches
 from kpod_ray.data.examples import Example, build_example
+from kpod_ray.data.order import global_batches
 from kpod_ray.data.questions import load_questions
 from kpod_ray.data.rationales import read_samples
 from kpod_ray.data.unweighted import unweighted

@@ -19,8 +19,8 @@ from kpod_ray.algorithm.keypoints import collapse_of
 from kpod_ray.algorithm.masking import annealed_temperature
 from kpod_ray.artifacts import Store
 from kpod_ray.config import WeigherConfig
-from kpod_ray.data.batching import worker_share
 from kpod_ray.data.draws import stack_noise
+from kpod_ray.data.order import worker_share
 from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import WeigherJob
 from kpod_ray.distributed.weigher_parts import build_parts

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from kpod_ray.algorithm.loss import step_difficulties
-from kpod_ray.data.batching import batches_by_tokens
 from kpod_ray.data.examples import Example
+from kpod_ray.data.order import batches_by_tokens
 from kpod_ray.models.student import Student
 from kpod_ray.records import StepDifficulty
 

@@ -17,9 +17,10 @@ import torch.distributed
 from torch import Tensor
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.batching import Batch, loss_weight, micro_batches, num_loss_tokens
+from kpod_ray.data.batching import Batch, loss_weight, num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
+from kpod_ray.data.order import micro_batches
 from kpod_ray.errors import KpodError
 from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
