@@ -15,8 +15,8 @@ import psutil
 import torch
 
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
-from kpod_ray.data.batching import global_batches
 from kpod_ray.data.examples import Example, build_example
+from kpod_ray.data.order import global_batches
 from kpod_ray.data.questions import load_questions
 from kpod_ray.data.rationales import read_samples
 from kpod_ray.data.unweighted import unweighted
@@ -210,6 +210,8 @@ def _timed(trainer: Any, clock: Clock) -> Clock:
     from transformers import TrainerCallback
 
     class Timer(TrainerCallback):
+        """Notes the seconds of every step."""
+
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             self.started = time.perf_counter()
 

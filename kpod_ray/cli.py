@@ -67,7 +67,8 @@ def _add_phase_command(phase: str, text: str) -> None:
     def command(config: ConfigPath, overrides: Overrides = None) -> None:
         _run_until(phase, config, overrides)
 
-    app.command(phase, help=f"{text} Phases before it run first if they aren't finished.")(command)
+    more = "" if phase == "questions" else " Phases before it run first if they aren't finished."
+    app.command(phase, help=text + more, short_help=text)(command)
 
 
 for _phase, _text in {

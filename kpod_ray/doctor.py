@@ -112,10 +112,10 @@ def _costs(config: RunConfig, teacher: EndpointTeacher) -> str:
     """Return what one round costs if no sample is there yet."""
     loaded = load_questions(config.questions, config.seed).questions
     asked = [question for question in loaded if question.split == "train"]
-    num = teacher.samples.per_question
-    num_chars = num * sum(len(question_text(question)) for question in asked)
+    per_question = teacher.samples.per_question
+    num_chars = per_question * sum(len(question_text(question)) for question in asked)
     shots = worked_examples(asked, teacher.num_shots)
-    return f"{estimate(teacher, shots, num * len(asked), num_chars)}, if none is there yet"
+    return f"{estimate(teacher, shots, per_question * len(asked), num_chars)}, if none is there yet"
 
 
 def _room(config: RunConfig) -> list[Finding]:

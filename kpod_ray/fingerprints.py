@@ -18,82 +18,88 @@ from kpod_ray.models.folders import model_hash
 SCHEMA_VERSION = 3
 """Raised when the content of any artifact changes for the same settings."""
 
-
 _DRIVING = {
-    *(
-        "api_key_variable",
-        "max_concurrent",
-        "requests_per_minute",
-        "tokens_per_minute",
-        "timeout_s",
-    ),
-    *("max_tries", "max_wait_s", "price", "max_cost"),
+    *("api_key_variable", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
+    *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
 }
 """Settings of an endpoint that change how it is asked, and not what it writes."""
+
+_Contents = dict[str, tuple[list[str], dict[str, Any]]]
+"""By artifact: those that it is made of, and what else determines it."""
 
 
 def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     """Name the artifact of every phase by what determines its content."""
-    student, made = config.student, dict[str, Artifact]()
-
-    def add(name: str, inputs: list[str], **content: Any) -> None:
+    made = dict[str, Artifact]()
+    for name, (inputs, content) in {**_corpus(config), **_distillation(config)}.items():
         phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
         made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
-
-    model = {"model": student.model, "hash": model_hash(student.model)}
-    reading = {**model, "template": student.template}
-    add(
-        "questions",
-        [],
-        questions=config.questions.model_dump(),
-        content=content_hash(config.questions),
-        seed=config.seed,
-    )
-    add(
-        "teacher",
-        ["questions"],
-        teacher=config.teacher.model_dump(exclude=_DRIVING),
-        content=_teacher_hash(config),
-        steps=config.steps.model_dump(),
-        seed=config.seed,
-    )
-    add(
-        "weigh",
-        ["teacher"],
-        weigher=config.weigher and config.weigher.model_dump(),
-        content=_weigher_hash(config),
-        steps=config.steps.model_dump(),
-        reading=reading,
-        seed=config.seed,
-    )
-    add(
-        "assess",
-        ["teacher", "weigh"],
-        reading=reading,
-        **student.model_dump(include={"max_length", "too_long", "precision"}),
-    )
-    add(
-        "plan",
-        ["teacher", "assess"],
-        schedule=config.schedule.model_dump(),
-        validation_fraction=student.validation_fraction,
-        embedding=embedding_hash(config.schedule.embedding),
-        model=model,
-        seed=config.seed,
-    )
-    add(
-        "train",
-        ["assess", "plan"],
-        student=student.model_dump(exclude={"seed"}),
-        answering=config.evaluation.max_new_tokens if student.accuracy_every else None,
-        seed=config.training_seed,
-    )
-    evaluation = config.evaluation.model_dump() | student.model_dump(
-        include={"template", "precision"}
-    )
-    add("evaluate_before", ["questions"], evaluation=evaluation, model=model)
-    add("evaluate", ["questions", "train"], evaluation=evaluation)
     return made
+
+
+def _corpus(config: RunConfig) -> _Contents:
+    questions = {
+        "questions": config.questions.model_dump(),
+        "content": content_hash(config.questions),
+        "seed": config.seed,
+    }
+    teacher = {
+        "teacher": config.teacher.model_dump(exclude=_DRIVING),
+        "content": _teacher_hash(config),
+        "steps": config.steps.model_dump(),
+        "seed": config.seed,
+    }
+    weigh = {
+        "weigher": config.weigher and config.weigher.model_dump(),
+        "content": _weigher_hash(config),
+        "steps": config.steps.model_dump(),
+        "reading": _reading(config),
+        "seed": config.seed,
+    }
+    return {
+        "questions": ([], questions),
+        "teacher": (["questions"], teacher),
+        "weigh": (["teacher"], weigh),
+    }
+
+
+def _distillation(config: RunConfig) -> _Contents:
+    student, model = config.student, _model(config)
+    assess = {
+        "reading": _reading(config),
+        **student.model_dump(include={"max_length", "too_long", "precision"}),
+    }
+    plan = {
+        "schedule": config.schedule.model_dump(),
+        "validation_fraction": student.validation_fraction,
+        "embedding": embedding_hash(config.schedule.embedding),
+        "model": model,
+        "seed": config.seed,
+    }
+    train = {
+        "student": student.model_dump(exclude={"seed"}),
+        "answering": config.evaluation.max_new_tokens if student.accuracy_every else None,
+        "seed": config.training_seed,
+    }
+    writing = student.model_dump(include={"template", "precision"})
+    evaluation = {"evaluation": config.evaluation.model_dump() | writing}
+    return {
+        "assess": (["teacher", "weigh"], assess),
+        "plan": (["teacher", "assess"], plan),
+        "train": (["assess", "plan"], train),
+        "evaluate_before": (["questions"], {**evaluation, "model": model}),
+        "evaluate": (["questions", "train"], evaluation),
+    }
+
+
+def _model(config: RunConfig) -> dict[str, str]:
+    """Return what identifies the untouched student."""
+    return {"model": config.student.model, "hash": model_hash(config.student.model)}
+
+
+def _reading(config: RunConfig) -> dict[str, str]:
+    """Return what determines how texts are read as tokens."""
+    return {**_model(config), "template": config.student.template}
 
 
 def _teacher_hash(config: RunConfig) -> str:

@@ -6,38 +6,27 @@ No phase calls another; they share nothing but artifacts.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import yaml
 
 from kpod_ray.artifacts import Artifact, Manifest, Store
-from kpod_ray.config import FileWeights, RunConfig, VllmTeacher, WeigherConfig
-from kpod_ray.data.imported import read_weights
-from kpod_ray.data.questions import load_questions
-from kpod_ray.data.unweighted import unweighted
-from kpod_ray.distributed.assessing import assess_difficulty
+from kpod_ray.config import RunConfig, VllmTeacher, WeigherConfig
 from kpod_ray.distributed.causes import explained
-from kpod_ray.distributed.cluster import connect
-from kpod_ray.distributed.evaluator import check_backend, evaluate_student
-from kpod_ray.distributed.planning import plan_schedule
+from kpod_ray.distributed.cluster import connect, is_ray_job
+from kpod_ray.distributed.evaluator import check_backend
 from kpod_ray.distributed.preflight import check_resources
-from kpod_ray.distributed.teacher import generate_rationales
-from kpod_ray.distributed.trainer import train_student
-from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.fingerprints import name_artifacts
 from kpod_ray.models.embedding import check_embedding
 from kpod_ray.models.folders import MODEL_CACHE, check_decoder, check_model, model_folder
 from kpod_ray.models.student import check_vocabulary
-from kpod_ray.records import Question, Rationale, WeightedRationale
+from kpod_ray.phases import makers
 from kpod_ray.report.collect import write_report
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
@@ -166,71 +155,14 @@ def check_test_questions(manifest: Manifest) -> None:
 def _make(run: Run, name: str, listener: Listener) -> None:
     started = time.perf_counter()
     with explained():
-        manifest = _verbs(run, listener)[name](run.artifacts[name])
+        make = makers(run.config, run.artifacts, listener.on_train_step, listener.on_rows)
+        manifest = make[name](run.artifacts[name])
         details = {
             "seconds": round(time.perf_counter() - started, 3),
             "versions": versions(),
             "config": run.config.model_dump(),
         }
         run.artifacts[name].finish({**manifest, **details})
-
-
-def _verbs(run: Run, listener: Listener) -> dict[str, Callable[[Artifact], Manifest]]:
-    """Return what makes each artifact."""
-    config, made = run.config, run.artifacts
-    questions, student = made["questions"], f"{made['train'].folder}/student"
-    teacher = made["teacher"]  # holds the questions that have a rationale, too
-    on_weigh = functools.partial(listener.on_train_step, "weigh")
-    on_train = functools.partial(listener.on_train_step, "train")
-    rows_of = functools.partial(functools.partial, listener.on_rows)
-    return {
-        "questions": lambda out: _write_questions(config, out),
-        "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),
-        "weigh": lambda out: (
-            learn_token_weights(config, teacher, out, on_weigh)
-            if isinstance(config.weigher, WeigherConfig)
-            else _take_weights(config, teacher, out)
-        ),
-        "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
-        "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),
-        "train": lambda out: train_student(
-            config, teacher, made["assess"], made["plan"], out, on_train
-        ),
-        "evaluate_before": lambda out: evaluate_student(
-            config, questions, config.student.model, out, rows_of("evaluate_before")
-        ),
-        "evaluate": lambda out: evaluate_student(
-            config, questions, run.store.address(student), out, rows_of("evaluate")
-        ),
-    }
-
-
-def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
-    """Phase ``questions``: read or make the questions; bad rows are written aside."""
-    loaded = load_questions(config.questions, config.seed)
-    splits = [question.split for question in loaded.questions]
-    artifact.write("questions", Question.to_table(loaded.questions))
-    bad = [dataclasses.asdict(row) for row in loaded.bad_rows]
-    if bad:
-        artifact.write("bad_rows", pa.Table.from_pylist(bad))
-    counts = {"train": splits.count("train"), "test": splits.count("test"), "bad_rows": len(bad)}
-    return {"counts": counts}
-
-
-def _take_weights(config: RunConfig, teacher: Artifact, artifact: Artifact) -> Manifest:
-    """Phase ``weigh`` without a weighter: the weights come from a file, or all tokens weigh 1."""
-    rationales, split = teacher.read("rationales"), config.steps.split_newlines
-    counts = {"rationales": rationales.num_rows}
-    if isinstance(config.weigher, FileWeights):
-        imported = read_weights(config.weigher, rationales, split_newlines=split)
-        table = imported.table
-        counts["unused_rows"] = imported.num_unused
-    else:
-        rows = Rationale.from_table(rationales)
-        table = WeightedRationale.to_table(unweighted(row, split_newlines=split) for row in rows)
-    artifact.write("weighted", table)
-    artifact.store.write_text(f"{artifact.folder}/history.json", "[]")
-    return {"counts": counts}
 
 
 def _write_run_files(run: Run) -> None:
@@ -253,11 +185,11 @@ def versions() -> dict[str, str]:
 
 
 def _absolute(storage: str) -> str:
-    """Make a local storage absolute: workers run in other folders."""
+    """Make a local storage absolute: it is the same from any folder."""
     if "://" in storage:
         return storage
     path = Path(storage).expanduser()
-    if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if not path.is_absolute() and is_ray_job():
         raise KpodError(
             f"storage {storage} is relative, and a Ray job runs in a folder that is thrown away; "
             "give an absolute path, s3:// or gs://"

@@ -38,6 +38,9 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
             path = f"{run.folder}/report.html"
             tracker.tell(key, lambda: Facts(pages={"report": run.store.read_text(path)}))
     screen.print_summary()
+    if "train" in screen.manifests:
+        student = run.store.address(run.artifacts["train"].folder)
+        console.print(f"student: {student}/student", soft_wrap=True)
     if until == "report":
         console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
 

@@ -187,6 +187,7 @@ def _run_trials(base: Run, max_concurrent: int, watcher: SweepWatcher) -> list[S
     tuned = Sweep(config.sweep, base.store, sweep_name(config), config.seed, max_concurrent)
 
     def tell(report: Mapping[str, Any]) -> None:
+        """Unpack what a trial posted."""
         watcher.on_report(report["name"], report["settings"], report["metrics"])
 
     with watched(tell) as board:

@@ -72,6 +72,7 @@ def run_trial(
         _claim(run, workshop, trial_id)
 
         def tell(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
+            """Show the objective to the driver; the first training's decides whether to stop."""
             metrics = {"percent": percent, base.sweep.objective: value}
             told = {"name": trial_name(run), "settings": dict(settings), "metrics": metrics}
             board.post.remote(told)
@@ -98,6 +99,7 @@ def _train(run: Run, tell: Callable[[float, float], None]) -> None:
     told, gauges = set[int](), Gauges(trial_name(run))
 
     def on_train_step(phase: str, metrics: Mapping[str, float]) -> None:
+        """Pass the metrics on, and the objective once a stage."""
         tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
         gauges.train_step(phase, metrics)
         stage = int(metrics["stage"])

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
 from kpod_ray.comparison import Watcher, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.pipeline import QUIET, open_run
 
 ARM_NAMES = ("uniform", "answer_only", "kpod_adaptive")
@@ -23,7 +25,8 @@ def config_of(storage, **comparison):
             "weigher": None,
             "schedule": {"num_stages": 2, "num_clusters": 2},
             "student": {
-                "model": "tiny:1",
+                # From here: every process must find it.
+                "model": os.path.relpath(model_folder("tiny:1", MODEL_CACHE)),
                 "learning_rate": 1e-2,
                 "global_batch_size": 4,
             },

@@ -68,7 +68,7 @@ def duplicates(texts: Sequence[str], near: float | None) -> list[bool]:
     return found
 
 
-def most_diverse(texts: Sequence[str], num: int) -> list[int]:
+def most_diverse(texts: Sequence[str], num_chosen: int) -> list[int]:
     """Choose texts that have little in common, one after the other.
 
     The first two are the pair with the smallest Jaccard index; each further one is the text whose
@@ -78,23 +78,23 @@ def most_diverse(texts: Sequence[str], num: int) -> list[int]:
 
     Args:
         texts: in order.
-        num: How many, at least 1.
+        num_chosen: how many, at least 1.
 
     Returns:
-        ``num`` indices in the order they were chosen in, or those of all texts if there are no more.
+        So many indices in the order they were chosen in, or those of all texts if there are no more.
     """
-    if len(texts) <= num:
+    if len(texts) <= num_chosen:
         return list(range(len(texts)))
     shared = _shared([word_triples(text) for text in texts])
     left = list(range(len(texts)))
-    if num == 1:
+    if num_chosen == 1:
         return [min(left, key=lambda i: math.fsum(shared[i]))]
     pairs = itertools.combinations(left, 2)
     first, second = min(pairs, key=lambda pair: shared[pair[0]][pair[1]])
     chosen = [first, second]
     left = [i for i in left if i not in chosen]
     largest = [max(row[i] for i in chosen) for row in shared]
-    while len(chosen) < num:
+    while len(chosen) < num_chosen:
         next_one = min(left, key=largest.__getitem__)
         left.remove(next_one)
         chosen.append(next_one)

@@ -97,6 +97,7 @@ class _ScaledNll(torch.autograd.Function):
         token_weights: Tensor,
         scale: TokenScale,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scaled sum, every token's loss [N] and whether it is the likeliest [N]."""
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         cast_head = head.to(hidden.dtype)
         nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
@@ -129,7 +130,10 @@ class _ScaledNll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # Scaled in place, so that torch refuses a second backward pass.
+        """Scale the kept gradients of the hidden states and the head by that of the sum.
+
+        In place, so that torch refuses a second backward pass.
+        """
         hidden_grad, head_grad = ctx.saved_tensors
         outer = grads[0]
         return (

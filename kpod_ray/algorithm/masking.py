@@ -76,8 +76,8 @@ def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
     Returns:
         [B], in (0, 1). It is the mean of the sampled mask ratio, without the sampling's variance.
     """
-    weights = torch.sigmoid(logits) * token_mask
-    return weights.sum(-1) / token_mask.sum(-1).clamp_min(1)
+    token_weights = torch.sigmoid(logits) * token_mask
+    return token_weights.sum(-1) / token_mask.sum(-1).clamp_min(1)
 
 
 def keypoint_loss(answer_nll: Tensor, kept_share: Tensor, mask_ratio_weight: float) -> Tensor:

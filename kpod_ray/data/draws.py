@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from kpod_ray.config import WeigherConfig
-from kpod_ray.data.batching import global_batches
 from kpod_ray.data.masked import MaskedExample, Prefix, WeigherBatch, collate_masked
+from kpod_ray.data.order import global_batches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -76,21 +77,44 @@ def _free_port() -> int:
 def _join(resources: ResourcesConfig) -> bool:
     """Join the cluster that is there, if any; return whether this process is connected then."""
     if ray.is_initialized():  # by us, or for us: this is a task of a cluster
-        _prepare_waiting(resources)
+        _prepare(resources)
         return True
     os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
     if address == "local":
         return False
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=address,
+            runtime_env=_in_this_folder(),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     except ConnectionError as error:
         raise KpodError(
             f"no Ray cluster answers at {address}; unset RAY_ADDRESS, or set RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN if it asks for a token"
         ) from error
-    _prepare_waiting(resources)
+    _prepare(resources)
     return True
+
+
+def _in_this_folder() -> dict[str, Any]:
+    """Return the runtime environment in which a cluster's processes work in this process's folder.
+
+    The relative paths of a config are meant from there, and a cluster's processes start in the folder
+    of ``ray start``. Those of a Ray job start in the job's own folder, as its driver does. A node that
+    has no such folder leaves its processes where they are.
+    """
+    if is_ray_job():
+        return {}
+    folder = os.getcwd()
+
+    def enter() -> None:
+        if os.path.isdir(folder):
+            os.chdir(folder)
+
+    return {"worker_process_setup_hook": enter}
 
 
 def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
@@ -102,7 +126,12 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
         log_to_driver=False,
         logging_level=logging.WARNING,
     )
-    _prepare_waiting(resources)
+    _prepare(resources)
+
+
+def is_ray_job() -> bool:
+    """Whether ``ray job submit`` started this process."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextlib.contextmanager
@@ -134,8 +163,9 @@ def running_address(file: Path) -> str:
     return address
 
 
-def _prepare_waiting(resources: ResourcesConfig) -> None:
-    """Say how long Ray Data and Ray Train wait for actors and workers to be there."""
+def _prepare(resources: ResourcesConfig) -> None:
+    """Say how long Ray Data and Ray Train wait for processes to be there, and where these work."""
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # else the relative paths of a config lead elsewhere
     seconds = GROWING_SECONDS if resources.autoscaling else START_SECONDS
     _prepare_data_context(seconds)
     if resources.autoscaling:

@@ -74,14 +74,13 @@ def train_student(
     counts = _counts(history)
     card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
     artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
-    num_workers = config.resources.train.num_workers
-    nodes = placement.described(returned["nodes"])
-    manifest: Manifest = {"counts": counts, "workers": num_workers, "nodes": nodes}
-    if best is not None:
-        manifest["best"] = best
-    if returned["warnings"]:
-        manifest["warning"] = "; ".join(returned["warnings"])
-    return manifest
+    return {
+        "counts": counts,
+        "workers": resources.train.num_workers,
+        "nodes": placement.described(returned["nodes"]),
+        **({} if best is None else {"best": best}),
+        **({"warning": "; ".join(returned["warnings"])} if returned["warnings"] else {}),
+    }
 
 
 def _counts(history: History) -> dict[str, int]:

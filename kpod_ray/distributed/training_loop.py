@@ -13,7 +13,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import prepare_model
 
 from kpod_ray.artifacts import Store
-from kpod_ray.data.batching import global_batches, num_stage_train_steps
+from kpod_ray.data.order import global_batches, num_stage_train_steps
 from kpod_ray.data.stages import given_steps
 from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import TrainJob

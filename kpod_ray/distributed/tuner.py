@@ -61,7 +61,6 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     Raises:
         KpodError: What Tune kept of the sweep is damaged.
     """
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths of a config stay right
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(WRITTEN_DOWN_SECONDS)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

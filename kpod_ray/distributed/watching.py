@@ -45,6 +45,7 @@ def watched(watch: Watcher) -> Iterator[Any]:
     stop = threading.Event()
 
     def read() -> None:
+        """Pass on what is posted until told to stop, and then what was posted last."""
         seen = 0
         while True:
             is_last = stop.wait(POLL_SECONDS)

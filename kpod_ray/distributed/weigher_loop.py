@@ -19,8 +19,8 @@ from kpod_ray.algorithm.keypoints import collapse_of
 from kpod_ray.algorithm.masking import annealed_temperature
 from kpod_ray.artifacts import Store
 from kpod_ray.config import WeigherConfig
-from kpod_ray.data.batching import worker_share
 from kpod_ray.data.draws import stack_noise
+from kpod_ray.data.order import worker_share
 from kpod_ray.distributed.checkpointing import Saved, restore, save, wait_until_saved
 from kpod_ray.distributed.jobs import WeigherJob
 from kpod_ray.distributed.weigher_parts import build_parts
@@ -141,17 +141,17 @@ class _Worker:
         sums = self.held_back.loss_sums(mine, temperature)
         if self.num_workers > 1:
             torch.distributed.all_reduce(sums)
-        weights = np.concatenate(self.held_back.token_weights())
+        token_weights = np.concatenate(self.held_back.token_weights())
         answer_loss, kept = (sums / count).tolist()
         row = {
             "train_step": position.train_step,
             "validation_loss": answer_loss + weigher.mask_ratio_weight * kept,
             "answer_loss": answer_loss,
             "kept_share": kept,
-            "weight_spread": float(weights.std()),
+            "weight_spread": float(token_weights.std()),
         }
         self._post(weigher.num_adapt_steps + position.train_step, row)
-        if position.note(row, collapse_of(weights)):
+        if position.note(row, collapse_of(token_weights)):
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> Position:

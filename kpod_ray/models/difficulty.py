@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from kpod_ray.algorithm.loss import step_difficulties
-from kpod_ray.data.batching import batches_by_tokens
 from kpod_ray.data.examples import Example
+from kpod_ray.data.order import batches_by_tokens
 from kpod_ray.models.student import Student
 from kpod_ray.records import StepDifficulty
 
@@ -40,6 +40,7 @@ def _difficulties(example: Example, token_nll: torch.Tensor) -> StepDifficulty:
     inside = steps < example.num_steps
 
     def of_steps(weights: torch.Tensor) -> list[float]:
+        """Return the difficulty of every step under these token weights."""
         losses = token_nll[inside], weights[inside], steps[inside]
         return step_difficulties(*losses, example.num_steps).tolist()
 

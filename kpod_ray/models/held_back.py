@@ -78,11 +78,11 @@ class HeldBack:
             "lowest": [-row for row in rows],
         }
         losses = {f"{name}_half_loss": self._kept_loss(rows) for name, rows in scores.items()}
-        weights = np.concatenate(rows)
+        token_weights = np.concatenate(rows)
         return {
-            "auc": ranking_auc(weights, kinds),
-            "keypoint_weight": mean_weight(weights, kinds, KEYPOINT),
-            "function_word_weight": mean_weight(weights, kinds, FUNCTION_WORD),
+            "auc": ranking_auc(token_weights, kinds),
+            "keypoint_weight": mean_weight(token_weights, kinds, KEYPOINT),
+            "function_word_weight": mean_weight(token_weights, kinds, FUNCTION_WORD),
             **losses,
         }
 
@@ -97,11 +97,13 @@ class HeldBack:
                 self.loss.predictor.device
             )
             kept = [torch.from_numpy(keep_highest(scores[i], KEPT_SHARE)) for i in part]
-            mask = torch.nn.utils.rnn.pad_sequence(kept, batch_first=True).to(
+            keypoint_mask = torch.nn.utils.rnn.pad_sequence(kept, batch_first=True).to(
                 self.loss.predictor.device
             )
             attended = self.loss.attended(batch)
-            total += float(mean_answer_nll(self.loss.predictor, batch, mask, attended).sum())
+            total += float(
+                mean_answer_nll(self.loss.predictor, batch, keypoint_mask, attended).sum()
+            )
         return total / len(scores)
 
 

@@ -119,6 +119,6 @@ class StageLosses:
         return [part.tolist() for part in (weighted / norm).split(self._num_steps)]
 
 
-def _last(values: Sequence[float], num: int) -> Sequence[float]:
+def _last(values: Sequence[float], num_values: int) -> Sequence[float]:
     """Return the last so many values; an example of the answer alone has more weights than tokens."""
-    return values[len(values) - num :]
+    return values[len(values) - num_values :]

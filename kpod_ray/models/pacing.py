@@ -27,13 +27,13 @@ class Rate:
         self.free_at = 0.0
         """Time of the event loop from which on something may be used."""
 
-    def use(self, num: float, now: float) -> None:
+    def use(self, num_units: float, now: float) -> None:
         """Use units, not before `free_at`."""
-        self.free_at = max(self.free_at, now - self.slack) + num * self.seconds_per_unit
+        self.free_at = max(self.free_at, now - self.slack) + num_units * self.seconds_per_unit
 
-    def give_back(self, num: float) -> None:
+    def give_back(self, num_units: float) -> None:
         """Allow units again that weren't used after all; a negative number takes more."""
-        self.free_at -= num * self.seconds_per_unit
+        self.free_at -= num_units * self.seconds_per_unit
 
 
 class Pacing:

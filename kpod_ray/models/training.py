@@ -17,9 +17,10 @@ import torch.distributed
 from torch import Tensor
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.batching import Batch, loss_weight, micro_batches, num_loss_tokens
+from kpod_ray.data.batching import Batch, loss_weight, num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
+from kpod_ray.data.order import micro_batches
 from kpod_ray.errors import KpodError
 from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
@@ -156,6 +157,7 @@ class StudentTraining:
         rank, num_workers = self.place.rank, self.place.num_workers
 
         def batches_of(worker: int) -> list[list[int]]:
+            """Return the examples of each pass that a worker has of its own."""
             most = self.config.micro_batch_tokens
             return micro_batches(indices, self._lengths, most, worker, num_workers)
 

@@ -10,9 +10,9 @@ import torch
 import torch.distributed
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.batching import batches_by_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
+from kpod_ray.data.order import batches_by_tokens
 from kpod_ray.models.student import Student
 from kpod_ray.models.training import Place
 

@@ -93,8 +93,8 @@ class KeypointLoss(nn.Module):
             temperature: of the Gumbel mask.
         """
         logits = self.weighter(batch.rationale_ids, batch.rationale_mask)
-        mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
-        answer_nll = mean_answer_nll(self.predictor, batch, mask, self.attended(batch))
+        keypoint_mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
+        answer_nll = mean_answer_nll(self.predictor, batch, keypoint_mask, self.attended(batch))
         kept_share = mean_token_weight(logits, batch.rationale_mask)
         total = keypoint_loss(answer_nll, kept_share, self.config.mask_ratio_weight)
         return total, answer_nll.detach(), kept_share.detach()
@@ -120,6 +120,7 @@ def mean_answer_nll(
     sequences, rows = batch.sequences, batch.sequences.rationale_rows
 
     def answer_nll(start: int) -> Tensor:
+        """Return the answer losses of a chunk of the prefixes, from ``start`` on."""
         part: MaskedSequences = sequences.part(start, start + CHUNK)
         mask = keypoint_mask[part.rationale_rows]
         return predictor(part, mask, None if attended is None else attended[part.rationale_rows])

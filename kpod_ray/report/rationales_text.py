@@ -60,10 +60,12 @@ class _Printer:
         self.console = console
 
     def line(self, text: str | Text = "", style: str = "") -> None:
+        """Print a line, with the control characters of plain text made visible."""
         shown = Text(visible(text)) if isinstance(text, str) else text
         self.console.print(shown, style=style or None, soft_wrap=True)
 
     def print_all(self, summary: CorpusSummary) -> None:
+        """Print the counts, then the samples of each verdict."""
         for line in count_lines(summary):
             self.line(line)
         weighted = [s.weighted for group in summary.samples.values() for s in group if s.weighted]

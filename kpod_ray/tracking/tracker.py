@@ -161,6 +161,7 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
         return NullTracker()
 
     def open_run() -> WandbRun:
+        """Look for a key and open the run; both may take long."""
         is_online = mode == "online" or (mode == "auto" and has_wandb_login())
         return WandbRun(config, folder, is_online)
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.config import WeigherConfig
-from kpod_ray.data.batching import worker_share
 from kpod_ray.data.draws import (
     Draw,
     MaskedSampler,
@@ -18,6 +17,7 @@ from kpod_ray.data.draws import (
     stack_noise,
 )
 from kpod_ray.data.masked import MaskedExample
+from kpod_ray.data.order import worker_share
 
 PAD = 0
 SHORT = MaskedExample("s", [1, 2], [10, 11], [-1] * 2, [5, 6], [7])

@@ -102,7 +102,7 @@ def test_the_denominator_scales_the_loss(alone, training_inputs, denominator):
 
 def answer_tokens(training_inputs, history):
     """Answer tokens of the first train step: all its examples carry them."""
-    from kpod_ray.data.batching import global_batches
+    from kpod_ray.data.order import global_batches
 
     store, assess, _ = training_inputs
     examples = sorted(

@@ -52,7 +52,7 @@ def plausible_sweep():
     )
 
 
-def with_text(swept, text):
+def sweep_with_text(swept, text):
     """Return the same sweep with a text in every place that holds text."""
     trials = [
         dataclasses.replace(

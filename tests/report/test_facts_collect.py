@@ -18,7 +18,8 @@ from kpod_ray.report import facts_tables
 from kpod_ray.report.facts_collect import phase_facts
 from kpod_ray.report.facts_tables import MAX_RATIONALES, MAX_ROWS, weighted_html
 from kpod_ray.report.tokens import Scale
-from tests.report.conftest import HOSTILE, PAYLOAD, Page
+from tests.report.attacks import HOSTILE, PAYLOAD
+from tests.report.pages import Page
 
 NAMES = (
     *("questions", "teacher", "weigh", "assess", "plan", "train"),
