@@ -101,6 +101,8 @@ def _join(resources: ResourcesConfig) -> bool:
 
 
 def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
+    # A process for each training that looks whether a cloud takes the machine back.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(
         address="local",
         num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
