@@ -13,6 +13,7 @@ from rich.console import Console
 
 from kpod_ray import config as settings
 from kpod_ray.errors import KpodError
+from kpod_ray.loading import uncollected
 
 app = typer.Typer(
     help="Keypoint-based progressive chain-of-thought distillation on Ray.",
@@ -49,7 +50,8 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
 def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the arms of a comparison with several seeds each, and test them against a baseline."""
     loaded = settings.load(config, overrides or ())
-    from kpod_ray.progress import compare_with_progress  # Ray and torch load only now
+    with uncollected():  # Ray and torch load only now
+        from kpod_ray.progress import compare_with_progress
 
     compare_with_progress(loaded, console)
 
@@ -58,7 +60,8 @@ def compare(config: ConfigPath, overrides: Overrides = None) -> None:
 def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
     """Try many settings, stop what does badly, and run the best of them to its end."""
     loaded = settings.load(config, overrides or ())
-    from kpod_ray.sweep_screen import sweep_with_progress  # Ray and torch load only now
+    with uncollected():
+        from kpod_ray.sweep_screen import sweep_with_progress
 
     sweep_with_progress(loaded, console)
 
@@ -169,7 +172,8 @@ def doctor(
 
 def _run_until(phase: str, path: Path, overrides: list[str] | None) -> None:
     config = settings.load(path, overrides or ())
-    from kpod_ray.progress import run_with_progress  # Ray and torch load only now
+    with uncollected():
+        from kpod_ray.progress import run_with_progress
 
     run_with_progress(config, phase, console)
 

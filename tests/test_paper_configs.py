@@ -1,5 +1,6 @@
 """The paper's configs: each has the paper's numbers, and each family of student runs with them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kpod_ray.config import load
 from kpod_ray.distributed.evaluator import check_backend
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.pipeline import Listener, open_run, run_phases
+from tests.distributed.training_runs import in_this_process, unkept_checkpoints
 
 PAPER = Path(__file__).parents[1] / "configs" / "paper"
 SETS = ("gsm8k", "svamp", "asdiv", "commonsenseqa")
@@ -67,11 +69,16 @@ def test_a_config_can_generate_with_its_students_family(tmp_path, name):
 @pytest.mark.slow
 def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, tmp_path):
     runs = {name: open_run(small(name, tmp_path)) for name in FILES}
+    runs = {
+        name: dataclasses.replace(run, config=in_this_process(run.config, "weigh", "train"))
+        for name, run in runs.items()
+    }
     llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
     steps = []
     listener = Listener(lambda phase, row: steps.append((phase, row)), print, print, print)
-    for run in (llama, t5):
-        run_phases(run, "train", listener)
+    with unkept_checkpoints():
+        for run in (llama, t5):
+            run_phases(run, "train", listener)
     assert [row["loss"] > 0 for phase, row in steps if phase == "train"] == [True] * 4
     for run in (llama, t5):
         folder = f"{run.store.root}/{run.artifacts['train'].folder}/student"

@@ -13,7 +13,6 @@ from kpod_ray.artifacts import Store
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.examples import Example
 from kpod_ray.distributed.jobs import TrainJob
-from kpod_ray.models.adapters import add_adapters, merge_adapters
 from kpod_ray.models.checkpoints import load_parameters
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.packing import use_packing
@@ -53,6 +52,8 @@ def load_plain_student(job: TrainJob) -> Student:
     folder = model_folder(config.model, MODEL_CACHE)
     student: Student = load_student(folder, dtype, _token_loss(config)).eval()
     if config.lora is not None:
+        from kpod_ray.models.adapters import add_adapters  # its library takes a second to load
+
         torch.manual_seed(job.seed)
         add_adapters(student.language_model, config.lora)
     return student
@@ -76,7 +77,10 @@ def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     """Return the student with these trained parameters, adapters merged."""
     student = load_plain_student(job)
     load_parameters(student, parameters)
-    merge_adapters(student.language_model)
+    if job.student.lora is not None:
+        from kpod_ray.models.adapters import merge_adapters
+
+        merge_adapters(student.language_model)
     return student
 
 

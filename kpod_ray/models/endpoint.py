@@ -67,8 +67,11 @@ class Endpoint:
         self.client: httpx.AsyncClient | None = None
         self.pacing: Pacing | None = None
 
-    async def check(self) -> None:
+    async def check(self, patience_s: float = CHECK_SECONDS) -> None:
         """Ask for the list of models, to see that the server is there and takes the key.
+
+        Args:
+            patience_s: seconds to wait for an answer.
 
         Raises:
             KpodError: Nothing answers, the key is refused, or the server is elsewhere.
@@ -76,12 +79,12 @@ class Endpoint:
         url = f"{self._base}/models"
         try:
             async with (
-                asyncio.timeout(CHECK_SECONDS),
+                asyncio.timeout(patience_s),
                 httpx.AsyncClient(timeout=None, headers=self.headers) as client,
             ):
                 response = await client.get(url)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            reason = self._shown(str(error)) or f"no answer within {CHECK_SECONDS:g} s"
+            reason = self._shown(str(error)) or f"no answer within {patience_s:g} s"
             raise KpodError(
                 f"teacher.url {self.teacher.url}: nothing answers there ({reason}); check the "
                 "address and that the server runs"

@@ -12,7 +12,7 @@ from kpod_ray.data.prompts import question_text
 from kpod_ray.distributed.generator import Generator
 from kpod_ray.models.student import load_student
 from kpod_ray.records import Prediction, Question
-from tests.distributed.training_runs import TWO, largest_difference, train
+from tests.distributed.training_runs import TWO, largest_difference, train, train_here
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, held_out):
     inputs, ids = held_out
     settings = {"validation_fraction": 0.3, "keep": "best", "learning_rate": 0.3, "warmup": 0.99}
     _, two = train(inputs, "best 2", resources=TWO, **settings)
-    _, one = train(inputs, "best 1", **settings)
+    _, one = train_here(inputs, "best 1", **settings)
     rows, rows_of_two = ([row for row in h if "validation_loss" in row] for h in (one, two))
     assert [row["stage"] for row in rows] == [1, 2, 3]
     losses = [row["validation_loss"] for row in rows]
@@ -62,7 +62,7 @@ def test_the_student_with_the_most_right_answers_is_kept(ray_cluster, held_out):
     inputs, ids = held_out
     store = inputs[0]
     settings = {"validation_fraction": 0.3, "accuracy_every": 2}
-    until_2, history = train(inputs, "until 2", schedule={"num_stages": 2}, **settings)
+    until_2, history = train_here(inputs, "until 2", schedule={"num_stages": 2}, **settings)
     assert [row["validation_accuracy"] for row in history if "validation_accuracy" in row] == [0.0]
     # An examination that is there is not repeated: after stage 2 all was right.
     right = [Prediction(i, "", "stop", 1, "1", "1", True) for i in ids]
@@ -86,13 +86,7 @@ def test_the_answers_are_those_of_the_student(ray_cluster, held_out):
     inputs, ids = held_out
     store = inputs[0]
     settings = {"validation_fraction": 0.3, "accuracy_every": 2}
-    train(
-        inputs,
-        "answers",
-        schedule={"num_stages": 1},
-        learning_rate=0.1,
-        **settings,
-    )
+    train_here(inputs, "answers", schedule={"num_stages": 1}, learning_rate=0.1, **settings)
     rows = Prediction.from_table(
         store.read_table(f"{examinations(inputs, 'answers')}/stage-1.parquet")
     )

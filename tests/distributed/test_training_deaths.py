@@ -17,6 +17,7 @@ from tests.distributed.training_runs import (
     largest_difference,
     step_losses,
     train,
+    train_here,
     training_processes,
 )
 
@@ -94,7 +95,7 @@ def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, training_
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    untouched, _ = train(training_inputs, "adaptive", schedule=schedule)
+    untouched, _ = train_here(training_inputs, "adaptive", schedule=schedule)
     resumed, _ = train(training_inputs, "adaptive killed", watch=kill_once, schedule=schedule)
     assert killed
     assert largest_difference(untouched, resumed) <= 1e-6

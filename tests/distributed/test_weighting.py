@@ -10,6 +10,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.distributed.weighting import learn_token_weights
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, WeightedRationale
+from tests.distributed.training_runs import in_this_process, unkept_checkpoints
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,15 +33,24 @@ def inputs(tmp_path_factory):
 
 def weigh(inputs, label, num_workers=1, **weigher):
     """Run the phase; return its artifact and its manifest."""
-    store, taught = inputs
-    workers = {"num_workers": num_workers, "num_threads": 1}
-    config = RunConfig.model_validate(
+    config = config_of(inputs, weigher).override({"resources.weigh.num_workers": num_workers})
+    return _weighed(inputs, config, label)
+
+
+def weigh_here(inputs, label, **weigher):
+    """Run the phase, its training in this process; return its artifact and its manifest."""
+    with unkept_checkpoints():
+        return _weighed(inputs, in_this_process(config_of(inputs, weigher), "weigh"), label)
+
+
+def config_of(inputs, weigher):
+    return RunConfig.model_validate(
         {
             "name": "t",
-            "storage": store.root,
+            "storage": inputs[0].root,
             "teacher": {"kind": "file", "path": "-"},
             "student": {"model": "tiny:0"},
-            "resources": {"weigh": workers},
+            "resources": {"weigh": {"num_threads": 1}},
             "weigher": {
                 "num_adapt_steps": 3,
                 "num_train_steps": 4,
@@ -54,9 +64,12 @@ def weigh(inputs, label, num_workers=1, **weigher):
             },
         }
     )
+
+
+def _weighed(inputs, config, label):
+    store, taught = inputs
     artifact = store.artifact("weigh", 1, {"label": label}, [])
-    manifest = learn_token_weights(config, taught, artifact, lambda metrics: None)
-    return artifact, manifest
+    return artifact, learn_token_weights(config, taught, artifact, lambda metrics: None)
 
 
 def token_weights(artifact):
@@ -99,7 +112,7 @@ def test_two_workers_learn_the_same_weighter_as_one(alone, inputs, prefixes):
     if prefixes == "sampled":
         one, told = alone
     else:
-        one, told = weigh(inputs, "all", prefixes=prefixes)
+        one, told = weigh_here(inputs, "all", prefixes=prefixes)
     two, told_by_two = weigh(inputs, f"two {prefixes}", num_workers=2, prefixes=prefixes)
     # Not the parameters: the keys' bias has no gradient but rounding, which Adam makes large.
     ours, expected = (torch.tensor(token_weights(artifact)) for artifact in (two, one))
@@ -110,7 +123,7 @@ def test_two_workers_learn_the_same_weighter_as_one(alone, inputs, prefixes):
 
 def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, inputs):
     settings = {"mask_ratio_weight": 1000, "num_train_steps": 60, "validate_every": 1}
-    artifact, manifest = weigh(inputs, "collapse", learning_rate=3e-3, **settings)
+    artifact, manifest = weigh_here(inputs, "collapse", learning_rate=3e-3, **settings)
     assert manifest["warning"].startswith("the weighter collapsed by train step")
     assert "nearly all tokens are masked" in manifest["warning"]
     assert manifest["best"]["kept_share"] > 0.04
@@ -119,7 +132,7 @@ def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, input
 
 
 def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
-    _, manifest = weigh(inputs, "flat", learning_rate=1e-9)
+    _, manifest = weigh_here(inputs, "flat", learning_rate=1e-9)
     assert manifest["warning"].startswith(
         "no weighter was sound in 4 train steps: all tokens weigh"
     )
@@ -127,7 +140,7 @@ def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
 
 
 def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
-    _, manifest = weigh(
+    _, manifest = weigh_here(
         inputs,
         "others",
         precision="bf16",

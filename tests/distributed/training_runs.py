@@ -1,7 +1,9 @@
 """Trainings of a tiny student: what they start from, and what they come to."""
 
+import contextlib
 import json
 import os
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ from kpod_ray.records import Question, StageRow, StepDifficulty, StepLosses, Wei
 
 NUM_STAGES = 3
 TWO = {"num_workers": 2}
+HERE = {"num_workers": 0, "num_threads": 1}
 
 
 def write_inputs(folder, tokenizer):
@@ -56,13 +59,45 @@ def write_inputs(folder, tokenizer):
 
 
 def train(inputs, label, watch=lambda metrics: None, schedule=(), resources=(), **student):
-    """Train the tiny student; return its parameters and its history."""
-    store, assess, plan = inputs
-    questions = store.artifact("teacher", 1, {}, [])
-    config = RunConfig.model_validate(
+    """Train the tiny student in worker processes; return its parameters and its history."""
+    config = config_of(inputs, schedule, student)
+    workers = {f"resources.train.{name}": value for name, value in dict(resources).items()}
+    return _trained(inputs, config.override(workers), label, watch)
+
+
+def train_here(inputs, label, schedule=(), **student):
+    """Train the tiny student in this process, seconds sooner; return its parameters and its history."""
+    config = in_this_process(config_of(inputs, schedule, student), "train")
+    with unkept_checkpoints():
+        return _trained(inputs, config, label, lambda metrics: None)
+
+
+def in_this_process(config, *phases):
+    """Let phases train without processes of their own: Ray Train does so where there is no worker.
+
+    Such a training can't be taken up again, so no user can set it.
+    """
+    resources = config.resources
+    workers = {name: getattr(resources, name).model_copy(update=HERE) for name in phases}
+    return config.model_copy(update={"resources": resources.model_copy(update=workers)})
+
+
+@contextlib.contextmanager
+def unkept_checkpoints():
+    """Delete in the end what trainings in this process report: Ray Train takes none of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def config_of(inputs, schedule, student):
+    return RunConfig.model_validate(
         {
             "name": "t",
-            "storage": store.root,
+            "storage": inputs[0].root,
             "teacher": {"kind": "file", "path": "-"},
             "schedule": {"num_stages": NUM_STAGES, **dict(schedule)},
             "student": {
@@ -73,9 +108,14 @@ def train(inputs, label, watch=lambda metrics: None, schedule=(), resources=(), 
                 **student,
             },
             "evaluation": {"max_new_tokens": 24},
-            "resources": {"train": {"num_workers": 1, "num_threads": 1, **dict(resources)}},
+            "resources": {"train": {"num_workers": 1, "num_threads": 1}},
         }
     )
+
+
+def _trained(inputs, config, label, watch):
+    store, assess, plan = inputs
+    questions = store.artifact("teacher", 1, {}, [])
     artifact = store.artifact("train", 1, {"label": label}, [])
     artifact.finish(train_student(config, questions, assess, plan, artifact, watch))
     folder = f"{store.root}/{artifact.folder}"
