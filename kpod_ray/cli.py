@@ -13,7 +13,6 @@ from rich.console import Console
 
 from kpod_ray import config as settings
 from kpod_ray.errors import KpodError
-from kpod_ray.loading import uncollected
 
 app = typer.Typer(
     help="Keypoint-based progressive chain-of-thought distillation on Ray.",
@@ -50,8 +49,7 @@ def run(config: ConfigPath, overrides: Overrides = None) -> None:
 def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the arms of a comparison with several seeds each, and test them against a baseline."""
     loaded = settings.load(config, overrides or ())
-    with uncollected():  # Ray and torch load only now
-        from kpod_ray.progress import compare_with_progress
+    from kpod_ray.progress import compare_with_progress  # Ray and torch load only now
 
     compare_with_progress(loaded, console)
 
@@ -60,8 +58,7 @@ def compare(config: ConfigPath, overrides: Overrides = None) -> None:
 def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
     """Try many settings, stop what does badly, and run the best of them to its end."""
     loaded = settings.load(config, overrides or ())
-    with uncollected():
-        from kpod_ray.sweep_screen import sweep_with_progress
+    from kpod_ray.sweep_screen import sweep_with_progress  # Ray and torch load only now
 
     sweep_with_progress(loaded, console)
 
@@ -172,8 +169,7 @@ def doctor(
 
 def _run_until(phase: str, path: Path, overrides: list[str] | None) -> None:
     config = settings.load(path, overrides or ())
-    with uncollected():
-        from kpod_ray.progress import run_with_progress
+    from kpod_ray.progress import run_with_progress  # Ray and torch load only now
 
     run_with_progress(config, phase, console)
 

@@ -19,8 +19,6 @@ from kpod_ray.errors import KpodError
 ENVIRONMENT = {
     # Waiting threads sleep instead of spinning: several processes share a small machine's cores.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Processes that Ray Data starts to look into a Parquet file, however small; its default is 32.
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     # How often Ray Train looks at its workers: a stage waits until it has seen the checkpoint.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }

@@ -17,7 +17,6 @@ from kpod_ray.config import (
 )
 from kpod_ray.data.prompts import Template
 from kpod_ray.distributed.placement import own_node
-from kpod_ray.loading import uncollected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +62,7 @@ class WeigherJob:
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the student as one worker, see `training_loop.train_stages`."""
-    with uncollected():
-        from kpod_ray.distributed.training_loop import train_stages
+    from kpod_ray.distributed.training_loop import train_stages
 
     settings["board"].arrive.remote(own_node())
     return train_stages(settings)
@@ -72,8 +70,7 @@ def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
 
 def weigher_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter as one worker, see `weigher_loop.train_weighter`."""
-    with uncollected():
-        from kpod_ray.distributed.weigher_loop import train_weighter
+    from kpod_ray.distributed.weigher_loop import train_weighter
 
     settings["board"].arrive.remote(own_node())
     return train_weighter(settings)
