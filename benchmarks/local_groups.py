@@ -28,6 +28,7 @@ UPLOAD = (
 STEADY = {
     "RAY_health_check_failure_threshold": "20",  # a machine that stalls is no dead node
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+    "RAY_worker_niceness": "0",  # nor does whatever else runs there hold up every worker
     "RAY_enable_worker_prestart": "0",  # processes without the job's files serve nobody
     "RAY_prestart_worker_first_driver": "0",
 }
