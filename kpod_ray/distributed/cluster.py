@@ -15,8 +15,15 @@ import ray
 from kpod_ray.config import ActorResources, ResourcesConfig, WorkerResources
 from kpod_ray.errors import KpodError
 
-# Waiting threads sleep instead of spinning: several processes share a small machine's cores.
-THREAD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+ENVIRONMENT = {
+    # Waiting threads sleep instead of spinning: several processes share a small machine's cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Processes that Ray Data starts to look into a Parquet file, however small; its default is 32.
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
+    # How often Ray Train looks at its workers: a stage waits until it has seen the checkpoint.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+"""What Ray and its processes read from the environment, unless the user has set it."""
 
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
 """Where ``ray start`` writes the address of the cluster it made."""
@@ -75,10 +82,10 @@ def _free_port() -> int:
 
 def _join(resources: ResourcesConfig) -> bool:
     """Join the cluster that is there, if any; return whether this process is connected then."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
     if ray.is_initialized():  # by us, or for us: this is a task of a cluster
         _prepare_waiting(resources)
         return True
-    os.environ.update({k: v for k, v in THREAD_ENVIRONMENT.items() if k not in os.environ})
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
     if address == "local":
         return False
