@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import psutil
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -28,12 +30,15 @@ UPLOAD = (
 STEADY = {
     "RAY_health_check_failure_threshold": "20",  # a machine that stalls is no dead node
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+    "RAY_raylet_start_wait_time_s": "120",  # nor is it one that doesn't start
     "RAY_worker_niceness": "0",  # nor does whatever else runs there hold up every worker
     "RAY_enable_worker_prestart": "0",  # processes without the job's files serve nobody
     "RAY_prestart_worker_first_driver": "0",
 }
 """Settings of Ray for several nodes on a machine of few cores."""
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 150.0
+_STARTED = "Ray runtime started."
+"""What ``ray start`` says when a node is one of the cluster's."""
 
 
 class LocalGroups:
@@ -48,24 +53,32 @@ class LocalGroups:
     def __init__(self, folder: Path, port: int, environment: Mapping[str, str]) -> None:
         self.folder, self.environment = folder, environment
         self.token = environment["RAY_AUTH_TOKEN"]
-        self.address = f"--address=http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
 
-    def job(self, verb: str, *arguments: str, token: str | None = None) -> tuple[int, str]:
-        """Run ``ray job``; return its exit status and what it printed.
-
-        Args:
-            verb: such as ``submit``.
-            arguments: what comes after it.
-            token: instead of the cluster's own.
-        """
+    def submit(self, *arguments: str) -> tuple[int, str]:
+        """Run ``ray job submit`` for a job of this clone; return its exit status and what it printed."""
         done = subprocess.run(
-            [RAY, "job", verb, self.address, *arguments],
-            env={**self.environment, "RAY_AUTH_TOKEN": token or self.token},
+            [RAY, "job", "submit", f"--address={self.address}", *UPLOAD, *arguments],
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
+
+    def ask(self, verb: str, path: str = "", token: str | None = None) -> httpx.Response:
+        """Ask the cluster's jobs API, with another token if one is given."""
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        return httpx.request(verb, f"{self.address}/api/jobs/{path}", headers=headers, timeout=60)
+
+    def stop(self, job: str) -> str:
+        """Stop a job as ``ray job stop`` does, wait until it is over, and return its status."""
+        self.ask("POST", f"{job}/stop").raise_for_status()
+        while True:
+            status: str = self.ask("GET", job).json()["status"]
+            if status not in ("PENDING", "RUNNING"):
+                return status
+            time.sleep(0.1)
 
     def uploaded(self) -> dict[str, int]:
         """Return the paths and bytes of the files that a job has uploaded, as they lie on the head."""
@@ -100,11 +113,11 @@ def local_groups(
     nodes = list[subprocess.Popen[bytes]]()
     try:
         nodes.append(_start(head, folder, known))
-        _wait_for(port, nodes[0], folder)
+        _wait_for_nodes(nodes, folder)
         for name, cpus in groups.items():
             node = [f"--address=127.0.0.1:{port}", f"--num-cpus={cpus}", f"--labels=group={name}"]
             nodes.append(_start(node, folder, known))
-        _wait_for(dashboard, nodes[0], folder)
+        _wait_for_nodes(nodes, folder)
         yield LocalGroups(folder, dashboard, known)
     finally:
         _stop(nodes)
@@ -143,16 +156,13 @@ def _free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in servers]
 
 
-def _wait_for(port: int, node: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait until something listens on a port of a node."""
-    for _ in range(int(10 * WAIT_SECONDS)):
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            node.wait(0.1)
-            break
-    raise RuntimeError((folder / "start.log").read_text())
+def _wait_for_nodes(nodes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Wait until each node, and the head's dashboard, say that they are there."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while (told := (folder / "start.log").read_text()).count(_STARTED) < len(nodes):
+        if time.monotonic() > deadline or any(node.poll() is not None for node in nodes):
+            raise RuntimeError(told)
+        time.sleep(0.1)
 
 
 def _stop(nodes: list[subprocess.Popen[bytes]]) -> None:
