@@ -1,9 +1,9 @@
 """Jobs on a cluster of two groups, each stopped once: ``python -m benchmarks.jobs``.
 
 Starts a head without CPUs and two nodes with the labels ``group=teacher`` and ``group=student`` on this
-machine, closed by a token, and submits jobs/run.py, jobs/sweep.py and jobs/compare.py from this clone
-with ``ray job submit``. Each is stopped in the middle of a training and submitted again. The last line
-is one JSON object.
+machine, closed by a token. Submits jobs/run.py, jobs/sweep.py and jobs/compare.py from this clone with
+``ray job submit``, all with the same storage; each is stopped in the middle of a training and submitted
+again. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from typing import Any
 
 from benchmarks.local_groups import LocalGroups, local_groups
 
-MODELS = ("teacher", "weigh", "assess", "train", "evaluate")
-"""Phases that run on the nodes, and not in the driver."""
 PLACED = (
     "resources.teacher={labels: {group: teacher}}",
     *(
@@ -29,10 +27,10 @@ PLACED = (
         for phase in ("weigh", "annotate", "assess", "evaluate")
     ),
     "resources.train={labels: {group: student}, num_threads: 1, num_workers: 1}",
-    "schedule.num_stages=24",  # the training outlasts the stop by far
+    "schedule.num_stages=12",  # the training outlasts the stop by far
     "evaluation.backend=transformers",
 )
-MOST_SECONDS = 900.0
+MOST_SECONDS = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +69,9 @@ def measure(case: Case, cluster: LocalGroups, storage: Path) -> dict[str, Any]:
     """Submit a job, stop it in the middle, submit it again; return its figures."""
     overrides = [f"storage={storage}", *PLACED, *case.overrides]
     job = ["--", "python", f"jobs/{case.name}.py", case.config, *overrides]
-    started = time.perf_counter()
+    started, num_before = time.perf_counter(), num_trained(times(storage, MADE))
     ended_well(cluster.submit("--no-wait", f"--submission-id={case.name}", *job))
-    wait_for_training(storage, case.num_trained, cluster, case.name)
+    wait_for_training(storage, num_before + case.num_trained, cluster, case.name)
     status = cluster.stop(case.name)
     stopped, manifests, stages = time.perf_counter(), times(storage, MADE), times(storage, STAGES)
     ended_well(cluster.submit(*job))
@@ -110,7 +108,12 @@ def under_way(stages: Times, manifests: Times) -> Times:
     }
 
 
-def wait_for_training(storage: Path, num_trained: int, cluster: LocalGroups, job: str) -> None:
+def num_trained(manifests: Times) -> int:
+    """Return how many trainings are finished."""
+    return sum(path.parts[-3] == "train" for path in manifests)
+
+
+def wait_for_training(storage: Path, num_finished: int, cluster: LocalGroups, job: str) -> None:
     """Wait until a training has some stages behind it, and so many others are finished.
 
     Raises:
@@ -119,9 +122,8 @@ def wait_for_training(storage: Path, num_trained: int, cluster: LocalGroups, job
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline:
         manifests = times(storage, MADE)
-        num_finished = sum(path.parts[-3] == "train" for path in manifests)
         stages = under_way(times(storage, STAGES), manifests)
-        if num_finished == num_trained and len(stages) >= 2:
+        if num_trained(manifests) == num_finished and len(stages) >= 2:
             return
         if cluster.ask("GET", job).json()["status"] not in ("PENDING", "RUNNING"):
             break
@@ -143,7 +145,7 @@ def ended_well(done: tuple[int, str]) -> None:
 def nodes_by_phase(storage: Path) -> dict[str, dict[str, list[str]]]:
     """Return of each phase the ids of the nodes that it ran on, by their labels."""
     found = defaultdict[str, dict[str, list[str]]](dict)
-    for path in storage.glob(f"*/{MADE}"):
+    for path in storage.glob(MADE):
         phase, manifest = path.parts[-3], json.loads(path.read_text())
         for node in manifest.get("nodes", []):
             label = ", ".join(f"{key}={value}" for key, value in node["labels"].items())
@@ -166,7 +168,7 @@ def main() -> None:
             "status_for_a_wrong_token": ray.ask("GET", token="f" * 64).status_code
         }
         for case in CASES:
-            figures[case.name] = measure(case, ray, root / case.name)
+            figures[case.name] = measure(case, ray, root)
             print(f"{case.name}: {figures[case.name]}", flush=True)
         uploaded = ray.uploaded()
         figures["uploaded_files"], figures["uploaded_bytes"] = len(uploaded), sum(uploaded.values())

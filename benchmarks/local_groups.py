@@ -117,7 +117,7 @@ def local_groups(
         for name, cpus in groups.items():
             node = [f"--address=127.0.0.1:{port}", f"--num-cpus={cpus}", f"--labels=group={name}"]
             nodes.append(_start(node, folder, known))
-        _wait_for_nodes(nodes, folder)
+            _wait_for_nodes(nodes, folder)  # one after the other: a start takes all of two cores
         yield LocalGroups(folder, dashboard, known)
     finally:
         _stop(nodes)
