@@ -99,7 +99,8 @@ def rationales(
 
     selection = Selection(verdict, question, num)
     found = find_run(run, overrides or ())
-    found.finished("teacher")
+    for phase in ("teacher", "questions"):
+        found.finished(phase)
     print_rationales(found.artifacts, selection, console)
 
 
@@ -110,7 +111,8 @@ def schedule(run: RunPlace, overrides: Overrides = None) -> None:
     from kpod_ray.report.schedule_text import collect_stages, print_schedule
 
     found = find_run(run, overrides or ())
-    found.finished("plan")
+    for phase in ("plan", "assess"):
+        found.finished(phase)
     print_schedule(collect_stages(found.artifacts), console)
 
 

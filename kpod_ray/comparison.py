@@ -100,7 +100,7 @@ def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
 
 
 def _is_finished(trial: Trial) -> bool:
-    return trial.run.artifacts["evaluate"].is_finished()
+    return all(trial.run.artifacts[name].is_finished() for name in ("train", "evaluate"))
 
 
 def train_and_evaluate(config: RunConfig) -> None:

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kpod_ray.cli import main
+from kpod_ray.config import load
+from kpod_ray.pipeline import open_run
 
-SMOKE = str(Path(__file__).parents[1] / "configs" / "smoke.yaml")
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMOKE, SWEEP_SMOKE = str(CONFIGS / "smoke.yaml"), str(CONFIGS / "sweep-smoke.yaml")
 
 
 def refused(capsys, *arguments):
@@ -34,6 +38,28 @@ def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storag
     assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
     line = refused(capsys, "schedule", SMOKE, storage)
     assert f"phase plan isn't finished; run kpod plan {SMOKE} {storage}" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "gone"),
+    [("rationales", "teacher", "questions"), ("schedule", "plan", "assess")],
+)
+def test_a_deleted_artifact_is_named_with_its_command(capsys, tmp_path, command, there, gone):
+    run = open_run(load(SMOKE, [f"storage={tmp_path}"]))
+    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders))
+    config = tmp_path / run.folder / "config.yaml"
+    config.write_text(yaml.safe_dump(run.config.model_dump()))
+    run.artifacts[there].finish({})
+    line = refused(capsys, command, str(config.parent))
+    assert line == f"kpod: run smoke: phase {gone} isn't finished; run kpod {gone} {config}"
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "sweep"])
+def test_a_deleted_student_to_start_from_is_named(capsys, storage, tmp_path, command):
+    gone = tmp_path / "store" / "train" / "0123456789abcdef" / "student"
+    line = refused(capsys, command, SWEEP_SMOKE, storage, f"student.model={gone}")
+    assert f"model {gone}: no such model folder" in line
 
 
 def test_an_unknown_format_is_named_with_those_there_are(capsys, storage, tmp_path):

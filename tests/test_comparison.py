@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import pytest
 
@@ -78,6 +79,20 @@ def test_a_second_call_makes_nothing_and_says_the_same(first):
     again = compare(config_of(storage), ears.watcher)
     assert ears.made == []
     assert sorted(ears.trials) == sorted(ARM_NAMES)
+    pairs = zip(results.arms, again.arms, strict=True)
+    assert all((a.correct == b.correct).all() and a.curves == b.curves for a, b in pairs)
+
+
+@pytest.mark.slow
+def test_what_was_deleted_is_made_again_and_nothing_else(first):
+    storage, _, results = first
+    before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
+    deleted = {next(path for path in before if path.parts[-3] == p) for p in ("assess", "train")}
+    for path in deleted:
+        shutil.rmtree(path.parent)
+    again = compare(config_of(storage), Ears().watcher)
+    after = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
+    assert {path for path, when in after.items() if before.get(path) != when} == deleted
     pairs = zip(results.arms, again.arms, strict=True)
     assert all((a.correct == b.correct).all() and a.curves == b.curves for a, b in pairs)
 

@@ -41,7 +41,7 @@ class StageState:
 
 
 def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
-    """Return all stages of a run whose phase ``plan`` is finished; its training may be under way."""
+    """Return the stages of a run whose ``plan`` and ``assess`` are finished, also while it trains."""
     plan, train = artifacts["plan"], artifacts["train"]
     path, decisions = f"{train.folder}/decisions.json", dict[str, Any]()
     if train.store.exists(path):
