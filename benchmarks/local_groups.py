@@ -103,7 +103,9 @@ def local_groups(
     folder = Path(tempfile.mkdtemp(prefix="kj"))  # short: it holds sockets
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))}
-    known = {**inherited, **STEADY, **auth, "OMP_NUM_THREADS": "1", **(environment or {})}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of a job's ``python``
+    known = {**inherited, **STEADY, **auth, "OMP_NUM_THREADS": "1", "PATH": path}
+    known |= environment or {}
     port, dashboard, client = _free_ports(3)
     head = [
         *("--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}", "--no-monitor"),
