@@ -35,26 +35,34 @@ def root_of(document):
     return re.search("<html[^>]*>", document)[0]
 
 
-def test_all_figures_are_drawn_without_a_complaint_and_no_script_of_a_hostile_text_runs(
-    hostile_results, tmp_path
-):
-    document, log = opened(render(hostile_results), tmp_path)
+def test_all_figures_are_drawn_without_a_complaint(results, tmp_path):
+    document, log = opened(render(results), tmp_path)
     assert 'data-figures-drawn="8"' in root_of(document)
     assert document.count('class="plot-container') == 8
-    assert "data-hacked" not in root_of(document)
     assert "Content Security Policy" not in log
     assert "Uncaught" not in log
 
 
-def test_all_figures_of_a_comparison_are_drawn_and_no_script_of_a_hostile_one_runs(
-    hostile_comparison, tmp_path
-):
-    document, log = opened(render_comparison(hostile_comparison), tmp_path)
+def test_no_script_of_a_hostile_text_runs(hostile_results, tmp_path):
+    document, log = opened(render(hostile_results), tmp_path)
+    assert 'data-figures-drawn="8"' in root_of(document)
+    assert "data-hacked" not in root_of(document)
+    assert "Content Security Policy" not in log
+
+
+def test_all_figures_of_a_comparison_are_drawn_without_a_complaint(comparison, tmp_path):
+    document, log = opened(render_comparison(comparison), tmp_path)
     assert 'data-figures-drawn="5"' in root_of(document)
     assert document.count('class="plot-container') == 5
-    assert "data-hacked" not in root_of(document)
     assert "Content Security Policy" not in log
     assert "Uncaught" not in log
+
+
+def test_no_script_of_a_hostile_comparison_runs(hostile_comparison, tmp_path):
+    document, log = opened(render_comparison(hostile_comparison), tmp_path)
+    assert 'data-figures-drawn="5"' in root_of(document)
+    assert "data-hacked" not in root_of(document)
+    assert "Content Security Policy" not in log
 
 
 def test_all_figures_of_a_sweep_are_drawn_without_a_complaint(swept, tmp_path):
@@ -68,7 +76,6 @@ def test_all_figures_of_a_sweep_are_drawn_without_a_complaint(swept, tmp_path):
 def test_even_a_script_that_got_in_is_stopped_by_the_policy(results, tmp_path):
     script = "<script>document.documentElement.dataset.hacked=1</script>"
     document, log = opened(render(results).replace("</main>", f"{script}</main>"), tmp_path)
-    assert 'data-figures-drawn="8"' in root_of(document)
     assert "data-hacked" not in root_of(document)
     assert "Content Security Policy" in log
 
