@@ -15,6 +15,14 @@ from kpod_ray.report.results import (
 )
 
 VERDICTS = {"kept": 91, "reference": 3, "surplus": 62, "wrong": 27, "no_answer": 6, "truncated": 3}
+PHASE_SECONDS = {
+    "teacher": 412.4,
+    "weigh": 96.0,
+    "annotate": 8.25,
+    "assess": 21.5,
+    "train": 618.9,
+    "evaluate": 74.1,
+}
 NAMES = ("Maya", "Tom", "Priya", "Luca", "Aisha", "Ben")
 TEXT = (
     "{name} starts with {a} apples.\n{name} buys {b} more, so there are {a} + {b} = {c} apples.\n"
@@ -133,14 +141,7 @@ def plausible_run():
             )
             for index in range(12)
         ),
-        phase_seconds={
-            "teacher": 412.4,
-            "weigh": 96.0,
-            "annotate": 8.25,
-            "assess": 21.5,
-            "train": 618.9,
-            "evaluate": 74.1,
-        },
+        phase_seconds=PHASE_SECONDS,
         versions={"kpod_ray": "0.1.0", "torch": "2.13.0", "ray": "2.60.0", "vllm": "0.32.0"},
         config_yaml="name: laptop-arithmetic\nseed: 0\nstudent:\n  learning_rate: 3.0e-05\n",
     )
