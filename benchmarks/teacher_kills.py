@@ -1,9 +1,10 @@
 """SIGKILL the engine, its actor or the driver, again and again: ``python -m benchmarks.teacher_kills``.
 
 Generates 2,000 rows with a service whose engine is a process of its own and whose texts take about a
-second each; after every so many rows one of the three is killed, at a random moment, and a dead
-driver is started again. Afterwards every id asked for must be there once. What each kill cost is what
-had been finished and wasn't written. The last line is one JSON object.
+second each; when some more rows are finished one of the three is killed, at a random moment, and a
+dead driver is started again. Afterwards every id asked for must be there once. What a kill cost is
+what was finished since the last kill and isn't written when the actor is gone: all those rows, and no
+others, are finished once more. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import platform
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,10 @@ ROWS, ROWS_PER_BLOCK, IN_FLIGHT = 2000, 32, 128
 VICTIMS = ("engine", "actor", "driver")
 SECONDS = (0.2, 2.0)
 """A text takes a time between these."""
+MOST_DELAY = 0.3
+"""Seconds between noticing that enough rows are finished and the kill, at most."""
+MOST_SECONDS = 60.0
+"""How long an actor may outlive its engine or its driver."""
 
 
 class ChildEngine:
@@ -81,7 +87,7 @@ def drive(folder: Path) -> None:
 
 
 def finished(folder: Path) -> list[str]:
-    """Return the ids of finished texts, as often as they were finished."""
+    """Return the ids of finished texts, in the order of finishing, as often as they were finished."""
     file = folder / "finished"
     return file.read_text().split() if file.exists() else []
 
@@ -101,41 +107,51 @@ def _folders(store: Store) -> list[str]:
 
 
 def kill(folder: Path, victim: str) -> bool:
-    """Kill the victim if it runs; return whether it did."""
+    """Kill the victim if it runs; return whether it did, after the actor is gone."""
     try:
         os.kill(int((folder / f"{victim}.pid").read_text()), signal.SIGKILL)
     except (OSError, ValueError):
         return False
+    deadline = time.time() + MOST_SECONDS
+    while time.time() < deadline and _is_alive(int((folder / "actor.pid").read_text())):
+        time.sleep(0.05)
     return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run(folder: Path, num_kills: int, seed: int) -> dict[str, object]:
     """Run to the end through so many kills; return what they cost."""
-    rng, lost, kills = random.Random(seed), list[int](), Counter[str]()
-    driver = _start(folder)
-    step = ROWS * 0.9 / num_kills
+    rng, costs, kills = random.Random(seed), list[int](), Counter[str]()
+    step = round(ROWS * 0.9 / num_kills)
+    driver, counted, wait_for = _start(folder), 0, rng.randint(1, step)
     while driver.poll() is None or driver.returncode:
         if driver.poll() is not None:
-            _end_family(folder)
             driver = _start(folder)
-        is_time = len(set(finished(folder))) >= step * (kills.total() + rng.random())
-        if kills.total() < num_kills and is_time:
+        if kills.total() < num_kills and len(finished(folder)) >= counted + wait_for:
             victim = rng.choice(VICTIMS)
-            time.sleep(rng.random())
+            time.sleep(rng.uniform(0, MOST_DELAY))
             if kill(folder, victim):
-                time.sleep(0.3)
                 kills[victim] += 1
-                lost.append(len(set(finished(folder)) - set(written(folder))))
-                print(f"kill {kills.total()}: {victim}, cost {lost[-1]} rows", flush=True)
+                ids = finished(folder)
+                costs.append(len(set(ids[counted:]) - set(written(folder))))
+                counted, wait_for = len(ids), rng.randint(1, step)
+                print(f"kill {kills.total()}: {victim}, cost {costs[-1]} rows", flush=True)
         time.sleep(0.05)
-    again = len(finished(folder)) - ROWS
     ids = written(folder)
     return {
         "kills": dict(kills),
         "rows": len(set(ids)),
         "rows_written_twice": len(ids) - len(set(ids)),
-        "finished_again": again,
-        "largest_cost_of_a_kill": max(lost),
+        "finished_again": len(finished(folder)) - ROWS,
+        "cost_of_all_kills": sum(costs),
+        "median_cost_of_a_kill": statistics.median(costs),
+        "largest_cost_of_a_kill": max(costs),
         "rows_per_block": ROWS_PER_BLOCK,
     }
 
@@ -145,14 +161,6 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "RAY_ADDRESS": "local"}
     with open(folder / "log", "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-
-
-def _end_family(folder: Path) -> None:
-    """Wait until the Ray of a dead driver is gone, as it goes by itself."""
-    deadline = time.time() + 60
-    actor = int((folder / "actor.pid").read_text())
-    while time.time() < deadline and psutil.pid_exists(actor):
-        time.sleep(0.2)
 
 
 def main() -> None:

@@ -22,14 +22,16 @@ import sys
 from typing import Any
 
 from benchmarks.training_sides import SIDES, Setting, measure
+from kpod_ray.config import StudentConfig
 
-UNIFORM = tuple(name for name in SIDES if name != "ours-kpod")
+DEFAULT_TOKENS = StudentConfig.model_fields["micro_batch_tokens"].default
 
 
 def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:
     """Measure one side in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.training", "--data", options.data]
     command += ["--precision", options.precision, "--steps", str(options.steps)]
+    command += ["--micro-batch-tokens", str(options.micro_batch_tokens)]
     command += ["--here", side, setting]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -78,12 +80,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--settings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--micro-batch-tokens", type=int, default=DEFAULT_TOKENS, help="of ours")
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--here", nargs=2, help="one side, in this process")
     options = parser.parse_args()
     if options.here:
         side, setting = options.here
-        here = Setting(setting == "lora", options.precision)
+        here = Setting(setting == "lora", options.precision, options.micro_batch_tokens)
         print(json.dumps(measure(options.data, side, here, options.steps)))
         return
     figures = {}
@@ -96,6 +99,7 @@ def main() -> None:
         figures[setting] = summary(results)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     result = {"benchmark": "training", "machine": machine, "precision": options.precision}
+    result["micro_batch_tokens"] = options.micro_batch_tokens
     print(json.dumps({**result, "figures": figures}))
 
 

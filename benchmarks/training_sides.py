@@ -43,6 +43,8 @@ class Setting:
     is_lora: bool
     precision: Literal["bf16", "fp32"]
     """bf16 is autocast over parameters of fp32."""
+    micro_batch_tokens: int
+    """Of ours; the others' forward passes hold the whole batch."""
 
 
 @dataclasses.dataclass
@@ -107,7 +109,11 @@ def ours(examples: list[Example], folder: str, setting: Setting, steps: int, sta
     if lora is not None:
         add_adapters(student.language_model, lora)
     config = StudentConfig(
-        model=MODEL, learning_rate=LEARNING_RATE, lora=lora, precision=setting.precision
+        model=MODEL,
+        learning_rate=LEARNING_RATE,
+        lora=lora,
+        precision=setting.precision,
+        micro_batch_tokens=setting.micro_batch_tokens,
     )
     padding = pad_id(load_tokenizer(folder))
     training = StudentTraining(

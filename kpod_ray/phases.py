@@ -41,7 +41,11 @@ def makers(
     teacher = made["teacher"]  # holds the questions that have a rationale, too
     on_weigh = functools.partial(on_train_step, "weigh")
     on_train = functools.partial(on_train_step, "train")
-    rows_of = functools.partial(functools.partial, on_rows)
+
+    def rows_of(name: str) -> Callable[[int, int], None]:
+        """Return what gets the texts of one artifact."""
+        return functools.partial(on_rows, name)
+
     return {
         "questions": lambda out: _write_questions(config, out),
         "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),

@@ -1,4 +1,4 @@
-"""Weighted token losses (Eq. 14, 15; DFT) and the difficulty of reasoning steps (Eq. 8).
+"""Weighted token losses (Eq. 14, 15; DFT).
 
 Losses are sums over tokens, in nats: divided once by a denominator of the whole train step, they make
 micro-batches, accumulation and several workers equal to one large batch. Logits exist only for one
@@ -7,7 +7,7 @@ chunk of tokens at a time; tokens outside the loss never reach the output head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 CHUNK_TOKENS = 256
 """Tokens whose logits exist at the same time."""
-_HEAD_ROWS = 16_384
-"""Rows of the output head whose gradient is computed at the same time, where types differ."""
+BLOCK_ROWS = 16_384
+"""Rows of the output head that are multiplied at the same time."""
 TokenScale = Callable[[Tensor, Tensor], Tensor]
 """From the losses and the weights of some tokens to what their losses and gradients are scaled by."""
 
@@ -99,14 +99,14 @@ class _ScaledNll(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scaled sum, every token's loss [N] and whether it is the likeliest [N]."""
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
-        cast_head = head.to(hidden.dtype)
         nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
         token_scales, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
         hidden_grad = torch.empty_like(hidden) if needs_hidden else None
         head_grad = torch.zeros_like(head) if needs_head else None
+        blocks = _blocks(head, hidden.dtype)
         for start in range(0, len(labels), CHUNK_TOKENS):
             chunk = slice(start, start + CHUNK_TOKENS)
-            logits = (hidden[chunk] @ cast_head.T).float()
+            logits = _logits(hidden[chunk], blocks)
             picked = logits.gather(1, labels[chunk, None])
             largest = logits.amax(dim=-1, keepdim=True)
             exponentials = logits.sub_(largest).exp_()  # in place from here on: one copy at a time
@@ -117,12 +117,13 @@ class _ScaledNll(torch.autograd.Function):
             if not needs_hidden and not needs_head:
                 continue
             scales = token_scales[chunk, None]
-            scaled = exponentials.mul_(scales / norm).scatter_add_(1, labels[chunk, None], -scales)
-            logits_grad = scaled.to(hidden.dtype)
+            logits_grad = exponentials.mul_(scales / norm).scatter_add_(
+                1, labels[chunk, None], -scales
+            )
             if hidden_grad is not None:
-                hidden_grad[chunk] = logits_grad @ cast_head
+                hidden_grad[chunk] = _times_head(logits_grad, blocks, hidden.dtype)
             if head_grad is not None:
-                _add_product(head_grad, logits_grad, hidden[chunk])
+                _add_head_gradient(head_grad, logits_grad, hidden[chunk])
         ctx.save_for_backward(hidden_grad, head_grad)
         ctx.mark_non_differentiable(nll, is_top)
         return (nll * token_scales).sum(), nll, is_top
@@ -145,61 +146,39 @@ class _ScaledNll(torch.autograd.Function):
         )
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add ``left.T @ right`` to ``total``, [V, d], in place and without another tensor of its size."""
-    if total.dtype == left.dtype:
-        total.addmm_(left.T, right)
-        return
-    for start in range(0, len(total), _HEAD_ROWS):
-        rows = slice(start, start + _HEAD_ROWS)
-        total[rows] += left[:, rows].T @ right
+def _blocks(head: Tensor, dtype: torch.dtype) -> Sequence[Tensor]:
+    """Return the output head in parts whose copies in another type take little memory.
 
-
-def step_difficulties(
-    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
-) -> Tensor:
-    """Return the weighted generation loss of each reasoning step of one rationale.
-
-    KPOD Eq. 8: d_k = -sum_{j in step k} w^_j log P(r_j | r_<j, x), where w^ is the softmax of the
-    token weights over the tokens of the same step. It is a weighted mean, so it does not grow with
-    the step's length. A step without tokens has difficulty 0.
-
-    Args:
-        token_nll: [L], negative log-likelihood of each rationale token, in nats.
-        token_weights: [L], w of Eq. 3.
-        token_steps: [L], 0-based reasoning step of each token.
-        num_steps: S, number of reasoning steps.
-
-    Returns:
-        [S], float32, in nats.
-
-    Raises:
-        ValueError: The shapes disagree.
+    A GPU has room for one copy of the whole, and casts slower than it multiplies.
     """
-    weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
-    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+    return [head.to(dtype)] if head.is_cuda else head.split(BLOCK_ROWS)
 
 
-def step_loss_sums(
-    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
-) -> Tensor:
-    """Return numerator and denominator of Eq. 8 for each reasoning step, so that visits add up.
+def _logits(hidden: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+    """Return the products of some tokens, [n, d], with the output head: [n, V], float32."""
+    size = sum(len(block) for block in blocks)
+    logits = torch.empty(len(hidden), size, dtype=torch.float32, device=hidden.device)
+    columns = logits.split(len(blocks[0]), dim=1)
+    for block, part in zip(blocks, columns, strict=True):
+        part.copy_(hidden @ block.to(hidden.dtype).T)
+    return logits
 
-    Args:
-        token_nll: [L], negative log-likelihood of each rationale token, in nats.
-        token_weights: [L], w of Eq. 3.
-        token_steps: [L], 0-based reasoning step of each token.
-        num_steps: S, number of reasoning steps.
 
-    Returns:
-        [2, S], float32: sum of exp(w) * nll, and sum of exp(w), over a step's tokens.
+def _times_head(logits_grad: Tensor, blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return the gradient of the hidden states, [n, d], float32: ``logits_grad @ head``."""
+    total = torch.zeros(len(logits_grad), blocks[0].shape[1], device=logits_grad.device)
+    columns = logits_grad.split(len(blocks[0]), dim=1)
+    for block, part in zip(blocks, columns, strict=True):
+        total += part.to(dtype) @ block.to(dtype)
+    return total
 
-    Raises:
-        ValueError: The shapes disagree.
-    """
-    if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
-        raise ValueError("token_nll, token_weights and token_steps differ in shape")
-    exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
-    zeros = torch.zeros(2, num_steps, device=token_nll.device)
-    values = torch.stack([exponentials * token_nll.float(), exponentials])
-    return zeros.index_add(1, token_steps, values)
+
+def _add_head_gradient(head_grad: Tensor, logits_grad: Tensor, hidden: Tensor) -> None:
+    """Add ``logits_grad.T @ hidden`` to the gradient of the output head, [V, d], in place."""
+    columns = logits_grad.split(BLOCK_ROWS, dim=1)
+    for rows, part in zip(head_grad.split(BLOCK_ROWS), columns, strict=True):
+        left = part.to(hidden.dtype).T
+        if rows.dtype == hidden.dtype:
+            rows.addmm_(left, hidden)
+        else:
+            rows += left @ hidden

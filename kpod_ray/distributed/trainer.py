@@ -14,7 +14,6 @@ from ray.train.torch import TorchTrainer
 from kpod_ray import config as settings
 from kpod_ray.artifacts import Artifact, Manifest
 from kpod_ray.config import WorkerResources
-from kpod_ray.data.card import model_card
 from kpod_ray.distributed import placement
 from kpod_ray.distributed.cluster import NUM_START_RETRIES, threads_of
 from kpod_ray.distributed.examining import examine_all, start_examiner, students_folder
@@ -25,6 +24,7 @@ from kpod_ray.distributed.scheduler import Scheduler
 from kpod_ray.distributed.training_position import History
 from kpod_ray.distributed.watching import Watcher, watched
 from kpod_ray.errors import KpodError
+from kpod_ray.models.card import model_card
 
 
 def train_student(

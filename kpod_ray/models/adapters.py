@@ -6,9 +6,11 @@ from typing import Any
 
 import peft
 from peft.tuners.lora import LoraLayer
+from torch import nn
 
 from kpod_ray.config import LoraConfig
 from kpod_ray.errors import KpodError
+from kpod_ray.models.adapted_linear import AdaptedLinear
 
 
 def add_adapters(language_model: Any, config: LoraConfig) -> None:
@@ -27,6 +29,7 @@ def add_adapters(language_model: Any, config: LoraConfig) -> None:
         lora_dropout=0.0,
         target_modules="all-linear" if targets is None else list(targets),
     )
+    settings._register_custom_module({nn.Linear: AdaptedLinear})
     try:
         peft.get_peft_model(language_model, settings)
     except ValueError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from kpod_ray.algorithm.loss import step_difficulties
+from kpod_ray.algorithm.difficulty import step_difficulties
 from kpod_ray.data.examples import Example
 from kpod_ray.data.order import batches_by_tokens
 from kpod_ray.models.student import Student

@@ -76,6 +76,22 @@ def model_folder(name: str, cache: Path) -> str:
     return name
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether a model's name is one on the Hugging Face hub, here and now: a folder comes first."""
+    return ":" not in name and not _looks_local(name)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model is a folder, of this machine or at an address."""
+    return "://" in name or (
+        name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
+    )
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
+
+
 def check_model(name: str) -> None:
     """Check, without loading or making anything, that a model can be had.
 
@@ -157,10 +173,6 @@ def _sampled_hash(path: Path) -> str:
             stream.seek(last * i // (NUM_SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-def _looks_local(name: str) -> bool:
-    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
 
 
 def _checked_folder(name: str) -> Path:

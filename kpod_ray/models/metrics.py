@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kpod_ray.algorithm.loss import step_loss_sums
+from kpod_ray.algorithm.difficulty import step_loss_sums
 from kpod_ray.data.batching import Batch, num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.models.student import LossParts

@@ -14,7 +14,7 @@ from pathlib import Path
 from kpod_ray.artifacts import Store
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
-from kpod_ray.tracking.login import answers, base_url, has_wandb_login
+from kpod_ray.tracking.login import SignsOfLife, answers, base_url, has_wandb_login
 
 SEND_SECONDS = 60.0
 """How long the end of a run waits for a W&B that answers to take the rest."""
@@ -36,7 +36,8 @@ class Upload:
     """
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        self.file, self.url = file, base_url()
+        self.signs = SignsOfLife(self.url)
         program = Path(__file__).with_name("uploader.py")
         earlier = [other for other in _files(file.parents[1]) if not other.samefile(file)]
         files = [*(other for other in earlier if not _is_sent(other)), file]
@@ -51,18 +52,18 @@ class Upload:
             )
 
     def finish(self) -> str | None:
-        """Wait for the rest to be sent if W&B answers; return why it isn't, or None.
+        """Wait for the rest to be sent if W&B is there; return why it isn't, or None.
 
         The run has ended before, so that its file is whole.
         """
-        url = base_url()
-        if self.process.poll() is None and answers(url):
+        self.signs.stop()
+        if self.process.poll() is None and self.signs.is_there() and answers(self.url):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(SEND_SECONDS)
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-            reason = f"{url} doesn't answer or is slow"
+            reason = f"{self.url} doesn't answer or is slow"
         else:
             reason = _last_line(self.file.with_name(LOG).read_text(errors="replace"))
         assert self.process.stdin is not None

@@ -1,17 +1,12 @@
 """Questions of files and of the built-in generator, and their splits."""
 
-import dataclasses
 import hashlib
 import json
-import random
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, HubQuestions
 from kpod_ray.data.arithmetic import generate_questions
@@ -224,71 +219,6 @@ def test_without_a_training_question_there_is_an_error(tmp_path, rows):
     assert f"no training question is left of {len(rows)}" in error_of(tmp_path, rows)
 
 
-def test_rows_are_split_by_their_column_and_a_test_file_is_all_test(tmp_path):
-    splits = ["train", "test", "all", None, ""]
-    rows = [{**row, "split": split} for row, split in zip(rows_of(5), splits, strict=True)]
-    others = [{**row, "id": row["id"] + "b", "split": "train"} for row in rows_of(2)]
-    loaded = load(tmp_path, rows, test_path=written(tmp_path / "test.jsonl", others))
-    assert ids(loaded, "train") == ["q0", "q2", "q3", "q4"]
-    assert ids(loaded, "test") == ["q1", "q0b", "q1b"]
-
-
-def test_the_limit_keeps_the_first_training_questions_and_all_test_questions(tmp_path):
-    rows = [{**row, "split": "test" if i % 3 == 0 else "train"} for i, row in enumerate(rows_of(9))]
-    loaded = load(tmp_path, rows, limit=4)
-    assert ids(loaded, "train") == ["q1", "q2", "q4", "q5"]
-    assert ids(loaded, "test") == ["q0", "q3", "q6"]
-
-
-def test_the_limit_is_counted_after_the_test_fraction_is_taken_out(tmp_path):
-    whole = load(tmp_path, rows_of(200), test_fraction=0.5)
-    limited = load(tmp_path, rows_of(200), test_fraction=0.5, limit=20)
-    assert ids(limited, "train") == ids(whole, "train")[:20]
-    assert ids(limited, "test") == ids(whole, "test")
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    count=st.integers(1, 60),
-    fraction=st.floats(0, 0.6),
-    seed=st.integers(0, 2**31),
-    order=st.randoms(use_true_random=False),
-)
-def test_the_test_fraction_depends_on_id_and_seed_and_not_on_the_order(
-    tmp_path_factory, count, fraction, seed, order
-):
-    rows = [*rows_of(count), {**rows_of(1)[0], "id": "kept apart", "split": "test"}]
-    shuffled = order.sample(rows, len(rows))
-    folder = tmp_path_factory.mktemp("split")
-    loaded = []
-    for name, some in (("a", rows), ("b", shuffled), ("c", rows[: count // 2 + 1])):
-        config = source(written(folder / f"{name}.jsonl", some), test_fraction=fraction)
-        try:
-            loaded.append(load_questions(config, seed))
-        except KpodError:
-            assume(False)  # few questions may all land in the test split
-    splits = [{q.id: q.split for q in one.questions} for one in loaded]
-    assert splits[0] == splits[1]
-    assert splits[2].items() <= splits[0].items()
-    assert len(splits[0]) == count + 1
-    assert splits[0]["kept apart"] == "test"
-
-
-def test_the_test_fraction_is_about_the_share_asked_for_and_the_seed_matters(tmp_path):
-    path = written(tmp_path / "q.jsonl", rows_of(4000))
-    tests = [
-        set(ids(load_questions(source(path, test_fraction=0.25), seed), "test"))
-        for seed in range(3)
-    ]
-    assert all(abs(len(test) - 1000) < 110 for test in tests)  # 4 standard deviations
-    assert all(len(tests[0] & other) < 350 for other in tests[1:])  # 250 by chance
-
-
-def test_without_a_test_fraction_the_seed_changes_nothing(tmp_path):
-    path = written(tmp_path / "q.jsonl", rows_of(50))
-    assert load_questions(source(path), 0) == load_questions(source(path), 1)
-
-
 def test_arithmetic_questions_come_from_the_generator():
     config = ArithmeticQuestions(num_train=5, num_test=3)
     assert load_questions(config, 4) == LoadedQuestions(generate_questions(config, 4), [])
@@ -320,61 +250,6 @@ def test_the_content_hash_of_other_sources_is_their_revision():
     assert content_hash(hub) == "abc"
     assert content_hash(HubQuestions(source="hub", dataset="some/set")) == ""
     assert content_hash(ArithmeticQuestions()) == ""
-
-
-def real(name):
-    path = DATA / name
-    if not path.is_file():
-        pytest.skip(f"{path} isn't on this machine")
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "counts"),
-    [
-        ("svamp/train.jsonl", {("number", "train"): 700}),
-        ("gsm8k/train.jsonl", {("number", "train"): 7473}),
-        ("commonsenseqa/train.jsonl", {("choice", "train"): 9741}),
-        ("ood/strategyqa.jsonl", {("boolean", "train"): 2000, ("boolean", "test"): 290}),
-        (
-            "asdiv/all.jsonl",
-            {("number", "train"): 2084, ("text", "train"): 216, ("boolean", "train"): 5},
-        ),
-    ],
-)
-def test_real_files_load_whole(name, counts):
-    loaded = load_questions(source(real(name)), 0)
-    assert Counter((q.kind, q.split) for q in loaded.questions) == counts
-    assert not loaded.bad_rows
-
-
-@pytest.mark.parametrize("name", ["coin_flip", "last_letters", "multiarith", "aqua_test"])
-def test_real_test_files_load_beside_a_training_file(name):
-    path = real(f"ood/{name}.jsonl")
-    loaded = load_questions(source(real("svamp/train.jsonl"), test_path=str(path)), 0)
-    num_rows = len(path.read_text().splitlines())
-    assert (len(ids(loaded, "train")), len(ids(loaded, "test"))) == (700, num_rows)
-
-
-def test_the_solutions_of_gsm8k_give_the_published_answers_and_readable_rationales():
-    path = real("gsm8k/train.jsonl")
-    plain = load_questions(source(path), 0).questions
-    solved = load_questions(
-        source(path, answer_separator="####", columns=ColumnsConfig(answer="solution")), 0
-    ).questions
-    assert [q.answer for q in solved] == [q.answer for q in plain]
-    assert all(q.reference_rationale for q in solved)
-    assert not any(mark in q.reference_rationale for q in solved for mark in ("<<", ">>", "####"))
-
-
-def test_shuffling_a_real_file_keeps_its_split(tmp_path):
-    lines = real("svamp/train.jsonl").read_text().splitlines()
-    config = source(written(tmp_path / "a.jsonl", lines), test_fraction=0.2)
-    random.Random(0).shuffle(lines)
-    shuffled = source(written(tmp_path / "b.jsonl", lines), test_fraction=0.2)
-    first, second = (load_questions(c, 9).questions for c in (config, shuffled))
-    assert [q.id for q in first] != [q.id for q in second]
-    assert sorted(map(dataclasses.astuple, first)) == sorted(map(dataclasses.astuple, second))
 
 
 def test_questions_held_out_follow_from_id_and_seed_and_take_their_copies_along():

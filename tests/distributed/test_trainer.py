@@ -3,7 +3,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kpod_ray.algorithm.loss import step_difficulties
+from kpod_ray.algorithm.difficulty import step_difficulties
 from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from kpod_ray.config import (
     RunConfig,
     TeacherConfig,
 )
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+from kpod_ray.models.folders import is_folder, is_hub_name
 
 _CARD = Template(
     """---
@@ -50,7 +48,7 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
     """
     student = config.student
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}
-    if _HUB_NAME.fullmatch(student.model):
+    if is_hub_name(student.model):
         header["base_model"] = student.model
     model = _without_folders(student.model)
     adapters = f", adapters of rank {student.lora.rank}, merged" if student.lora else ""
@@ -97,4 +95,4 @@ def _questions(questions: QuestionsConfig) -> str:
 
 def _without_folders(model: str) -> str:
     """Return a model's name; of a folder its last part, since the rest is nobody's business."""
-    return model if _HUB_NAME.fullmatch(model) or ":" in model else Path(model).name
+    return Path(model).name if is_folder(model) else model

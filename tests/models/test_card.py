@@ -3,7 +3,7 @@
 import yaml
 
 from kpod_ray.config import RunConfig
-from kpod_ray.data.card import model_card
+from kpod_ray.models.card import model_card
 
 COUNTS = {"stages": 3, "train_steps": 12, "tokens": 12345, "loss_tokens": 6000}
 
@@ -43,3 +43,13 @@ def test_folders_of_the_machine_stay_out_of_a_card(tmp_path):
     assert "base_model" not in text
     for told in ("| student | `model` |", "| teacher | `theirs` |", "| questions | `mine.jsonl` |"):
         assert told in text
+
+
+def test_a_folder_that_reads_like_a_name_on_the_hub_is_no_base_model(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for model in ("models/mine", "s3://bucket/models/mine"):
+        text = card({"model": model})
+        assert "base_model" not in text
+        assert "| student | `mine` |" in text
+        assert "bucket" not in text

@@ -1,0 +1,56 @@
+"""The difficulty of reasoning steps (Eq. 8)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def step_difficulties(
+    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
+) -> Tensor:
+    """Return the weighted generation loss of each reasoning step of one rationale.
+
+    KPOD Eq. 8: d_k = -sum_{j in step k} w^_j log P(r_j | r_<j, x), where w^ is the softmax of the
+    token weights over the tokens of the same step. It is a weighted mean, so it does not grow with
+    the step's length. A step without tokens has difficulty 0.
+
+    Args:
+        token_nll: [L], negative log-likelihood of each rationale token, in nats.
+        token_weights: [L], w of Eq. 3.
+        token_steps: [L], 0-based reasoning step of each token.
+        num_steps: S, number of reasoning steps.
+
+    Returns:
+        [S], float32, in nats.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
+    return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def step_loss_sums(
+    token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
+) -> Tensor:
+    """Return numerator and denominator of Eq. 8 for each reasoning step, so that visits add up.
+
+    Args:
+        token_nll: [L], negative log-likelihood of each rationale token, in nats.
+        token_weights: [L], w of Eq. 3.
+        token_steps: [L], 0-based reasoning step of each token.
+        num_steps: S, number of reasoning steps.
+
+    Returns:
+        [2, S], float32: sum of exp(w) * nll, and sum of exp(w), over a step's tokens.
+
+    Raises:
+        ValueError: The shapes disagree.
+    """
+    if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
+        raise ValueError("token_nll, token_weights and token_steps differ in shape")
+    exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
+    zeros = torch.zeros(2, num_steps, device=token_nll.device)
+    values = torch.stack([exponentials * token_nll.float(), exponentials])
+    return zeros.index_add(1, token_steps, values)
