@@ -128,8 +128,8 @@ def _is_alive(pid: int) -> bool:
 def run(folder: Path, num_kills: int, seed: int) -> dict[str, object]:
     """Run to the end through so many kills; return what they cost."""
     rng, costs, kills = random.Random(seed), list[int](), Counter[str]()
-    step = round(ROWS * 0.9 / num_kills)
-    driver, counted, wait_for = _start(folder), 0, rng.randint(1, step)
+    driver, counted = _start(folder), 0
+    wait_for = _next_wait(rng, 0, num_kills)
     while driver.poll() is None or driver.returncode:
         if driver.poll() is not None:
             driver = _start(folder)
@@ -140,7 +140,8 @@ def run(folder: Path, num_kills: int, seed: int) -> dict[str, object]:
                 kills[victim] += 1
                 ids = finished(folder)
                 costs.append(len(set(ids[counted:]) - set(written(folder))))
-                counted, wait_for = len(ids), rng.randint(1, step)
+                counted = len(ids)
+                wait_for = _next_wait(rng, len(set(ids)), num_kills - kills.total())
                 print(f"kill {kills.total()}: {victim}, cost {costs[-1]} rows", flush=True)
         time.sleep(0.05)
     ids = written(folder)
@@ -154,6 +155,11 @@ def run(folder: Path, num_kills: int, seed: int) -> dict[str, object]:
         "largest_cost_of_a_kill": max(costs),
         "rows_per_block": ROWS_PER_BLOCK,
     }
+
+
+def _next_wait(rng: random.Random, num_finished: int, num_kills: int) -> int:
+    """Return after how many further rows the next of so many kills comes: random, and all find room."""
+    return rng.randint(1, max(1, round((0.9 * ROWS - num_finished) / max(1, num_kills))))
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:

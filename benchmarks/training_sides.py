@@ -98,9 +98,8 @@ def load_examples(data: str, tokenizer: Any) -> list[Example]:
     return examples
 
 
-def ours(examples: list[Example], folder: str, setting: Setting, steps: int, stages: int) -> Clock:
-    """Train as a worker does, on the whole rationales or in stages."""
-    clock = Clock()
+def our_training(examples: list[Example], folder: str, setting: Setting) -> StudentTraining:
+    """Return the training of the only worker."""
     dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
     student = load_student(folder, dtype).eval()
     assert isinstance(student, CausalStudent)
@@ -116,9 +115,14 @@ def ours(examples: list[Example], folder: str, setting: Setting, steps: int, sta
         micro_batch_tokens=setting.micro_batch_tokens,
     )
     padding = pad_id(load_tokenizer(folder))
-    training = StudentTraining(
-        student, student, config, TrainingSet(examples, "learned", padding), Place(0, 1)
-    )
+    training_set = TrainingSet(examples, "learned", padding)
+    return StudentTraining(student, student, config, training_set, Place(0, 1))
+
+
+def ours(examples: list[Example], folder: str, setting: Setting, steps: int, stages: int) -> Clock:
+    """Train as a worker does, on the whole rationales or in stages."""
+    clock = Clock()
+    training = our_training(examples, folder, setting)
     for stage in range(1, stages + 1):
         given = {e.question_id: math.floor(e.num_steps * (1 - stage / stages)) for e in examples}
         every = range(len(training.examples))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_TOKENS = 256
+CHUNK_TOKENS = 224
 """Tokens whose logits exist at the same time."""
 BLOCK_ROWS = 16_384
 """Rows of the output head that are multiplied at the same time."""
@@ -109,21 +109,23 @@ class _ScaledNll(torch.autograd.Function):
             logits = _logits(hidden[chunk], blocks)
             picked = logits.gather(1, labels[chunk, None])
             largest = logits.amax(dim=-1, keepdim=True)
-            exponentials = logits.sub_(largest).exp_()  # in place from here on: one copy at a time
-            norm = exponentials.sum(dim=-1, keepdim=True)
-            nll[chunk] = (norm.log() + largest - picked).squeeze(1)
+            probabilities = torch.softmax(
+                logits, dim=-1, out=logits
+            )  # in place: one copy at a time
+            log_norm = -probabilities.amax(dim=-1, keepdim=True).log()  # of exp(logits - largest)
+            nll[chunk] = (largest - picked + log_norm).squeeze(1)
             is_top[chunk] = (picked >= largest).squeeze(1)
             token_scales[chunk] = scale(nll[chunk], token_weights[chunk])
             if not needs_hidden and not needs_head:
                 continue
             scales = token_scales[chunk, None]
-            logits_grad = exponentials.mul_(scales / norm).scatter_add_(
-                1, labels[chunk, None], -scales
-            )
+            minus_one = -torch.ones_like(scales)
+            logits_grad = probabilities.scatter_add_(1, labels[chunk, None], minus_one)
             if hidden_grad is not None:
-                hidden_grad[chunk] = _times_head(logits_grad, blocks, hidden.dtype)
+                hidden_grad[chunk] = scales * _times_head(logits_grad, blocks, hidden.dtype)
             if head_grad is not None:
-                _add_head_gradient(head_grad, logits_grad, hidden[chunk])
+                scaled = (scales * hidden[chunk]).to(hidden.dtype)
+                _add_head_gradient(head_grad, logits_grad, scaled)
         ctx.save_for_backward(hidden_grad, head_grad)
         ctx.mark_non_differentiable(nll, is_top)
         return (nll * token_scales).sum(), nll, is_top
@@ -160,7 +162,10 @@ def _logits(hidden: Tensor, blocks: Sequence[Tensor]) -> Tensor:
     logits = torch.empty(len(hidden), size, dtype=torch.float32, device=hidden.device)
     columns = logits.split(len(blocks[0]), dim=1)
     for block, part in zip(blocks, columns, strict=True):
-        part.copy_(hidden @ block.to(hidden.dtype).T)
+        if part.dtype == hidden.dtype:
+            torch.mm(hidden, block.T, out=part)
+        else:
+            part.copy_(hidden @ block.to(hidden.dtype).T)
     return logits
 
 

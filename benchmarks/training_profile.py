@@ -1,0 +1,87 @@
+"""Where the time of our train steps goes: ``python -m benchmarks.training_profile --data DIR``.
+
+The same student, rationales and batch as in `benchmarks.training`; after two steps that don't count,
+torch's profiler watches the others. Attention, which is products but for its softmax, is told apart.
+The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.training_sides import (
+    BATCH,
+    MODEL,
+    WARM_UP_STEPS,
+    Setting,
+    load_examples,
+    our_training,
+)
+from kpod_ray.config import StudentConfig
+from kpod_ray.data.order import global_batches
+from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_tokenizer
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm")
+ATTENTION = "_scaled_dot_product"
+NUM_SHOWN = 12
+
+
+def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
+    """Return the milliseconds spent inside every operation itself, largest first."""
+    torch.manual_seed(0)
+    folder = model_folder(MODEL, MODEL_CACHE)
+    training = our_training(load_examples(data, load_tokenizer(folder)), folder, setting)
+    every, given = range(len(training.examples)), {e.question_id: 0 for e in training.examples}
+    batches = global_batches(every, BATCH, num_train_steps=steps, seed=0, stage=1)
+    for indices in batches[:WARM_UP_STEPS]:
+        training.train_step(indices, given, 0.0)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for indices in batches[WARM_UP_STEPS:steps]:
+            training.train_step(indices, given, 0.0)
+    events = {event.key: event.self_cpu_time_total / 1000 for event in profiled.key_averages()}
+    return dict(sorted(events.items(), key=lambda item: -item[1]))
+
+
+def shares(times: dict[str, float]) -> dict[str, Any]:
+    """Return the shares of matrix products, attention, and the largest operations."""
+    total = sum(times.values())
+    largest = {name: round(time / total, 3) for name, time in list(times.items())[:NUM_SHOWN]}
+    products = sum(times.get(name, 0.0) for name in PRODUCTS)
+    attention = sum(time for name, time in times.items() if ATTENTION in name)
+    return {
+        "matrix_products": round(products / total, 3),
+        "attention": round(attention / total, 3),
+        "both": round((products + attention) / total, 3),
+        "largest": largest,
+    }
+
+
+def main() -> None:
+    """Profile both settings and print the shares."""
+    parser = argparse.ArgumentParser(description="where the time of a train step goes")
+    parser.add_argument("--data", required=True, help="folder that holds svamp/")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    options = parser.parse_args()
+    most_tokens = StudentConfig.model_fields["micro_batch_tokens"].default
+    figures = {
+        name: shares(
+            times_of(options.data, Setting(is_lora, options.precision, most_tokens), options.steps)
+        )
+        for name, is_lora in (("full", False), ("lora", True))
+    }
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result = {"benchmark": "training_profile", "machine": machine, "precision": options.precision}
+    print(json.dumps({**result, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
