@@ -3,8 +3,8 @@
 Forward and backward pass from hidden states and output head alone, both sides one after the other, each
 in a process of its own, for all positions supervised and for half. Full logits are what a trainer
 usually does: logits for every position, then torch's cross entropy over those supervised. Memory is the
-peak above what the inputs take. ``--tokens`` and ``--rounds`` make it shorter. The last line is one JSON
-object.
+peak above what the inputs take. ``--tokens``, ``--dtypes`` and ``--rounds`` make it shorter. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ def main() -> None:
     """Measure every case and print the figures."""
     parser = argparse.ArgumentParser(description="the weighted loss against full logits")
     parser.add_argument("--tokens", type=int, nargs="+", default=[2048, 8192])
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--here", nargs=5, help="one measurement, in this process")
     options = parser.parse_args()
@@ -107,7 +108,7 @@ def main() -> None:
         print(json.dumps(measure(side, int(num_tokens), int(vocabulary), dtype, float(share))))
         return
     rows = []
-    for case in itertools.product(options.tokens, VOCABULARIES, DTYPES, SHARES):
+    for case in itertools.product(options.tokens, VOCABULARIES, options.dtypes, SHARES):
         rows.append(compare(case, options.rounds))
         print(rows[-1], flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"

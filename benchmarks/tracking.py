@@ -113,9 +113,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="what a dead W&B costs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--phase", default="run", help="command of kpod, such as questions")
+    parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("overrides", nargs="*", help="dotted.path=value of the config")
     options = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    results: dict[str, list[dict[str, Any]]] = {side: [] for side in options.only}
     for round_number in range(options.rounds):
         for side, rows in results.items():
             rows.append(run_side(side, options.phase, options.overrides))

@@ -109,9 +109,8 @@ class _ScaledNll(torch.autograd.Function):
             logits = _logits(hidden[chunk], blocks)
             picked = logits.gather(1, labels[chunk, None])
             largest = logits.amax(dim=-1, keepdim=True)
-            probabilities = torch.softmax(
-                logits, dim=-1, out=logits
-            )  # in place: one copy at a time
+            # In place from here on, so that there is one copy at a time.
+            probabilities = torch.softmax(logits, dim=-1, out=logits)
             log_norm = -probabilities.amax(dim=-1, keepdim=True).log()  # of exp(logits - largest)
             nll[chunk] = (largest - picked + log_norm).squeeze(1)
             is_top[chunk] = (picked >= largest).squeeze(1)

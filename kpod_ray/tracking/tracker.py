@@ -25,6 +25,8 @@ MAX_WAITING = 10_000
 """Entries that may wait to be written; further ones are dropped and counted."""
 WRITE_SECONDS = 60.0
 SERVICE = "wandb-core"
+ERROR_REPORTING = "WANDB_ERROR_REPORTING"
+"""Whether W&B's library reports on itself; it would wait for its server as the process ends."""
 _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disabled": "disabled"}
 """Values of ``WANDB_MODE`` that ``auto`` obeys."""
 
@@ -162,6 +164,7 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 
     def open_run() -> WandbRun:
         """Look for a key and open the run; both may take long."""
+        os.environ.setdefault(ERROR_REPORTING, "false")
         is_online = mode == "online" or (mode == "auto" and has_wandb_login())
         return WandbRun(config, folder, is_online)
 

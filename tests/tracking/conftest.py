@@ -13,6 +13,8 @@ def no_login(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_DATA_DIR", "")
     monkeypatch.delenv("WANDB_DATA_DIR")  # a run sets it; afterwards it is as it was
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "")
+    monkeypatch.delenv("WANDB_ERROR_REPORTING")  # likewise
 
 
 @pytest.fixture

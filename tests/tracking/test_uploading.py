@@ -1,5 +1,7 @@
 """``kpod sync``: one line of what was sent, or of what is missing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,24 @@ def test_without_a_key_it_is_said_so(offline, server, capsys):
     code, line = told(capsys, str(offline))
     assert (code, "no W&B API key" in line) == (2, True)
     assert not server.sent
+
+
+ONLINE = """
+import sys
+from pathlib import Path
+from kpod_ray.tracking import open_tracker
+from tests.tracking.test_tracker import config
+
+tracker = open_tracker(config("online"), Path(sys.argv[1]))
+tracker.log({"train/train_step": 1, "train/loss": 0.5})
+tracker.finish()
+"""
+
+
+def test_the_run_is_sent_and_nothing_that_the_library_would_tell_of_itself(tmp_path, server, key):
+    subprocess.run([sys.executable, "-c", ONLINE, str(tmp_path / "a")], check=True)
+    (run_id,) = server.runs
+    assert set(server.paths) == {"/graphql", f"/files/me/kpod/{run_id}/file_stream"}
 
 
 @pytest.mark.usefixtures("key")

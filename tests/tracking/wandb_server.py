@@ -34,6 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body, wandb = self.body(), self.server.wandb
         wandb.sent.append(body)
+        wandb.paths.append(self.path)
         if wandb.status != 200:
             self.reply({"errors": [{"message": "refused"}]}, wandb.status)
             return
@@ -74,6 +75,8 @@ class WandbServer:
         """Run id -> step -> row."""
         self.summary, self.files, self.artifacts, self.views, self.sent = {}, {}, [], [], []
         """Also: summary of each run, uploaded files, artifacts and views, and all bodies."""
+        self.paths = []
+        """Of all that was posted."""
         self.http = _Http(("127.0.0.1", 0), _Handler)
         self.http.wandb = self
         self.url = f"http://127.0.0.1:{self.http.server_port}"
