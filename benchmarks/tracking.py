@@ -5,7 +5,8 @@ process and a storage of its own: without W&B, with it offline, and with it onli
 refuses every connection or takes them and never answers. Wall time is that of the whole command. The
 losses of all train steps and the predictions must be those without W&B, and the files of a run that
 nobody took must hold it. ``--phase questions`` runs the first phase alone, which takes no time: what is
-left is what W&B costs any run, in seconds. The last line is one JSON object.
+left is what W&B costs any run, in seconds. ``--only`` leaves sides out, but never the one without W&B.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("overrides", nargs="*", help="dotted.path=value of the config")
     options = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in options.only}
+    results: dict[str, list[dict[str, Any]]] = {
+        side: [] for side in SIDES if side == "disabled" or side in options.only
+    }
     for round_number in range(options.rounds):
         for side, rows in results.items():
             rows.append(run_side(side, options.phase, options.overrides))
