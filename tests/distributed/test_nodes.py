@@ -9,7 +9,10 @@ import pytest
 def run_on_nodes(module, folder):
     """Run a script that makes a cluster of several nodes."""
     command = [sys.executable, "-m", f"tests.distributed.{module}", str(folder)]
-    notices_soon = {"RAY_health_check_failure_threshold": "5"}
+    notices_soon = {
+        "RAY_health_check_failure_threshold": "5",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # then it starts again with fewer workers
+    }
     environment = os.environ | notices_soon | {"PYTHONPATH": os.getcwd()}
     result = subprocess.run(command, env=environment, text=True, capture_output=True)
     assert result.returncode == 0, result.stderr[-3000:]
