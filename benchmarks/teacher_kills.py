@@ -1,7 +1,7 @@
 """SIGKILL the engine, its actor or the driver, again and again: ``python -m benchmarks.teacher_kills``.
 
-Generates 2,000 rows with a service whose engine is a process of its own and whose texts take about a
-second each; when some more rows are finished one of the three is killed, at a random moment, and a
+Generates 2,000 rows with a service whose engine is a process of its own and whose texts take about two
+seconds each; when some more rows are finished one of the three is killed, at a random moment, and a
 dead driver is started again. Afterwards every id asked for must be there once. What a kill cost is
 what was finished since the last kill and isn't written when the actor is gone: all those rows, and no
 others, are finished once more. The last line is one JSON object.
@@ -37,7 +37,7 @@ from kpod_ray.records import Completion, GenerationRequest, Question
 
 ROWS, ROWS_PER_BLOCK, IN_FLIGHT = 2000, 32, 128
 VICTIMS = ("engine", "actor", "driver")
-SECONDS = (0.2, 2.0)
+SECONDS = (0.4, 4.0)
 """A text takes a time between these."""
 MOST_DELAY = 0.3
 """Seconds between noticing that enough rows are finished and the kill, at most."""

@@ -22,7 +22,7 @@ class Journal:
         folder: of the files.
         run: start of their names.
         num_rows: a file is written when so many rows wait for it.
-        on_written: is told the file and the ids, after the file is there.
+        on_written: is told the file and the ids, after the file is there. No other file waits for it.
         max_seconds: how long a finished row waits for others at most.
     """
 
@@ -39,6 +39,7 @@ class Journal:
         self.num_rows, self.on_written, self.max_seconds = num_rows, on_written, max_seconds
         self.rows: list[Completion] = []
         self.writing = asyncio.Lock()
+        self.telling = set[asyncio.Future[None]]()
         self.timer: asyncio.Task[None] | None = None
 
     async def add(self, row: Completion) -> None:
@@ -55,7 +56,7 @@ class Journal:
             self.timer = asyncio.create_task(self._flush_later())
 
     async def flush(self) -> None:
-        """Write what was taken; afterwards all rows taken before the call are in files.
+        """Write what was taken; afterwards all rows taken before the call are in files, and told of.
 
         Raises:
             OSError: A file can't be written.
@@ -67,7 +68,10 @@ class Journal:
                 part = f"{self.run}-{uuid.uuid4().hex}.parquet"
                 table = Completion.to_table(rows)
                 await asyncio.to_thread(self.store.write_table, f"{self.folder}/{part}", table)
-                await self.on_written(part, [row.id for row in rows])
+                telling = asyncio.ensure_future(self.on_written(part, [row.id for row in rows]))
+                self.telling.add(telling)
+                telling.add_done_callback(self.telling.discard)
+        await asyncio.gather(*self.telling)
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(self.max_seconds)

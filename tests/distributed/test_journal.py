@@ -61,6 +61,26 @@ def test_a_row_does_not_wait_for_ever(tmp_path):
     assert told == [completion(1).id, completion(2).id]
 
 
+def test_files_are_written_while_nobody_listens_and_rows_wait_until_they_are_told_of(tmp_path):
+    store = Store.open(str(tmp_path))
+
+    async def main():
+        listens = asyncio.Event()
+
+        async def on_written(part, ids):
+            await listens.wait()
+
+        journal = Journal(store, "parts", "run", 2, on_written)
+        adding = [asyncio.create_task(journal.add(completion(i))) for i in range(6)]
+        await asyncio.sleep(0.5)
+        assert len(CompletionIndex(store, "parts")) == 6
+        assert not adding[1].done()  # it filled the first file
+        listens.set()
+        await asyncio.gather(*adding)
+
+    asyncio.run(main())
+
+
 def test_a_file_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path):
     store = Store.open(str(tmp_path))
     (tmp_path / "parts").write_text("a file where the folder should be")
