@@ -39,10 +39,10 @@ def config_of(storage, **comparison):
 
 
 class Ears:
-    """Remembers which artifacts were made and which trials finished."""
+    """Remembers which artifacts were made, their manifests, and which trials finished."""
 
     def __init__(self):
-        self.made, self.trials = [], []
+        self.made, self.trials, self.manifests = [], [], []
         listener = dataclasses.replace(QUIET, on_start=self.made.append)
         self.watcher = Watcher(listener, lambda trial, *_: self.trials.append(trial.arm))
 
@@ -50,7 +50,9 @@ class Ears:
 @pytest.fixture(scope="module")
 def first(ray_cluster, tmp_path_factory):
     storage, ears = tmp_path_factory.mktemp("compare"), Ears()
-    return storage, ears, compare(config_of(storage), ears.watcher)
+    results = compare(config_of(storage), ears.watcher)
+    ears.manifests = sorted(storage.glob("*/*/manifest.json"))  # another test makes more of them
+    return storage, ears, results
 
 
 @pytest.mark.slow
@@ -85,9 +87,12 @@ def test_a_second_call_makes_nothing_and_says_the_same(first):
 
 @pytest.mark.slow
 def test_what_was_deleted_is_made_again_and_nothing_else(first):
-    storage, _, results = first
+    storage, ears, results = first
     before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
-    deleted = {next(path for path in before if path.parts[-3] == p) for p in ("assess", "train")}
+    deleted = {
+        next(path for path in ears.manifests if path.parts[-3] == phase)
+        for phase in ("assess", "train")
+    }
     for path in deleted:
         shutil.rmtree(path.parent)
     again = compare(config_of(storage), Ears().watcher)

@@ -64,7 +64,7 @@ def test_the_sums_of_parts_are_the_sums_of_the_whole(student, examples):
     expected = loss_sums(whole, student(whole))
     assert total[SLOTS] == sum(example.num_tokens() for example in examples) < expected[SLOTS]
     total[SLOTS] = expected[SLOTS]  # all else is the same, however it is padded
-    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(total, expected, rtol=1e-6, atol=0)  # the losses are fp32
 
 
 @pytest.mark.parametrize("denominator", [1.0, 4.0])
