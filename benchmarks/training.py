@@ -22,9 +22,6 @@ import sys
 from typing import Any
 
 from benchmarks.training_sides import SIDES, Setting, measure
-from kpod_ray.config import StudentConfig
-
-DEFAULT_TOKENS = StudentConfig.model_fields["micro_batch_tokens"].default
 
 
 def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:
@@ -80,7 +77,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--settings", nargs="+", choices=["full", "lora"], default=["full", "lora"])
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--micro-batch-tokens", type=int, default=DEFAULT_TOKENS, help="of ours")
+    parser.add_argument(
+        "--micro-batch-tokens", type=int, default=Setting.micro_batch_tokens, help="of ours"
+    )
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--here", nargs=2, help="one side, in this process")
     options = parser.parse_args()

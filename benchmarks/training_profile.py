@@ -24,7 +24,6 @@ from benchmarks.training_sides import (
     load_examples,
     our_training,
 )
-from kpod_ray.config import StudentConfig
 from kpod_ray.data.order import global_batches
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
@@ -71,11 +70,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     options = parser.parse_args()
-    most_tokens = StudentConfig.model_fields["micro_batch_tokens"].default
     figures = {
-        name: shares(
-            times_of(options.data, Setting(is_lora, options.precision, most_tokens), options.steps)
-        )
+        name: shares(times_of(options.data, Setting(is_lora, options.precision), options.steps))
         for name, is_lora in (("full", False), ("lora", True))
     }
     machine = f"{platform.machine()}, {os.cpu_count()} cores"

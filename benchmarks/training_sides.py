@@ -43,7 +43,7 @@ class Setting:
     is_lora: bool
     precision: Literal["bf16", "fp32"]
     """bf16 is autocast over parameters of fp32."""
-    micro_batch_tokens: int
+    micro_batch_tokens: int = StudentConfig.model_fields["micro_batch_tokens"].default
     """Of ours; the others' forward passes hold the whole batch."""
 
 

@@ -107,6 +107,7 @@ def _file_parts(config: FileQuestions) -> list[_Part]:
 
 def _hub_parts(config: HubQuestions) -> list[_Part]:
     def part(name: str, split: Split) -> _Part:
+        """Return the rows of one part of the dataset, and what they are for."""
         return _Part(f"{config.dataset} {name}", hub_rows(config, name), split)
 
     parts = [part(config.train_split, "train")]

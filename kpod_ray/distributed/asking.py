@@ -122,6 +122,7 @@ def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: 
     done = 0
 
     def count(num_rows: int) -> None:
+        """Tell how many rows of the round are finished."""
         nonlocal done
         done += num_rows
         teaching.on_rows(done, pending.num_rows)

@@ -116,6 +116,7 @@ def _in_this_folder() -> dict[str, Any]:
     folder = os.getcwd()
 
     def enter() -> None:
+        """Work in the folder, where it is there."""
         if os.path.isdir(folder):
             os.chdir(folder)
 

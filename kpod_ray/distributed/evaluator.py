@@ -90,6 +90,7 @@ def _answer_by_vllm(
     num_done, nodes = len(requests) - len(missing), frozenset[str]()
 
     def count(num_rows: int) -> None:
+        """Tell how many answers are there."""
         nonlocal num_done
         num_done += num_rows
         on_rows(num_done, len(requests))

@@ -80,6 +80,7 @@ def _generated(
     teaching = teaching_of(config, teacher, questions, artifact, on_rows)
 
     def is_solved(question: Question, samples: list[Sample]) -> bool:
+        """Whether a sample of the question goes on."""
         rows = _judged(config, question, samples, teacher.model).rows
         return any(row.verdict == "kept" for row in rows)
 
@@ -98,9 +99,11 @@ def _from_file(teacher: FileTeacher) -> Corpus:
         by_question[sample.question_id].append(sample)
 
     def samples_of(batch: list[Question], first: int) -> list[list[Sample]]:
+        """Return the samples of some questions, each once."""
         return [by_question.pop(question.id, []) for question in batch]
 
     def others() -> Iterable[Sample]:
+        """Return the samples that no question has taken."""
         return [sample for samples in by_question.values() for sample in samples]
 
     return Corpus(teacher.name or Path(teacher.path).stem, samples_of, others)

@@ -38,6 +38,7 @@ def answers(url: str) -> bool:
     heard = threading.Event()
 
     def ask() -> None:
+        """Note an answer, if one comes."""
         with contextlib.suppress(httpx.HTTPError, OSError):
             httpx.get(f"{url}/healthz", timeout=ANSWER_SECONDS)
             heard.set()
