@@ -7,17 +7,15 @@ chunk of tokens at a time; tokens outside the loss never reach the output head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_TOKENS = 224
-"""Tokens whose logits exist at the same time."""
-BLOCK_ROWS = 16_384
-"""Rows of the output head that are multiplied at the same time."""
+from kpod_ray.algorithm.head_on_cpu import HeadOnCpu
+
 TokenScale = Callable[[Tensor, Tensor], Tensor]
 """From the losses and the weights of some tokens to what their losses and gradients are scaled by."""
 
@@ -103,28 +101,18 @@ class _ScaledNll(torch.autograd.Function):
         token_scales, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
         hidden_grad = torch.empty_like(hidden) if needs_hidden else None
         head_grad = torch.zeros_like(head) if needs_head else None
-        blocks = _blocks(head, hidden.dtype)
-        for start in range(0, len(labels), CHUNK_TOKENS):
-            chunk = slice(start, start + CHUNK_TOKENS)
-            logits = _logits(hidden[chunk], blocks)
-            picked = logits.gather(1, labels[chunk, None])
-            largest = logits.amax(dim=-1, keepdim=True)
-            # In place from here on, so that there is one copy at a time.
-            probabilities = torch.softmax(logits, dim=-1, out=logits)
-            log_norm = -probabilities.amax(dim=-1, keepdim=True).log()  # of exp(logits - largest)
-            nll[chunk] = (largest - picked + log_norm).squeeze(1)
-            is_top[chunk] = (picked >= largest).squeeze(1)
+        on_device = _on_device(head, hidden.dtype)
+        for start in range(0, len(labels), on_device.chunk_tokens):
+            chunk = slice(start, start + on_device.chunk_tokens)
+            nll[chunk], is_top[chunk] = on_device.losses(hidden[chunk], labels[chunk])
             token_scales[chunk] = scale(nll[chunk], token_weights[chunk])
             if not needs_hidden and not needs_head:
                 continue
-            scales = token_scales[chunk, None]
-            minus_one = -torch.ones_like(scales)
-            logits_grad = probabilities.scatter_add_(1, labels[chunk, None], minus_one)
+            on_device.differentiate(labels[chunk], token_scales[chunk])
             if hidden_grad is not None:
-                hidden_grad[chunk] = scales * _times_head(logits_grad, blocks, hidden.dtype)
+                hidden_grad[chunk] = on_device.hidden_gradient()
             if head_grad is not None:
-                scaled = (scales * hidden[chunk]).to(hidden.dtype)
-                _add_head_gradient(head_grad, logits_grad, scaled)
+                on_device.add_head_gradient(head_grad, hidden[chunk])
         ctx.save_for_backward(hidden_grad, head_grad)
         ctx.mark_non_differentiable(nll, is_top)
         return (nll * token_scales).sum(), nll, is_top
@@ -147,42 +135,10 @@ class _ScaledNll(torch.autograd.Function):
         )
 
 
-def _blocks(head: Tensor, dtype: torch.dtype) -> Sequence[Tensor]:
-    """Return the output head in parts whose copies in another type take little memory.
+def _on_device(head: Tensor, dtype: torch.dtype) -> Any:
+    """Return the head as its device computes with it: `HeadOnCpu` or `HeadOnGpu`."""
+    if head.is_cuda:
+        from kpod_ray.algorithm.head_on_gpu import HeadOnGpu  # its kernels need Triton
 
-    A GPU has room for one copy of the whole, and casts slower than it multiplies.
-    """
-    return [head.to(dtype)] if head.is_cuda else head.split(BLOCK_ROWS)
-
-
-def _logits(hidden: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-    """Return the products of some tokens, [n, d], with the output head: [n, V], float32."""
-    size = sum(len(block) for block in blocks)
-    logits = torch.empty(len(hidden), size, dtype=torch.float32, device=hidden.device)
-    columns = logits.split(len(blocks[0]), dim=1)
-    for block, part in zip(blocks, columns, strict=True):
-        if part.dtype == hidden.dtype:
-            torch.mm(hidden, block.T, out=part)
-        else:
-            part.copy_(hidden @ block.to(hidden.dtype).T)
-    return logits
-
-
-def _times_head(logits_grad: Tensor, blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """Return the gradient of the hidden states, [n, d], float32: ``logits_grad @ head``."""
-    total = torch.zeros(len(logits_grad), blocks[0].shape[1], device=logits_grad.device)
-    columns = logits_grad.split(len(blocks[0]), dim=1)
-    for block, part in zip(blocks, columns, strict=True):
-        total += part.to(dtype) @ block.to(dtype)
-    return total
-
-
-def _add_head_gradient(head_grad: Tensor, logits_grad: Tensor, hidden: Tensor) -> None:
-    """Add ``logits_grad.T @ hidden`` to the gradient of the output head, [V, d], in place."""
-    columns = logits_grad.split(BLOCK_ROWS, dim=1)
-    for rows, part in zip(head_grad.split(BLOCK_ROWS), columns, strict=True):
-        left = part.to(hidden.dtype).T
-        if rows.dtype == hidden.dtype:
-            rows.addmm_(left, hidden)
-        else:
-            rows += left @ hidden
+        return HeadOnGpu(head, dtype)
+    return HeadOnCpu(head, dtype)

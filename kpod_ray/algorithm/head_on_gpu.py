@@ -1,0 +1,97 @@
+"""The output head on a GPU: logits of a few tokens, and what their gradients come to.
+
+Logits have the type of the products and are read twice and written over once: two kernels, which
+calculate in float32, do everything between the matrix products.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+CHUNK_TOKENS = 512
+"""Tokens whose logits exist at the same time."""
+
+
+class HeadOnGpu:
+    """An output head [V, d]; it holds the logits of one chunk of n tokens at a time.
+
+    Args:
+        head: [V, d].
+        dtype: of the products; there is a copy of the head in it.
+    """
+
+    chunk_tokens = CHUNK_TOKENS
+
+    def __init__(self, head: Tensor, dtype: torch.dtype) -> None:
+        self._head = head.to(dtype)
+        self._buffer = self._head.new_empty(CHUNK_TOKENS, len(head))
+
+    def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each token's negative log-likelihood in nats, and whether it is the likeliest, [n].
+
+        Args:
+            hidden: [n, d].
+            labels: [n].
+        """
+        num_tokens, size = len(hidden), len(self._head)
+        self._logits = torch.mm(hidden, self._head.T, out=self._buffer[:num_tokens])
+        nll = torch.empty(num_tokens, dtype=torch.float32, device=hidden.device)
+        self._log_norm, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
+        _losses[num_tokens,](
+            self._logits, labels, nll, self._log_norm, is_top, size, BLOCK=8192, num_warps=16
+        )
+        return nll, is_top
+
+    def differentiate(self, labels: Tensor, scales: Tensor) -> None:
+        """Turn the logits of the last chunk into their gradients: scale * (p - onehot(label))."""
+        num_tokens, size = self._logits.shape
+        grid = num_tokens, triton.cdiv(size, 4096)
+        _gradients[grid](
+            self._logits, labels, self._log_norm, scales, size, BLOCK=4096, num_warps=8
+        )
+
+    def hidden_gradient(self) -> Tensor:
+        """Return the gradient of the chunk's hidden states, [n, d]."""
+        return self._logits @ self._head
+
+    def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
+        """Add the chunk's part to the gradient of the head, [V, d], in place."""
+        left = self._logits.T
+        if head_grad.dtype == left.dtype:
+            head_grad.addmm_(left, hidden)
+        else:
+            torch.addmm(head_grad, left, hidden, out_dtype=head_grad.dtype, out=head_grad)
+
+
+@triton.jit
+def _losses(logits, labels, nll, log_norm, is_top, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0913
+    """Pass over a token's logits once: largest and normaliser together."""
+    row = tl.program_id(0).to(tl.int64)
+    values = logits + row * size
+    largest, total = -float("inf"), 0.0
+    for start in range(0, size, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        x = tl.load(values + columns, mask=columns < size, other=-float("inf")).to(tl.float32)
+        larger = tl.maximum(largest, tl.max(x))
+        total = total * tl.exp(largest - larger) + tl.sum(tl.exp(x - larger))
+        largest = larger
+    picked = tl.load(values + tl.load(labels + row)).to(tl.float32)
+    log_total = largest + tl.log(total)
+    tl.store(log_norm + row, log_total)
+    tl.store(nll + row, log_total - picked)
+    tl.store(is_top + row, picked >= largest)
+
+
+@triton.jit
+def _gradients(logits, labels, log_norm, scales, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Write a block of one token's gradients over its logits."""
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    values = logits + row * size + columns
+    x = tl.load(values, mask=columns < size, other=-float("inf")).to(tl.float32)
+    p = tl.exp(x - tl.load(log_norm + row))
+    p = tl.where(columns == tl.load(labels + row), p - 1.0, p)
+    tl.store(values, p * tl.load(scales + row), mask=columns < size)
