@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,9 +46,9 @@ class Batch:
         """Return the positions that are computed, padding counted."""
         return self.input_ids.numel()
 
-    def num_tokens(self) -> int:
-        """Return the positions that hold a token."""
-        return int(self.attention_mask.sum())
+    def num_tokens(self) -> Tensor:
+        """Return the positions that hold a token, a scalar on the batch's device."""
+        return self.attention_mask.sum()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +58,13 @@ class PackedBatch(Batch):
     position_ids: Tensor
     """[1, L], position of each token in its own sequence."""
     sequence_lengths: tuple[int, ...]
-    """Tokens of each sequence; they add up to L."""
+    """Tokens of each sequence, S of them; they add up to L."""
+    sequence_bounds: Tensor
+    """[S + 1], int32, where each sequence begins, and L."""
 
     def model_inputs(self) -> dict[str, Any]:
         """Return what a language model with the attention of `models.packing` reads."""
-        names = ("input_ids", "position_ids", "sequence_lengths")
+        names = ("input_ids", "position_ids", "sequence_lengths", "sequence_bounds")
         return {name: getattr(self, name) for name in names}
 
 
@@ -80,8 +83,8 @@ class PairBatch(Batch):
         """Return the positions that are computed, padding counted."""
         return super().num_slots() + self.decoder_input_ids.numel()
 
-    def num_tokens(self) -> int:
-        """Return the positions that hold a token; the decoder has one for each label."""
+    def num_tokens(self) -> Tensor:
+        """Return the positions that hold a token, a scalar; the decoder has one for each label."""
         return super().num_tokens() + len(self.labels)
 
 
@@ -110,9 +113,10 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
     """Put examples one after the other into a batch for a causal model (Eq. 15)."""
     lengths = [example.num_tokens() for example in examples]
-    starts = [sum(lengths[:row]) for row in range(len(lengths))]
+    bounds = [0, *itertools.accumulate(lengths)]
     firsts = [
-        start + len(example.prompt_ids) - 1 for start, example in zip(starts, examples, strict=True)
+        start + len(example.prompt_ids) - 1
+        for start, example in zip(bounds[:-1], examples, strict=True)
     ]
     input_ids = torch.tensor([[i for e in examples for i in (*e.prompt_ids, *e.target_ids)]])
     loss_tokens = _loss_tokens(examples, num_given_steps, firsts)
@@ -123,6 +127,7 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
         **loss_tokens,
         position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
         sequence_lengths=tuple(lengths),
+        sequence_bounds=torch.tensor(bounds, dtype=torch.int32),
     )
 
 
@@ -165,16 +170,19 @@ def _loss_tokens(
     examples: Sequence[Example], num_given_steps: Sequence[int], firsts: Sequence[int]
 ) -> dict[str, Tensor]:
     """Return the tokens in the loss; ``firsts`` is the column that predicts each target's token 0."""
-    rows, columns, labels, weights, in_rationale = [], [], [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    labels: list[int] = []
+    weights: list[float] = []
+    in_rationale: list[bool] = []
     for row, (example, given) in enumerate(zip(examples, num_given_steps, strict=True)):
-        for j, step in enumerate(example.token_steps):
-            if step < given:
-                continue
-            rows.append(row)
-            columns.append(firsts[row] + j)
-            labels.append(example.target_ids[j])
-            weights.append(example.token_weights[j])
-            in_rationale.append(step < example.num_steps)
+        end = len(example.target_ids)
+        start = end - num_loss_tokens(example, given)  # steps only rise
+        rows += [row] * (end - start)
+        columns += range(firsts[row] + start, firsts[row] + end)
+        labels += example.target_ids[start:]
+        weights += example.token_weights[start:]
+        in_rationale += [step < example.num_steps for step in example.token_steps[start:]]
     return {
         "rows": torch.tensor(rows, dtype=torch.long),  # there may be none
         "columns": torch.tensor(columns, dtype=torch.long),

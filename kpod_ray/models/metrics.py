@@ -18,24 +18,24 @@ NUM_SUMS = 9
 
 
 def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
-    """Return the sums of one batch, [9] on the CPU.
+    """Return the sums of one batch, [9], float64, on its device.
 
     Weighted loss; count, nll and total weight of rationale tokens; count and nll of answer tokens;
     tokens that are the likeliest; positions computed, and those of them that hold a token.
     """
-    inside = batch.in_rationale
+    inside, nll = batch.in_rationale, parts.token_nll.double()
     sums = [
         parts.total.detach(),
         inside.sum(),
-        parts.token_nll[inside].sum(),
-        batch.token_weights[inside].sum(),
+        torch.where(inside, nll, 0).sum(),
+        torch.where(inside, batch.token_weights.double(), 0).sum(),
         (~inside).sum(),
-        parts.token_nll[~inside].sum(),
+        torch.where(inside, 0, nll).sum(),
         parts.is_top.sum(),
-        torch.tensor(batch.num_slots()),
-        torch.tensor(batch.num_tokens()),
+        torch.tensor(batch.num_slots(), device=nll.device),
+        batch.num_tokens(),
     ]
-    return torch.stack([value.cpu().double() for value in sums])
+    return torch.stack([value.double() for value in sums])
 
 
 def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
@@ -96,11 +96,11 @@ class StageLosses:
         Args:
             indices: examples that were in it, in order.
             num_given_steps: of each of them.
-            token_nll: [N], unweighted loss of their loss tokens, one example after the other.
+            token_nll: [N] on the CPU, unweighted loss of their loss tokens, one example after the other.
         """
         examples = [self._examples[i] for i in indices]
         lengths = [num_loss_tokens(*pair) for pair in zip(examples, num_given_steps, strict=True)]
-        for i, nll in zip(indices, token_nll.cpu().split(lengths), strict=True):
+        for i, nll in zip(indices, token_nll.split(lengths), strict=True):
             example, end = self._examples[i], self._offsets[i]
             steps = torch.tensor(_last(example.token_steps, len(nll)), dtype=torch.long)
             weights = torch.tensor(_last(self._token_weights[i], len(nll)))

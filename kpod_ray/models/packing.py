@@ -1,12 +1,11 @@
 """Several sequences in one row, without padding: attention that keeps them apart.
 
 A packed row costs what its tokens cost. Everything in a causal language model but attention looks at one
-token at a time; attention is computed for each sequence on its own.
+token at a time; attention is computed for each sequence on its own, on a GPU by one kernel for all.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,18 +16,20 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from kpod_ray.data.batching import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
+from kpod_ray.models.packed_attention import attend_on_cpu, attend_on_gpu
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
     sequence_lengths: Sequence[int] = (),
+    sequence_bounds: Tensor | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Let every token see those before it in its own sequence.
@@ -39,21 +40,35 @@ def packed_attention(
         key: [1, G, L, d], G heads of keys for H heads of queries.
         value: [1, G, L, d].
         attention_mask: None.
-        sequence_lengths: tokens of each sequence; they add up to L.
+        sequence_lengths: tokens of each sequence, S of them; they add up to L.
+        sequence_bounds: [S + 1], int32, where each sequence begins, and L.
         settings: scaling and the like, for torch's scaled dot product attention.
 
     Returns:
         [1, L, H, d], and no attention weights.
     """
+    states, lengths = (query, key, value), list(sequence_lengths)
+    if query.device.type == "cpu":  # torch's kernel is far slower for bf16 there
+        states = query.float(), key.float(), value.float()
+    elif torch.is_autocast_enabled("cuda"):  # positions make float32 of them
+        dtype = torch.get_autocast_dtype("cuda")
+        states = query.to(dtype), key.to(dtype), value.to(dtype)
+    if settings.get("position_bias") is None and not settings.get("dropout"):
+        scale = settings.get("scaling")
+        if query.device.type == "cpu" and query.shape[-1] == value.shape[-1]:
+            return attend_on_cpu(states, lengths, scale), None
+        if sequence_bounds is not None and _has_kernel(states[0], states[2]):
+            return attend_on_gpu(states, sequence_bounds, max(lengths), scale), None
     settings["is_causal"] = True
-    lengths = list(sequence_lengths)
-    is_on_cpu = query.device.type == "cpu"
-    if is_on_cpu:  # torch's kernel is far slower for bf16 there
-        query, key, value = query.float(), key.float(), value.float()
-    parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
-    with torch.autocast("cpu", enabled=False) if is_on_cpu else contextlib.nullcontext():
-        outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
+    parts = zip(*(each.split(lengths, dim=2) for each in states), strict=True)
+    outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
     return torch.cat(outputs, dim=1), None
+
+
+def _has_kernel(query: Tensor, value: Tensor) -> bool:
+    """Whether `attend_on_gpu` takes them: flash attention's kernel."""
+    size, is_small_float = query.shape[-1], query.dtype in (torch.bfloat16, torch.float16)
+    return query.is_cuda and is_small_float and size == value.shape[-1] <= 256 and size % 8 == 0
 
 
 AttentionInterface.register(NAME, packed_attention)
