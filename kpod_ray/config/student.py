@@ -65,7 +65,7 @@ class StudentConfig(Config):
     """Examples of one train step, over all workers."""
     micro_batch_tokens: int = Field(2048, ge=1)
     """Tokens of one forward pass on one worker, padding counted; a longer example is a pass of its
-    own. It bounds the memory and changes nothing else."""
+    own. It bounds the memory and changes nothing else. A GPU wants as many as it has memory for."""
     packing: bool = True
     """Examples one after the other without padding, where the model's attention can keep them apart;
     else, and if false, those of similar length are padded to the longest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from kpod_ray.distributed.training_position import History
 from kpod_ray.distributed.watching import Watcher, watched
 from kpod_ray.errors import KpodError
 from kpod_ray.models.card import model_card
+from kpod_ray.models.training import CPU_ENVIRONMENT
 
 
 def train_student(
@@ -145,7 +147,11 @@ def fit(
     Returns:
         What the first worker returned, and ``nodes``, the ids of the workers' nodes.
     """
-    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
+    environment = {"OMP_NUM_THREADS": str(threads_of(resources))}
+    if not resources.num_gpus:
+        environment |= {
+            name: os.environ.get(name, CPU_ENVIRONMENT[name]) for name in CPU_ENVIRONMENT
+        }
     wanted = {"CPU": resources.num_cpus}
     num_workers, min_workers = resources.num_workers, resources.min_workers
     if resources.num_gpus:
@@ -167,7 +173,7 @@ def fit(
                 max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
-            worker_runtime_env={"env_vars": threads},
+            worker_runtime_env={"env_vars": environment},
         ),
     ).fit()
     nodes = ray.get(loop_config["board"].seen_nodes.remote())

@@ -15,6 +15,7 @@ from kpod_ray.data.examples import Example
 from kpod_ray.distributed.jobs import TrainJob
 from kpod_ray.models.checkpoints import load_parameters
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.lean_layers import use_lean_layers
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.recomputing import recompute_layers
 from kpod_ray.models.student import (
@@ -38,6 +39,8 @@ def build_student(job: TrainJob) -> Student:
         use_packing(student, config.max_length)
     if config.gradient_checkpointing:
         recompute_layers(student.language_model)
+    else:
+        use_lean_layers(student.language_model)
     return student
 
 

@@ -20,6 +20,7 @@ from kpod_ray.algorithm.loss import weighted_nll
 from kpod_ray.data.batching import Batch, PairBatch, collate, collate_packed, collate_pairs
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
+from kpod_ray.models.lean_layers import output_head
 
 transformers_logging.disable_progress_bar()
 
@@ -118,7 +119,7 @@ Student = CausalStudent | EncoderDecoderStudent
 
 
 def _loss(student: Student, hidden: Tensor, batch: Batch) -> LossParts:
-    head = student.language_model.get_output_embeddings().weight
+    head = output_head(student.language_model)
     return LossParts(*student.token_loss(hidden, head, batch.labels, batch.token_weights))
 
 

@@ -27,6 +27,12 @@ from kpod_ray.models.metrics import NUM_SUMS, StageLosses, loss_sums, step_metri
 from kpod_ray.models.sharding import clip_gradients, is_sharded, no_sync
 from kpod_ray.models.student import Student
 
+CPU_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:"
+    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4294967296"
+}
+"""Of a process that trains on a CPU: freed memory joins its neighbours, so that the activations of a
+batch of another length fit in, and is kept for them."""
 GivenSteps = Mapping[str, int]
 """Number of given steps of every question that takes part, by question id."""
 
@@ -79,6 +85,7 @@ class StudentTraining:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        _make_state(self.optimizer)
         self._learning_rate_factor = learning_rate_factor(
             config.learning_rate_schedule, config.warmup
         )
@@ -122,8 +129,9 @@ class StudentTraining:
             KpodError: No token is in the loss, or the gradient isn't finite; the student is as it was.
         """
         denominator = self._denominator(indices, given)
-        sums = torch.zeros(NUM_SUMS, dtype=torch.float64)
+        sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)
         passes = self._passes(indices)
+        measured: list[tuple[list[int], Tensor]] = []
         for i, (rows, is_idle) in enumerate(passes):
             batch = self._batch(rows, given, is_idle)
             with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
@@ -132,13 +140,16 @@ class StudentTraining:
                 (parts.total * (self.place.num_workers / denominator)).backward()
             if not is_idle:
                 sums += loss_sums(batch, parts)
-                steps = [given[self.examples[row].question_id] for row in rows]
-                self._stage_losses.add(rows, steps, parts.token_nll)
+                measured.append((rows, parts.token_nll))
         learning_rate = self.config.learning_rate * self._learning_rate_factor(done)
-        grad_norm = self._update(indices, learning_rate)
+        grad_norm = self._clip_gradients(indices)
         if self.place.num_workers > 1:
-            sums = sums.to(self.device)
             torch.distributed.all_reduce(sums)
+        sums, measured = sums.cpu(), [(rows, token_nll.cpu()) for rows, token_nll in measured]
+        self._update(learning_rate)  # on a GPU while the rest is done here
+        for rows, token_nll in measured:
+            steps = [given[self.examples[row].question_id] for row in rows]
+            self._stage_losses.add(rows, steps, token_nll)
         return step_metrics(sums, denominator) | {
             "tokens": sum(self._lengths[i] for i in indices),
             "given_steps_mean": statistics.fmean(
@@ -168,8 +179,8 @@ class StudentTraining:
             passes += [(mine[0][:1], True)] * (most_passes - len(mine))
         return passes
 
-    def _update(self, indices: Sequence[int], learning_rate: float) -> float:
-        """Update the parameters; return the gradient's norm before it was clipped."""
+    def _clip_gradients(self, indices: Sequence[int]) -> float:
+        """Scale the gradient down to the largest norm; return the norm it had."""
         max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
         norm = clip_gradients(self.module, max_norm)
         if not math.isfinite(norm):
@@ -177,11 +188,14 @@ class StudentTraining:
                 f"the gradient of questions {self._names(indices)} isn't finite; lower "
                 "student.learning_rate"
             )
+        return norm
+
+    def _update(self, learning_rate: float) -> None:
+        """Update the parameters."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return norm
 
     def _denominator(self, indices: list[int], given: GivenSteps) -> float:
         examples = [self.examples[i] for i in indices]
@@ -207,6 +221,17 @@ class StudentTraining:
         if is_idle:
             batch = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
         return batch.to(self.device)
+
+
+def _make_state(optimizer: torch.optim.AdamW) -> None:
+    """Make the optimizer's state before the first train step: later, memory would be in pieces."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        if parameter.requires_grad:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
 
 
 def _step_weights(example: Example, kind: str) -> Sequence[float]:

@@ -1,13 +1,20 @@
+import os
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from kpod_ray.algorithm.difficulty import step_difficulties
+from kpod_ray.artifacts import Store
+from kpod_ray.config import WorkerResources
 from kpod_ray.data.batching import collate
 from kpod_ray.data.examples import Example
+from kpod_ray.distributed.trainer import fit
+from kpod_ray.distributed.watching import watched
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import load_student
+from kpod_ray.models.training import CPU_ENVIRONMENT
 from kpod_ray.records import StageRow
 from tests.distributed.training_runs import (
     NUM_STAGES,
@@ -38,6 +45,16 @@ def test_parameters_differ_from_the_untrained_ones(alone, tiny_folder):
     untrained = load_file(f"{tiny_folder}/model.safetensors")
     assert largest_difference(untrained, alone[0]) > 1e-3
     assert all(torch.isfinite(tensor).all() for tensor in alone[0].values())
+
+
+def test_a_worker_starts_with_malloc_as_a_cpu_wants_it(ray_cluster, tmp_path):
+    def environment(_):
+        return {name: os.environ.get(name) for name in CPU_ENVIRONMENT}
+
+    artifact = Store.open(str(tmp_path)).artifact("train", 1, {}, [])
+    with watched(lambda _: None) as board:
+        found = fit(environment, {"board": board}, WorkerResources(), artifact)
+    assert {name: found[name] for name in CPU_ENVIRONMENT} == CPU_ENVIRONMENT
 
 
 def test_a_gradient_that_is_not_finite_names_its_questions(ray_cluster, training_inputs):
