@@ -3,8 +3,9 @@
 Forward and backward pass from hidden states and output head alone, both sides one after the other, each
 in a process of its own, for all positions supervised and for half. Full logits are what a trainer
 usually does: logits for every position, then torch's cross entropy over those supervised. Memory is the
-peak above what the inputs take. ``--tokens``, ``--dtypes`` and ``--rounds`` make it shorter. The last
-line is one JSON object.
+peak above what the inputs take. ``--tokens``, ``--dtypes`` and ``--rounds`` make it shorter; ``--sides``
+adds torch's ``linear_cross_entropy`` and, on a GPU, Liger's (``pip install --no-deps liger-kernel``),
+both with per-token losses. With a GPU everything is measured there. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WARM_UP_TOKENS = 64
 
 def ours(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
     """Only supervised positions reach the head, their logits chunk by chunk."""
-    weights = torch.ones(int(is_supervised.sum()))
+    weights = torch.ones(int(is_supervised.sum()), device=hidden.device)
     return weighted_nll(hidden[is_supervised], head, labels[is_supervised], weights)[0]
 
 
@@ -47,7 +48,36 @@ def full_logits(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Ten
     return torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
 
 
-SIDES = {"ours": ours, "full": full_logits}
+def torch_fused(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
+    """That of torch: chunk by chunk, and again in the backward pass."""
+    losses = torch.nn.functional.linear_cross_entropy(
+        hidden[is_supervised],
+        head.to(hidden.dtype),
+        labels[is_supervised],
+        reduction="none",
+        options=torch.nn.LinearCrossEntropyOptions(),
+    )
+    return losses.sum()
+
+
+def liger(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
+    """That of Liger: chunk by chunk, and again in the backward pass."""
+    from liger_kernel.transformers import functional
+
+    rows = hidden[is_supervised]
+    loss = functional.liger_fused_linear_cross_entropy(
+        rows,
+        head.to(rows.dtype),
+        labels[is_supervised],
+        reduction="none",
+        accum_dtype=torch.float32,
+    )
+    return loss.sum()
+
+
+SIDES = {"ours": ours, "full": full_logits, "torch": torch_fused, "liger": liger}
+BASE_SIDES = ("ours", "full")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def measure(
@@ -55,42 +85,66 @@ def measure(
 ) -> dict[str, Any]:
     """Return seconds and peak memory of one forward and backward pass in this process."""
     torch.manual_seed(0)
-    head = (torch.randn(vocabulary, WIDTH) / WIDTH**0.5).requires_grad_()
-    hidden = torch.randn(num_tokens, WIDTH).to(DTYPES[dtype]).requires_grad_()
-    labels = torch.randint(vocabulary, (num_tokens,))
-    is_supervised = torch.arange(num_tokens) < share * num_tokens
-    warm = slice(0, WARM_UP_TOKENS)
-    SIDES[side](hidden[warm], head[:WIDTH], labels[warm] % WIDTH, is_supervised[warm]).backward()
+    head = (torch.randn(vocabulary, WIDTH, device=DEVICE) / WIDTH**0.5).requires_grad_()
+    hidden = torch.randn(num_tokens, WIDTH, device=DEVICE).to(DTYPES[dtype]).requires_grad_()
+    labels = torch.randint(vocabulary, (num_tokens,), device=DEVICE)
+    is_supervised = torch.arange(num_tokens, device=DEVICE) < share * num_tokens
+    if DEVICE == "cuda":  # all kernels are built
+        SIDES[side](hidden, head, labels, is_supervised).backward()
+    else:
+        warm, small = slice(0, WARM_UP_TOKENS), labels % WIDTH
+        SIDES[side](hidden[warm], head[:WIDTH], small[warm], is_supervised[warm]).backward()
     hidden.grad = head.grad = None
-    before = psutil.Process().memory_info().rss
+    before = _memory_and_start_over()
     started = time.perf_counter()
     total = SIDES[side](hidden, head, labels, is_supervised)
     total.backward()
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     mean = float(total.detach()) / int(is_supervised.sum())
-    return {"seconds": seconds, "peak_mib": (peak - before) / 2**20, "nats": mean}
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_mib": (_peak() - before) / 2**20, "nats": mean}
 
 
-def compare(case: tuple[Any, ...], rounds: int) -> dict[str, Any]:
-    """Measure both sides of one case in turn; return medians and their ratios."""
-    results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    for _, side in itertools.product(range(rounds), SIDES):
-        arguments = [side, *map(str, case)]
-        command = [sys.executable, "-m", "benchmarks.loss", "--here", *arguments]
-        result = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
-        results[side].append(json.loads(result.stdout))
+def _memory_and_start_over() -> int:
+    if DEVICE == "cpu":
+        return int(psutil.Process().memory_info().rss)
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def _peak() -> int:
+    if DEVICE == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated()
+
+
+def measured(side: str, case: tuple[Any, ...]) -> dict[str, float]:
+    """Measure one side of a case: in a process of its own where its peak memory asks for that."""
+    if DEVICE == "cuda":
+        return measure(side, *case)
+    command = [sys.executable, "-m", "benchmarks.loss", "--here", side, *map(str, case)]
+    result = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
+    return dict(json.loads(result.stdout))
+
+
+def compare(case: tuple[Any, ...], sides: list[str], rounds: int) -> dict[str, Any]:
+    """Measure all sides of one case in turn; return medians and ours' ratios to each of the others."""
+    results: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for _, side in itertools.product(range(rounds), sides):
+        results[side].append(measured(side, case))
     row = dict(zip(("tokens", "vocabulary", "dtype", "supervised"), case, strict=True))
-    for name, digits in (("seconds", 2), ("peak_mib", 0)):
-        medians = {s: statistics.median(r[name] for r in results[s]) for s in SIDES}
+    for name, digits in (("seconds", 4), ("peak_mib", 0)):
+        medians = {s: statistics.median(r[name] for r in results[s]) for s in sides}
         row |= {f"{side}_{name}": round(value, digits) for side, value in medians.items()}
-        row[f"{name}_ratio"] = round(medians["ours"] / medians["full"], 3)
-        ratios = [
-            mine[name] / theirs[name]
-            for mine, theirs in zip(results["ours"], results["full"], strict=True)
-        ]
-        row[f"{name}_ratios"] = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    nats = [result["nats"] for side in SIDES for result in results[side]]
+        for other in sides[1:]:
+            row[f"{name}_to_{other}"] = round(medians["ours"] / medians[other], 3)
+            ratios = [
+                mine[name] / theirs[name]
+                for mine, theirs in zip(results["ours"], results[other], strict=True)
+            ]
+            row[f"{name}_to_{other}_range"] = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    nats = [result["nats"] for side in sides for result in results[side]]
     assert max(nats) - min(nats) < 1e-2 * max(nats), f"the sides disagree: {nats}"
     return row
 
@@ -101,6 +155,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[2048, 8192])
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", nargs="*", choices=list(SIDES)[2:], default=[], help="also")
     parser.add_argument("--here", nargs=5, help="one measurement, in this process")
     options = parser.parse_args()
     if options.here:
@@ -109,9 +164,11 @@ def main() -> None:
         return
     rows = []
     for case in itertools.product(options.tokens, VOCABULARIES, options.dtypes, SHARES):
-        rows.append(compare(case, options.rounds))
+        rows.append(compare(case, [*BASE_SIDES, *options.sides], options.rounds))
         print(rows[-1], flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    if DEVICE == "cuda":
+        machine = f"{torch.cuda.get_device_name()}, {machine}"
     print(
         json.dumps(
             {"benchmark": "loss", "machine": machine, "rounds": options.rounds, "rows": rows}

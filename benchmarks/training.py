@@ -5,7 +5,9 @@ fp32`` for a CPU that emulates bf16), batch and optimizer for all sides, one aft
 in a process of its own; the first steps don't count. A token is one of the data: padding isn't
 counted. Memory is the peak above what the process held before it loaded the model. TRL is no
 dependency: install it with ``pip install --no-deps trl==1.16.0``. ``--only``, ``--steps`` and
-``--rounds`` make it shorter. The last line is one JSON object.
+``--rounds`` make it shorter; ``--model`` and ``--batch`` make it larger. With a GPU everything is
+measured there, TRL with Liger's kernels too (``pip install --no-deps liger-kernel``), and how busy it
+is. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.training_sides import SIDES, Setting, measure
+import torch
+
+from benchmarks.training_clock import ON_GPU
+from benchmarks.training_sides import NEED_GPU, SIDES, Setting, measure
+from kpod_ray.models.training import CPU_ENVIRONMENT
 
 
 def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:
@@ -29,8 +35,11 @@ def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, 
     command = [sys.executable, "-m", "benchmarks.training", "--data", options.data]
     command += ["--precision", options.precision, "--steps", str(options.steps)]
     command += ["--micro-batch-tokens", str(options.micro_batch_tokens)]
+    command += ["--model", options.model, "--batch", str(options.batch)]
     command += ["--here", side, setting]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+    if side.startswith("ours") and not ON_GPU:
+        environment |= CPU_ENVIRONMENT  # as a worker has it
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         raise SystemExit(f"{side}: {result.stderr[-2000:]}")
@@ -48,6 +57,7 @@ def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
             "peak_mib": round(_median(results, side, "peak_mib")),
             "padding_share": round(_median(results, side, "padding_share"), 3),
         }
+        | ({"busy_share": _median(results, side, "busy_share")} if ON_GPU else {})
         for side in results
     }
     ratios = {
@@ -80,12 +90,21 @@ def main() -> None:
     parser.add_argument(
         "--micro-batch-tokens", type=int, default=Setting.micro_batch_tokens, help="of ours"
     )
-    parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--model", default=Setting.model, help="one of a config, or random:NAME")
+    parser.add_argument("--batch", type=int, default=Setting.batch, help="examples of an update")
+    possible = [side for side in SIDES if ON_GPU or side not in NEED_GPU]
+    parser.add_argument("--only", nargs="+", choices=possible, default=possible)
     parser.add_argument("--here", nargs=2, help="one side, in this process")
     options = parser.parse_args()
     if options.here:
         side, setting = options.here
-        here = Setting(setting == "lora", options.precision, options.micro_batch_tokens)
+        here = Setting(
+            setting == "lora",
+            options.precision,
+            options.model,
+            options.batch,
+            options.micro_batch_tokens,
+        )
         print(json.dumps(measure(options.data, side, here, options.steps)))
         return
     figures = {}
@@ -97,8 +116,11 @@ def main() -> None:
             print(f"{setting}, round {round_number}, {side}: {figure}", flush=True)
         figures[setting] = summary(results)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    if ON_GPU:
+        machine = f"{torch.cuda.get_device_name()}, {machine}"
     result = {"benchmark": "training", "machine": machine, "precision": options.precision}
-    result["micro_batch_tokens"] = options.micro_batch_tokens
+    for name in ("micro_batch_tokens", "model", "batch"):
+        result[name] = getattr(options, name)
     print(json.dumps({**result, "figures": figures}))
 
 

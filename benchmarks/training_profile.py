@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.training_clock import WARM_UP_STEPS
 from benchmarks.training_sides import (
-    BATCH,
     MODEL,
-    WARM_UP_STEPS,
     Setting,
     load_examples,
     our_training,
@@ -39,7 +38,7 @@ def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
     folder = model_folder(MODEL, MODEL_CACHE)
     training = our_training(load_examples(data, load_tokenizer(folder)), folder, setting)
     every, given = range(len(training.examples)), {e.question_id: 0 for e in training.examples}
-    batches = global_batches(every, BATCH, num_train_steps=steps, seed=0, stage=1)
+    batches = global_batches(every, setting.batch, num_train_steps=steps, seed=0, stage=1)
     for indices in batches[:WARM_UP_STEPS]:
         training.train_step(indices, given, 0.0)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import resource
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
-import psutil
 import torch
 
+from benchmarks.random_models import random_or_known
+from benchmarks.training_clock import ON_GPU, WARM_UP_STEPS, Clock
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.order import global_batches
@@ -21,17 +20,15 @@ from kpod_ray.data.questions import load_questions
 from kpod_ray.data.rationales import read_samples
 from kpod_ray.data.unweighted import unweighted
 from kpod_ray.models.adapters import add_adapters
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.lean_layers import use_lean_layers
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
 from kpod_ray.models.training import Place, StudentTraining, TrainingSet
 from kpod_ray.records import Rationale
 
 MODEL = "packaged:SmolLM2-135M-Instruct"
-BATCH = 8
 RANK = 64
 LEARNING_RATE = 1e-5
-WARM_UP_STEPS = 2
 NUM_STAGES = 4
 """Of the KPOD run: its stages write the last quarter, half, three quarters and all of the steps."""
 
@@ -43,43 +40,11 @@ class Setting:
     is_lora: bool
     precision: Literal["bf16", "fp32"]
     """bf16 is autocast over parameters of fp32."""
+    model: str = MODEL
+    batch: int = 8
+    """Examples of an update."""
     micro_batch_tokens: int = StudentConfig.model_fields["micro_batch_tokens"].default
     """Of ours; the others' forward passes hold the whole batch."""
-
-
-@dataclasses.dataclass
-class Clock:
-    """Tokens, positions with padding, and seconds of each step; made before the model is loaded."""
-
-    memory_before: int = dataclasses.field(
-        default_factory=lambda: psutil.Process().memory_info().rss
-    )
-
-    tokens: list[int] = dataclasses.field(default_factory=list)
-    slots: list[int] = dataclasses.field(default_factory=list)
-    seconds: list[float] = dataclasses.field(default_factory=list)
-
-    def collating(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a collator that notes what goes into a batch."""
-
-        def noted(features: Sequence[Any]) -> Any:
-            batch = collate(features)
-            self.tokens.append(sum(len(feature["input_ids"]) for feature in features))
-            self.slots.append(batch["input_ids"].numel())
-            return batch
-
-        return noted
-
-    def figures(self) -> dict[str, float]:
-        """Return tokens a second and the share of padding, without the first steps."""
-        steps = slice(WARM_UP_STEPS, len(self.seconds))
-        tokens, slots = sum(self.tokens[steps]), sum(self.slots[steps])
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {
-            "tokens_per_s": round(tokens / sum(self.seconds[steps]), 1),
-            "padding_share": round(1 - tokens / slots, 3),
-            "peak_mib": round((peak - self.memory_before) / 2**20),
-        }
 
 
 def load_examples(data: str, tokenizer: Any) -> list[Example]:
@@ -108,7 +73,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
     if lora is not None:
         add_adapters(student.language_model, lora)
     config = StudentConfig(
-        model=MODEL,
+        model=setting.model,
         learning_rate=LEARNING_RATE,
         lora=lora,
         precision=setting.precision,
@@ -116,6 +81,8 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
     )
     padding = pad_id(load_tokenizer(folder))
     training_set = TrainingSet(examples, "learned", padding)
+    use_lean_layers(student.language_model)
+    student.to("cuda" if ON_GPU else "cpu")
     return StudentTraining(student, student, config, training_set, Place(0, 1))
 
 
@@ -126,13 +93,13 @@ def ours(examples: list[Example], folder: str, setting: Setting, steps: int, sta
     for stage in range(1, stages + 1):
         given = {e.question_id: math.floor(e.num_steps * (1 - stage / stages)) for e in examples}
         every = range(len(training.examples))
-        batches = global_batches(every, BATCH, num_train_steps=steps, seed=0, stage=stage)
+        batches = global_batches(every, setting.batch, num_train_steps=steps, seed=0, stage=stage)
         for indices in batches[
             : math.ceil((steps - WARM_UP_STEPS) / stages) + WARM_UP_STEPS * (stage == 1)
         ]:
-            started = time.perf_counter()
+            clock.start()
             metrics = training.train_step(indices, given, 0.0)
-            clock.seconds.append(time.perf_counter() - started)
+            clock.stop()
             clock.tokens.append(int(metrics["tokens"]))
             clock.slots.append(round(metrics["tokens"] / (1 - metrics["padding_share"])))
     return clock
@@ -201,12 +168,12 @@ def _trainer_settings(setting: Setting, steps: int) -> dict[str, Any]:
     return {
         "output_dir": tempfile.mkdtemp(),
         "max_steps": steps,
-        "per_device_train_batch_size": BATCH,
+        "per_device_train_batch_size": setting.batch,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
         "bf16": setting.precision == "bf16",
-        "use_cpu": True,
+        "use_cpu": not ON_GPU,
         "gradient_checkpointing": False,
         "save_strategy": "no",
         "report_to": "none",
@@ -223,10 +190,10 @@ def _timed(trainer: Any, clock: Clock) -> Clock:
         """Notes the seconds of every step."""
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started = time.perf_counter()
+            clock.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            clock.seconds.append(time.perf_counter() - self.started)
+            clock.stop()
 
     trainer.data_collator = clock.collating(trainer.data_collator)
     trainer.add_callback(Timer())
@@ -242,13 +209,18 @@ SIDES: dict[str, Callable[..., Clock]] = {
     "trl-padding-free": functools.partial(trl, padding_free=True, max_length=None),
     "trainer": plain,
     "trainer-grouped": functools.partial(plain, **GROUPED),
+    "trl-liger": functools.partial(trl, use_liger_kernel=True),
     "ours-kpod": functools.partial(ours, stages=NUM_STAGES),
 }
+
+
+NEED_GPU = {"trl-liger"}
+"""Sides that a CPU hasn't the kernels for."""
 
 
 def measure(data: str, side: str, setting: Setting, steps: int) -> dict[str, float]:
     """Return tokens a second, share of padding and peak memory of one side in this process."""
     torch.manual_seed(0)
-    folder = model_folder(MODEL, MODEL_CACHE)
+    folder = random_or_known(setting.model)
     examples = load_examples(data, load_tokenizer(folder))
     return SIDES[side](examples, folder, setting, steps).figures()
