@@ -10,26 +10,15 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from kpod_ray.models.folders import MODEL_CACHE, model_folder
 
-TOKENIZER = "packaged:SmolLM2-135M-Instruct"
+SMOLLM2 = "packaged:SmolLM2-135M-Instruct"
+_QWEN = {"vocab_size": 151_936, "num_key_value_heads": 2, "tie_word_embeddings": True}
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 SHAPES = {
-    "random:qwen2.5-0.5b": Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    ),
-    "random:qwen2.5-1.5b": Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    ),
+    name: Qwen2Config(**_QWEN, **dict(zip(_SIZES, sizes, strict=True)))
+    for name, sizes in {
+        "random:qwen2.5-0.5b": (896, 4864, 24, 14),
+        "random:qwen2.5-1.5b": (1536, 8960, 28, 12),
+    }.items()
 }
 
 
@@ -44,6 +33,6 @@ def random_or_known(name: str) -> str:
             model = Qwen2ForCausalLM(SHAPES[name])
         model.bfloat16().save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(model_folder(TOKENIZER, MODEL_CACHE))
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, MODEL_CACHE))
         tokenizer.save_pretrained(folder)
     return str(folder)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmarks.random_models import random_or_known
+from benchmarks.random_models import SMOLLM2, random_or_known
 from benchmarks.training_clock import ON_GPU, WARM_UP_STEPS, Clock
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example
@@ -26,7 +26,7 @@ from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer,
 from kpod_ray.models.training import Place, StudentTraining, TrainingSet
 from kpod_ray.records import Rationale
 
-MODEL = "packaged:SmolLM2-135M-Instruct"
+MODEL = SMOLLM2
 RANK = 64
 LEARNING_RATE = 1e-5
 NUM_STAGES = 4

@@ -65,6 +65,7 @@ def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
 
 def _add_phase_command(phase: str, text: str) -> None:
     def command(config: ConfigPath, overrides: Overrides = None) -> None:
+        """Run up to the phase."""
         _run_until(phase, config, overrides)
 
     more = "" if phase == "questions" else " Phases before it run first if they aren't finished."

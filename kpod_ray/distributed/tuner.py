@@ -73,6 +73,7 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
 
 def _run(trial: Trial, objective: str, settings: dict[str, Value]) -> None:
     def report(percent: float, value: float) -> None:
+        """Tell Ray Tune how far the trial is, and its score so far."""
         tune.report({_PERCENT: percent, objective: value, _IS_FINISHED: False})
 
     score = trial(tune.get_context().get_trial_id(), settings, report)

@@ -150,6 +150,15 @@ def names(student):
     return [name for name, _ in student.named_parameters()]
 
 
+def pairs_of_gradients(plain, lean, batch):
+    """The gradients of both, after a look at their losses."""
+    expected, found = plain(batch), lean(batch)
+    torch.testing.assert_close(found.token_nll, expected.token_nll)
+    theirs = torch.autograd.grad(expected.total, list(plain.parameters()))
+    ours = torch.autograd.grad(found.total, list(lean.parameters()))
+    return zip(ours, theirs, strict=True)
+
+
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_lean_student_is_the_student(tiny_folder, examples, dtype, packing):
@@ -162,11 +171,7 @@ def test_a_lean_student_is_the_student(tiny_folder, examples, dtype, packing):
     kinds = [type(module) for module in lean.modules()]
     assert [kinds.count(kind) for kind in (LeanNorm, LeanGatedMlp, LeanEmbedding)] == [5, 2, 1]
     batch = plain.collate(examples, [0, 1, 0], 0)
-    expected, found = plain(batch), lean(batch)
-    torch.testing.assert_close(found.token_nll, expected.token_nll)
-    theirs = torch.autograd.grad(expected.total, list(plain.parameters()))
-    ours = torch.autograd.grad(found.total, list(lean.parameters()))
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in pairs_of_gradients(plain, lean, batch):
         if dtype == torch.float32:
             torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
         else:
@@ -223,11 +228,7 @@ def test_a_lean_encoder_decoder_is_the_student(tmp_path, examples, is_tied):
     assert names(lean) == names(plain)
     assert any(isinstance(module, LeanNorm) for module in lean.modules())
     batch = plain.collate(examples, [0, 1, 0], 0)
-    expected, found = plain(batch), lean(batch)
-    torch.testing.assert_close(found.token_nll, expected.token_nll)
-    theirs = torch.autograd.grad(expected.total, list(plain.parameters()))
-    ours = torch.autograd.grad(found.total, list(lean.parameters()))
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in pairs_of_gradients(plain, lean, batch):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
 
 
