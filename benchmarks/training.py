@@ -5,7 +5,8 @@ fp32`` for a CPU that emulates bf16), batch and optimizer for all sides, one aft
 in a process of its own; the first steps don't count. A token is one of the data: padding isn't
 counted. Memory is the peak above what the process held before it loaded the model. TRL is no
 dependency: install it with ``pip install --no-deps trl==1.16.0``. ``--only``, ``--steps`` and
-``--rounds`` make it shorter; ``--model`` and ``--batch`` make it larger. With a GPU everything is
+``--rounds`` make it shorter; ``--model`` and ``--batch`` make it larger; with ``--template plain`` the
+prompts have no common first message, which ours reads once. With a GPU everything is
 measured there, TRL with Liger's kernels too (``pip install --no-deps liger-kernel``), and how busy it
 is. The last line is one JSON object.
 """
@@ -36,6 +37,7 @@ def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, 
     command += ["--precision", options.precision, "--steps", str(options.steps)]
     command += ["--micro-batch-tokens", str(options.micro_batch_tokens)]
     command += ["--model", options.model, "--batch", str(options.batch)]
+    command += ["--template", options.template]
     command += ["--here", side, setting]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
     if side.startswith("ours") and not ON_GPU:
@@ -92,6 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default=Setting.model, help="one of a config, or random:NAME")
     parser.add_argument("--batch", type=int, default=Setting.batch, help="examples of an update")
+    parser.add_argument("--template", choices=["chat", "plain"], default=Setting.template)
     possible = [side for side in SIDES if ON_GPU or side not in NEED_GPU]
     parser.add_argument("--only", nargs="+", choices=possible, default=possible)
     parser.add_argument("--here", nargs=2, help="one side, in this process")
@@ -104,6 +107,7 @@ def main() -> None:
             options.model,
             options.batch,
             options.micro_batch_tokens,
+            options.template,
         )
         print(json.dumps(measure(options.data, side, here, options.steps)))
         return
@@ -119,7 +123,7 @@ def main() -> None:
     if ON_GPU:
         machine = f"{torch.cuda.get_device_name()}, {machine}"
     result = {"benchmark": "training", "machine": machine, "precision": options.precision}
-    for name in ("micro_batch_tokens", "model", "batch"):
+    for name in ("micro_batch_tokens", "model", "batch", "template"):
         result[name] = getattr(options, name)
     print(json.dumps({**result, "figures": figures}))
 

@@ -36,7 +36,8 @@ def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
     """Return the milliseconds spent inside every operation itself, largest first."""
     torch.manual_seed(0)
     folder = model_folder(MODEL, MODEL_CACHE)
-    training = our_training(load_examples(data, load_tokenizer(folder)), folder, setting)
+    examples = load_examples(data, load_tokenizer(folder), setting.template)
+    training = our_training(examples, folder, setting)
     every, given = range(len(training.examples)), {e.question_id: 0 for e in training.examples}
     batches = global_batches(every, setting.batch, num_train_steps=steps, seed=0, stage=1)
     for indices in batches[:WARM_UP_STEPS]:

@@ -16,6 +16,7 @@ from benchmarks.training_clock import ON_GPU, WARM_UP_STEPS, Clock
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.order import global_batches
+from kpod_ray.data.prompts import Template
 from kpod_ray.data.questions import load_questions
 from kpod_ray.data.rationales import read_samples
 from kpod_ray.data.unweighted import unweighted
@@ -45,9 +46,11 @@ class Setting:
     """Examples of an update."""
     micro_batch_tokens: int = StudentConfig.model_fields["micro_batch_tokens"].default
     """Of ours; the others' forward passes hold the whole batch."""
+    template: Template = "chat"
+    """Of the prompts: with a chat template all of them begin alike."""
 
 
-def load_examples(data: str, tokenizer: Any) -> list[Example]:
+def load_examples(data: str, tokenizer: Any, template: Template) -> list[Example]:
     """Return the examples of SVAMP's training questions with PaLM's rationales, weights of 1."""
     questions = FileQuestions(source="file", path=f"{data}/svamp/train.jsonl")
     by_id = {question.id: question for question in load_questions(questions, 0).questions}
@@ -59,7 +62,7 @@ def load_examples(data: str, tokenizer: Any) -> list[Example]:
         question = by_id[sample.question_id]
         row = Rationale("", question.id, 0, sample.text, "", "", 0, question.answer, "kept")
         rationale = unweighted(row, split_newlines=True)
-        examples.append(build_example(tokenizer, question, rationale, "chat"))
+        examples.append(build_example(tokenizer, question, rationale, template))
     return examples
 
 
@@ -222,5 +225,5 @@ def measure(data: str, side: str, setting: Setting, steps: int) -> dict[str, flo
     """Return tokens a second, share of padding and peak memory of one side in this process."""
     torch.manual_seed(0)
     folder = random_or_known(setting.model)
-    examples = load_examples(data, load_tokenizer(folder))
+    examples = load_examples(data, load_tokenizer(folder), setting.template)
     return SIDES[side](examples, folder, setting, steps).figures()

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from kpod_ray.data.examples import Example
 
+LEAST_SHARED = 1 / 16
+"""Share of a packed batch's tokens that must be spared for common first tokens to be read once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -47,25 +50,35 @@ class Batch:
         return self.input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the positions that hold a token, a scalar on the batch's device."""
+        """Return the tokens of the examples, a scalar on the batch's device."""
         return self.attention_mask.sum()
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedBatch(Batch):
-    """Sequences one after the other in a single row, without padding."""
+    """Sequences one after the other in a single row, without padding and without their last tokens.
+
+    What all of them begin with, such as a chat template's first message, is there once, at the start.
+    The last token of an example predicts nothing.
+    """
 
     position_ids: Tensor
     """[1, L], position of each token in its own sequence."""
+    num_shared: int
+    """Tokens that all sequences begin with, at the start of the row: P of them."""
     sequence_lengths: tuple[int, ...]
-    """Tokens of each sequence, S of them; they add up to L."""
+    """Tokens of each sequence, the shared ones among them, S of them; they add up to L + (S - 1) P."""
     sequence_bounds: Tensor
-    """[S + 1], int32, where each sequence begins, and L."""
+    """[S + 1], int32, where each sequence would begin if nothing were shared, and their sum."""
 
     def model_inputs(self) -> dict[str, Any]:
         """Return what a language model with the attention of `models.packing` reads."""
-        names = ("input_ids", "position_ids", "sequence_lengths", "sequence_bounds")
-        return {name: getattr(self, name) for name in names}
+        own = ("position_ids", "num_shared", "sequence_lengths", "sequence_bounds")
+        return {name: getattr(self, name) for name in ("input_ids", *own)}
+
+    def num_tokens(self) -> Tensor:
+        """Return the tokens of the examples, read or not, a scalar on the batch's device."""
+        return self.sequence_bounds[-1] + len(self.sequence_lengths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,23 +125,35 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
 
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
     """Put examples one after the other into a batch for a causal model (Eq. 15)."""
-    lengths = [example.num_tokens() for example in examples]
-    bounds = [0, *itertools.accumulate(lengths)]
-    firsts = [
-        start + len(example.prompt_ids) - 1
-        for start, example in zip(bounds[:-1], examples, strict=True)
-    ]
-    input_ids = torch.tensor([[i for e in examples for i in (*e.prompt_ids, *e.target_ids)]])
-    loss_tokens = _loss_tokens(examples, num_given_steps, firsts)
-    loss_tokens["rows"] = torch.zeros_like(loss_tokens["rows"])
+    sequences = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
+    lengths, shared = [len(sequence) for sequence in sequences], _num_shared(sequences)
+    own = [sequence[shared:] for sequence in sequences]
+    input_ids = torch.tensor([[*sequences[0][:shared], *itertools.chain.from_iterable(own)]])
+    loss_tokens = _loss_tokens(
+        examples, num_given_steps, [len(example.prompt_ids) - 1 for example in examples]
+    )
+    starts = torch.tensor([0, *itertools.accumulate(map(len, own))])  # of what is their own
+    columns, rows = loss_tokens["columns"], loss_tokens["rows"]
+    loss_tokens["columns"] = torch.where(columns < shared, columns, columns + starts[rows])
+    loss_tokens["rows"] = torch.zeros_like(rows)
+    positions = [torch.arange(shared), *(torch.arange(shared, length) for length in lengths)]
     return PackedBatch(
         input_ids,
         torch.ones_like(input_ids),
         **loss_tokens,
-        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        position_ids=torch.cat(positions)[None],
+        num_shared=shared,
         sequence_lengths=tuple(lengths),
-        sequence_bounds=torch.tensor(bounds, dtype=torch.int32),
+        sequence_bounds=torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32),
     )
+
+
+def _num_shared(sequences: Sequence[list[int]]) -> int:
+    """Return how many first tokens are read once: those that all share, if that spares enough."""
+    columns = zip(*(sequence[:-1] for sequence in sequences), strict=False)  # keep one of its own
+    shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    spared = shared * (len(sequences) - 1)
+    return shared if spared >= LEAST_SHARED * sum(map(len, sequences)) else 0
 
 
 def collate_pairs(

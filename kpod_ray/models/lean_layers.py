@@ -166,13 +166,15 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden, [..., d], and weight, [d]."""
         hidden, weight, scale = ctx.saved_tensors
-        unweighted = hidden * scale
-        weight_grad = None
-        if ctx.needs_input_grad[1]:
-            weight_grad = (grads[0] * unweighted).flatten(0, -2).sum(0)
-        hidden_grad = grads[0] * weight
-        along = torch.linalg.vecdot(hidden_grad, unweighted).div_(hidden.shape[-1]).unsqueeze(-1)
-        return hidden_grad.sub_(unweighted.mul_(along)).mul_(scale), weight_grad, None
+        needs = [*ctx.needs_input_grad[:2], False]
+        mean = torch.zeros_like(scale)  # a layer norm's gradient, but for that of its mean
+        hidden_grad, weight_grad, _ = torch.ops.aten.native_layer_norm_backward(
+            grads[0], hidden, weight.shape, mean, scale, weight, None, needs
+        )
+        if hidden_grad is not None:
+            of_mean = (grads[0] @ weight).unsqueeze(-1).mul_(scale).div_(len(weight))
+            hidden_grad.add_(of_mean)
+        return hidden_grad, weight_grad, None
 
 
 def _normed(hidden: Tensor, scale: Tensor, weight: Tensor) -> Tensor:

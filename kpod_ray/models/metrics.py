@@ -21,7 +21,7 @@ def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
     """Return the sums of one batch, [9], float64, on its device.
 
     Weighted loss; count, nll and total weight of rationale tokens; count and nll of answer tokens;
-    tokens that are the likeliest; positions computed, and those of them that hold a token.
+    tokens that are the likeliest; positions computed, padding among them, and the examples' tokens.
     """
     inside, nll = batch.in_rationale, parts.token_nll.double()
     sums = [
@@ -57,7 +57,8 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         "token_accuracy": top / max(1.0, loss_tokens),
         "loss_tokens": loss_tokens,
         "supervised_share": loss_tokens / max(1.0, tokens),
-        "padding_share": (slots - tokens) / max(1.0, slots),
+        "padding_share": max(0.0, slots - tokens) / max(1.0, slots),
+        "spared_share": max(0.0, tokens - slots) / max(1.0, tokens),
     }
 
 

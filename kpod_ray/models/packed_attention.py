@@ -51,6 +51,44 @@ def attend_on_cpu(states: Sequence[Tensor], lengths: Sequence[int], scale: float
     return output
 
 
+def separate(states: Tensor, num_shared: int, lengths: Sequence[int]) -> Tensor:
+    """Give every sequence the tokens that all of them begin with.
+
+    Args:
+        states: queries, keys or values of a row that holds the shared tokens once, [1, H, L, d].
+        num_shared: P, the first tokens of the row.
+        lengths: tokens of each of S sequences; they add up to M = L + (S - 1) P.
+
+    Returns:
+        [1, H, M, d], in memory one token after the other.
+    """
+    if not num_shared:
+        return states
+    row = states.transpose(1, 2)
+    shared, *own = row.split([num_shared, *(each - num_shared for each in lengths)], dim=1)
+    copies = shared.expand(len(lengths), *shared.shape[1:]).split(1)
+    whole = torch.cat([part for pair in zip(copies, own, strict=True) for part in pair], dim=1)
+    return whole.transpose(1, 2)
+
+
+def unite(output: Tensor, num_shared: int, lengths: Sequence[int]) -> Tensor:
+    """Keep the tokens that all sequences begin with once: undo `separate`.
+
+    Args:
+        output: [1, M, H, d].
+        num_shared: P, the first tokens of each sequence, alike in all of them.
+        lengths: tokens of each of S sequences; they add up to M.
+
+    Returns:
+        [1, L, H, d].
+    """
+    if not num_shared:
+        return output
+    sizes = [size for each in lengths for size in (num_shared, each - num_shared)]
+    first, *parts = output.split(sizes, dim=1)
+    return torch.cat([first, *parts[::2]], dim=1)
+
+
 class _Attention(torch.autograd.Function):
     """torch's kernel for a CPU, sequence by sequence; it takes fewer heads of keys than of queries."""
 

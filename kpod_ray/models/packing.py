@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from kpod_ray.data.batching import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
-from kpod_ray.models.packed_attention import attend_on_cpu, attend_on_gpu
+from kpod_ray.models.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""
@@ -28,6 +28,7 @@ def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    num_shared: int = 0,
     sequence_lengths: Sequence[int] = (),
     sequence_bounds: Tensor | None = None,
     **settings: Any,
@@ -40,8 +41,9 @@ def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
         key: [1, G, L, d], G heads of keys for H heads of queries.
         value: [1, G, L, d].
         attention_mask: None.
-        sequence_lengths: tokens of each sequence, S of them; they add up to L.
-        sequence_bounds: [S + 1], int32, where each sequence begins, and L.
+        num_shared: tokens that all sequences begin with, once at the start of the row: P of them.
+        sequence_lengths: tokens of each sequence, S of them; they add up to L + (S - 1) P.
+        sequence_bounds: [S + 1], int32, where each sequence begins, and their sum.
         settings: scaling and the like, for torch's scaled dot product attention.
 
     Returns:
@@ -53,16 +55,30 @@ def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
     elif torch.is_autocast_enabled("cuda"):  # positions make float32 of them
         dtype = torch.get_autocast_dtype("cuda")
         states = query.to(dtype), key.to(dtype), value.to(dtype)
+    query, key, value = (separate(each, num_shared, lengths) for each in states)
+    output = _attend(module, (query, key, value), lengths, sequence_bounds, settings)
+    return unite(output, num_shared, lengths), None
+
+
+def _attend(
+    module: nn.Module,
+    states: tuple[Tensor, Tensor, Tensor],
+    lengths: list[int],
+    bounds: Tensor | None,
+    settings: dict[str, Any],
+) -> Tensor:
+    """Return the output for sequences one after the other, [1, M, H, d], by what is fastest."""
+    query, _, value = states
     if settings.get("position_bias") is None and not settings.get("dropout"):
         scale = settings.get("scaling")
         if query.device.type == "cpu" and query.shape[-1] == value.shape[-1]:
-            return attend_on_cpu(states, lengths, scale), None
-        if sequence_bounds is not None and _has_kernel(states[0], states[2]):
-            return attend_on_gpu(states, sequence_bounds, max(lengths), scale), None
-    settings["is_causal"] = True
+            return attend_on_cpu(states, lengths, scale)
+        if bounds is not None and _has_kernel(query, value):
+            return attend_on_gpu(states, bounds, max(lengths), scale)
+    settings = {**settings, "is_causal": True}
     parts = zip(*(each.split(lengths, dim=2) for each in states), strict=True)
     outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 def _has_kernel(query: Tensor, value: Tensor) -> bool:

@@ -45,7 +45,15 @@ def test_metrics_by_hand():
         "loss_tokens": 4,
         "supervised_share": 0.5,
         "padding_share": 0.2,
+        "spared_share": 0,
     }
+
+
+def test_tokens_that_were_not_computed_are_no_negative_padding():
+    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 2, 4, 1, 6, 8]), denominator=4.0)
+    assert metrics["padding_share"] == 0
+    assert metrics["spared_share"] == 0.25
+    assert metrics["supervised_share"] == 0.5
 
 
 def test_all_steps_given_leave_rationale_metrics_at_0():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kpod_ray.models.packed_attention import attend_on_cpu
+from kpod_ray.models.packed_attention import attend_on_cpu, separate, unite
 
 LENGTHS = [5, 1, 40]
 WIDTH = 8
@@ -48,3 +48,15 @@ def test_a_sequence_alone_is_that_of_torch():
     output = attend_on_cpu(states, [sum(LENGTHS)], None)
     expected = F.scaled_dot_product_attention(*states, is_causal=True).transpose(1, 2)
     torch.testing.assert_close(output, expected)
+
+
+def test_what_is_shared_is_given_to_every_sequence_and_united_again():
+    row = torch.arange(6.0).requires_grad_()  # 0 1 are shared; then 2, and 3 4 5
+    whole = separate(row.view(1, 1, 6, 1), 2, [3, 5])
+    assert whole.flatten().tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
+    (grad,) = torch.autograd.grad(whole.sum(), row)
+    assert grad.tolist() == [2, 2, 1, 1, 1, 1]
+    back = unite(whole.transpose(1, 2), 2, [3, 5])
+    assert back.shape == (1, 6, 1, 1)
+    assert torch.equal(back.flatten(), row)
+    assert separate(row.view(1, 1, 6, 1), 0, [2, 4]).flatten().tolist() == row.tolist()

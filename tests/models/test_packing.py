@@ -1,5 +1,7 @@
 """Packed sequences have the losses and gradients of padded ones; models that can't are found out."""
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import (
@@ -38,13 +40,30 @@ def gradients(module, loss):
     return torch.autograd.grad(loss, list(module.parameters()))
 
 
+def with_prompts(examples, beginning):
+    """Examples whose prompts begin alike, or not, or are one and the same."""
+    if beginning == "as they are":
+        return examples
+    prompts = [[i, *example.prompt_ids] for i, example in enumerate(examples)]
+    if beginning == "one prompt":
+        prompts = [examples[0].prompt_ids] * len(examples)
+    return [
+        dataclasses.replace(example, prompt_ids=prompt)
+        for example, prompt in zip(examples, prompts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("beginning", ["as they are", "not alike", "one prompt"])
 @pytest.mark.parametrize("given_steps", [[0, 0, 0], [1, 2, 0], [1, 3, 2]])
 def test_a_packed_batch_has_the_loss_and_gradients_of_a_padded_one(
-    student, packing, examples, given_steps
+    student, packing, examples, given_steps, beginning
 ):
+    examples = with_prompts(examples, beginning)
     batch = packing.collate(examples, given_steps, 0)
     assert isinstance(batch, PackedBatch)
-    assert batch.input_ids.shape == (1, sum(example.num_tokens() for example in examples))
+    assert (batch.num_shared > 0) == (beginning != "not alike")
+    num_read = sum(example.num_tokens() - 1 for example in examples)
+    assert batch.input_ids.shape == (1, num_read - 2 * batch.num_shared)
     packed, padded = packing(batch), student(collate(examples, given_steps, 0))
     torch.testing.assert_close(packed.total, padded.total)
     torch.testing.assert_close(packed.token_nll, padded.token_nll, rtol=1e-4, atol=1e-5)
