@@ -1,19 +1,15 @@
-"""What a batch holds: tokens of examples, padded or one after the other, and which are in the loss."""
+"""What a batch holds: padded tokens of examples, and which of them are in the loss."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from kpod_ray.data.examples import Example
-
-LEAST_SHARED = 1 / 16
-"""Share of a packed batch's tokens that must be spared for common first tokens to be read once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Batch:
     in_rationale: Tensor
     """[N], whether the label belongs to the rationale (else to the answer segment)."""
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Self:
         """Return the batch on another device."""
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
@@ -52,33 +48,6 @@ class Batch:
     def num_tokens(self) -> Tensor:
         """Return the tokens of the examples, a scalar on the batch's device."""
         return self.attention_mask.sum()
-
-
-@dataclasses.dataclass(frozen=True)
-class PackedBatch(Batch):
-    """Sequences one after the other in a single row, without padding and without their last tokens.
-
-    What all of them begin with, such as a chat template's first message, is there once, at the start.
-    The last token of an example predicts nothing.
-    """
-
-    position_ids: Tensor
-    """[1, L], position of each token in its own sequence."""
-    num_shared: int
-    """Tokens that all sequences begin with, at the start of the row: P of them."""
-    sequence_lengths: tuple[int, ...]
-    """Tokens of each sequence, the shared ones among them, S of them; they add up to L + (S - 1) P."""
-    sequence_bounds: Tensor
-    """[S + 1], int32, where each sequence would begin if nothing were shared, and their sum."""
-
-    def model_inputs(self) -> dict[str, Any]:
-        """Return what a language model with the attention of `models.packing` reads."""
-        own = ("position_ids", "num_shared", "sequence_lengths", "sequence_bounds")
-        return {name: getattr(self, name) for name in ("input_ids", *own)}
-
-    def num_tokens(self) -> Tensor:
-        """Return the tokens of the examples, read or not, a scalar on the batch's device."""
-        return self.sequence_bounds[-1] + len(self.sequence_lengths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,40 +89,7 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
     sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
     input_ids, attention_mask = _padded(sequences, pad_id)
-    return Batch(input_ids, attention_mask, **_loss_tokens(examples, num_given_steps, firsts))
-
-
-def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
-    """Put examples one after the other into a batch for a causal model (Eq. 15)."""
-    sequences = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
-    lengths, shared = [len(sequence) for sequence in sequences], _num_shared(sequences)
-    own = [sequence[shared:] for sequence in sequences]
-    input_ids = torch.tensor([[*sequences[0][:shared], *itertools.chain.from_iterable(own)]])
-    loss_tokens = _loss_tokens(
-        examples, num_given_steps, [len(example.prompt_ids) - 1 for example in examples]
-    )
-    starts = torch.tensor([0, *itertools.accumulate(map(len, own))])  # of what is their own
-    columns, rows = loss_tokens["columns"], loss_tokens["rows"]
-    loss_tokens["columns"] = torch.where(columns < shared, columns, columns + starts[rows])
-    loss_tokens["rows"] = torch.zeros_like(rows)
-    positions = [torch.arange(shared), *(torch.arange(shared, length) for length in lengths)]
-    return PackedBatch(
-        input_ids,
-        torch.ones_like(input_ids),
-        **loss_tokens,
-        position_ids=torch.cat(positions)[None],
-        num_shared=shared,
-        sequence_lengths=tuple(lengths),
-        sequence_bounds=torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32),
-    )
-
-
-def _num_shared(sequences: Sequence[list[int]]) -> int:
-    """Return how many first tokens are read once: those that all share, if that spares enough."""
-    columns = zip(*(sequence[:-1] for sequence in sequences), strict=False)  # keep one of its own
-    shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
-    spared = shared * (len(sequences) - 1)
-    return shared if spared >= LEAST_SHARED * sum(map(len, sequences)) else 0
+    return Batch(input_ids, attention_mask, **loss_tokens(examples, num_given_steps, firsts))
 
 
 def collate_pairs(
@@ -176,7 +112,7 @@ def collate_pairs(
     return PairBatch(
         input_ids,
         attention_mask,
-        **_loss_tokens(examples, num_given_steps, firsts),
+        **loss_tokens(examples, num_given_steps, firsts),
         decoder_input_ids=_padded(written_ids, pad_id)[0],
     )
 
@@ -191,7 +127,7 @@ def _padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Te
     return input_ids, attention_mask
 
 
-def _loss_tokens(
+def loss_tokens(
     examples: Sequence[Example], num_given_steps: Sequence[int], firsts: Sequence[int]
 ) -> dict[str, Tensor]:
     """Return the tokens in the loss; ``firsts`` is the column that predicts each target's token 0."""

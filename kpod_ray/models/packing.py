@@ -6,7 +6,6 @@ token at a time; attention is computed for each sequence on its own, on a GPU by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,23 +13,22 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from kpod_ray.data.batching import Batch, collate, collate_packed
+from kpod_ray.data.batching import Batch, collate
 from kpod_ray.data.examples import Example
+from kpod_ray.data.packed_batches import Sequences, collate_packed
 from kpod_ray.models.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""
 
 
-def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
+def packed_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    num_shared: int = 0,
-    sequence_lengths: Sequence[int] = (),
-    sequence_bounds: Tensor | None = None,
+    sequences: Sequences,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Let every token see those before it in its own sequence.
@@ -41,42 +39,39 @@ def packed_attention(  # noqa: PLR0913 - transformers asks for four of them
         key: [1, G, L, d], G heads of keys for H heads of queries.
         value: [1, G, L, d].
         attention_mask: None.
-        num_shared: tokens that all sequences begin with, once at the start of the row: P of them.
-        sequence_lengths: tokens of each sequence, S of them; they add up to L + (S - 1) P.
-        sequence_bounds: [S + 1], int32, where each sequence begins, and their sum.
+        sequences: where each stands in the row.
         settings: scaling and the like, for torch's scaled dot product attention.
 
     Returns:
         [1, L, H, d], and no attention weights.
     """
-    states, lengths = (query, key, value), list(sequence_lengths)
+    states = query, key, value
     if query.device.type == "cpu":  # torch's kernel is far slower for bf16 there
         states = query.float(), key.float(), value.float()
     elif torch.is_autocast_enabled("cuda"):  # positions make float32 of them
         dtype = torch.get_autocast_dtype("cuda")
         states = query.to(dtype), key.to(dtype), value.to(dtype)
-    query, key, value = (separate(each, num_shared, lengths) for each in states)
-    output = _attend(module, (query, key, value), lengths, sequence_bounds, settings)
-    return unite(output, num_shared, lengths), None
+    query, key, value = (separate(each, sequences) for each in states)
+    output = _attend(module, (query, key, value), sequences, settings)
+    return unite(output, sequences), None
 
 
 def _attend(
     module: nn.Module,
     states: tuple[Tensor, Tensor, Tensor],
-    lengths: list[int],
-    bounds: Tensor | None,
+    sequences: Sequences,
     settings: dict[str, Any],
 ) -> Tensor:
     """Return the output for sequences one after the other, [1, M, H, d], by what is fastest."""
-    query, _, value = states
+    (query, _, value), lengths = states, sequences.lengths
     if settings.get("position_bias") is None and not settings.get("dropout"):
         scale = settings.get("scaling")
         if query.device.type == "cpu" and query.shape[-1] == value.shape[-1]:
             return attend_on_cpu(states, lengths, scale)
-        if bounds is not None and _has_kernel(query, value):
-            return attend_on_gpu(states, bounds, max(lengths), scale)
+        if _has_kernel(query, value):
+            return attend_on_gpu(states, sequences.bounds, max(lengths), scale)
     settings = {**settings, "is_causal": True}
-    parts = zip(*(each.split(lengths, dim=2) for each in states), strict=True)
+    parts = zip(*(each.split(list(lengths), dim=2) for each in states), strict=True)
     outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
     return torch.cat(outputs, dim=1)
 

@@ -5,54 +5,9 @@ import dataclasses
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kpod_ray.data.batching import (
-    collate,
-    collate_packed,
-    collate_pairs,
-    loss_weight,
-    num_loss_tokens,
-)
-from kpod_ray.data.examples import Example
-
-EOS, PAD = 99, 0
-
-SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2, [False] * 3)
-LONG = Example(
-    "long",
-    [3, 4, 5],
-    [21, 22, 23, 24, EOS],
-    [0.5, 0.75, 0.25, 1, 1],
-    [0, 0, 1, 2, 2],
-    2,
-    [False] * 5,
-)
-
-
-@st.composite
-def drawn_examples(draw):
-    """Examples of random length, and as many given steps as each may have."""
-    examples, given_steps = [], []
-    for i in range(draw(st.integers(1, 5))):
-        lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
-        steps = [step for step, length in enumerate(lengths) for _ in range(length)]
-        prompt = list(range(100, 100 + draw(st.integers(1, 6))))
-        target = [1000 * (i + 1) + j for j in range(len(steps) - 1)]
-        weights = [(j + 1) / 32 for j in range(len(steps))]
-        examples.append(
-            Example(
-                str(i),
-                prompt,
-                [*target, EOS],
-                weights,
-                steps,
-                len(lengths) - 1,
-                [False] * len(steps),
-            )
-        )
-        given_steps.append(draw(st.integers(0, len(lengths) - 1)))
-    return examples, given_steps
+from kpod_ray.data.batching import collate, collate_pairs, loss_weight, num_loss_tokens
+from tests.data.some_examples import EOS, LONG, PAD, SHORT, drawn_examples
 
 
 def test_a_batch_by_hand():
@@ -74,59 +29,6 @@ def test_every_label_is_the_token_right_of_its_position(drawn):
     batch = collate(*drawn, PAD)
     assert torch.equal(batch.input_ids[batch.rows, batch.columns + 1], batch.labels)
     assert batch.attention_mask[batch.rows, batch.columns + 1].all()
-
-
-def test_a_packed_batch_reads_what_all_begin_with_once():
-    # 2 and 1 are shared; the last token of either example is only a label.
-    first = dataclasses.replace(SHORT, prompt_ids=[2, 1, 7])
-    second = dataclasses.replace(LONG, prompt_ids=[2, 1])
-    batch = collate_packed([first, second], [1, 0])
-    assert batch.num_shared == 2
-    assert batch.input_ids.tolist() == [[2, 1, 7, 11, 12, 21, 22, 23, 24]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 3, 4, 5]]
-    assert batch.sequence_lengths == (5, 6)
-    assert batch.sequence_bounds.tolist() == [0, 5, 11]
-    assert batch.labels.tolist() == [12, 99, 21, 22, 23, 24, 99]
-    assert batch.rows.tolist() == [0] * 7
-    assert batch.columns.tolist() == [3, 4, 1, 5, 6, 7, 8]  # 21 is predicted by a shared token
-    assert batch.num_slots() == 9
-    assert batch.num_tokens() == 6 + 7
-
-
-def test_a_packed_batch_shares_nothing_where_that_spares_little():
-    # 2 examples of 10 + 6 tokens, the last of which isn't read: 1 of 30 could be spared, or 2.
-    def examples(num_alike):
-        prompts = [[7] * num_alike + [i] * (10 - num_alike) for i in (8, 9)]
-        return [dataclasses.replace(LONG, prompt_ids=[*prompt, 1]) for prompt in prompts]
-
-    assert collate_packed(examples(1), [0, 0]).num_shared == 0
-    assert collate_packed(examples(2), [0, 0]).num_shared == 2
-
-
-def test_alike_examples_keep_a_token_of_their_own():
-    batch = collate_packed([SHORT, SHORT], [0, 0])
-    assert batch.input_ids.tolist() == [[1, 2, 11, 12, 12]]
-    assert batch.columns.tolist() == [1, 2, 3, 1, 2, 4]
-
-
-@given(drawn=drawn_examples())
-@settings(max_examples=100, deadline=None)
-def test_every_label_is_predicted_where_its_example_stands(drawn):
-    examples, given_steps = drawn
-    batch, place = collate_packed(examples, given_steps), 0
-    padded = collate(examples, given_steps, PAD)
-    assert torch.equal(batch.labels, padded.labels)
-    before = padded.input_ids[padded.rows, padded.columns]
-    assert torch.equal(batch.input_ids[0, batch.columns], before)
-    assert torch.equal(batch.position_ids[0, batch.columns], padded.columns)
-    ids, shared = batch.input_ids[0].tolist(), batch.num_shared
-    for example, length in zip(examples, batch.sequence_lengths, strict=True):
-        place, start = place + length - shared, place + shared
-        assert [*ids[:shared], *ids[start : place + shared]] == [
-            *example.prompt_ids,
-            *example.target_ids[:-1],
-        ]
-    assert place + shared == len(ids)
 
 
 @given(drawn=drawn_examples())

@@ -7,7 +7,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kpod_ray.config import LoraConfig, StudentConfig
-from kpod_ray.data.batching import PackedBatch, collate
+from kpod_ray.data.batching import collate
+from kpod_ray.data.packed_batches import PackedBatch
 from kpod_ray.models.adapters import add_adapters
 from kpod_ray.models.checkpoints import load_state, read_state, state_of, write_state
 from kpod_ray.models.packing import use_packing
