@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kpod_ray.data.packed_batches import place_sequences
-from kpod_ray.models.packed_attention import attend_on_cpu, separate, unite
+from kpod_ray.models.packed_attention import attend_on_cpu
 
 LENGTHS = [5, 1, 40]
 WIDTH = 8
@@ -49,25 +48,3 @@ def test_a_sequence_alone_is_that_of_torch():
     output = attend_on_cpu(states, [sum(LENGTHS)], None)
     expected = F.scaled_dot_product_attention(*states, is_causal=True).transpose(1, 2)
     torch.testing.assert_close(output, expected)
-
-
-def test_what_is_shared_is_given_to_every_sequence_and_united_again():
-    row = torch.arange(6.0).requires_grad_()  # 0 1 are shared; then 2, and 3 4 5
-    sequences = place_sequences([3, 5], 2)
-    whole = separate(row.view(1, 1, 6, 1), sequences)
-    assert whole.flatten().tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
-    (grad,) = torch.autograd.grad(whole.flatten() @ torch.arange(8.0), row)
-    assert grad.tolist() == [0 + 3, 1 + 4, 2, 5, 6, 7]
-    output = whole.detach().transpose(1, 2).requires_grad_()
-    united = unite(output, sequences)
-    assert united.shape == (1, 6, 1, 1)
-    assert torch.equal(united.flatten(), row)
-    (grad,) = torch.autograd.grad(united.flatten() @ torch.arange(6.0), output)
-    assert grad.flatten().tolist() == [0, 1, 2, 0, 0, 3, 4, 5]
-
-
-def test_where_nothing_is_shared_a_row_is_its_sequences():
-    states = torch.rand(1, 2, 6, 4)
-    sequences = place_sequences([2, 4], 0)
-    assert separate(states, sequences) is states
-    assert unite(states, sequences) is states

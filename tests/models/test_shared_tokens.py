@@ -1,0 +1,28 @@
+"""Shared tokens are given to every sequence, and kept once again; gradients add up."""
+
+import torch
+
+from kpod_ray.data.packed_batches import place_sequences
+from kpod_ray.models.shared_tokens import separate, unite
+
+
+def test_what_is_shared_is_given_to_every_sequence_and_united_again():
+    row = torch.arange(6.0).requires_grad_()  # 0 1 are shared; then 2, and 3 4 5
+    sequences = place_sequences([3, 5], 2)
+    whole = separate(row.view(1, 1, 6, 1), sequences)
+    assert whole.flatten().tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
+    (grad,) = torch.autograd.grad(whole.flatten() @ torch.arange(8.0), row)
+    assert grad.tolist() == [0 + 3, 1 + 4, 2, 5, 6, 7]
+    output = whole.detach().transpose(1, 2).requires_grad_()
+    united = unite(output, sequences)
+    assert united.shape == (1, 6, 1, 1)
+    assert torch.equal(united.flatten(), row)
+    (grad,) = torch.autograd.grad(united.flatten() @ torch.arange(6.0), output)
+    assert grad.flatten().tolist() == [0, 1, 2, 0, 0, 3, 4, 5]
+
+
+def test_where_nothing_is_shared_a_row_is_its_sequences():
+    states = torch.rand(1, 2, 6, 4)
+    sequences = place_sequences([2, 4], 0)
+    assert separate(states, sequences) is states
+    assert unite(states, sequences) is states
