@@ -18,7 +18,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 class LeanNorm(nn.Module):
-    """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight."""
+    """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
+
+    Under autocast what comes of float32 has autocast's type at once: else each of the linear layers that
+    read it would make and keep a copy of its own.
+    """
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
         super().__init__()
@@ -26,8 +30,12 @@ class LeanNorm(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [..., d] of [..., d]; its attribute ``again`` calculates it once more."""
-        normed, scale = _Norm.apply(hidden, self.weight, self.epsilon)
-        normed.again = functools.partial(_normed, hidden.detach(), scale, self.weight.detach())
+        device, dtype = hidden.device.type, hidden.dtype
+        if dtype == torch.float32 and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        normed, scale = _Norm.apply(hidden, self.weight, self.epsilon, dtype)
+        again = hidden.detach(), scale, self.weight.detach(), dtype
+        normed.again = functools.partial(_normed, *again)
         return cast(Tensor, normed)
 
 
@@ -153,32 +161,34 @@ class _Head(torch.autograd.Function):
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        """Return hidden * scale * weight, and the scale, [..., 1]."""
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Return hidden * scale * weight in a type, and the scale, [..., 1]."""
         norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
         scale = norm.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(hidden, weight, scale)
         ctx.mark_non_differentiable(scale)
-        return _normed(hidden, scale, weight), scale
+        return _normed(hidden, scale, weight, dtype), scale
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden, [..., d], and weight, [d]."""
         hidden, weight, scale = ctx.saved_tensors
-        needs = [*ctx.needs_input_grad[:2], False]
+        needs, grad = [*ctx.needs_input_grad[:2], False], grads[0].to(hidden.dtype)
         mean = torch.zeros_like(scale)  # a layer norm's gradient, but for that of its mean
         hidden_grad, weight_grad, _ = torch.ops.aten.native_layer_norm_backward(
-            grads[0], hidden, weight.shape, mean, scale, weight, None, needs
+            grad, hidden, weight.shape, mean, scale, weight, None, needs
         )
         if hidden_grad is not None:
-            of_mean = (grads[0] @ weight).unsqueeze(-1).mul_(scale).div_(len(weight))
+            of_mean = (grad @ weight).unsqueeze(-1).mul_(scale).div_(len(weight))
             hidden_grad.add_(of_mean)
-        return hidden_grad, weight_grad, None
+        return hidden_grad, weight_grad, None, None
 
 
-def _normed(hidden: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
-    return (hidden * scale).mul_(weight)
+def _normed(hidden: Tensor, scale: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return (hidden * scale).mul_(weight).to(dtype)
 
 
 class _GatedProduct(torch.autograd.Function):

@@ -1,4 +1,7 @@
-"""Causal attention of each of several sequences in one row: by one kernel on a GPU, in turn on a CPU."""
+"""Causal attention of each of several sequences in one row: by one kernel on a GPU, in turn on a CPU.
+
+A token that they share is there once in the row, but every one of them looks at it.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,57 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.attention.varlen import varlen_attn
 
+from kpod_ray.data.packed_batches import Sequences
+from kpod_ray.models.shared_tokens import (
+    row_grad,
+    row_to_whole,
+    separate,
+    unite,
+    whole_grad,
+    whole_to_row,
+)
+
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def attend_on_gpu(
-    states: Sequence[Tensor], bounds: Tensor, longest: int, scale: float | None
+    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
 ) -> Tensor:
     """Let every token see those before it in its own sequence.
 
     Args:
-        states: queries, keys and values on a GPU, [1, H, L, d], [1, G, L, d] and [1, G, L, d], bf16 or
+        states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
             fp16.
-        bounds: [S + 1], int32, where each sequence begins, and L.
-        longest: tokens of the longest sequence.
+        sequences: where each stands in the row.
         scale: of the scores; None is d ** -0.5.
 
     Returns:
         [1, L, H, d].
     """
-    query, key, value = (each[0].transpose(0, 1) for each in states)
+    query, key, value = (separate(each, sequences)[0] for each in states)
+    bounds, longest = sequences.bounds, max(sequences.lengths)
     kind: dict[str, Any] = {"window_size": (-1, 0), "scale": scale, "enable_gqa": True}
     output = varlen_attn(query, key, value, bounds, bounds, longest, longest, **kind)
-    return cast(Tensor, output)[None]
+    return unite(cast(Tensor, output)[None], sequences)
 
 
-def attend_on_cpu(states: Sequence[Tensor], lengths: Sequence[int], scale: float | None) -> Tensor:
+def attend_on_cpu(
+    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
+) -> Tensor:
     """Let every token see those before it in its own sequence; the output is kept once.
 
+    It is calculated in float32, since torch's kernel is far slower for bf16.
+
     Args:
-        states: queries, keys and values, [1, H, L, d], [1, G, L, d] and [1, G, L, d], float32.
-        lengths: tokens of each sequence; they add up to L.
+        states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d].
+        sequences: where each stands in the row.
         scale: of the scores; None is d ** -0.5.
 
     Returns:
         [1, L, H, d].
     """
-    output: Tensor = _Attention.apply(*states, lengths, scale)
+    output: Tensor = _Attention.apply(*states, sequences, scale)
     return output
 
 
@@ -56,18 +73,18 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: Any
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scale: Any
     ) -> Tensor:
         """Return the output, [1, L, H, d]."""
-        _, num_heads, num_tokens, width = query.shape
-        output, log_norms = query.new_empty(1, num_tokens, num_heads, width), []
-        for place in _places(lengths):
-            parts = [states[:, :, place] for states in (query, key, value)]
-            output_part, log_norm = _forward(*parts, is_causal=True, scale=scale)
+        states = [row_to_whole(each, sequences) for each in (query, key, value)]
+        output, log_norms = torch.empty_like(states[0]), []
+        for place in _places(sequences):
+            output_part, log_norm = _forward(*_heads(states, place), is_causal=True, scale=scale)
             output[:, place] = output_part.transpose(1, 2)
             log_norms.append(log_norm)
+        output = whole_to_row(output, sequences)
         ctx.save_for_backward(query, key, value, output, *log_norms)
-        ctx.lengths, ctx.scale = lengths, scale
+        ctx.sequences, ctx.scale = sequences, scale
         return output
 
     @staticmethod
@@ -75,18 +92,23 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the queries, keys and values."""
         query, key, value, output, *log_norms = ctx.saved_tensors
-        states = query, key, value
-        state_grads = [torch.empty_like(each) for each in states]
-        for place, log_norm in zip(_places(ctx.lengths), log_norms, strict=True):
-            grad, result = (each[:, place].transpose(1, 2) for each in (grads[0], output))
-            parts = [each[:, :, place] for each in states]
+        whole = [row_to_whole(each, ctx.sequences) for each in (query, key, value, output)]
+        outer = whole_grad(grads[0], ctx.sequences)
+        state_grads = [torch.empty_like(each) for each in whole[:3]]
+        for place, log_norm in zip(_places(ctx.sequences), log_norms, strict=True):
+            *parts, result, grad = _heads([*whole, outer], place)
             found = _backward(grad, *parts, result, log_norm, 0.0, True, scale=ctx.scale)
             for state_grad, part in zip(state_grads, found, strict=True):
-                state_grad[:, :, place] = part
-        return *state_grads, None, None
+                state_grad[:, place] = part.transpose(1, 2)
+        return *(row_grad(each, ctx.sequences) for each in state_grads), None, None
 
 
-def _places(lengths: Sequence[int]) -> Iterator[slice]:
-    """Return where each sequence is in the row."""
-    bounds = itertools.accumulate(lengths, initial=0)
+def _heads(states: Sequence[Tensor], place: slice) -> list[Tensor]:
+    """Return what one sequence has of each of them, [1, H, length, d], float32."""
+    return [each[:, place].transpose(1, 2).float() for each in states]
+
+
+def _places(sequences: Sequences) -> Iterator[slice]:
+    """Return where each sequence is among the tokens of all."""
+    bounds = itertools.accumulate(sequences.lengths, initial=0)
     return itertools.starmap(slice, itertools.pairwise(bounds))

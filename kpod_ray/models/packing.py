@@ -46,35 +46,31 @@ def packed_attention(
     Returns:
         [1, L, H, d], and no attention weights.
     """
-    states = query, key, value
-    if query.device.type == "cpu":  # torch's kernel is far slower for bf16 there
-        states = query.float(), key.float(), value.float()
-    elif torch.is_autocast_enabled("cuda"):  # positions make float32 of them
-        dtype = torch.get_autocast_dtype("cuda")
-        states = query.to(dtype), key.to(dtype), value.to(dtype)
-    query, key, value = (separate(each, sequences) for each in states)
-    output = _attend(module, (query, key, value), sequences, settings)
-    return unite(output, sequences), None
+    states = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    if torch.is_autocast_enabled(query.device.type):  # positions make float32 of them
+        dtype = torch.get_autocast_dtype(query.device.type)
+        states = states[0].to(dtype), states[1].to(dtype), states[2].to(dtype)
+    if settings.get("position_bias") is None and not settings.get("dropout"):
+        scale = settings.get("scaling")
+        if query.device.type == "cpu" and query.shape[-1] == value.shape[-1]:
+            return attend_on_cpu(states, sequences, scale), None
+        if _has_kernel(states[0], states[2]):
+            return attend_on_gpu(states, sequences, scale), None
+    return _attend_in_turn(module, states, sequences, settings), None
 
 
-def _attend(
+def _attend_in_turn(
     module: nn.Module,
     states: tuple[Tensor, Tensor, Tensor],
     sequences: Sequences,
     settings: dict[str, Any],
 ) -> Tensor:
-    """Return the output for sequences one after the other, [1, M, H, d], by what is fastest."""
-    (query, _, value), lengths = states, sequences.lengths
-    if settings.get("position_bias") is None and not settings.get("dropout"):
-        scale = settings.get("scaling")
-        if query.device.type == "cpu" and query.shape[-1] == value.shape[-1]:
-            return attend_on_cpu(states, lengths, scale)
-        if _has_kernel(query, value):
-            return attend_on_gpu(states, sequences.bounds, max(lengths), scale)
-    settings = {**settings, "is_causal": True}
-    parts = zip(*(each.split(list(lengths), dim=2) for each in states), strict=True)
+    """Return what torch's own attention makes of each sequence, [1, L, H, d]."""
+    settings, lengths = {**settings, "is_causal": True}, list(sequences.lengths)
+    whole = (separate(each, sequences).transpose(1, 2) for each in states)
+    parts = zip(*(each.split(lengths, dim=2) for each in whole), strict=True)
     outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
-    return torch.cat(outputs, dim=1)
+    return unite(torch.cat(outputs, dim=1), sequences)
 
 
 def _has_kernel(query: Tensor, value: Tensor) -> bool:

@@ -19,16 +19,14 @@ def separate(states: Tensor, sequences: Sequences) -> Tensor:
     """Give every sequence the tokens that all of them begin with.
 
     Args:
-        states: queries, keys or values of the row, [1, H, L, d].
+        states: queries, keys or values of the row, [1, L, H, d].
         sequences: where each stands.
 
     Returns:
-        [1, H, M, d], in memory one token after the other.
+        [1, M, H, d].
     """
-    if not len(sequences.shared_places):
-        return states
-    whole: Tensor = _Separated.apply(states.transpose(1, 2), sequences)
-    return whole.transpose(1, 2)
+    whole: Tensor = _Separated.apply(states, sequences)
+    return whole
 
 
 def unite(output: Tensor, sequences: Sequences) -> Tensor:
@@ -41,43 +39,69 @@ def unite(output: Tensor, sequences: Sequences) -> Tensor:
     Returns:
         [1, L, H, d].
     """
-    if not len(sequences.shared_places):
-        return output
     row: Tensor = _United.apply(output, sequences)
     return row
 
 
 class _Separated(torch.autograd.Function):
-    """In the same order on every run: no gradients are added up by chance."""
-
     @staticmethod
     def forward(ctx: Any, row: Tensor, sequences: Sequences) -> Tensor:
-        """Return the states of all sequences, [1, M, H, d], of those in the row, [1, L, H, d]."""
+        """Return what all sequences have, [1, M, H, d], of what the row has, [1, L, H, d]."""
         ctx.sequences = sequences
-        return row.index_select(1, sequences.row_places)
+        return row_to_whole(row, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the row: that of a shared token is the sum over the sequences."""
-        sequences, (grad,) = ctx.sequences, grads
-        row_grad = grad.index_select(1, sequences.own_places)
-        shared = grad[0].index_select(0, sequences.shared_places)
-        by_sequence = shared.unflatten(0, (len(sequences.lengths), -1))
-        torch.sum(by_sequence, 0, out=row_grad[0, : by_sequence.shape[1]])
-        return row_grad, None
+        """Return the gradient of the row."""
+        return row_grad(grads[0], ctx.sequences), None
 
 
 class _United(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, sequences: Sequences) -> Tensor:
         """Return the output of the row's tokens, [1, L, H, d], of all sequences', [1, M, H, d]."""
-        ctx.sequences, ctx.size = sequences, output.shape
-        return output.index_select(1, sequences.own_places)
+        ctx.sequences = sequences
+        return whole_to_row(output, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of all outputs: 0 where a shared token comes again."""
-        whole_grad = grads[0].new_zeros(ctx.size)
-        return whole_grad.index_copy_(1, ctx.sequences.own_places, grads[0]), None
+        """Return the gradient of all outputs."""
+        return whole_grad(grads[0], ctx.sequences), None
+
+
+def row_to_whole(row: Tensor, sequences: Sequences) -> Tensor:
+    """Return [1, M, H, d] of [1, L, H, d]: shared tokens again for every sequence."""
+    if not len(sequences.shared_places):
+        return row
+    return row.index_select(1, sequences.row_places)
+
+
+def row_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+    """Return the gradient of what went into `row_to_whole`: sums where tokens are shared.
+
+    They are added up in the same order on every run.
+    """
+    if not len(sequences.shared_places):
+        return grad
+    total = grad.index_select(1, sequences.own_places)
+    shared = grad[0].index_select(0, sequences.shared_places)
+    by_sequence = shared.unflatten(0, (len(sequences.lengths), -1))
+    torch.sum(by_sequence, 0, out=total[0, : by_sequence.shape[1]])
+    return total
+
+
+def whole_to_row(whole: Tensor, sequences: Sequences) -> Tensor:
+    """Return [1, L, H, d] of [1, M, H, d]: shared tokens as the first sequence has them."""
+    if not len(sequences.shared_places):
+        return whole
+    return whole.index_select(1, sequences.own_places)
+
+
+def whole_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+    """Return the gradient of what went into `whole_to_row`: 0 where a shared token comes again."""
+    if not len(sequences.shared_places):
+        return grad
+    total = grad.new_zeros(1, len(sequences.row_places), *grad.shape[2:])
+    return total.index_copy_(1, sequences.own_places, grad)

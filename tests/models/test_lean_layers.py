@@ -146,6 +146,18 @@ def test_the_product_and_the_normalised_are_not_kept(mlp, norm):
     assert (whole.count(inner), lean.count(inner)) == (4, 3)
 
 
+def test_nor_are_copies_of_the_normalised_under_autocast(mlp, norm):
+    x = torch.randn(7, WIDTH, requires_grad=True)
+    lean = nn.Sequential(LeanNorm(norm.weight, 1e-3), lean_mlp(mlp))
+    half_as_large = 7 * WIDTH // 2
+    with torch.autocast("cpu", torch.bfloat16):
+        assert lean[0](x).dtype == torch.bfloat16
+        torch.testing.assert_close(lean[0](x), norm(x).bfloat16())
+        # A copy for each of two linear layers, and the output; then the output.
+        assert kept_sizes(nn.Sequential(norm, mlp), x).count(half_as_large) == 3
+        assert kept_sizes(lean, x).count(half_as_large) == 1
+
+
 def names(student):
     return [name for name, _ in student.named_parameters()]
 
