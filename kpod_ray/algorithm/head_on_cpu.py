@@ -11,7 +11,7 @@ from torch import Tensor
 
 CHUNK_TOKENS = 224
 """Tokens whose logits exist at the same time."""
-BLOCK_ROWS = 16_384
+BLOCK_ROWS = 8_192
 """Rows of the head that are multiplied at the same time."""
 
 
