@@ -42,8 +42,10 @@ def test_a_packed_batch_shares_nothing_where_that_spares_little():
         prompts = [[7] * num_alike + [i] * (10 - num_alike) for i in (8, 9)]
         return [dataclasses.replace(LONG, prompt_ids=[*prompt, 1]) for prompt in prompts]
 
-    assert collate_packed(examples(1), [0, 0]).input_ids.shape == (1, 30)
-    assert collate_packed(examples(2), [0, 0]).input_ids.shape == (1, 30 - 2)
+    target = [21, 22, 23, 24]
+    one, two = (collate_packed(examples(n), [0, 0]).input_ids.tolist() for n in (1, 2))
+    assert one == [[7, *[8] * 9, 1, *target, 7, *[9] * 9, 1, *target]]
+    assert two == [[7, 7, *[8] * 8, 1, *target, *[9] * 8, 1, *target]]
 
 
 def test_alike_examples_keep_a_token_of_their_own():
