@@ -1,14 +1,18 @@
 """Stream rows through a pool of actors, each row exactly once, however often the run dies.
 
-Finished rows are written block by block. A later call does only the rows whose ids are not among
-them. A file that a dying writer left without its Parquet footer is thrown away.
+The actors write what they finish, one file a batch. A later call does only the rows whose ids are in
+no file. The dataset ends in the actors on purpose: a write operator of Ray Data would run as normal
+tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel` on a normal
+task can abort the driver (see `tasks`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -34,8 +38,6 @@ class ActorPool:
     batch_size: int
     batch_format: str = "numpy"
     """``numpy`` or ``pyarrow``: what a batch is."""
-    max_concurrent_calls: int | None = None
-    """Calls at the same time, for actors with asynchronous calls."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     """Environment variables of the actors' processes."""
 
@@ -51,18 +53,21 @@ class StreamResult:
     """Ids of the nodes that the rows were made on, in this call and in earlier ones."""
 
 
-class _Placed:
-    """An actor whose rows say on which node they were made."""
+class _WritingActor:
+    """Runs an actor's class on batches, and writes the rows with the node that they were made on."""
 
-    def __init__(self, actor: type, arguments: dict[str, Any]) -> None:
+    def __init__(
+        self, actor: type, arguments: dict[str, Any], artifact: Artifact, folder: str
+    ) -> None:
         self.actor, self.node = actor(**arguments), placement.own_node()
+        self.artifact, self.folder = artifact, folder
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: Any) -> dict[str, np.ndarray]:
         rows = self.actor(batch)
-        if isinstance(rows, pa.Table):
-            return rows.append_column(_NODE, pa.array([self.node] * rows.num_rows, pa.string()))
-        num_rows = len(next(iter(rows.values())))
-        return {**rows, _NODE: [self.node] * num_rows}
+        table = rows if isinstance(rows, pa.Table) else pa.table(rows)
+        table = table.append_column(_NODE, pa.array([self.node] * table.num_rows, pa.string()))
+        self.artifact.write(f"{self.folder}/{uuid.uuid4().hex}", table)
+        return {"num_rows": np.array([table.num_rows])}
 
 
 def stream_rows(
@@ -109,20 +114,24 @@ def _execute(artifact: Artifact, name: str, pending: pa.Table, pool: ActorPool) 
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     starts = range(0, pending.num_rows, resources.rows_per_block)
     blocks = [pending.slice(start, resources.rows_per_block) for start in starts]
-    ray.data.from_arrow(blocks).map_batches(
-        _Placed,
+    written = ray.data.from_arrow(blocks).map_batches(
+        _WritingActor,
         batch_size=pool.batch_size,
         batch_format=pool.batch_format,
-        fn_constructor_kwargs={"actor": pool.actor, "arguments": pool.arguments},
-        compute=ray.data.ActorPoolStrategy(
-            size=resources.num_actors, max_concurrent_calls_per_actor=pool.max_concurrent_calls
-        ),
+        fn_constructor_kwargs={
+            "actor": pool.actor,
+            "arguments": pool.arguments,
+            "artifact": artifact,
+            "folder": f"{name}.parts",
+        },
+        compute=ray.data.ActorPoolStrategy(size=resources.num_actors),
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus or None,
         **placement.options(resources),
-        udf_modifying_row_count=False,
         runtime_env={"env_vars": threads | pool.environment},
-    ).write_parquet(f"{artifact.path}/{name}.parts", filesystem=artifact.store.filesystem)
+    )
+    for _ in written.iter_batches(batch_size=None):
+        pass  # the batches are counts: the rows are in the files
 
 
 def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table | None:

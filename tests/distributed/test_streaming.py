@@ -75,3 +75,22 @@ def test_rows_that_do_not_come_back_are_an_error(ray_cluster, artifact):
     pool = ActorPool(Loses, {}, ActorResources(rows_per_block=10), 10, batch_format="pyarrow")
     with pytest.raises(RuntimeError, match="20 rows asked for, 18 came back"):
         stream_rows(artifact, "s", REQUESTS, pool, "id")
+
+
+def test_a_failure_keeps_the_batches_before_it(ray_cluster, artifact, tmp_path):
+    class Fails:
+        def __call__(self, batch):
+            if "q13" in batch["id"].to_pylist():
+                raise ValueError("bad row")
+            return pa.table({"id": batch["id"], "square": [n * n for n in batch["n"].to_pylist()]})
+
+    resources = ActorResources(num_actors=1, num_cpus=1, rows_per_block=4)
+    pool = ActorPool(Fails, {}, resources, 2, batch_format="pyarrow")
+    with pytest.raises(ray.exceptions.RayError, match="bad row"):
+        stream_rows(artifact, "s", REQUESTS, pool, "id")
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    result = stream_rows(artifact, "s", REQUESTS, squares(marks), "id")
+    assert result.num_resumed == 12, "one actor takes the blocks in order"
+    assert result.table["square"].to_pylist() == [n * n for n in range(20)]
+    assert sorted(file.name for file in marks.iterdir()) == REQUESTS["id"].to_pylist()[12:]

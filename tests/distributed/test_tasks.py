@@ -40,5 +40,47 @@ def test_a_failure_reaches_the_caller_and_stops_the_rest(ray_cluster, tmp_path):
     assert os.path.getsize(path) == 1
 
 
+def write_forever(path):
+    while True:
+        with open(path, "a") as file:
+            file.write("x")
+        time.sleep(0.05)
+
+
+def write_forever_beside_another(task):
+    """Run one of two calls: the other one ends as soon as this one writes."""
+    kind, path = task
+    if kind == "endless":
+        write_forever(path)
+    while not os.path.exists(path):
+        time.sleep(0.05)
+    if kind == "fails":
+        raise OSError("disk gone")
+
+
+def wait_until_it_stops_growing(path):
+    deadline, size = time.time() + 30, -1
+    while os.path.getsize(path) > size:
+        assert time.time() < deadline, "the call goes on"
+        size = os.path.getsize(path)
+        time.sleep(0.5)
+
+
+def test_a_failure_ends_the_calls_under_way(ray_cluster, tmp_path):
+    path = str(tmp_path / "growing")
+    tasks = [("endless", path), ("fails", path)]
+    with pytest.raises(OSError, match="disk gone"):
+        list(run_tasks(write_forever_beside_another, tasks, 2))
+    wait_until_it_stops_growing(path)
+
+
+def test_a_caller_that_stops_early_ends_the_calls_under_way(ray_cluster, tmp_path):
+    path = str(tmp_path / "growing")
+    calls = run_tasks(write_forever_beside_another, [("endless", path), ("returns", path)], 2)
+    assert next(calls) == (1, None)
+    calls.close()
+    wait_until_it_stops_growing(path)
+
+
 def test_nothing_to_do_is_no_error(ray_cluster):
     assert list(run_tasks(slept, [], 2)) == []
