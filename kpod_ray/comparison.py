@@ -7,6 +7,7 @@ a comparison that was killed goes on where it was, and arms that are added later
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from kpod_ray.data.batching import num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.data.objectives import training_example
 from kpod_ray.distributed.causes import explained
+from kpod_ray.distributed.cluster import connect_with_dashboard
 from kpod_ray.distributed.evaluator import check_backend
 from kpod_ray.distributed.preflight import num_concurrent
 from kpod_ray.distributed.tasks import run_tasks
@@ -70,7 +72,7 @@ def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
         if name == "questions":
             check_test_questions(manifest)
             if not all(base.artifacts[shared].is_finished() for shared in SHARED):
-                join_cluster(base, (*SHARED, "train", "evaluate"))
+                _join_cluster(base, (*SHARED, "train", "evaluate"))
     trials = list(_trials(base, watcher.shared))
     _run(trials, watcher)
     by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
@@ -89,14 +91,22 @@ def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
         return
     chosen = list(waiting.values())
     config = chosen[0].run.config
-    join_cluster(chosen[0].run, ("train", "evaluate"))
+    _join_cluster(chosen[0].run, ("train", "evaluate"))
     most = config.comparison.max_concurrent or num_concurrent(config)
-    for index, _ in run_tasks(train_and_evaluate, [trial.run.config for trial in chosen], most):
-        folder = chosen[index].run.artifacts["evaluate"].folder
-        for trial in (t for t in trials if t.run.artifacts["evaluate"].folder == folder):
-            done.append(trial)
-            manifest = trial.run.artifacts["evaluate"].manifest()
-            watcher.on_trial(trial, manifest, len(done), len(trials))
+    configs = [trial.run.config for trial in chosen]
+    with contextlib.closing(run_tasks(train_and_evaluate, configs, most)) as finished:
+        for index, _ in finished:
+            folder = chosen[index].run.artifacts["evaluate"].folder
+            for trial in (t for t in trials if t.run.artifacts["evaluate"].folder == folder):
+                done.append(trial)
+                manifest = trial.run.artifacts["evaluate"].manifest()
+                watcher.on_trial(trial, manifest, len(done), len(trials))
+
+
+def _join_cluster(run: Run, names: Sequence[str]) -> None:
+    """Connect to a Ray that frees what a killed training has taken, and check its room."""
+    connect_with_dashboard(run.config.resources)
+    join_cluster(run, names)
 
 
 def _is_finished(trial: Trial) -> bool:
@@ -104,7 +114,7 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def train_and_evaluate(config: RunConfig) -> None:
-    """Make the last artifacts of a run whose others are finished; runs as a task."""
+    """Make the last artifacts of a run whose others are finished; runs in an actor."""
     run = open_run(config)
     for name in ("train", "evaluate"):
         finish_artifact(run, name, QUIET)
@@ -115,10 +125,16 @@ def _trials(base: Run, listener: Listener) -> Iterator[Trial]:
     budget = _budget(base, listener)
     for name, arm in base.config.comparison.chosen().items():
         overrides = {**arm.overrides, **budget}
-        finish_artifact(open_run(base.config.override(overrides)), "plan", listener)
+        _finish_plan(open_run(base.config.override(overrides)), listener)
         for seed in range(base.config.comparison.num_seeds):
             config = base.config.override({**overrides, "student.seed": seed})
             yield Trial(name, seed, open_run(config))
+
+
+def _finish_plan(run: Run, listener: Listener) -> None:
+    if not run.artifacts["plan"].is_finished():
+        _join_cluster(run, ["plan"])
+    finish_artifact(run, "plan", listener)
 
 
 def _budget(base: Run, listener: Listener) -> Mapping[str, Any]:
@@ -128,7 +144,7 @@ def _budget(base: Run, listener: Listener) -> Mapping[str, Any]:
         return {}  # all stages have as many train steps in every arm
     overrides = comparison.chosen()[comparison.baseline].overrides
     run = open_run(base.config.override(overrides))
-    finish_artifact(run, "plan", listener)
+    _finish_plan(run, listener)
     examples = Example.from_table(run.artifacts["assess"].read("examples"))
     rows = StageRow.from_table(run.artifacts["plan"].read("schedule"))
     return {"student.loss_token_budget": _supervised_tokens(examples, rows, run.config)}

@@ -39,7 +39,8 @@ class ActorResources(Placement):
     num_threads: int | None = Field(None, ge=1)
     """CPU threads of one actor; None takes its share of the machine's cores."""
     rows_per_block: int = Field(32, ge=1)
-    """Rows written together: what a crash costs at most."""
+    """Rows that an actor gets at a time. A crash costs each actor at most these, or one batch if that
+    is larger."""
 
     @model_validator(mode="after")
     def _check_actors(self) -> ActorResources:

@@ -52,8 +52,9 @@ def connect(resources: ResourcesConfig) -> None:
 def connect_with_dashboard(resources: ResourcesConfig) -> None:
     """Connect as `connect` does; a Ray that is started has its dashboard.
 
-    Ray Train frees what a stopped trial of Ray Tune has taken by asking it. It looks for it at
-    RAY_ADDRESS, and fails without it where several Rays run on the machine.
+    Ray Train asks the dashboard whether a training was killed, before it frees the training's
+    placement group. It looks for the dashboard at RAY_ADDRESS, and fails without RAY_ADDRESS where
+    several Rays run on the machine.
 
     Raises:
         KpodError: No cluster answers.

@@ -3,7 +3,8 @@
 The actors write what they finish, one file a batch. A later call does only the rows whose ids are in
 no file. The dataset ends in the actors on purpose: a write operator of Ray Data would run as normal
 tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel` on a normal
-task can abort the driver (see `tasks`).
+task can abort the driver (see `tasks`). Calls of actors may be cancelled, as long as the actors start
+no normal tasks themselves.
 """
 
 from __future__ import annotations

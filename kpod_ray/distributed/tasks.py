@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from kpod_ray.distributed.placement import own_node
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -25,27 +28,30 @@ class FunctionRunner(Generic[Argument, Result]):
 
 def run_tasks(
     function: Callable[[Argument], Result], arguments: Sequence[Argument], max_concurrent: int
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Yield the index of an argument and its result, in the order in which the calls finish.
 
     Each call runs in an actor, never in a normal Ray task. When the caller stops early or a call
     fails, the other calls must end, and an actor can be killed. A normal task could only be
     cancelled, and `ray.cancel` aborts the whole driver process if the task ends at the same moment
-    (ray-project/ray issue 54846).
+    (ray-project/ray PR 54798 mended a part of it; Ray 2.60 still does).
+
+    A killed call frees what it has started: actors at once. The placement group of a Ray Train
+    ``fit`` is freed only where Ray has a dashboard (`connect_with_dashboard`) or when the driver ends.
 
     Args:
-        function: runs in a worker process; may use Ray itself. The call reserves no resources;
-            whatever the function starts reserves its own.
+        function: runs in a process on the node of the caller; may use Ray itself.
+            The call reserves no resources; whatever the function starts reserves its own.
         arguments: one call each, started in this order.
         max_concurrent: most calls at the same time, at least 1.
 
     Raises:
         Exception: What a call raised. The calls under way are killed.
     """
-    actor_class: Any = ray.remote(FunctionRunner).options(num_cpus=0)
+    here = NodeAffinitySchedulingStrategy(own_node(), soft=False)
+    actor_class: Any = ray.remote(FunctionRunner).options(num_cpus=0, scheduling_strategy=here)
     actors = [actor_class.remote(function) for _ in arguments[:max_concurrent]]
-    idle = list(actors)
-    waiting = deque(enumerate(arguments))
+    idle, waiting = list(actors), deque(enumerate(arguments))
     running: dict[ray.ObjectRef, tuple[int, Any]] = {}
     try:
         while waiting or running:
@@ -59,5 +65,6 @@ def run_tasks(
             idle.append(actor)
             yield index, result
     finally:
-        for actor in actors:
-            ray.kill(actor)
+        if ray.is_initialized():  # else the actors are gone, and ray.kill would start a new Ray
+            for actor in actors:
+                ray.kill(actor)

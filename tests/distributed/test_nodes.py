@@ -23,6 +23,7 @@ def run_on_nodes(module, folder):
 def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path):
     run_on_nodes("three_nodes", tmp_path)
     found = json.loads((tmp_path / "found.json").read_text())
+    assert found.pop("calls_on_the_driver's_node")
     assert found == {"texts": True, "completions": 300, "nodes_used": 3, "alive": 2}
 
 

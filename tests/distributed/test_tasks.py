@@ -1,4 +1,7 @@
+import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -80,6 +83,17 @@ def test_a_caller_that_stops_early_ends_the_calls_under_way(ray_cluster, tmp_pat
     assert next(calls) == (1, None)
     calls.close()
     wait_until_it_stops_growing(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_call_gives_back_what_its_training_had_taken(tmp_path):
+    command = [sys.executable, "-m", "tests.distributed.killed_fit", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    result = subprocess.run(command, env=environment, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found == {"while training": "OSError: 2 CPUs were free", "afterwards": 4}
 
 
 def test_nothing_to_do_is_no_error(ray_cluster):

@@ -19,6 +19,8 @@ from kpod_ray.data.completions import CompletionIndex
 from kpod_ray.data.pending import Pending
 from kpod_ray.distributed.cluster import connect
 from kpod_ray.distributed.generation import ServicePool, generate
+from kpod_ray.distributed.placement import own_node
+from kpod_ray.distributed.tasks import run_tasks
 from kpod_ray.records import GenerationRequest
 from tests.distributed.scripted import Scripted, marked
 
@@ -34,11 +36,16 @@ class Placed(Scripted):
         Path(f"{marks}.{node}.node").touch()
 
 
+def node_of_call(_):
+    return own_node()
+
+
 def main(folder):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     connect(ResourcesConfig())
+    nodes_of_calls = {node for _, node in run_tasks(node_of_call, range(6), 3)}
     store, marks = Store.open(f"{folder}/store"), f"{folder}/marks"
     artifact = store.artifact("teacher", 1, {}, [])
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
@@ -69,6 +76,7 @@ def main(folder):
     index = CompletionIndex(store, "completions")
     found = index.find([request.id for request in requests])
     result = {
+        "calls_on_the_driver's_node": nodes_of_calls == {own_node()},
         "texts": [row.text for row in found] == [request.text[::-1] for request in requests],
         "completions": len(index),
         "nodes_used": taking.result(),
