@@ -104,7 +104,7 @@ def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
 
 
 def _join_cluster(run: Run, names: Sequence[str]) -> None:
-    """Connect to a Ray that frees what a killed training has taken, and check its room."""
+    """Connect to Ray, with a dashboard so that killed trainings free their CPUs, and check its room."""
     connect_with_dashboard(run.config.resources)
     join_cluster(run, names)
 

@@ -3,8 +3,8 @@
 The actors write what they finish, one file a batch. A later call does only the rows whose ids are in
 no file. The dataset ends in the actors on purpose: a write operator of Ray Data would run as normal
 tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel` on a normal
-task can abort the driver (see `tasks`). Calls of actors may be cancelled, as long as the actors start
-no normal tasks themselves.
+task can abort the driver (see `tasks`). Cancelling a call of an actor is safe, but Ray Data also
+cancels the tasks which that call has started: the actors must not start normal tasks.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _execute(artifact: Artifact, name: str, pending: pa.Table, pool: ActorPool) 
         runtime_env={"env_vars": threads | pool.environment},
     )
     for _ in written.iter_batches(batch_size=None):
-        pass  # the batches are counts: the rows are in the files
+        pass  # the actors return only row counts; the rows are in the files
 
 
 def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table | None:

@@ -1,4 +1,4 @@
-"""Run a function on many arguments in processes of Ray, some at a time."""
+"""Run a function on many arguments in Ray actors, a limited number at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class FunctionRunner(Generic[Argument, Result]):
-    """Calls one function, again and again."""
+    """Calls a function with one argument after another; `run_tasks` makes actors of it."""
 
     def __init__(self, function: Callable[[Argument], Result]) -> None:
         self.function = function
@@ -34,10 +34,11 @@ def run_tasks(
     Each call runs in an actor, never in a normal Ray task. When the caller stops early or a call
     fails, the other calls must end, and an actor can be killed. A normal task could only be
     cancelled, and `ray.cancel` aborts the whole driver process if the task ends at the same moment
-    (ray-project/ray PR 54798 mended a part of it; Ray 2.60 still does).
+    (Ray 2.60; ray-project/ray PR 54798 fixed only some of the cases).
 
-    A killed call frees what it has started: actors at once. The placement group of a Ray Train
-    ``fit`` is freed only where Ray has a dashboard (`connect_with_dashboard`) or when the driver ends.
+    When an actor is killed, Ray ends the actors that its call has started. The placement group of a
+    Ray Train ``fit`` is freed only if Ray has a dashboard (see `connect_with_dashboard`), otherwise
+    when the driver ends.
 
     Args:
         function: runs in a process on the node of the caller; may use Ray itself.

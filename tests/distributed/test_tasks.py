@@ -1,12 +1,10 @@
-import json
 import os
-import subprocess
-import sys
 import time
 
 import pytest
 
 from kpod_ray.distributed.tasks import run_tasks
+from tests.distributed.own_process import run_in_own_process
 
 
 def slept(seconds):
@@ -88,11 +86,7 @@ def test_a_caller_that_stops_early_ends_the_calls_under_way(ray_cluster, tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_call_gives_back_what_its_training_had_taken(tmp_path):
-    command = [sys.executable, "-m", "tests.distributed.killed_fit", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    result = subprocess.run(command, env=environment, text=True, capture_output=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = run_in_own_process("killed_fit", tmp_path)
     assert found == {"while training": "OSError: 2 CPUs were free", "afterwards": 4}
 
 
