@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.answers_read import reading
-from kpod_ray.algorithm.answers import answers_equal, extract_answer
-from kpod_ray.data.gold import classify
+from kpod_ray.answers.extraction import answers_equal, extract_answer
+from kpod_ray.questions.gold_answers import classify
 
 ORACLE = "gsm8k_test_openai"
 EXCERPT = 70

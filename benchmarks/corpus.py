@@ -23,14 +23,14 @@ from typing import Any
 
 import psutil
 
-from kpod_ray.artifacts import Artifact, Store
+from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, RunConfig, VllmTeacher
-from kpod_ray.data.requests import generation_fingerprint
-from kpod_ray.distributed.asking import Teaching, ask
-from kpod_ray.distributed.cluster import connect
-from kpod_ray.distributed.generation import ServicePool
-from kpod_ray.distributed.teacher import Corpus, write_judged
+from kpod_ray.inference.requests import generation_fingerprint
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
+from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.teacher.phase import Corpus, write_judged
+from kpod_ray.teacher.sampling import Teaching, ask
 
 ROWS_PER_BLOCK = 256
 WRITE_ROWS = 10_000

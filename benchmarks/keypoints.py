@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kpod_ray.algorithm.keypoints import rank_correlation
 from kpod_ray.config import RunConfig
-from kpod_ray.config.overrides import parse_override
-from kpod_ray.pipeline import QUIET, open_run, run_phases
+from kpod_ray.config.base import parse_override
+from kpod_ray.pipeline.run import QUIET, open_run, run_phases
 from kpod_ray.records import WeightedRationale
-from kpod_ray.report.collect import token_extremes
+from kpod_ray.report.run.collect import token_extremes
+from kpod_ray.weighting.quality import rank_correlation
 
 
 class Source(NamedTuple):

@@ -45,7 +45,7 @@ def start(config: str, storage: Path, overrides: list[str]) -> subprocess.Popen[
     command = [
         sys.executable,
         "-m",
-        "kpod_ray.cli",
+        "kpod_ray",
         "run",
         config,
         f"storage={storage}",

@@ -35,7 +35,7 @@ def start(
     """Start ``kpod run`` as a process of its own."""
     settings = [config, f"storage={storage}", *overrides]
     return subprocess.Popen(
-        [sys.executable, "-m", "kpod_ray.cli", "run", *settings],
+        [sys.executable, "-m", "kpod_ray", "run", *settings],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 
 SMOLLM2 = "packaged:SmolLM2-135M-Instruct"
 _QWEN = {"vocab_size": 151_936, "num_key_value_heads": 2, "tie_word_embeddings": True}

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kpod_ray.cli.sweep_progress import sweep_with_progress
 from kpod_ray.config import load
-from kpod_ray.data.trials import FAILED, FINISHED, STOPPED, SweepTrial, saved_share
-from kpod_ray.pipeline import QUIET, open_run, run_phases, versions
-from kpod_ray.sweep_screen import sweep_with_progress
-from kpod_ray.trial import SHARED_PHASES, score_of
+from kpod_ray.pipeline.run import QUIET, open_run, run_phases, versions
+from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial, saved_share
+from kpod_ray.sweep.trial import SHARED_PHASES, score_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sweep-smoke.yaml"
 

@@ -24,16 +24,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kpod_ray.artifacts import Store
+from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, FileQuestions, ResourcesConfig
-from kpod_ray.data.completions import CompletionIndex
-from kpod_ray.data.pending import Pending
 from kpod_ray.data.prompts import Prompting, question_text
-from kpod_ray.data.questions import load_questions
-from kpod_ray.distributed.cluster import connect
-from kpod_ray.distributed.engine import Sampling, vllm_pool
-from kpod_ray.distributed.generation import ServicePool, generate
+from kpod_ray.inference.completions import CompletionIndex
+from kpod_ray.inference.generate import generate
+from kpod_ray.inference.requests import Pending
+from kpod_ray.inference.service import Sampling, ServicePool
+from kpod_ray.inference.vllm_engine import vllm_pool
+from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.storage.artifacts import Store
 
 MODEL = "packaged:SmolLM2-135M-Instruct"
 ENGINE = {"enforce_eager": True, "dtype": "bfloat16", "max_model_len": 1024, "max_num_seqs": 64}

@@ -8,8 +8,8 @@ import time
 
 from benchmarks.teacher import ENGINE, MODEL, NEW_TOKENS, SPREAD, TOLD
 from kpod_ray.data.prompts import Prompting
-from kpod_ray.distributed.engine import cpu_arguments
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.inference.vllm_engine import cpu_arguments
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 
 

@@ -27,13 +27,13 @@ from pathlib import Path
 
 import psutil
 
-from kpod_ray.artifacts import Store
+from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, VllmTeacher
-from kpod_ray.data.requests import generation_fingerprint
-from kpod_ray.distributed.asking import Teaching, ask
-from kpod_ray.distributed.cluster import connect
-from kpod_ray.distributed.generation import ServicePool
+from kpod_ray.inference.requests import generation_fingerprint
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.teacher.sampling import Teaching, ask
 
 ROWS, ROWS_PER_BLOCK, IN_FLIGHT = 2000, 32, 128
 VICTIMS = ("engine", "actor", "driver")

@@ -51,7 +51,7 @@ def dead_server(side: str) -> Iterator[str]:
 
 def run_side(side: str, phase: str, overrides: list[str]) -> dict[str, Any]:
     """Run the command once; return its seconds, a digest of its results, and its W&B files."""
-    command = [sys.executable, "-m", "kpod_ray.cli", phase, *SETTINGS]
+    command = [sys.executable, "-m", "kpod_ray", phase, *SETTINGS]
     with tempfile.TemporaryDirectory() as folder, dead_server(side) as url:
         command += [f"storage={folder}", f"tracking.mode={SIDES[side]}", *overrides]
         environment = {**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}

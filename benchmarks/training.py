@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.training_clock import ON_GPU
 from benchmarks.training_sides import NEED_GPU, SIDES, Setting, measure
-from kpod_ray.models.training import CPU_ENVIRONMENT
+from kpod_ray.cluster.placement import CPU_ENVIRONMENT
 
 
 def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:

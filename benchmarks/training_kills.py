@@ -25,16 +25,16 @@ import psutil
 import pyarrow as pa
 from safetensors.torch import load_file
 
-from kpod_ray.artifacts import Artifact, Store
+from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ArithmeticQuestions, ResourcesConfig, RunConfig
-from kpod_ray.data.arithmetic import generate_questions
 from kpod_ray.data.examples import Example, build_example
-from kpod_ray.data.unweighted import unweighted
-from kpod_ray.distributed.cluster import connect
-from kpod_ray.distributed.trainer import train_student
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
+from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Rationale, StageRow, StepDifficulty
+from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.training.phase import train_student
+from kpod_ray.weighting.given_weights import unweighted
 
 VICTIMS = {"scheduler": "ray::Scheduler", "worker": "ray::RayTrainWorker", "driver": ""}
 """Start of the names of their processes; the driver is the process that was started."""

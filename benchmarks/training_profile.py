@@ -23,8 +23,8 @@ from benchmarks.training_sides import (
     load_examples,
     our_training,
 )
-from kpod_ray.data.order import global_batches
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.data.sampler import global_batches
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm")

@@ -15,17 +15,17 @@ from benchmarks.random_models import SMOLLM2, random_or_known
 from benchmarks.training_clock import ON_GPU, WARM_UP_STEPS, Clock
 from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example
-from kpod_ray.data.order import global_batches
 from kpod_ray.data.prompts import Template
-from kpod_ray.data.questions import load_questions
-from kpod_ray.data.rationales import read_samples
-from kpod_ray.data.unweighted import unweighted
-from kpod_ray.models.adapters import add_adapters
-from kpod_ray.models.lean_layers import use_lean_layers
+from kpod_ray.data.sampler import global_batches
+from kpod_ray.kernels.recomputed_layers import use_lean_layers
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
-from kpod_ray.models.training import Place, StudentTraining, TrainingSet
+from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Rationale
+from kpod_ray.teacher.samples import read_samples
+from kpod_ray.training.build import add_adapters
+from kpod_ray.training.trainer import Place, StudentTraining, TrainingSet
+from kpod_ray.weighting.given_weights import unweighted
 
 MODEL = SMOLLM2
 RANK = 64

@@ -2,7 +2,7 @@
 
 import sys
 
-from kpod_ray.cli import main
+from kpod_ray.cli.main import main
 
 if __name__ == "__main__":
     main(["plan", *sys.argv[1:]])

@@ -12,17 +12,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kpod_ray.artifacts import Artifact, Manifest
+from kpod_ray.cluster.capacity import num_concurrent
+from kpod_ray.cluster.connection import connect_with_dashboard
+from kpod_ray.cluster.failures import explained
+from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import RunConfig
-from kpod_ray.data.batching import num_loss_tokens
-from kpod_ray.data.examples import Example
-from kpod_ray.data.objectives import training_example
-from kpod_ray.distributed.causes import explained
-from kpod_ray.distributed.cluster import connect_with_dashboard
-from kpod_ray.distributed.evaluator import check_backend
-from kpod_ray.distributed.preflight import num_concurrent
-from kpod_ray.distributed.tasks import run_tasks
-from kpod_ray.pipeline import (
+from kpod_ray.data.batches import num_loss_tokens
+from kpod_ray.data.examples import Example, training_example
+from kpod_ray.evaluation.phase import check_backend
+from kpod_ray.pipeline.run import (
     QUIET,
     Listener,
     Run,
@@ -32,8 +30,8 @@ from kpod_ray.pipeline import (
     open_run,
 )
 from kpod_ray.records import StageRow
-from kpod_ray.report.comparison_collect import collect_comparison
-from kpod_ray.report.comparison_results import ComparisonResults
+from kpod_ray.report.comparison.data import ComparisonResults, collect_comparison
+from kpod_ray.storage.artifacts import Artifact, Manifest
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
 """What all arms have in common, in the order it is made in."""

@@ -7,7 +7,7 @@ survive another tokenizer, a chat template, truncation and packing. A span is ``
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
@@ -31,7 +31,6 @@ Verdict = Literal[
     "unknown_question",  # its question id is not among the training questions
     "error",  # generation failed; the text holds the error
 ]
-
 _SPANS = pa.list_(pa.int32())
 
 
@@ -268,3 +267,26 @@ class Completion(Record):
             "logprob": pa.float64(),
         }
     )
+
+
+MEANINGS: Mapping[str, str] = {
+    "kept": "correct: goes on to the weighter",
+    "reference": "no correct one from the teacher: the question's own stands in",
+    "surplus": "correct, but others of its question were chosen",
+    "duplicate": "correct, but the same as an earlier one of its question",
+    "leaked": "states its answer before any reasoning",
+    "too_short": "fewer reasoning steps or tokens than asked for",
+    "too_long": "more reasoning steps or tokens than asked for",
+    "minority": "too few other samples agree with its answer",
+    "wrong": "the answer is not the gold answer",
+    "no_answer": "no answer could be found in the text",
+    "truncated": "cut off at the token limit",
+    "empty": "nothing but white space",
+    "unreadable": "control characters, undecodable, or far too long",
+    "unknown_question": "belongs to no training question",
+    "error": "generation failed",
+}
+"""What became of a rationale, in words."""
+USED = ("kept", "reference")
+USED = ("kept", "reference")
+"""Verdicts of the rationales that go on."""

@@ -19,15 +19,23 @@ os.environ["WANDB_SILENT"] = "true"
 
 import pytest
 
+pytest_plugins = [
+    "tests.fixtures.tokenizers",
+    "tests.fixtures.examples",
+    "tests.fixtures.trainings",
+]
+
 REPOSITORY = Path(__file__).parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+"""Real questions and rationales, which are not part of the repository."""
 
 
 @pytest.fixture(scope="session")
 def ray_cluster():
     import ray
 
+    from kpod_ray.cluster.connection import connect
     from kpod_ray.config import ResourcesConfig
-    from kpod_ray.distributed.cluster import connect
 
     connect(ResourcesConfig(local_cpus=6, object_store_gib=0.4))
     yield
@@ -36,7 +44,7 @@ def ray_cluster():
 
 @pytest.fixture(scope="session")
 def tiny_folder():
-    from kpod_ray.models.folders import MODEL_CACHE, model_folder
+    from kpod_ray.models.sources import MODEL_CACHE, model_folder
 
     return model_folder("tiny:0", MODEL_CACHE)
 

@@ -10,8 +10,8 @@ import pytest
 from kpod_ray.comparison import Watcher, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
-from kpod_ray.pipeline import QUIET, open_run
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.pipeline.run import QUIET, open_run
 
 ARM_NAMES = ("uniform", "answer_only", "kpod_adaptive")
 

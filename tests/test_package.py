@@ -42,7 +42,7 @@ def of_repository(*patterns):
 
 
 def test_the_wheel_holds_every_module_template_and_job_and_nothing_else(wheel):
-    expected = of_repository("kpod_ray/**/*.py", "kpod_ray/report/*.html", "jobs/*.py")
+    expected = of_repository("kpod_ray/**/*.py", "kpod_ray/report/templates/*.html", "jobs/*.py")
     expected.add("kpod_ray/py.typed")
     assert {name for name in wheel if ".dist-info/" not in name} == expected
 

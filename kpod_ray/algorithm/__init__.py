@@ -1,6 +1,5 @@
-"""The method of KPOD (arXiv 2405.16064) and nothing else.
+"""The method of KPOD (arXiv 2405.16064): losses, masks, difficulties, schedules.
 
-Every module here takes tensors, arrays, numbers and strings, and imports only the standard
-library, numpy, scipy and torch: no Ray, no vLLM, no configuration. So each equation can be read beside
-the paper and tested by hand; where it runs and what it runs on is decided elsewhere.
+Modules of this package take tensors, arrays, numbers and strings. They import the standard library,
+numpy, scipy, torch and `kpod_ray.kernels`, and nothing else of this project.
 """

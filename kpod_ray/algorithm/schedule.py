@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
 ROUNDING = 1e-9
 """Share of the total difficulty by which a ceiling may be passed, so that a last step fits."""
 

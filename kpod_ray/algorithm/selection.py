@@ -34,7 +34,6 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
 MERGE_GRID = 0.01
 """Relative distance of the prefix costs at which `select_by_merge` tries an extension."""
 

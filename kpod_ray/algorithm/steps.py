@@ -23,7 +23,6 @@ _NEWLINE = re.compile(r"[\n\r]\s*")
 _WORD = re.compile(r"\d(?:[.,]?\d)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _INITIAL = re.compile(r"[^\W\d_]\.")
 _LIST_MARK = re.compile(r"[\s(\[*#>•-]{0,8}(?:\d{1,3}|[^\W\d_])[.)*\]\s]{0,4}")
-
 _NEVER_LAST = frozenset({"mr", "mrs", "ms", "dr", "prof", "vs", "e.g", "i.e"})
 _RARELY_LAST = frozenset({"approx", "etc", "jr", "sr", "st", "ft", "lb", "lbs", "oz", "sq", "hr"})
 _LONGEST_ABBREVIATION = 8

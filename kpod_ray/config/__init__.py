@@ -5,10 +5,8 @@ tests and sweeps all go through the same `RunConfig.override`. An unknown key is
 the nearest known one. Importing this package loads no torch and no Ray.
 """
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, parse_override
 from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
-from kpod_ray.config.filters import FiltersConfig
-from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
     ColumnsConfig,
@@ -24,19 +22,15 @@ from kpod_ray.config.resources import (
     StudentWorkerResources,
     WorkerResources,
 )
-from kpod_ray.config.run import RunConfig, load
+from kpod_ray.config.run import RunConfig, TrackingConfig, load
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
-from kpod_ray.config.sweep import (
-    OBJECTIVES,
-    Domain,
-    SweepConfig,
-    Value,
-)
+from kpod_ray.config.sweep import OBJECTIVES, Domain, SweepConfig, Value
 from kpod_ray.config.teacher import (
     Choice,
     EndpointTeacher,
     FileTeacher,
+    FiltersConfig,
     GeneratingTeacher,
     PriceConfig,
     ReferenceTeacher,
@@ -47,8 +41,7 @@ from kpod_ray.config.teacher import (
     Template,
     VllmTeacher,
 )
-from kpod_ray.config.tracking import TrackingConfig
-from kpod_ray.config.weigher import FileWeights, Weigher, WeigherConfig
+from kpod_ray.config.weighting import FileWeights, Weigher, WeigherConfig
 
 __all__ = [
     "ARMS",

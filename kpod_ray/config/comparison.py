@@ -20,7 +20,6 @@ class Arm(Config):
 
 _UNIFORM = {"student.token_weights": "uniform", "schedule.order": "none"}
 _KPOD = {"student.token_weights": "learned", "schedule.order": "progressive"}
-
 ARMS: dict[str, Arm] = {
     "answer_only": Arm(
         description="the answer alone, no rationale",

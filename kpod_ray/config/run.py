@@ -1,26 +1,38 @@
-"""All settings of one run."""
+"""Where metrics go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, explain, merged, parse_override, replaced
 from kpod_ray.config.comparison import ComparisonConfig
-from kpod_ray.config.overrides import explain, merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
-from kpod_ray.config.tracking import TrackingConfig
-from kpod_ray.config.weigher import Weigher, WeigherConfig
+from kpod_ray.config.weighting import Weigher, WeigherConfig
 from kpod_ray.errors import KpodError
+
+
+class TrackingConfig(Config):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """``auto`` is online with an API key and offline without one; ``WANDB_MODE`` may say ``offline`` or
+    ``disabled``. What goes online lies in files of this machine, too."""
+    entity: str | None = None
+    """W&B team or user; None is ``WANDB_ENTITY``, or the key's own."""
+    project: str = "kpod"
+    """W&B project."""
+    group: str | None = None
+    """W&B group, such as the name of a sweep."""
 
 
 class RunConfig(Config):

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from kpod_ray.artifacts import Artifact
 from kpod_ray.records import Question, Rationale, Record, WeightedRationale
+from kpod_ray.storage.artifacts import Artifact
 
 BATCH_ROWS = 1024
 """Rows of a table that are read at once."""
-
 R = TypeVar("R", bound=Record)
 
 
@@ -66,3 +65,6 @@ class _Lookup(Generic[R]):
                 raise RuntimeError(f"question {row_id!r} has token weights but no rationale")
             self.waiting[found[0]] = found[1]
         return self.waiting.pop(row_id)
+
+
+Span = tuple[int, int, float]

@@ -13,15 +13,11 @@ from kpod_ray.records import Question
 
 CLOSING = "Therefore, the answer is "
 """Words between the rationale and the answer."""
-
 NEXT_QUESTION = "\nQ:"
 """Where a plain continuation ends: a model that goes on to ask the next question is stopped."""
-
 Template = Literal["chat", "plain"]
-
 Shot = tuple[str, str]
 """A worked example: the text of a question and what is written below it."""
-
 Message = dict[str, str]
 """A turn of a chat: ``role`` and ``content``."""
 

@@ -1,1 +1,1 @@
-"""Models: the student, the token weighter, and where model folders come from."""
+"""Language models: where their files come from, loading students, packing support, checkpoints."""

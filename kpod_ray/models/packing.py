@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from kpod_ray.data.batching import Batch, collate
+from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
-from kpod_ray.data.packed_batches import Sequences, collate_packed
-from kpod_ray.models.packed_attention import attend_on_cpu, attend_on_gpu
-from kpod_ray.models.shared_tokens import separate, unite
+from kpod_ray.kernels.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
+from kpod_ray.kernels.packed_layout import Sequences
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""

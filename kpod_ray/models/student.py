@@ -17,15 +17,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
-from kpod_ray.data.batching import Batch, PairBatch, collate, collate_pairs
+from kpod_ray.data.batches import Batch, PairBatch, collate, collate_packed, collate_pairs
 from kpod_ray.data.examples import Example
-from kpod_ray.data.packed_batches import collate_packed
 from kpod_ray.errors import KpodError
-from kpod_ray.models.lean_layers import output_head
+from kpod_ray.kernels.recomputed_layers import output_head
 
 transformers_logging.disable_progress_bar()
-
-
 TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Hidden states, output head, labels and token weights to `LossParts`."""
 

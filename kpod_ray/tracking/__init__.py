@@ -1,12 +1,12 @@
-"""Tracking of a run: W&B or nothing; the only package that imports wandb and wandb_workspaces.
+"""Tracking with Weights & Biases, and gauges for Prometheus.
 
-Everything goes to files of this machine first, and a child process sends them: so a W&B that is slow
-or gone neither slows nor stops a run. The first failure says so once and turns tracking off.
+Only this package imports wandb and wandb_workspaces. Everything is written to local files first;
+failures of W&B never stop a run.
 """
 
-from kpod_ray.tracking.facts import Facts, Histogram, Markup
-from kpod_ray.tracking.login import has_wandb_login
+from kpod_ray.tracking.summaries import Facts, Histogram, Markup
 from kpod_ray.tracking.tracker import NullTracker, Tracker, open_tracker, tracked
+from kpod_ray.tracking.wandb_login import has_wandb_login
 
 __all__ = [
     "Facts",

@@ -14,13 +14,12 @@ from typing import Literal, Protocol
 import psutil
 
 from kpod_ray.config import RunConfig
-from kpod_ray.tracking.facts import Facts
-from kpod_ray.tracking.login import has_wandb_login
-from kpod_ray.tracking.run import WandbRun
-from kpod_ray.tracking.uploading import Upload
+from kpod_ray.tracking.summaries import Facts
+from kpod_ray.tracking.wandb_login import has_wandb_login
+from kpod_ray.tracking.wandb_run import WandbRun
+from kpod_ray.tracking.wandb_upload import Upload
 
 log = logging.getLogger("kpod")
-
 MAX_WAITING = 10_000
 """Entries that may wait to be written; further ones are dropped and counted."""
 WRITE_SECONDS = 60.0

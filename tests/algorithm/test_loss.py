@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from kpod_ray.algorithm.head_on_cpu import BLOCK_ROWS, CHUNK_TOKENS
 from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
+from kpod_ray.kernels.linear_cross_entropy_cpu import BLOCK_ROWS, CHUNK_TOKENS
 
 SEVERAL_CHUNKS = 2 * CHUNK_TOKENS + 77
 

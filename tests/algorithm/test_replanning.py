@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.schedule import (
-    ROUNDING,
-    difficulty_ceiling,
-    plan_stages,
-    replan,
-)
+from kpod_ray.algorithm.schedule import ROUNDING, difficulty_ceiling, plan_stages, replan
 from kpod_ray.algorithm.selection import select_by_merge
 from tests.algorithm.test_schedule import PROPERTY, SETTINGS, plan_of, planning
 

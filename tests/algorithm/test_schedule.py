@@ -8,12 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.schedule import (
-    ROUNDING,
-    ScheduleSettings,
-    difficulty_ceiling,
-    plan_stages,
-)
+from kpod_ray.algorithm.schedule import ROUNDING, ScheduleSettings, difficulty_ceiling, plan_stages
 from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
 
 MERGE = partial(select_by_merge, diversity_weight=1.0)

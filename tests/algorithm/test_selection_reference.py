@@ -5,10 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kpod_ray.algorithm.selection import (
-    select_by_merge,
-    select_by_thresholds,
-)
+from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
 from tests.algorithm.test_selection import normalised_value
 
 

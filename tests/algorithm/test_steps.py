@@ -3,7 +3,6 @@
 import json
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.algorithm.steps import sentence_ends, split_steps, steps_of_tokens
-
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+from tests.conftest import SHARED_DATA
 
 WORDS = ["He has", " apples", " 3", ".5", " $1.50", "e.g.", "Mr.", "No. 4", "1. ", "2) ", "é", "="]
 MARKS = [".", ". ", "...", "\n", "\n\n", "\r\n", " ", '"', ")", "-", "。"]
@@ -176,7 +174,7 @@ def test_steps_that_do_not_ascend_are_refused(step_starts):
         steps_of_tokens([0], step_starts)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the benchmark data in ../shared/data")
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="needs the benchmark data in ../shared/data")
 @pytest.mark.parametrize(
     ("name", "mean_num_steps"),
     [
@@ -186,6 +184,6 @@ def test_steps_that_do_not_ascend_are_refused(step_starts):
     ],
 )
 def test_real_rationales_have_as_many_steps_as_were_counted(name, mean_num_steps):
-    lines = (DATA / name).read_text().splitlines()
+    lines = (SHARED_DATA / name).read_text().splitlines()
     counts = [len(pieces(json.loads(line)["rationale"])) for line in lines]
     assert np.mean(counts) == pytest.approx(mean_num_steps, abs=0.3)

@@ -16,7 +16,7 @@ from kpod_ray.data.examples import (
     spread_weights,
 )
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.models.tiny import byte_tokenizer
+from kpod_ray.models.random_models import byte_tokenizer
 from kpod_ray.records import Question, WeightedRationale
 
 QUESTION = Question("q", "How many?", "7", "number", (), "train", "")

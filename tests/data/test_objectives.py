@@ -3,9 +3,8 @@
 import pytest
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.batching import collate, num_loss_tokens
-from kpod_ray.data.examples import Example
-from kpod_ray.data.objectives import training_example
+from kpod_ray.data.batches import collate, num_loss_tokens
+from kpod_ray.data.examples import Example, training_example
 
 # Two reasoning steps, "so 7" and "= 8", then the answer segment of two tokens.
 EXAMPLE = Example(

@@ -5,8 +5,8 @@ import dataclasses
 import torch
 from hypothesis import given, settings
 
-from kpod_ray.data.batching import collate
-from kpod_ray.data.packed_batches import collate_packed, place_sequences
+from kpod_ray.data.batches import collate, collate_packed
+from kpod_ray.kernels.packed_layout import place_sequences
 from tests.data.some_examples import LONG, PAD, SHORT, drawn_examples
 
 

@@ -8,16 +8,16 @@ import typer
 import yaml
 from typer._click.exceptions import ClickException
 
-from kpod_ray.cli import app, main
+from kpod_ray.cli.main import app, main
 from kpod_ray.config import RunConfig, load
-from kpod_ray.config.overrides import merged
+from kpod_ray.config.base import merged
 from kpod_ray.errors import KpodError
 from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, Block, Command, folder_of
 
 ELSEWHERE = {
-    "kpod run configs/smoke.yaml": "tests/test_pipeline.py::finished",
+    "kpod run configs/smoke.yaml": "tests/pipeline/test_run.py::finished",
     "kpod schedule configs/smoke.yaml": (
-        "tests/test_pipeline.py::test_the_schedule_of_a_finished_run_is_shown"
+        "tests/pipeline/test_run.py::test_the_schedule_of_a_finished_run_is_shown"
     ),
 }
 """Commands that other tests run, and where."""

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from kpod_ray.errors import KpodError
-from kpod_ray.models.difficulty import measure_steps
-from kpod_ray.models.folders import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student
+from kpod_ray.schedule.assess import measure_steps
 
 CAUSAL = {
     "vocab_size": 259,

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +10,12 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.data.examples import build_example, encode_with_spans
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.models.generation import GreedyWriter
+from kpod_ray.inference.transformers_generator import GreedyWriter
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Question, WeightedRationale
+from tests.conftest import SHARED_DATA
 
-SPIECE = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "flan_t5" / "spiece.model"
+SPIECE = SHARED_DATA / "tokenizers" / "flan_t5" / "spiece.model"
 pytestmark = pytest.mark.skipif(not SPIECE.is_file(), reason="../shared has no Flan-T5 tokenizer")
 
 TEXT = "There are 3 apples in each of 4 boxes. She eats 1.5 of them.\nSo 12 - 1.5 = 10.5 are left."

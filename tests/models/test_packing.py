@@ -12,8 +12,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from kpod_ray.data.batching import collate
-from kpod_ray.data.packed_batches import PackedBatch
+from kpod_ray.data.batches import PackedBatch, collate
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import load_student
 

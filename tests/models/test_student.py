@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from kpod_ray.data.batching import collate
+from kpod_ray.data.batches import collate
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import check_vocabulary, load_student, load_tokenizer, pad_id
 

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from tests.report.attacks import HOSTILE, poisoned
-from tests.report.comparisons import comparison_with_text, plausible_comparison
+from tests.report.comparison.comparisons import comparison_with_text, plausible_comparison
 from tests.report.pages import Page
-from tests.report.runs import plausible_run
-from tests.report.sweeps import plausible_sweep, sweep_with_text
+from tests.report.run.runs import plausible_run
+from tests.report.sweep.sweeps import plausible_sweep, sweep_with_text
 
 
 @pytest.fixture(scope="session")

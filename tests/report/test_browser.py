@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from kpod_ray.report.comparison_page import render_comparison
-from kpod_ray.report.page import render
-from kpod_ray.report.sweep_page import render_sweep
+from kpod_ray.report.comparison.page import render_comparison
+from kpod_ray.report.run.page import render
+from kpod_ray.report.sweep.page import render_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [

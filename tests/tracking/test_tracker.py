@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kpod_ray.artifacts import Store
 from kpod_ray.config import RunConfig
+from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import Facts, Histogram, Markup, NullTracker, has_wandb_login, open_tracker
-from kpod_ray.tracking.run import run_id
 from kpod_ray.tracking.tracker import WandbTracker
-from kpod_ray.tracking.uploading import send
+from kpod_ray.tracking.wandb_run import run_id
+from kpod_ray.tracking.wandb_upload import send
 from tests.tracking.wandb_server import hanging_server, refusing_server
 
 MINIMAL = {"name": "a", "teacher": {"kind": "file", "path": "-"}, "student": {"model": "tiny:0"}}
@@ -153,7 +153,7 @@ def test_a_dead_wandb_costs_little_and_its_files_stay(store, monkeypatch, caplog
 
 HANGING = """
 import os, psutil, signal, sys, time
-from kpod_ray.tracking.run import WandbRun
+from kpod_ray.tracking.wandb_run import WandbRun
 from kpod_ray.tracking.tracker import MAX_WAITING, WandbTracker
 from pathlib import Path
 from tests.tracking.test_tracker import config
@@ -181,8 +181,8 @@ print(time.monotonic() - started)
 
 KILLED = """
 import sys, time
-from kpod_ray.artifacts import Store
-from kpod_ray.tracking.run import FLUSH_SECONDS
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.tracking.wandb_run import FLUSH_SECONDS
 from tests.tracking.test_tracker import opened
 
 tracker = opened(Store.open(sys.argv[1]), "online")

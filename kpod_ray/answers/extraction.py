@@ -1,0 +1,205 @@
+r"""Answers: found in a text, and compared with gold.
+
+The last-answer rule: what follows the LAST announcement ("the answer is", "Answer:", "####",
+``\boxed{}``, a last line "A: 18") that holds an answer of the asked kind; without one, the last
+candidate of the last sentence that has any (so a "Therefore, ..." counts if it closes the text).
+
+Kinds are "number", "choice" (a letter), "boolean" ("yes"/"no") and "text". Answers are strings; a
+number is written as a plain decimal without commas, signs of currency, percent or trailing zeros,
+or as a reduced fraction if it has no finite decimal.
+
+Invariant: the time is linear in the text, whatever stands in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from kpod_ray.answers.markers import LONGEST_ANSWER, announced, breaks
+from kpod_ray.answers.numbers import (
+    NUMBER,
+    numbers_equal,
+    parse_number,
+    plain_number,
+    plain_spelling,
+    spelled_in_digits,
+)
+
+_NUM_LETTERS = 26
+_LATEX_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
+_LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'\u2019])(?:([A-Za-z])\)|([A-Z])(?![\w'\u2019]))")
+_WORD_LETTER = re.compile(r"[AI] (?!(?:because|since|as|is|was|and|or|for|due)\b)[a-z]")
+_BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
+_BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_LIST_MARK = re.compile(r"\s*[0-9]{1,3}[.)]")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_DIGIT = re.compile(r"[0-9]")
+
+
+def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
+    r"""Return the answer that a text gives, by the last-answer rule of this module.
+
+    Numbers lose sign of currency, percent, unit and scale words after digits ("1.8 billion" is
+    1.8, for gold answers mostly keep to the question's unit). Of an equation the answer is what
+    follows the last "="; a dash between two numbers is no sign, so "16 - 10 = 6" gives 6 and the
+    range "10-15" has the numbers 10 and 15. After an announcement the first number counts, and
+    there it may be spelled ("twenty-one"); without one the last, except that a number which
+    repeats the result just calculated goes first ("... 3 * 4 = 12. So he eats 12 apples in 4
+    days."). Numbers too large to be meant (over 400 characters or an exponent over 300) are
+    passed over.
+
+    Choices are letters ("(c)", "c)", "C"); only where a sentence has none, texts of choices.
+
+    Args:
+        text: Whole output of a model or of a teacher.
+        kind: "number", "choice", "boolean" or "text".
+        choices: Options of a multiple-choice question in the order of their letters; without
+            them any letter is accepted.
+
+    Returns:
+        The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"); for text what follows the
+        announcement up to the end of its sentence, without quotes. None if there is none.
+
+    Raises:
+        ValueError: The kind is none of the four.
+    """
+    _check_kind(kind)
+    plain = plain_spelling(text) if kind == "number" else text
+    for segment in announced(plain):
+        if answer := _first_answer(_announced_candidates(segment, kind, choices), kind):
+            return answer
+    if kind == "text":
+        return None
+    for start, end in _sentences_backwards(plain):
+        candidates = _candidates(plain[start:end], kind, choices)
+        if kind == "number" and len(candidates) > 1 and end - start <= LONGEST_ANSWER:
+            candidates = _result_last(candidates, plain[max(0, start - LONGEST_ANSWER) : start])
+        if answer := _first_answer(reversed(candidates), kind):
+            return answer
+    return None
+
+
+def answers_equal(predicted: str, gold: str, kind: str) -> bool:
+    """Tell whether two answers are the same.
+
+    Numbers are compared exactly as fractions. Only if one of the two has more than five decimals
+    (or no finite decimal at all) is a relative difference of 1e-6 allowed: "0.333333" equals
+    "1/3" and "2.9999999999999996" equals "3", while "0.33" is not "1/3" and "1000001" is not
+    "1000000". What can't be read as a number, or is too large to be meant, equals nothing.
+    Letters and booleans are compared without case ("true" is "yes"); text without case, outer
+    quotes, final full stop, differences of white space and blanks between single letters ("k p o d"
+    is "kpod"), but with its articles.
+
+    Raises:
+        ValueError: The kind is none of "number", "choice", "boolean" and "text".
+    """
+    _check_kind(kind)
+    if kind == "number":
+        return numbers_equal(parse_number(predicted), parse_number(gold))
+    first, second = (" ".join(s.casefold().split()) for s in (predicted, gold))
+    if kind == "text":
+        return _joined_letters(_unquoted(first)) == _joined_letters(_unquoted(second))
+    first, second = first.strip("()."), second.strip("().")
+    return _BOOLEANS.get(first, first) == _BOOLEANS.get(second, second)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in ("number", "choice", "boolean", "text"):
+        raise ValueError(f"kind must be number, choice, boolean or text, not {kind!r}")
+
+
+def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of sentences from the text's end, leaving out marks of numbered lists."""
+    end = len(text)
+    for start in reversed([0, *breaks(text)]):
+        is_list_mark = text[end : end + 1] == " " and _LIST_MARK.fullmatch(text, start, end)
+        if not is_list_mark and _LETTER_OR_DIGIT.search(text, start, end):
+            yield start, end
+        end = start
+
+
+def _announced_candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
+    """Return the candidates of an announced piece; only there do spelled numbers count."""
+    if kind == "number" and not _DIGIT.search(segment):
+        segment = plain_spelling(spelled_in_digits(segment))
+    return _candidates(segment, kind, choices)
+
+
+def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
+    """Return what may be answers in a piece of text, as it is written there, in order."""
+    if kind == "number":
+        return _number_candidates(segment)
+    if kind == "choice":
+        return _letters(segment, len(choices) or _NUM_LETTERS) or _choice_texts(segment, choices)
+    if kind == "boolean":
+        return [match.group() for match in _BOOLEAN.finditer(segment)]
+    return [segment]
+
+
+def _number_candidates(segment: str) -> list[str]:
+    numbers = list(NUMBER.finditer(segment))
+    equals = segment.rfind("=")
+    results = [number.group() for number in numbers if number.start() > equals >= 0]
+    return results[:1] or [number.group() for number in numbers]
+
+
+def _result_last(numbers: list[str], before: str) -> list[str]:
+    """Order the numbers of a concluding sentence so that the one just calculated is last.
+
+    "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." answers 12, not 4.
+    """
+    result = NUMBER.search(before, before.rfind("=") + 1) if "=" in before else None
+    value = parse_number(result.group()) if result else None
+    return sorted(numbers, key=lambda number: value is not None and parse_number(number) == value)
+
+
+def _letters(segment: str, num_choices: int) -> list[str]:
+    letters = []
+    for match in _LETTER.finditer(segment):
+        letter = match.group(match.lastindex or 0).upper()
+        is_word = match.lastindex == 3 and _WORD_LETTER.match(segment, match.start())
+        if ord(letter) - ord("A") < num_choices and not is_word:
+            letters.append(letter)
+    return letters
+
+
+def _choice_texts(segment: str, choices: Sequence[str]) -> list[str]:
+    letters: dict[str, str] = {}
+    for index, choice in enumerate(choices):
+        letters.setdefault(choice.strip().casefold(), chr(ord("A") + index))
+    longest_first = sorted(filter(None, letters), key=len, reverse=True)
+    if not longest_first:
+        return []
+    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
+    return [letters[match] for match in re.findall(pattern, segment.casefold())]
+
+
+def _first_answer(candidates: Iterable[str], kind: str) -> str | None:
+    """Return the first candidate that is an answer, in plain form."""
+    return next(filter(None, (_plain_answer(candidate, kind) for candidate in candidates)), None)
+
+
+def _plain_answer(candidate: str, kind: str) -> str | None:
+    if kind == "number":
+        return plain_number(candidate)
+    if kind == "boolean":
+        return _BOOLEANS[candidate.casefold()]
+    if kind == "text":
+        return _unquoted(_LATEX_TEXT.sub(r"\1", candidate)) or None
+    return candidate
+
+
+def _unquoted(text: str) -> str:
+    return (
+        text.strip(" \t\n\r*\"'`\u201c\u201d\u2018\u2019")
+        .removesuffix(".")
+        .strip(" *\"'`\u201c\u201d\u2018\u2019")
+    )
+
+
+def _joined_letters(text: str) -> str:
+    """Write a word in one that is spelled with blanks between its letters: "k p o d"."""
+    words = text.split()
+    is_spelled = all(len(word) == 1 and word.isalpha() for word in words)
+    return "".join(words) if is_spelled else text

@@ -1,0 +1,212 @@
+"""Numbers as people and models write them: read exactly, written plainly, compared.
+
+A number is a `fractions.Fraction`; numbers too large to be meant are none at all.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+
+_LONGEST_NUMBER = 400
+_LARGEST_EXPONENT = 300
+_TOLERANCE = Fraction(1, 10**6)
+_EXACT_SCALE = 10**5
+_SPELLINGS = str.maketrans(
+    {
+        **dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u2248\u2245", "="),
+        "\u2044": "/",
+    }
+)
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
+_RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
+_VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
+_BLANKS = re.compile(r"[^\S\n\r ][^\S\n\r]*| [^\S\n\r]+")  # all but a single blank
+_THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_CURRENCY = re.compile(r"(?=[\\$£€¥\u20b9])(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
+_CENTS = re.compile(
+    r"(?<=[0-9]) (?:dollars?|euros?),? (?:and )?([0-9]{1,2}) cents?\b", re.IGNORECASE
+)
+_EQUALS = re.compile(r"(?=e)\b(?:equals|equal to)\b", re.IGNORECASE)
+_LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
+_POWER_OF_TEN = re.compile(
+    r"(?=[ x\u00d7*\u00b7\\1])"  # what one can start with: most places fail here, at once
+    r"(?:(?<=[0-9]) ?(?P<times>x|\u00d7|\*|\u00b7|\\times|\\cdot) ?|(?<![\w.^*/]))"
+    r"10 ?(?:\^|\*\*) ?[{(]?(?P<exponent>[-+]?[0-9]{1,3})(?![0-9.])[})]?"
+)
+_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
+NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)%.])(?<![0-9)%] )[-+])?"  # not the dash of a subtraction or a range
+    r"(?:(?P<whole>[0-9]{1,9}) (?=[0-9]{1,9}/[0-9]))?"
+    rf"(?P<top>{_DECIMAL})(?P<exponent>[eE][-+]?[0-9]+)?(?:/(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
+)
+
+
+def plain_spelling(text: str) -> str:
+    """Write numbers in ASCII: one minus, no signs of currency, a/b for a fraction, e for powers.
+
+    "1{,}000" becomes "1000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", "5 dollars and 20 cents"
+    "5.20"; "equals" becomes "=". Linear in the text.
+    """
+    is_latex, is_ascii = "\\" in text or "{" in text, text.isascii()
+    if is_latex:
+        text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
+    if not is_ascii:
+        text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
+    if is_latex:
+        text = _LATEX_FRACTION.sub(r"\1/\2", text)
+    if not is_ascii:
+        text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
+    text = _CURRENCY.sub("", _BLANKS.sub(" ", text))
+    if "10" in text:  # a search for two letters is far cheaper than one for the expression
+        text = _POWER_OF_TEN.sub(_scientific, text)
+    lowered = text.lower()
+    if "equal" in lowered:
+        text = _EQUALS.sub("=", text)
+    return _CENTS.sub(_hundredths, text) if "cent" in lowered else text
+
+
+def parse_number(answer: str) -> Fraction | None:
+    """Read one number; None if it is none or too large to be meant."""
+    if len(answer) > _LONGEST_NUMBER:
+        return None
+    match = NUMBER.fullmatch(plain_spelling(answer).strip().rstrip("%. "))
+    if match is None:
+        return None
+    exponent = int(match["exponent"][1:]) if match["exponent"] else 0
+    bottom = Fraction(match["bottom"] or 1)
+    if abs(exponent) > _LARGEST_EXPONENT or not bottom:
+        return None
+    number = Fraction(match["top"].replace(",", ""))
+    if match["exponent"] or match["bottom"] or match["whole"]:
+        number = int(match["whole"] or 0) + number * Fraction(10) ** exponent / bottom
+    return -number if match["sign"] == "-" else number
+
+
+def plain_number(answer: str) -> str | None:
+    """Write a number plainly; None if it is none or too large to be meant."""
+    if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
+        return answer.lstrip("0") or "0"  # as most are
+    number = parse_number(answer)
+    return None if number is None else write_number(number)
+
+
+def write_number(number: Fraction) -> str:
+    """Write a number as an exact decimal, or as a fraction where that has no end."""
+    scale = number.denominator
+    num_decimals = scale.bit_length()  # enough for any product of twos and fives
+    if 10**num_decimals % scale:
+        return str(number)
+    digits = str(abs(number.numerator) * 10**num_decimals // scale).rjust(num_decimals + 1, "0")
+    decimal = f"{digits[:-num_decimals]}.{digits[-num_decimals:]}".rstrip("0").rstrip(".")
+    return f"-{decimal}" if number < 0 else decimal
+
+
+def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
+    """Tell whether two numbers are the same; None equals nothing.
+
+    A relative difference of 1e-6 is allowed only if one has more than five decimals, or no end.
+    """
+    if first is None or second is None:
+        return False
+    is_rounded = any(_EXACT_SCALE % number.denominator for number in (first, second))
+    tolerance = _TOLERANCE * max(abs(first), abs(second)) if is_rounded else 0
+    return abs(first - second) <= tolerance
+
+
+def _ascii_exponent(raised: re.Match[str]) -> str:
+    return "^" + unicodedata.normalize("NFKC", raised.group())
+
+
+def _ascii_fraction(vulgar: re.Match[str]) -> str:
+    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
+    return f"{'' if vulgar['after'] is None else ' '}{value}"
+
+
+def _scientific(power: re.Match[str]) -> str:
+    return f"{'' if power['times'] else 1}e{power['exponent']}"
+
+
+def _hundredths(cents: re.Match[str]) -> str:
+    return f".{cents[1]:0>2}"
+
+
+_WORD = re.compile(r"[a-z]+")
+_SMALL = _WORD.findall(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+)
+_TENS = _WORD.findall("twenty thirty forty fifty sixty seventy eighty ninety")
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = _WORD.findall("third quarter fourth fifth sixth seventh eighth ninth tenth")
+_BOTTOMS = dict(zip(_PARTS, (3, 4, 4, 5, 6, 7, 8, 9, 10), strict=True)) | {"half": 2, "halve": 2}
+_VALUES = {word: value for value, word in enumerate(_SMALL)} | {"a": 1}
+_VALUES |= {word: 10 * tens for tens, word in enumerate(_TENS, 2)}
+_GAP = r"[-\s]\s?"
+_AND = rf",?{_GAP}(?:and{_GAP})?"
+_BELOW_100 = (
+    rf"(?:(?:{'|'.join(_TENS)})(?:{_GAP}(?:{'|'.join(_SMALL[1:10])})\b)?"
+    rf"|(?:{'|'.join(reversed(_SMALL))}))\b"
+)
+_BELOW_1000 = rf"(?:(?:{_BELOW_100}|a){_GAP}hundred\b(?:{_AND}{_BELOW_100})?|{_BELOW_100})"
+_SCALED = rf"(?:{_BELOW_1000}|a){_GAP}(?:{'|'.join(_SCALES)})\b"
+_WHOLE = rf"(?:{_SCALED}(?:{_AND}{_SCALED}){{0,3}}(?:{_AND}{_BELOW_1000})?|{_BELOW_1000})"
+_PART = rf"{_GAP}(?:half|{'|'.join(_PARTS)})\b"
+_FRACTION = rf"(?:one{_PART}|{_BELOW_100}{_GAP}(?:halves|(?:{'|'.join(_PARTS)})s)\b)"
+_SPELLED = re.compile(
+    rf"\b(?P<sign>(?:minus|negative){_GAP})?"
+    rf"(?:(?P<mixed>{_WHOLE}){_GAP}and{_GAP}(?P<rest>a{_PART}|{_FRACTION})|(?P<fraction>{_FRACTION})"
+    rf"|(?P<whole>{_WHOLE})(?:{_GAP}point(?P<decimals>(?:{_GAP}{_BELOW_100})+))?)",
+    re.IGNORECASE | re.ASCII,
+)
+_OPENING = re.compile(
+    r"[\s\"'*(\u201c\u2018]*(?:(?:about|approximately|exactly|only|just)\s)?", re.IGNORECASE
+)
+_PRONOUN = re.compile(
+    r"one\s(?:of|that|which|who|whose|where|with|in|can|could|must|should)\b", re.IGNORECASE
+)
+_TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE | re.ASCII)
+
+
+def spelled_in_digits(text: str) -> str:
+    """Return a text that starts with a spelled number with all of its numbers in digits.
+
+    "About twenty-one dollars" becomes "About 21 dollars"; texts that start with anything else, or
+    with "one" as a pronoun ("one of them"), are returned unchanged. Linear in the text.
+    """
+    opening = _OPENING.match(text)
+    start = opening.end() if opening else 0
+    if not _SPELLED.match(text, start) or _PRONOUN.match(text, start):
+        return text
+    return _SPELLED.sub(_digits, text)
+
+
+def _digits(spelled: re.Match[str]) -> str:
+    sign = "-" if spelled["sign"] else ""
+    if spelled["fraction"]:
+        return f"{sign}{_over(spelled['fraction'])}"
+    if spelled["mixed"]:
+        return f"{sign}{_whole(spelled['mixed'])} {_over(spelled['rest'])}"
+    decimals = [str(_whole(part)) for part in _TWO_DIGITS.findall(spelled["decimals"] or "")]
+    return f"{sign}{_whole(spelled['whole'])}{'.' if decimals else ''}{''.join(decimals)}"
+
+
+def _over(fraction: str) -> str:
+    *top, bottom = _WORD.findall(fraction.casefold())
+    return f"{_whole(' '.join(top))}/{_BOTTOMS[bottom.removesuffix('s')]}"
+
+
+def _whole(words: str) -> int:
+    """Return the value of a whole number in words; "a" counts as one."""
+    total = group = 0
+    for word in _WORD.findall(words.casefold()):
+        if word == "hundred":
+            group *= 100
+        elif word in _SCALES:
+            total, group = total + group * _SCALES[word], 0
+        elif word != "and":
+            group += _VALUES[word]
+    return total + group

@@ -1,0 +1,1 @@
+"""The ``kpod`` command and what it shows in a terminal."""

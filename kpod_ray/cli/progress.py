@@ -1,0 +1,163 @@
+"""A run as a person sees it: which phase is under way, how far, what came out, how long it took."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kpod_ray.comparison import Trial, Watcher, compare
+from kpod_ray.config import RunConfig
+from kpod_ray.pipeline.run import Listener, Run, open_run, run_phases
+from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
+from kpod_ray.report.comparison.tables import comparison_rows
+from kpod_ray.storage.artifacts import Manifest
+from kpod_ray.tracking import Facts, Tracker, tracked
+from kpod_ray.tracking.phase_summaries import phase_facts
+from kpod_ray.tracking.prometheus import Gauges
+from kpod_ray.tracking.wandb_upload import files_of
+
+
+def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
+    """Run the phases up to one, with progress, a table of times and the accuracies."""
+    run = open_run(config)
+    files = files_of(run.store, run.folder)
+    with tracked(run.config, files) as tracker, progress_bar(console) as bar:
+        screen = Screen(run, tracker, console, bar)
+        run_phases(run, until, screen.listener())
+        if until == "report":
+            key = f"report/{run.artifacts['evaluate'].fingerprint}"
+            path = f"{run.folder}/report.html"
+            tracker.tell(key, lambda: Facts(pages={"report": run.store.read_text(path)}))
+    screen.print_summary()
+    if "train" in screen.manifests:
+        student = run.store.address(run.artifacts["train"].folder)
+        console.print(f"student: {student}/student", soft_wrap=True)
+    if until == "report":
+        console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
+
+
+def compare_with_progress(config: RunConfig, console: Console) -> None:
+    """Run a comparison, with progress and a table of the arms; write its page and its tables."""
+    run = open_run(config)
+    with tracked(run.config, files_of(run.store, run.folder)) as tracker:
+        with progress_bar(console) as bar:
+            screen = Screen(run, tracker, console, bar)
+            trials = _TrialBoard(console, bar)
+            results = compare(run.config, Watcher(screen.listener(), trials.finish))
+        rows, page = comparison_rows(results), render_comparison(results)
+        text = comparison_markdown(results)
+        run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
+        run.store.write_text(f"{run.folder}/comparison.md", text)
+        run.store.write_text(f"{run.folder}/comparison.html", page)
+        facts = Facts(tables={"comparison": rows}, pages={"comparison_page": page})
+        tracker.tell(f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: facts)
+    console.print(Markdown(text))
+    console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
+
+
+class _TrialBoard:
+    """Prints each trial of a comparison as it finishes."""
+
+    def __init__(self, console: Console, bar: Progress) -> None:
+        self.console, self.bar = console, bar
+        self.task = bar.add_task("trials", total=None, visible=False)
+
+    def finish(self, trial: Trial, manifest: Manifest, num_done: int, num_trials: int) -> None:
+        """Say what a trial brought."""
+        self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
+        self.console.print(
+            f"[bold]{trial.arm}[/bold] seed {trial.seed}: {manifest['accuracy']['value']:.1%} "
+            f"({num_done} of {num_trials})"
+        )
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return a bar for whatever is under way."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+class Screen:
+    """Prints what happens, and hands it to the tracker."""
+
+    def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
+        self.run, self.tracker, self.console, self.bar = run, tracker, console, bar
+        self.gauges = Gauges(run.config.name)
+        self.manifests: dict[str, Manifest] = {}
+        self.made: set[str] = set()
+        self.task = bar.add_task("train", total=None, visible=False)
+
+    def listener(self) -> Listener:
+        """Return what the phases tell."""
+        return Listener(self.train_step, self.start, self.finish, self.rows)
+
+    def start(self, name: str) -> None:
+        """Say that a phase begins."""
+        self.made.add(name)
+        self.console.print(f"[bold]{name}[/bold] ...")
+
+    def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
+        """Move the bar, and log the metrics."""
+        told = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
+        if "stage" in metrics:
+            stages = self.run.config.schedule.num_stages
+            told.insert(0, f"stage {metrics['stage']:.0f} of {stages}")
+        self.bar.update(
+            self.task,
+            completed=metrics["train_step"],
+            total=metrics["num_train_steps"],
+            description=f"{phase} {', '.join(told)}",
+            visible=True,
+        )
+        self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
+        self.gauges.train_step(phase, metrics)
+
+    def rows(self, name: str, num_done: int, num_rows: int) -> None:
+        """Move the bar of a phase that generates texts."""
+        self.bar.update(
+            self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
+        )
+        self.tracker.log({f"{name}/texts": num_done})
+        self.gauges.rows(name, num_done, num_rows)
+
+    def finish(self, name: str, manifest: Manifest) -> None:
+        """Say what a phase brought."""
+        self.manifests[name] = manifest
+        self.bar.update(self.task, visible=False)
+        self.gauges.finish(name, manifest)
+        counts = {**manifest["counts"], **manifest.get("verdicts", {})}
+        told = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
+        when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"
+        self.console.print(f"[bold]{name}[/bold] {when}: {told}", soft_wrap=True)
+        if "warning" in manifest:
+            self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
+        artifact = self.run.artifacts[name]
+        if artifact.is_finished():  # an arm of a comparison has a plan of its own
+            facts = functools.partial(phase_facts, name, self.run.artifacts)
+            self.tracker.tell(artifact.folder, facts)
+
+    def print_summary(self) -> None:
+        """Print the seconds of every phase and the accuracies."""
+        times = Table("phase", "seconds", title="time")
+        for name, manifest in self.manifests.items():
+            note = "" if name in self.made else " (earlier)"
+            times.add_row(name, f"{manifest['seconds']:.1f}{note}")
+        self.console.print(times)
+        if "evaluate" not in self.manifests:
+            return
+        table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
+        for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
+            manifest = self.manifests[name]
+            share = manifest["accuracy"]
+            interval = f"{share['low']:.1%} to {share['high']:.1%}"
+            questions = str(manifest["counts"]["questions"])
+            table.add_row(label, f"{share['value']:.1%}", interval, questions)
+        self.console.print(table)

@@ -1,0 +1,84 @@
+"""A sweep as a person sees it: how far each trial is, which was best, and where its results are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from kpod_ray.cli.progress import Screen, progress_bar
+from kpod_ray.config import RunConfig
+from kpod_ray.pipeline.run import open_run
+from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_share, value_text
+from kpod_ray.report.sweep.page import render_sweep
+from kpod_ray.sweep.run import SweepResults, SweepWatcher, sweep, sweep_page
+from kpod_ray.sweep.tuner import Settings
+from kpod_ray.tracking import Facts, tracked
+from kpod_ray.tracking.wandb_upload import files_of
+
+NUM_SHOWN = 8
+"""Best trials that are listed."""
+
+
+def sweep_with_progress(config: RunConfig, console: Console) -> None:
+    """Run a sweep, with progress, a table of its best trials and the accuracy of the best student."""
+    run = open_run(config)
+    with tracked(run.config, files_of(run.store, run.folder)) as tracker:
+        with progress_bar(console) as bar:
+            screen = Screen(run, tracker, console, bar)
+            trials = _TrialScreen(run.config, console, bar)
+            results = sweep(run.config, SweepWatcher(screen.listener(), trials.report))
+        page = render_sweep(sweep_page(results))
+        rows = [dataclasses.asdict(trial) for trial in results.trials]
+        run.store.write_text(f"{run.folder}/sweep.html", page)
+        run.store.write_text(f"{run.folder}/trials.json", json.dumps(rows, indent=2))
+        key = f"sweep/{hashlib.sha256(page.encode()).hexdigest()[:16]}"
+        tracker.tell(key, lambda: Facts(pages={"sweep_page": page}))
+    screen.print_summary()
+    print_trials(results, console)
+    store, folder = run.store, run.store.address(run.folder)
+    console.print(f"best settings: kpod run {folder}/best.yaml", soft_wrap=True)
+    student = store.address(results.best_run.artifacts["train"].folder)
+    console.print(f"page: {folder}/sweep.html", soft_wrap=True)
+    console.print(f"best student: {student}/student", soft_wrap=True)
+
+
+class _TrialScreen:
+    """Shows how far the trials are."""
+
+    def __init__(self, config: RunConfig, console: Console, bar: Progress) -> None:
+        self.objective, self.console, self.bar = config.sweep.objective, console, bar
+        self.tasks: dict[str, TaskID] = {}
+
+    def report(self, name: str, settings: Settings, metrics: Mapping[str, float]) -> None:
+        """Move a training's bar; say how it did when it is finished."""
+        value, percent = metrics[self.objective], metrics["percent"]
+        if name not in self.tasks:
+            self.tasks[name] = self.bar.add_task(name, total=100)
+        told = f"{name} {self.objective} {value:.4f}"
+        self.bar.update(self.tasks[name], completed=round(percent), description=told)
+        if percent >= 100:
+            self.bar.update(self.tasks[name], visible=False)
+            self.console.print(f"[bold]{told}[/bold]: {settings_text(settings)}", soft_wrap=True)
+
+
+def settings_text(settings: Settings) -> str:
+    """Return settings as a line, such as ``schedule.growth=0.52 student.learning_rate=3e-05``."""
+    return " ".join(f"{path}={value_text(value)}" for path, value in settings.items())
+
+
+def print_trials(results: SweepResults, console: Console) -> None:
+    """Print what became of the trials, the best ones first."""
+    trials, objective = results.trials, results.config.sweep.objective
+    counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{told}; stopping saved {saved_share(trials):.0%} of the training")
+    table = Table("trial", objective.replace("_", " "), "settings", title="best trials")
+    for trial in ranked(trials, objective)[:NUM_SHOWN]:
+        table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.settings))
+    console.print(table)

@@ -1,0 +1,213 @@
+"""What a batch holds: padded tokens of examples, and which of them are in the loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from kpod_ray.data.examples import Example
+from kpod_ray.kernels.packed_layout import Sequences, place_sequences
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Right-padded sequences, and the positions whose hidden state predicts a token in the loss."""
+
+    input_ids: Tensor
+    """[B, L] token ids."""
+    attention_mask: Tensor
+    """[B, L], 1 where a token exists."""
+    rows: Tensor
+    """[N], row of each predicting position."""
+    columns: Tensor
+    """[N], column of each predicting position: the label is the token one to the right."""
+    labels: Tensor
+    """[N], token ids to predict."""
+    token_weights: Tensor
+    """[N], weight of each label in the loss."""
+    in_rationale: Tensor
+    """[N], whether the label belongs to the rationale (else to the answer segment)."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the batch on another device."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **moved)
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Return what a language model reads, by its names."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
+    def num_slots(self) -> int:
+        """Return the positions that are computed, padding counted."""
+        return self.input_ids.numel()
+
+    def num_tokens(self) -> Tensor:
+        """Return the tokens of the examples, a scalar on the batch's device."""
+        return self.attention_mask.sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class PairBatch(Batch):
+    """A batch for an encoder and a decoder: ``rows`` and ``columns`` are the decoder's positions."""
+
+    decoder_input_ids: Tensor
+    """[B, M], right-padded: the start token, then what is written, without its last token."""
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Return what a language model reads, by its names."""
+        return {**super().model_inputs(), "decoder_input_ids": self.decoder_input_ids}
+
+    def num_slots(self) -> int:
+        """Return the positions that are computed, padding counted."""
+        return super().num_slots() + self.decoder_input_ids.numel()
+
+    def num_tokens(self) -> Tensor:
+        """Return the positions that hold a token, a scalar; the decoder has one for each label."""
+        return super().num_tokens() + len(self.labels)
+
+
+def num_loss_tokens(example: Example, num_given_steps: int) -> int:
+    """Tokens of an example that carry loss when so many steps are given."""
+    return sum(step >= num_given_steps for step in example.token_steps)
+
+
+def loss_weight(example: Example, num_given_steps: int) -> float:
+    """Total token weight of an example's loss when so many steps are given."""
+    pairs = zip(example.token_weights, example.token_steps, strict=True)
+    return float(sum(weight for weight, step in pairs if step >= num_given_steps))
+
+
+def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int) -> Batch:
+    """Pad examples into a batch for a causal model; each loss starts after the given steps (Eq. 15).
+
+    A token is predicted from the position one to its left.
+    """
+    sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
+    firsts = [len(example.prompt_ids) - 1 for example in examples]
+    input_ids, attention_mask = _padded(sequences, pad_id)
+    return Batch(input_ids, attention_mask, **loss_tokens(examples, num_given_steps, firsts))
+
+
+def collate_pairs(
+    examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int, start_id: int
+) -> PairBatch:
+    """Pad examples into a batch for an encoder and a decoder (Eq. 15).
+
+    The encoder reads the question and the given steps, closed by the end-of-sequence token that every
+    target has at its end; the decoder writes the other steps and the answer. Its input is moved one
+    to the right, so that a token is predicted from the position with the token before it.
+    """
+    given_ids, written_ids, firsts = [], [], []
+    for example, given in zip(examples, num_given_steps, strict=True):
+        first = sum(step < given for step in example.token_steps)
+        *target, end_id = example.target_ids
+        given_ids.append([*example.prompt_ids, *target[:first], end_id])
+        written_ids.append([start_id, *target[first:]])
+        firsts.append(-first)
+    input_ids, attention_mask = _padded(given_ids, pad_id)
+    return PairBatch(
+        input_ids,
+        attention_mask,
+        **loss_tokens(examples, num_given_steps, firsts),
+        decoder_input_ids=_padded(written_ids, pad_id)[0],
+    )
+
+
+def _padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Return right-padded ids and where a token exists."""
+    input_ids = torch.full((len(sequences), max(map(len, sequences))), pad_id, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(sequences):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        attention_mask[row, : len(ids)] = 1
+    return input_ids, attention_mask
+
+
+def loss_tokens(
+    examples: Sequence[Example], num_given_steps: Sequence[int], firsts: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return the tokens in the loss; ``firsts`` is the column that predicts each target's token 0."""
+    rows: list[int] = []
+    columns: list[int] = []
+    labels: list[int] = []
+    weights: list[float] = []
+    in_rationale: list[bool] = []
+    for row, (example, given) in enumerate(zip(examples, num_given_steps, strict=True)):
+        end = len(example.target_ids)
+        start = end - num_loss_tokens(example, given)  # steps only rise
+        rows += [row] * (end - start)
+        columns += range(firsts[row] + start, firsts[row] + end)
+        labels += example.target_ids[start:]
+        weights += example.token_weights[start:]
+        in_rationale += [step < example.num_steps for step in example.token_steps[start:]]
+    return {
+        "rows": torch.tensor(rows, dtype=torch.long),  # there may be none
+        "columns": torch.tensor(columns, dtype=torch.long),
+        "labels": torch.tensor(labels, dtype=torch.long),
+        "token_weights": torch.tensor(weights, dtype=torch.float32),
+        "in_rationale": torch.tensor(in_rationale, dtype=torch.bool),
+    }
+
+
+LEAST_SPARED = 1 / 16
+"""Share of the tokens that must be spared for common first tokens to be read once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedBatch(Batch):
+    """Sequences one after the other in a single row, without padding and without their last tokens.
+
+    What all of them begin with, such as a chat template's first message, is there once, at the start.
+    The last token of an example predicts nothing.
+    """
+
+    position_ids: Tensor
+    """[1, L], position of each token in its own sequence."""
+    sequences: Sequences
+    """Where each sequence stands in the row."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the batch on another device."""
+        return dataclasses.replace(super().to(device), sequences=self.sequences.to(device))
+
+    def model_inputs(self) -> dict[str, Any]:
+        """Return what a language model with the attention of `models.packing` reads."""
+        return {name: getattr(self, name) for name in ("input_ids", "position_ids", "sequences")}
+
+    def num_tokens(self) -> Tensor:
+        """Return the tokens of the examples, read or not, a scalar on the batch's device."""
+        return self.sequences.bounds[-1] + len(self.sequences.lengths)
+
+
+def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
+    """Put examples one after the other into a batch for a causal model (Eq. 15)."""
+    ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
+    shared = _num_shared(ids)
+    sequences = place_sequences([len(each) for each in ids], shared)
+    row = [*ids[0][:shared], *itertools.chain.from_iterable(each[shared:] for each in ids)]
+    firsts = [len(example.prompt_ids) - 1 for example in examples]
+    tokens = loss_tokens(examples, num_given_steps, firsts)
+    starts = sequences.bounds[:-1].long()
+    tokens["columns"] = sequences.row_places[starts[tokens["rows"]] + tokens["columns"]]
+    tokens["rows"] = torch.zeros_like(tokens["rows"])
+    positions = torch.cat([torch.arange(length) for length in sequences.lengths])
+    return PackedBatch(
+        torch.tensor([row]),
+        torch.ones(1, len(row), dtype=torch.long),
+        **tokens,
+        position_ids=positions[None, sequences.own_places],
+        sequences=sequences,
+    )
+
+
+def _num_shared(ids: Sequence[list[int]]) -> int:
+    """Return how many first tokens are read once: those that all share, if that spares enough."""
+    columns = zip(*(each[:-1] for each in ids), strict=False)  # every sequence has one of its own
+    shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    return shared if shared * (len(ids) - 1) >= LEAST_SPARED * sum(map(len, ids)) else 0

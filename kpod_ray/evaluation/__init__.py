@@ -1,0 +1,1 @@
+"""Phase ``evaluate``: a student's answers to the test questions, and their statistics."""

@@ -1,0 +1,124 @@
+"""Phase ``evaluate``: greedy answers of a model to the test questions, by vLLM or transformers."""
+
+from __future__ import annotations
+
+import itertools
+
+from kpod_ray.cluster.actor_pool import discard_stream, stream_rows
+from kpod_ray.cluster.placement import described
+from kpod_ray.config import RunConfig
+from kpod_ray.data.prompts import Prompting, question_text
+from kpod_ray.errors import KpodError
+from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
+from kpod_ray.inference.completions import CompletionIndex
+from kpod_ray.inference.generate import OnRows, generate
+from kpod_ray.inference.requests import Pending, request_id
+from kpod_ray.inference.service import Sampling, ServicePool
+from kpod_ray.inference.transformers_generator import generator_pool
+from kpod_ray.inference.vllm_engine import vllm_pool
+from kpod_ray.models.sources import is_encoder_decoder
+from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
+from kpod_ray.storage.artifacts import Artifact, Manifest
+
+ANSWERS = "answers"
+
+
+def evaluate_student(
+    config: RunConfig, questions: Artifact, model: str, artifact: Artifact, on_rows: OnRows
+) -> Manifest:
+    """Write ``predictions`` of a model and its accuracy with a 95 % interval.
+
+    Args:
+        config: the run; its ``evaluation`` settings and the student's template are used.
+        questions: holds the test questions.
+        model: a model as in the config, or the folder of a trained student.
+        artifact: to be written.
+        on_rows: is told how many answers are finished, and of how many.
+    """
+    rows = Question.from_table(questions.read("questions"))
+    tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
+    requests = [_request(row) for row in tested]
+    requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
+    answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
+    completions, nodes = answer(config, model, requests, artifact, on_rows)
+    answers = {row.id: row for row in completions}
+    predictions = [predict(answers[_request(row).id], row) for row in tested]
+    artifact.write("predictions", Prediction.to_table(predictions))
+    discard_stream(artifact, ANSWERS)
+    num_correct = count_correct(predictions)
+    low, high = wilson_interval(num_correct, len(predictions))
+    counts = {
+        "questions": len(predictions),
+        "correct": num_correct,
+        "no_answer": sum(not p.predicted_answer for p in predictions),
+        "truncated": sum(p.finish_reason == "length" for p in predictions),
+        "tokens": sum(p.num_tokens for p in predictions),
+    }
+    accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
+    return {"counts": counts, "accuracy": accuracy, "model": model, "nodes": described(nodes)}
+
+
+def check_backend(config: RunConfig) -> None:
+    """Check that the chosen backend can generate with the student.
+
+    Raises:
+        KpodError: The student is an encoder-decoder model, and the backend vLLM.
+    """
+    if config.evaluation.backend == "vllm" and is_encoder_decoder(config.student.model):
+        raise KpodError(
+            f"model {config.student.model}: vLLM takes no encoder-decoder model; "
+            "set evaluation.backend=transformers"
+        )
+
+
+def _request(question: Question) -> GenerationRequest:
+    text = question_text(question)
+    return GenerationRequest(request_id("", question.id, text, 0), text, 0)
+
+
+def _answer_by_vllm(
+    config: RunConfig,
+    model: str,
+    requests: list[GenerationRequest],
+    artifact: Artifact,
+    on_rows: OnRows,
+) -> tuple[list[Completion], frozenset[str]]:
+    folder = f"{artifact.folder}/{ANSWERS}.parts"
+    index = CompletionIndex(artifact.store, folder)
+    missing = list(itertools.compress(requests, ~index.has([request.id for request in requests])))
+    num_done, nodes = len(requests) - len(missing), frozenset[str]()
+
+    def count(num_rows: int) -> None:
+        """Tell how many answers are there."""
+        nonlocal num_done
+        num_done += num_rows
+        on_rows(num_done, len(requests))
+
+    if missing:
+        pending = Pending(artifact)
+        pending.add(missing)
+        nodes = generate(pending, folder, _engines(config, model), count)
+        pending.discard()
+        index.refresh()
+    return index.find([request.id for request in requests]), nodes
+
+
+def _engines(config: RunConfig, model: str) -> ServicePool:
+    evaluation = config.evaluation
+    sampling = Sampling(temperature=0, top_p=1, max_new_tokens=evaluation.max_new_tokens)
+    prompting = Prompting(config.student.template)
+    return vllm_pool(model, prompting, sampling, dict(evaluation.engine), config.resources.evaluate)
+
+
+def _answer_by_transformers(
+    config: RunConfig,
+    model: str,
+    requests: list[GenerationRequest],
+    artifact: Artifact,
+    on_rows: OnRows,
+) -> tuple[list[Completion], frozenset[str]]:
+    student, resources = config.student, config.resources.evaluate
+    pool = generator_pool(model, student.template, student.precision, config.evaluation, resources)
+    result = stream_rows(artifact, ANSWERS, GenerationRequest.to_table(requests), pool, "id")
+    on_rows(len(requests), len(requests))
+    return Completion.from_table(result.table), result.nodes

@@ -1,0 +1,1 @@
+"""Text generation, each row exactly once: vLLM engines, OpenAI-compatible endpoints, transformers."""

@@ -1,0 +1,98 @@
+"""Completions that lie in many small files, found by their ids.
+
+The index is a temporary file of this process, so that memory is the same for any number of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Completion
+from kpod_ray.storage.artifacts import Store
+
+_FILES_IN_MEMORY = 64
+_INDEX_MIB = 16
+"""Of the index in memory."""
+_CREATE = f"""
+PRAGMA journal_mode = OFF; PRAGMA cache_size = {-1024 * _INDEX_MIB};
+CREATE TABLE completion (id TEXT PRIMARY KEY, file INT, row INT, is_error INT) WITHOUT ROWID;
+"""
+_ADD = """
+INSERT INTO completion VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+SET file = excluded.file, row = excluded.row, is_error = excluded.is_error
+WHERE excluded.is_error < completion.is_error
+"""
+_FIND = """
+SELECT wanted.value, file, row, is_error FROM json_each(?) AS wanted
+LEFT JOIN completion ON completion.id = wanted.value ORDER BY wanted.key
+"""
+
+
+class CompletionIndex:
+    """Where the completions of a folder are; of several with one id, an error counts last.
+
+    Raises:
+        KpodError: The folder of temporary files has no room.
+    """
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self.store, self.folder, self.files = store, folder, list[str]()
+        self.database = sqlite3.connect("")  # a file without a name: it goes with the connection
+        self.database.executescript(_CREATE)
+        self._rows = functools.lru_cache(_FILES_IN_MEMORY)(self._read)
+        self.refresh()
+
+    def __len__(self) -> int:
+        return int(self.database.execute("SELECT COUNT(*) FROM completion").fetchone()[0])
+
+    def refresh(self) -> None:
+        """Take in the files that were written since."""
+        known = set(self.files)
+        try:
+            with self.database:
+                for file in self.store.files(self.folder):
+                    if file not in known:
+                        self._add(file)
+        except sqlite3.OperationalError as error:
+            raise KpodError(
+                f"the index of {self.folder} can't be kept in the folder of temporary files: {error}; "
+                "free some space there, or set TMPDIR"
+            ) from error
+
+    def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return for each id whether its completion is there and no error; [number of ids]."""
+        found = self.database.execute(_FIND, [json.dumps(ids)])
+        return np.array([is_error == 0 for _, _, _, is_error in found], np.bool_)
+
+    def find(self, ids: Sequence[str]) -> list[Completion]:
+        """Return the completions of some ids, in their order.
+
+        Raises:
+            KeyError: One isn't there.
+        """
+        completions = []
+        for row_id, file, row, _ in self.database.execute(_FIND, [json.dumps(ids)]):
+            if file is None:
+                raise KeyError(row_id)
+            completions.append(self._rows(file)[row])
+        return completions
+
+    def _add(self, file: str) -> None:
+        table = self.store.read_table(f"{self.folder}/{file}", ["id", "finish_reason"])
+        number = len(self.files)
+        self.files.append(file)
+        columns = zip(table["id"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
+        rows = ((i, number, row, reason == "error") for row, (i, reason) in enumerate(columns))
+        self.database.executemany(_ADD, rows)
+
+    def _read(self, file: int) -> list[Completion]:
+        table: pa.Table = self.store.read_table(f"{self.folder}/{self.files[file]}")
+        return Completion.from_table(table)

@@ -1,0 +1,117 @@
+"""Which texts are asked of a teacher: requests with ids and seeds that follow from their content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+from kpod_ray.config import GeneratingTeacher
+from kpod_ray.data.prompts import Shot, question_text
+from kpod_ray.records import GenerationRequest, Question
+from kpod_ray.storage.artifacts import Artifact, Store
+
+_ID_DIGITS = 24  # 96 bits: no two ids alike among a billion
+_WRITING = {
+    *("kind", "model", "temperature", "top_p", "max_new_tokens", "stop", "template", "system"),
+    *("instruction", "engine", "url", "body"),
+}
+"""Settings of a teacher that determine what it writes."""
+
+
+def request_id(generation: str, question_id: str, text: str, sample_index: int) -> str:
+    """Return the id of one sample: teacher and sampling, question and index determine it.
+
+    Args:
+        generation: fingerprint of the teacher and its sampling settings.
+        question_id: of the question.
+        text: the question as a model reads it.
+        sample_index: from 0.
+    """
+    content = json.dumps([generation, question_id, text, sample_index])
+    return hashlib.sha256(content.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def generation_requests(
+    questions: Iterable[Question], sample_indices: Sequence[int], generation: str
+) -> Iterator[GenerationRequest]:
+    """Yield one request for each of some samples of each question, question by question.
+
+    The seed of a request follows from its id, so that it never depends on what else is asked.
+    """
+    for question in questions:
+        text = question_text(question)
+        for index in sample_indices:
+            row_id = request_id(generation, question.id, text, index)
+            yield GenerationRequest(row_id, text, int(row_id[:8], 16) >> 1)
+
+
+def generation_fingerprint(
+    teacher: GeneratingTeacher, model_hash: str, shots: Sequence[Shot], seed: int
+) -> str:
+    """Return a short hash of everything that determines what a teacher writes to a question.
+
+    How many samples are asked for, and what becomes of them, is no part of it.
+    """
+    content = {
+        "teacher": teacher.model_dump(include=_WRITING),
+        "model": model_hash,
+        "shots": list(shots),
+        "seed": seed if teacher.temperature > 0 else None,
+    }
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_FOLDER = "pending"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Where some requests are: rows ``[start, end)`` of a file."""
+
+    path: str
+    """Relative to the store's root."""
+    start: int
+    end: int
+
+
+class Pending:
+    """The requests of one call to a service; those that a killed run left are thrown away.
+
+    Args:
+        artifact: that the requests are for.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.store, self.folder = artifact.store, f"{artifact.folder}/{_FOLDER}"
+        self.num_rows, self.num_chars = 0, 0
+        self.files = list[tuple[str, int]]()
+        self.discard()
+
+    def add(self, requests: Sequence[GenerationRequest]) -> None:
+        """Write some requests as the next file."""
+        if not requests:
+            return
+        path = f"{self.folder}/{uuid.uuid4().hex}.parquet"
+        self.store.write_table(path, GenerationRequest.to_table(requests))
+        self.files.append((path, len(requests)))
+        self.num_rows += len(requests)
+        self.num_chars += sum(len(request.text) for request in requests)
+
+    def blocks(self, num_rows: int) -> Iterator[Block]:
+        """Yield where the requests are, in order, so many at a time but for the end of a file."""
+        for path, length in self.files:
+            for start in range(0, length, num_rows):
+                yield Block(path, start, min(start + num_rows, length))
+
+    def discard(self) -> None:
+        """Delete the files."""
+        self.store.delete(self.folder)
+
+
+def read_requests(store: Store, path: str) -> list[GenerationRequest]:
+    """Return the requests of one file."""
+    return GenerationRequest.from_table(store.read_table(path))

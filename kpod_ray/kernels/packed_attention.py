@@ -1,0 +1,198 @@
+"""Causal attention of each of several sequences in one row: by one kernel on a GPU, in turn on a CPU.
+
+A token that they share is there once in the row, but every one of them looks at it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.attention.varlen import varlen_attn
+
+from kpod_ray.kernels.packed_layout import Sequences
+
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def attend_on_gpu(
+    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
+) -> Tensor:
+    """Let every token see those before it in its own sequence.
+
+    Args:
+        states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
+            fp16.
+        sequences: where each stands in the row.
+        scale: of the scores; None is d ** -0.5.
+
+    Returns:
+        [1, L, H, d].
+    """
+    query, key, value = (separate(each, sequences)[0] for each in states)
+    bounds, longest = sequences.bounds, max(sequences.lengths)
+    kind: dict[str, Any] = {"window_size": (-1, 0), "scale": scale, "enable_gqa": True}
+    output = varlen_attn(query, key, value, bounds, bounds, longest, longest, **kind)
+    return unite(cast(Tensor, output)[None], sequences)
+
+
+def attend_on_cpu(
+    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
+) -> Tensor:
+    """Let every token see those before it in its own sequence; the output is kept once.
+
+    It is calculated in float32, since torch's kernel is far slower for bf16.
+
+    Args:
+        states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d].
+        sequences: where each stands in the row.
+        scale: of the scores; None is d ** -0.5.
+
+    Returns:
+        [1, L, H, d].
+    """
+    output: Tensor = _Attention.apply(*states, sequences, scale)
+    return output
+
+
+class _Attention(torch.autograd.Function):
+    """torch's kernel for a CPU, sequence by sequence; it takes fewer heads of keys than of queries."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scale: Any
+    ) -> Tensor:
+        """Return the output, [1, L, H, d]."""
+        states = [row_to_whole(each, sequences) for each in (query, key, value)]
+        output, log_norms = torch.empty_like(states[0]), []
+        for place in _places(sequences):
+            output_part, log_norm = _forward(*_heads(states, place), is_causal=True, scale=scale)
+            output[:, place] = output_part.transpose(1, 2)
+            log_norms.append(log_norm)
+        output = whole_to_row(output, sequences)
+        ctx.save_for_backward(query, key, value, output, *log_norms)
+        ctx.sequences, ctx.scale = sequences, scale
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the queries, keys and values."""
+        query, key, value, output, *log_norms = ctx.saved_tensors
+        whole = [row_to_whole(each, ctx.sequences) for each in (query, key, value, output)]
+        outer = whole_grad(grads[0], ctx.sequences)
+        state_grads = [torch.empty_like(each) for each in whole[:3]]
+        for place, log_norm in zip(_places(ctx.sequences), log_norms, strict=True):
+            *parts, result, grad = _heads([*whole, outer], place)
+            found = _backward(grad, *parts, result, log_norm, 0.0, True, scale=ctx.scale)
+            for state_grad, part in zip(state_grads, found, strict=True):
+                state_grad[:, place] = part.transpose(1, 2)
+        return *(row_grad(each, ctx.sequences) for each in state_grads), None, None
+
+
+def _heads(states: Sequence[Tensor], place: slice) -> list[Tensor]:
+    """Return what one sequence has of each of them, [1, H, length, d], float32."""
+    return [each[:, place].transpose(1, 2).float() for each in states]
+
+
+def _places(sequences: Sequences) -> Iterator[slice]:
+    """Return where each sequence is among the tokens of all."""
+    bounds = itertools.accumulate(sequences.lengths, initial=0)
+    return itertools.starmap(slice, itertools.pairwise(bounds))
+
+
+def separate(states: Tensor, sequences: Sequences) -> Tensor:
+    """Give every sequence the tokens that all of them begin with.
+
+    Args:
+        states: queries, keys or values of the row, [1, L, H, d].
+        sequences: where each stands.
+
+    Returns:
+        [1, M, H, d].
+    """
+    whole: Tensor = _Separated.apply(states, sequences)
+    return whole
+
+
+def unite(output: Tensor, sequences: Sequences) -> Tensor:
+    """Keep the tokens that all sequences begin with once: undo `separate`.
+
+    Args:
+        output: of all sequences, [1, M, H, d].
+        sequences: where each stands.
+
+    Returns:
+        [1, L, H, d].
+    """
+    row: Tensor = _United.apply(output, sequences)
+    return row
+
+
+class _Separated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, row: Tensor, sequences: Sequences) -> Tensor:
+        """Return what all sequences have, [1, M, H, d], of what the row has, [1, L, H, d]."""
+        ctx.sequences = sequences
+        return row_to_whole(row, sequences)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the row."""
+        return row_grad(grads[0], ctx.sequences), None
+
+
+class _United(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, sequences: Sequences) -> Tensor:
+        """Return the output of the row's tokens, [1, L, H, d], of all sequences', [1, M, H, d]."""
+        ctx.sequences = sequences
+        return whole_to_row(output, sequences)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of all outputs."""
+        return whole_grad(grads[0], ctx.sequences), None
+
+
+def row_to_whole(row: Tensor, sequences: Sequences) -> Tensor:
+    """Return [1, M, H, d] of [1, L, H, d]: shared tokens again for every sequence."""
+    if not len(sequences.shared_places):
+        return row
+    return row.index_select(1, sequences.row_places)
+
+
+def row_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+    """Return the gradient of what went into `row_to_whole`: sums where tokens are shared.
+
+    They are added up in the same order on every run.
+    """
+    if not len(sequences.shared_places):
+        return grad
+    total = grad.index_select(1, sequences.own_places)
+    shared = grad[0].index_select(0, sequences.shared_places)
+    by_sequence = shared.unflatten(0, (len(sequences.lengths), -1))
+    torch.sum(by_sequence, 0, out=total[0, : by_sequence.shape[1]])
+    return total
+
+
+def whole_to_row(whole: Tensor, sequences: Sequences) -> Tensor:
+    """Return [1, L, H, d] of [1, M, H, d]: shared tokens as the first sequence has them."""
+    if not len(sequences.shared_places):
+        return whole
+    return whole.index_select(1, sequences.own_places)
+
+
+def whole_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+    """Return the gradient of what went into `whole_to_row`: 0 where a shared token comes again."""
+    if not len(sequences.shared_places):
+        return grad
+    total = grad.new_zeros(1, len(sequences.row_places), *grad.shape[2:])
+    return total.index_copy_(1, sequences.own_places, grad)

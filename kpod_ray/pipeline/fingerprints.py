@@ -1,0 +1,115 @@
+"""What determines the content of each artifact.
+
+The fingerprint of an artifact follows from the config alone, so that all of them are known before
+anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kpod_ray.config import FileTeacher, FileWeights, RunConfig, VllmTeacher
+from kpod_ray.models.sources import model_hash
+from kpod_ray.questions.loading import content_hash
+from kpod_ray.schedule.embeddings import embedding_hash
+from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.user_files import file_hash
+
+SCHEMA_VERSION = 3
+"""Raised when the content of any artifact changes for the same settings."""
+_DRIVING = {
+    *("api_key_variable", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
+    *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
+}
+"""Settings of an endpoint that change how it is asked, and not what it writes."""
+_Contents = dict[str, tuple[list[str], dict[str, Any]]]
+"""By artifact: those that it is made of, and what else determines it."""
+
+
+def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
+    """Name the artifact of every phase by what determines its content."""
+    made = dict[str, Artifact]()
+    for name, (inputs, content) in {**_corpus(config), **_distillation(config)}.items():
+        phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
+        made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
+    return made
+
+
+def _corpus(config: RunConfig) -> _Contents:
+    questions = {
+        "questions": config.questions.model_dump(),
+        "content": content_hash(config.questions),
+        "seed": config.seed,
+    }
+    teacher = {
+        "teacher": config.teacher.model_dump(exclude=_DRIVING),
+        "content": _teacher_hash(config),
+        "steps": config.steps.model_dump(),
+        "seed": config.seed,
+    }
+    weigh = {
+        "weigher": config.weigher and config.weigher.model_dump(),
+        "content": _weigher_hash(config),
+        "steps": config.steps.model_dump(),
+        "reading": _reading(config),
+        "seed": config.seed,
+    }
+    return {
+        "questions": ([], questions),
+        "teacher": (["questions"], teacher),
+        "weigh": (["teacher"], weigh),
+    }
+
+
+def _distillation(config: RunConfig) -> _Contents:
+    student, model = config.student, _model(config)
+    assess = {
+        "reading": _reading(config),
+        **student.model_dump(include={"max_length", "too_long", "precision"}),
+    }
+    plan = {
+        "schedule": config.schedule.model_dump(),
+        "validation_fraction": student.validation_fraction,
+        "embedding": embedding_hash(config.schedule.embedding),
+        "model": model,
+        "seed": config.seed,
+    }
+    train = {
+        "student": student.model_dump(exclude={"seed"}),
+        "answering": config.evaluation.max_new_tokens if student.accuracy_every else None,
+        "seed": config.training_seed,
+    }
+    writing = student.model_dump(include={"template", "precision"})
+    evaluation = {"evaluation": config.evaluation.model_dump() | writing}
+    return {
+        "assess": (["teacher", "weigh"], assess),
+        "plan": (["teacher", "assess"], plan),
+        "train": (["assess", "plan"], train),
+        "evaluate_before": (["questions"], {**evaluation, "model": model}),
+        "evaluate": (["questions", "train"], evaluation),
+    }
+
+
+def _model(config: RunConfig) -> dict[str, str]:
+    """Return what identifies the untouched student."""
+    return {"model": config.student.model, "hash": model_hash(config.student.model)}
+
+
+def _reading(config: RunConfig) -> dict[str, str]:
+    """Return what determines how texts are read as tokens."""
+    return {**_model(config), "template": config.student.template}
+
+
+def _teacher_hash(config: RunConfig) -> str:
+    if isinstance(config.teacher, FileTeacher):
+        return file_hash(config.teacher.path)
+    if isinstance(config.teacher, VllmTeacher):
+        return model_hash(config.teacher.model)
+    return ""  # the questions' own
+
+
+def _weigher_hash(config: RunConfig) -> str:
+    if isinstance(config.weigher, FileWeights):
+        return file_hash(config.weigher.path)
+    predictor = config.weigher and config.weigher.predictor
+    return model_hash(predictor) if predictor else ""

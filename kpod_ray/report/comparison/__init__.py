@@ -1,0 +1,1 @@
+"""The report of a comparison: arms, seeds and tests against the baseline."""

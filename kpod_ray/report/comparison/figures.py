@@ -1,0 +1,193 @@
+"""The figures of a comparison as plotly figures.
+
+An arm has one colour in all of them; the baseline is grey. Each figure wants some data;
+`comparison_figures` leaves out those without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kpod_ray.report import plotting as drawing
+from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
+from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup
+from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE
+
+RED = "rgb(214, 82, 72)"
+COLORS = (
+    BLUE, ORANGE, GREEN, RED, "rgb(150, 105, 205)", "rgb(165, 115, 80)", "rgb(220, 110, 170)",
+    "rgb(145, 150, 35)", "rgb(25, 165, 190)",
+)  # fmt: skip
+DASHES = ("solid", "dash", "dot")
+"""Taken one after the other when the colours have run out."""
+VERDICT_COLORS = {"better": GREEN, "worse": RED, "undecided": GREY}
+ROW_HEIGHT = 34
+"""Height of an arm in a figure with a row for each, in pixels."""
+LEGEND_HEIGHT = 15
+"""Height of an arm in a legend, in pixels."""
+CURVES = (
+    ("rationale_loss", "rationale loss, nats", ".3f", None),
+    ("given_steps_mean", "given steps, mean", ".2f", None),
+    ("accuracy", "correct answers", ".1%", ".0%"),
+)
+"""What is drawn by stage: field of `StagePoint`, axis title, format of a value and of a tick."""
+
+
+def comparison_figures(
+    results: ComparisonResults, found: Findings, groups: Sequence[StepGroup]
+) -> dict[str, go.Figure]:
+    """Return every figure that has data, by name."""
+    figures = {"accuracy": accuracy_figure(results, found)}
+    if found.contrasts:
+        figures["differences"] = differences_figure(found.contrasts)
+    if any(arm.curves for arm in results.arms):
+        figures["curves"] = curves_figure(results)
+        figures["tokens"] = tokens_figure(results)
+    if len(groups) > 1:
+        figures["steps"] = steps_figure(results, groups)
+    return figures
+
+
+def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
+    """Draw each arm's difference to the baseline with its 95 % interval, in points."""
+    traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
+    figure = drawing.figure_of(traces, "difference, points", "", _height(len(contrasts)))
+    _label_rows(figure, list(contrasts))
+    line = {"width": 1.5, "color": BLUE, "dash": "dot"}
+    return figure.add_shape(type="line", x0=0, x1=0, yref="paper", y0=0, y1=1, line=line)
+
+
+def _difference(contrast: Contrast, row: int) -> go.Scatter:
+    value, low, high = (
+        100 * x
+        for x in (contrast.difference.value, contrast.difference.low, contrast.difference.high)
+    )
+    color = VERDICT_COLORS[contrast.verdict]
+    ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
+    return go.Scatter(
+        x=[value],
+        y=[row],
+        mode="markers",
+        marker={"size": 11, "color": color},
+        error_x={"type": "data", "thickness": 2.5, "width": 5, "color": color, **ends},
+        hovertemplate=f"%{{x:.1f}} points ({low:.1f} to {high:.1f})<br>{contrast.verdict}"
+        "<extra></extra>",
+    )
+
+
+def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
+    """Draw each arm's accuracy with its 95 % interval, and its seeds as small points, in per cent."""
+    traces = []
+    for row, (arm, estimate) in enumerate(zip(results.arms, found.accuracies, strict=True)):
+        contrast = found.contrasts.get(arm.name)
+        color = VERDICT_COLORS[contrast.verdict] if contrast else BLUE
+        value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+        ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
+        mean = go.Scatter(x=[value], y=[row], mode="markers", marker={"size": 11, "color": color})
+        mean.error_x = {"type": "data", "thickness": 2.5, "width": 5, "color": color, **ends}
+        mean.hovertemplate = f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<extra></extra>"
+        means = [100 * float(share) for share in arm.correct.mean(axis=1)]
+        seeds = go.Scatter(x=means, y=[row + 0.28] * len(means), mode="markers")
+        seeds.marker = {"size": 5, "color": color, "opacity": 0.6}
+        seeds.hovertemplate = "one seed: %{x:.1f} %<extra></extra>"
+        traces += [seeds, mean]
+    figure = drawing.figure_of(traces, "correct answers, %", "", _height(len(results.arms)))
+    return _label_rows(figure, [arm.name for arm in results.arms])
+
+
+def curves_figure(results: ComparisonResults) -> go.Figure:
+    """Draw loss, given steps and accuracy by stage, as means over the seeds."""
+    measured = [
+        curve for curve in CURVES if any(_mean_curve(arm, curve[0]) for arm in results.arms)
+    ]
+    figure = make_subplots(len(measured), 1, shared_xaxes=True, vertical_spacing=0.05)
+    for arm, color, dash in _styled_arms(results):
+        for row, (name, _, digits, _) in enumerate(measured, start=1):
+            points = _mean_curve(arm, name)
+            hover = f"stage %{{x}}: %{{y:{digits}}}"
+            curve = drawing.line(points, points.values(), drawing.escaped(arm.name), color, hover)
+            curve.update(line_dash=dash, mode="lines+markers", marker_size=5)
+            curve.update(legendgroup=f"{color} {dash}", showlegend=row == 1 and bool(points))
+            figure.add_trace(curve, row, 1)
+    drawing.styled(figure, "", "", height=190 * len(measured) + LEGEND_HEIGHT * len(results.arms))
+    for row, (_, title, _, ticks) in enumerate(measured, start=1):
+        figure.update_yaxes(title_text=title, tickformat=ticks, row=row, col=1)
+    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(title_text="stage", row=len(measured), col=1)
+    return figure.update_layout(legend_font_size=11)
+
+
+def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
+    """Return the mean of a field of `StagePoint` over the seeds, by stage; empty if not measured."""
+    by_stage: dict[int, list[float]] = {}
+    for point in (point for curve in arm.curves for point in curve):
+        value = getattr(point, field)
+        if value is not None:
+            by_stage.setdefault(point.stage, []).append(value)
+    return {stage: sum(values) / len(values) for stage, values in sorted(by_stage.items())}
+
+
+def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.Figure:
+    """Draw each arm's accuracy by the number of reasoning steps of the question, in per cent."""
+    steps = [group.num_steps for group in groups]
+    traces = []
+    for at, (arm, color, dash) in enumerate(_styled_arms(results)):
+        shares = [100 * group.accuracies[at] for group in groups]
+        hover = "%{x} steps: %{y:.1f} %"
+        curve = drawing.line(steps, shares, drawing.escaped(arm.name), color, hover)
+        traces.append(curve.update(line_dash=dash, mode="lines+markers"))
+    figure = drawing.figure_of(traces, "reasoning steps", "correct answers, %")
+    figure.update_xaxes(tickvals=steps).update_yaxes(rangemode="tozero")
+    return _with_names(figure, results)
+
+
+def tokens_figure(results: ComparisonResults) -> go.Figure:
+    """Draw the loss of an answer token against the tokens in the loss so far."""
+    traces = []
+    for arm, color, dash in _styled_arms(results):
+        tokens, losses = (_mean_curve(arm, field) for field in ("loss_tokens", "answer_loss"))
+        hover = "%{x:,.0f} tokens: %{y:.3f} nats"
+        curve = drawing.line(
+            tokens.values(), losses.values(), drawing.escaped(arm.name), color, hover
+        )
+        traces.append(curve.update(line_dash=dash, mode="lines+markers", marker_size=5))
+    drawn = [trace for trace in traces if trace.x]
+    figure = drawing.figure_of(drawn, "tokens in the loss so far", "answer loss, nats")
+    figure.update_xaxes(rangemode="tozero", separatethousands=True)
+    return _with_names(figure, results)
+
+
+def _styled_arms(results: ComparisonResults) -> list[tuple[ArmResults, str, str]]:
+    """Return every arm with its colour and dash; the baseline alone is grey."""
+    styled, others = [], 0
+    for arm in results.arms:
+        if arm.name == results.baseline:
+            styled.append((arm, GREY, "solid"))
+            continue
+        dash = DASHES[others // len(COLORS) % len(DASHES)]
+        styled.append((arm, COLORS[others % len(COLORS)], dash))
+        others += 1
+    return styled
+
+
+def _with_names(figure: go.Figure, results: ComparisonResults) -> go.Figure:
+    """Make room for the names of all arms, one above the other on a phone."""
+    height = 320 + LEGEND_HEIGHT * len(results.arms)
+    return figure.update_layout(height=height, legend_font_size=11)
+
+
+def _label_rows(figure: go.Figure, labels: Sequence[str]) -> go.Figure:
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))),
+        ticktext=[drawing.escaped(label) for label in labels],
+        range=[len(labels) - 0.4, -0.6],
+        showgrid=False,
+    )
+    return figure.update_layout(showlegend=False)
+
+
+def _height(num_rows: int) -> int:
+    return 90 + ROW_HEIGHT * num_rows

@@ -1,0 +1,126 @@
+"""The page about a comparison of arms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from kpod_ray.report.comparison.data import ComparisonResults
+from kpod_ray.report.comparison.figures import comparison_figures
+from kpod_ray.report.comparison.statistics import Findings, StepGroup, findings, step_groups
+from kpod_ray.report.comparison.tables import ArmRow, arm_rows, step_cells
+from kpod_ray.report.comparison.wording import headline, notes, sensitivity, smallest_effect_tile
+from kpod_ray.report.formatting import NO_VALUE, percent, visible
+from kpod_ray.report.html import fill
+from kpod_ray.report.run.page import Tile
+
+
+def render_comparison(results: ComparisonResults) -> str:
+    """Return the page about a comparison as the text of one HTML file, to be written as UTF-8.
+
+    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    """
+    found = findings(results)
+    groups = step_groups(results)
+    context = {
+        "results": results,
+        "headline": headline(results, found),
+        "sensitivity": sensitivity(results, found),
+        "tiles": tiles(results, found),
+        "notes": notes(results),
+        "is_trained": any(arm.train_steps for arm in results.arms),
+        "arm_rows": arm_rows(results, found),
+        "step_groups": groups,
+        "step_cells": step_cells(results, groups),
+    }
+    return fill("comparison.html", context, comparison_figures(results, found, groups))
+
+
+def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
+    """Return the few numbers at the top of the page."""
+    trained = sum(bool(arm.train_steps) for arm in results.arms)
+    shown = [
+        Tile("Arms", str(len(results.arms)), f"{trained} trained"),
+        Tile("Seeds", str(len(results.seeds)), "for each trained arm"),
+        Tile("Questions", f"{results.num_questions:,}", "answered by every arm"),
+    ]
+    return [*shown, smallest_effect_tile(found)] if found.contrasts else shown
+
+
+_SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_HEAD = (
+    "Arm", "Accuracy", "95 % interval", "Seeds", "Difference, points", "95 % interval", "p", "p (Holm)",
+    "McNemar p, pooled", "better : worse", "Supervised tokens", "Time",
+)  # fmt: skip
+
+
+def comparison_markdown(results: ComparisonResults) -> str:
+    """Return a comparison as GitHub-flavoured Markdown; texts can't change its structure."""
+    found = findings(results)
+    rows = arm_rows(results, found)
+    blocks = [
+        f"# {escaped(results.name)}",
+        _bullets(headline(results, found)),
+        _setting(results),
+        _table(_HEAD, [_cells(row) for row in rows]),
+        escaped(sensitivity(results, found)),
+        _bullets(f"{row.name}: {row.words}" for row in rows if row.verdict != "baseline"),
+        "## Accuracy by number of reasoning steps",
+        _step_table(results, step_groups(results)),
+        "## How to read it",
+        _bullets(notes(results)),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return a text as Markdown shows it literally, on one line."""
+    line = re.sub(r"\s*\n\s*", " ", visible(text)).strip()
+    line = _SPECIAL.sub(lambda match: f"\\{match.group()}", line)
+    return re.sub("[&<>]", lambda match: _HTML[match.group()], line)
+
+
+def _setting(results: ComparisonResults) -> str:
+    seeds = ", ".join(str(seed) for seed in results.seeds)
+    parts = (f"Seeds {seeds}", f"{results.num_questions:,} test questions")
+    texts = [*parts, f"budget: {results.budget}", results.machine]
+    return escaped("; ".join(text for text in texts if text)) + "."
+
+
+def _cells(row: ArmRow) -> list[str]:
+    return [
+        row.name,
+        row.accuracy,
+        row.accuracy_interval,
+        row.num_seeds,
+        row.difference,
+        row.difference_interval,
+        row.p_value,
+        row.adjusted_p,
+        row.mcnemar_p,
+        row.discordance,
+        row.supervised_tokens,
+        row.seconds,
+    ]
+
+
+def _step_table(results: ComparisonResults, groups: Sequence[StepGroup]) -> str:
+    head = ("Arm", *(f"{group.num_steps} ({group.num_questions:,})" for group in groups))
+    columns = zip(*(group.accuracies for group in groups), strict=True)
+    rows = [
+        [arm.name, *(percent(share) for share in shares)]
+        for arm, shares in zip(results.arms, columns, strict=True)
+    ]
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    ruler = ["---", *["--:"] * (len(head) - 1)]
+    lines = [head, *rows]
+    texts = ["| " + " | ".join(escaped(cell) or NO_VALUE for cell in line) + " |" for line in lines]
+    return "\n".join([texts[0], "| " + " | ".join(ruler) + " |", *texts[1:]])
+
+
+def _bullets(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {escaped(text)}" for text in texts)

@@ -1,0 +1,161 @@
+"""A comparison as rows: plain values for tables elsewhere, and texts for the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kpod_ray.evaluation.statistics import Estimate
+from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
+from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
+from kpod_ray.report.comparison.wording import accuracy_text, p_text, range_text, verdict_text
+from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed_points
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRow:
+    """One arm in words and figures."""
+
+    name: str
+    description: str
+    verdict: str
+    """``baseline``, ``better``, ``worse`` or ``undecided``."""
+    words: str
+    """The verdict in words."""
+    accuracy: str
+    accuracy_interval: str
+    num_seeds: str
+    """How many stand behind the accuracy."""
+    difference: str
+    """In points."""
+    difference_interval: str
+    p_value: str
+    adjusted_p: str
+    mcnemar_p: str
+    discordance: str
+    """Answers right only with the arm, and only with the baseline."""
+    supervised_tokens: str
+    train_tokens: str
+    train_steps: str
+    seconds: str
+    width: str
+    """Length of a bar of supervised tokens in per cent of the longest, for CSS."""
+    overrides: str
+    """As YAML; empty without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCell:
+    """The accuracy of one arm on the questions of one number of steps."""
+
+    accuracy: str
+    tint: str
+    """``above`` or ``below`` the baseline, or empty."""
+    shade: str
+    """Strength of the tint in [0, 1], for CSS."""
+
+
+def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
+    """Return a row of plain values for each arm; shares in [0, 1], costs as means over the seeds."""
+    found = findings(results)
+    return [
+        _plain_row(arm, accuracy, found.contrasts.get(arm.name))
+        for arm, accuracy in zip(results.arms, found.accuracies, strict=True)
+    ]
+
+
+def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -> dict[str, Any]:
+    row = {
+        "arm": arm.name,
+        "verdict": contrast.verdict if contrast else "baseline",
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "num_seeds": arm.num_seeds,
+        "num_questions": arm.correct.shape[1],
+        "difference": contrast and contrast.difference.value,
+        "difference_low": contrast and contrast.difference.low,
+        "difference_high": contrast and contrast.difference.high,
+        "p_bootstrap": contrast and contrast.difference.p_value,
+        "p_holm": contrast and contrast.adjusted_p,
+        "p_mcnemar_pooled": contrast and contrast.discordance.p_value,
+        "smallest_effect_alone": contrast and contrast.effect_alone,
+        "smallest_effect_among": contrast and contrast.effect_among,
+    }
+    costs = ("supervised_tokens", "train_tokens", "train_steps", "train_seconds")
+    return row | {name: mean_cost(getattr(arm, name)) for name in costs}
+
+
+def mean_cost(per_seed: Sequence[float]) -> float | None:
+    """Return the mean over the seeds; None without training."""
+    return sum(per_seed) / len(per_seed) if per_seed else None
+
+
+def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
+    """Return a row of texts for each arm."""
+    longest = max((mean_cost(arm.supervised_tokens) or 0 for arm in results.arms), default=0)
+    rows = []
+    for arm, accuracy in zip(results.arms, found.accuracies, strict=True):
+        share, interval = accuracy_text(accuracy.value, accuracy.low, accuracy.high)
+        tokens = mean_cost(arm.supervised_tokens) or 0
+        seconds = mean_cost(arm.train_seconds)
+        rows.append(
+            ArmRow(
+                name=arm.name,
+                description=arm.description,
+                accuracy=share,
+                accuracy_interval=interval,
+                num_seeds=str(arm.num_seeds),
+                supervised_tokens=_count(mean_cost(arm.supervised_tokens)),
+                train_tokens=_count(mean_cost(arm.train_tokens)),
+                train_steps=_count(mean_cost(arm.train_steps)),
+                seconds=NO_VALUE if seconds is None else duration(seconds),
+                width=f"{100 * tokens / longest if longest else 0:.2f}",
+                overrides=yaml.safe_dump(dict(arm.overrides), sort_keys=False)
+                if arm.overrides
+                else "",
+                **_contrast_texts(found.contrasts.get(arm.name)),
+            )
+        )
+    return rows
+
+
+def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
+    if contrast is None:
+        texts = dict.fromkeys(("difference", "p_value", "adjusted_p", "mcnemar_p"), NO_VALUE)
+        beneath = dict.fromkeys(("difference_interval", "discordance"), "")
+        return {"verdict": "baseline", "words": "baseline", **texts, **beneath}
+    difference, discordance = contrast.difference, contrast.discordance
+    return {
+        "verdict": contrast.verdict,
+        "words": verdict_text(contrast),
+        "difference": signed_points(difference.value),
+        "difference_interval": range_text(difference.low, difference.high),
+        "p_value": p_text(difference.p_value),
+        "adjusted_p": p_text(contrast.adjusted_p),
+        "mcnemar_p": p_text(discordance.p_value),
+        "discordance": f"{discordance.num_better:,} : {discordance.num_worse:,}",
+    }
+
+
+def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
+    """Return a row of cells for each arm, tinted by the difference to the baseline."""
+    at_baseline = results.arms.index(results.baseline_arm)
+    differences = [[a - g.accuracies[at_baseline] for a in g.accuracies] for g in groups]
+    largest = max((abs(d) for column in differences for d in column), default=0) or 1
+    rows = []
+    for at in range(len(results.arms)):
+        cells = []
+        for group, column in zip(groups, differences, strict=True):
+            tint = "above" if column[at] > 0 else "below" if column[at] < 0 else ""
+            shade = f"{abs(column[at]) / largest:.3f}"
+            cells.append(StepCell(percent(group.accuracies[at]), tint, shade))
+        rows.append(cells)
+    return rows
+
+
+def _count(value: float | None) -> str:
+    return NO_VALUE if value is None else number(value, 0)

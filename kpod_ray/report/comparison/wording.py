@@ -1,0 +1,117 @@
+"""What may be said about a comparison, in words."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from kpod_ray.evaluation.statistics import NUM_DRAWS
+from kpod_ray.report.comparison.data import ComparisonResults
+from kpod_ray.report.comparison.statistics import Contrast, Findings
+from kpod_ray.report.formatting import NO_BREAK_SPACE, number, percent, signed_points
+from kpod_ray.report.run.page import Tile
+
+CONFIDENCE = f"95{NO_BREAK_SPACE}%"
+POWER = f"80{NO_BREAK_SPACE}%"
+ENOUGH_SEEDS = 5
+"""With fewer, a page says that the luck of seeds is poorly known."""
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value with three decimals."""
+    return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
+
+
+def range_text(low: float, high: float) -> str:
+    """Return an interval of shares in points, both ends with their sign."""
+    return f"{signed_points(low)} to {signed_points(high)}"
+
+
+def verdict_text(contrast: Contrast) -> str:
+    """Say what an arm's difference to the baseline means, and no more."""
+    if contrast.verdict != "undecided":
+        return contrast.verdict
+    if contrast.discordance.num_better == contrast.discordance.num_worse == 0:
+        return "no difference: the same answers are right"
+    seen = number(100 * contrast.effect_among, 1)
+    return f"no difference that this test could see (it could have seen {seen} points)"
+
+
+def headline(results: ComparisonResults, findings: Findings) -> list[str]:
+    """Say in up to three sentences which arms are better and worse than the baseline."""
+    groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
+    sentences = []
+    for verdict, words in groups.items():
+        names = [name for name, one in findings.contrasts.items() if one.verdict == verdict]
+        if names:
+            sentences.append(f"{words} {results.baseline}: {', '.join(names)}.")
+    return sentences or [f"There is no arm to compare {results.baseline} with."]
+
+
+def sensitivity(results: ComparisonResults, findings: Findings) -> str:
+    """Say how large a difference the test could have seen."""
+    contrasts = list(findings.contrasts.values())
+    if not contrasts:
+        return "Nothing was compared."
+    alone = _middle([contrast.effect_alone for contrast in contrasts])
+    line = (
+        f"With {len(results.seeds)} {_unit(results.seeds, 'seed')} and "
+        f"{results.num_questions:,} questions the test finds, with a chance of {POWER}, "
+        f"a difference of {alone} points"
+    )
+    if len(contrasts) == 1:
+        return f"{line}."
+    among = _middle([contrast.effect_among for contrast in contrasts])
+    return (
+        f"{line} taken alone, and of {among} points among {len(contrasts)} comparisons. These are "
+        f"medians over the arms; each arm's own is with its verdict."
+    )
+
+
+def notes(results: ComparisonResults) -> list[str]:
+    """Say how each number was got and what it doesn't tell."""
+    over_seeds = (
+        f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
+        "seeds on these questions; other questions would move all arms together. An arm with one "
+        "seed has Wilson's interval over the questions instead."
+    )
+    one_seed = (
+        f"Accuracy: of one seed, with Wilson's {CONFIDENCE} interval over the questions. How far "
+        "another seed would move it isn't known, and neither the differences nor their p-values "
+        "hold it."
+    )
+    few_seeds = (
+        f"{len(results.seeds)} seeds tell little about the luck of seeds: the intervals of two arms "
+        f"may differ much for no other reason. {ENOUGH_SEEDS} are better."
+    )
+    return [
+        over_seeds if len(results.seeds) > 1 else one_seed,
+        *([few_seeds] if 1 < len(results.seeds) < ENOUGH_SEEDS else []),
+        f"Difference, its {CONFIDENCE} interval and p: paired bootstrap over questions and seeds, "
+        f"{NUM_DRAWS:,} draws, each arm against {results.baseline} with the same seeds. This is "
+        "the main test.",
+        "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at "
+        f"5{NO_BREAK_SPACE}%.",
+        "McNemar: exact test on the answers that only one of the two has right, pooled over the "
+        "seeds. Pooling takes the answers of several seeds to one question for independent, which "
+        "they aren't, and leaves out the luck of the seeds: its p is too small.",
+    ]
+
+
+def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
+    """Return a share and its interval, both in per cent."""
+    return percent(share), f"{number(100 * low, 1)} to {number(100 * high, 1)}"
+
+
+def smallest_effect_tile(findings: Findings) -> Tile:
+    """Return the smallest effect that the test could have seen, as the median over the arms."""
+    middle = _middle([contrast.effect_among for contrast in findings.contrasts.values()])
+    return Tile("Effect it could see", f"{middle} points", f"with a chance of {POWER}")
+
+
+def _middle(effects: Sequence[float]) -> str:
+    return number(100 * statistics.median(effects), 1)
+
+
+def _unit(counted: Sequence[object], unit: str) -> str:
+    return unit if len(counted) == 1 else f"{unit}s"

@@ -1,0 +1,143 @@
+"""Gather what the report shows from the artifacts of a finished run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import yaml
+
+from kpod_ray.config import RunConfig
+from kpod_ray.records import (
+    Prediction,
+    Question,
+    Rationale,
+    StageRow,
+    StepDifficulty,
+    WeightedRationale,
+)
+from kpod_ray.report.plotting import Histogram
+from kpod_ray.report.run.data import (
+    Accuracy,
+    PredictionPair,
+    RunResults,
+    TokenWeight,
+    TrainPoint,
+    WeigherPoint,
+)
+from kpod_ray.report.run.page import render
+from kpod_ray.storage.artifacts import Artifact
+
+NUM_SHOWN = 12
+"""Rationales, predictions, and rejects of each reason that are shown."""
+NUM_TOKENS = 10
+"""Highest and lowest weighted token texts that are listed."""
+MIN_TOKEN_COUNT = 5
+"""A token text is listed when it occurs at least so often, or in small runs at least once."""
+
+
+def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str) -> None:
+    """Write the HTML report of a finished run to a path of its store."""
+    results = collect(config, artifacts)
+    artifacts["questions"].store.write_text(path, render(results))
+
+
+def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
+    """Return everything the report shows."""
+    manifests = {name: artifact.manifest() for name, artifact in artifacts.items()}
+    weighted = WeightedRationale.from_table(artifacts["weigh"].read("weighted"))
+    difficulties = StepDifficulty.from_table(artifacts["assess"].read("difficulties"))
+    rejects = _some_of_each(Rationale.from_table(artifacts["teacher"].read("rejects")))
+    pairs = _prediction_pairs(artifacts)
+    shown = {row.question_id for row in weighted[:NUM_SHOWN]}
+    shown |= {row.question_id for row in rejects} | {pair.question_id for pair in pairs}
+    questions = Question.from_table(artifacts["questions"].read("questions"))
+    totals = _json(artifacts["plan"], "totals")
+    weights = np.concatenate([np.asarray(row.token_weights) for row in weighted])
+    counts, edges = np.histogram(weights, bins=20, range=(0, 1))
+    top, bottom = token_extremes(weighted)
+    return RunResults(
+        name=config.name,
+        accuracies=tuple(
+            _accuracy(label, manifests[name])
+            for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate"))
+        ),
+        verdict_counts=manifests["teacher"]["verdicts"],
+        rejects=tuple(rejects),
+        questions={question.id: question for question in questions if question.id in shown},
+        weighted_rationales=tuple(weighted[:NUM_SHOWN]),
+        step_difficulties={row.question_id: tuple(row.step_difficulties) for row in difficulties},
+        token_weight_histogram=Histogram(tuple(edges.tolist()), tuple(counts.tolist())),
+        top_tokens=top,
+        bottom_tokens=bottom,
+        given_steps_counts=_given_steps_counts(artifacts["plan"]),
+        ceilings=tuple(totals["ceilings"]),
+        planned=tuple(totals["planned"]),
+        train_history=tuple(_points(TrainPoint, _json(artifacts["train"], "history"))),
+        weigher_history=tuple(_points(WeigherPoint, _json(artifacts["weigh"], "history"))),
+        predictions=tuple(pairs),
+        phase_seconds={name: manifest["seconds"] for name, manifest in manifests.items()},
+        versions=manifests["evaluate"]["versions"],
+        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False),
+    )
+
+
+def token_extremes(
+    rationales: Iterable[WeightedRationale],
+) -> tuple[tuple[TokenWeight, ...], tuple[TokenWeight, ...]]:
+    """Return the token texts with the highest and the lowest mean weights."""
+    sums, counts = defaultdict[str, float](float), Counter[str]()
+    for row in rationales:
+        spans = zip(row.token_starts, row.token_ends, row.token_weights, strict=True)
+        for start, end, weight in spans:
+            text = row.text[start:end]
+            sums[text] += weight
+            counts[text] += 1
+    frequent = [text for text, count in counts.items() if count >= MIN_TOKEN_COUNT] or list(counts)
+    rows = [TokenWeight(text, sums[text] / counts[text], counts[text]) for text in frequent]
+    rows.sort(key=lambda row: (-row.mean_weight, row.text))
+    return tuple(rows[:NUM_TOKENS]), tuple(rows[::-1][:NUM_TOKENS])
+
+
+def _some_of_each(rejects: list[Rationale]) -> list[Rationale]:
+    seen = Counter[str]()
+    chosen = []
+    for row in rejects:
+        seen[row.verdict] += 1
+        if seen[row.verdict] <= NUM_SHOWN:
+            chosen.append(row)
+    return chosen
+
+
+def _prediction_pairs(artifacts: Mapping[str, Artifact]) -> list[PredictionPair]:
+    before = {
+        row.question_id: row
+        for row in Prediction.from_table(artifacts["evaluate_before"].read("predictions"))
+    }
+    after = Prediction.from_table(artifacts["evaluate"].read("predictions"))[:NUM_SHOWN]
+    return [PredictionPair(row.question_id, before.get(row.question_id), row) for row in after]
+
+
+def _accuracy(label: str, manifest: Mapping[str, Any]) -> Accuracy:
+    counts, share = manifest["counts"], manifest["accuracy"]
+    return Accuracy(label, counts["correct"], counts["questions"], share["low"], share["high"])
+
+
+def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:
+    rows = StageRow.from_table(plan.read("schedule"))
+    counts = np.zeros((max(r.stage for r in rows) + 1, max(r.num_given_steps for r in rows) + 1))
+    for row in rows:
+        counts[row.stage, row.num_given_steps] += 1
+    return tuple(tuple(int(n) for n in stage) for stage in counts)
+
+
+def _points(kind: Any, history: list[dict[str, float]]) -> list[Any]:
+    names = kind.__dataclass_fields__
+    return [kind(**{name: row[name] for name in names}) for row in history]
+
+
+def _json(artifact: Artifact, name: str) -> Any:
+    return json.loads(artifact.store.read_text(f"{artifact.folder}/{name}.json"))

@@ -1,0 +1,192 @@
+"""The figures of the page as plotly figures, built from `results` alone.
+
+Only counts, means and short labels go in, never raw tokens or questions, so the size of a figure
+does not grow with the data. Each figure wants some data; `figures_of` leaves out those without.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kpod_ray.report import plotting as drawing
+from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, Histogram, line
+from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeigherPoint
+
+MAX_GIVEN_STEPS = 7
+"""Questions with so many given steps or more share a colour."""
+MAX_LABELS = 10
+"""With more stages, only every second, fifth, ... is labelled."""
+
+
+def figures_of(results: RunResults) -> dict[str, go.Figure]:
+    """Return every figure that has data, by name."""
+    difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
+    all_difficulties = drawing.finite(itertools.chain.from_iterable(difficulties)).tolist()
+    figures = {}
+    if any(accuracy.num_questions for accuracy in results.accuracies):
+        figures["accuracy"] = accuracy_figure(results.accuracies)
+    if results.token_weight_histogram.counts:
+        figures["token_weights"] = drawing.histogram_figure(
+            results.token_weight_histogram, "token weight", "tokens", ORANGE
+        )
+    if all_difficulties:
+        figures["difficulty"] = difficulty_figure(all_difficulties)
+        figures["position"] = position_figure(difficulties)
+    if any(results.given_steps_counts):
+        figures["given_steps"] = given_steps_figure(results.given_steps_counts)
+    if results.ceilings or results.planned:
+        figures["ceiling"] = ceiling_figure(results.ceilings, results.planned)
+    if results.train_history:
+        figures["training"] = training_figure(results.train_history)
+    if results.weigher_history:
+        figures["weigher"] = weigher_figure(results.weigher_history)
+    return figures
+
+
+def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
+    """Draw the accuracy of each model as a point with its 95 % interval, in per cent."""
+    shown = [accuracy for accuracy in accuracies if accuracy.num_questions]
+    traces = [_interval(accuracy, row, GREY) for row, accuracy in enumerate(shown)]
+    traces[-1].update(marker_color=BLUE, error_x_color=BLUE)
+    figure = drawing.figure_of(traces, "correct answers, %", "", height=100 + 50 * len(shown))
+    figure.update_yaxes(
+        tickvals=list(range(len(shown))),
+        ticktext=[drawing.escaped(accuracy.label) for accuracy in shown],
+        range=[len(shown) - 0.5, -0.5],
+    )
+    figure.update_layout(showlegend=False)
+    return figure.update_xaxes(range=[0, min(102.0, 108 * max(a.high for a in shown) + 1)])
+
+
+def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
+    """Return one point with its interval."""
+    share, low, high = (100 * x for x in (accuracy.share, accuracy.low, accuracy.high))
+    ends = {"array": [high - share], "arrayminus": [share - low], "symmetric": False}
+    return go.Scatter(
+        x=[share],
+        y=[row],
+        mode="markers",
+        marker={"size": 13, "color": color},
+        error_x={"type": "data", "thickness": 2.5, "width": 7, "color": color, **ends},
+        hovertemplate=f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<br>{accuracy.num_correct} of "
+        f"{accuracy.num_questions} correct<extra></extra>",
+    )
+
+
+def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
+    """Draw how many reasoning steps have which difficulty, in nats; all must be finite."""
+    counts, edges = np.histogram(step_difficulties, bins=40)
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
+    return drawing.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
+
+
+def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
+    """Draw the mean difficulty of first, second, ... reasoning steps with their middle half."""
+    all_columns = [drawing.finite(column) for column in itertools.zip_longest(*step_difficulties)]
+    columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
+    positions = list(columns)
+    low, high = ([float(np.quantile(c, q)) for c in columns.values()] for q in (0.25, 0.75))
+    band = go.Scatter(
+        x=positions + positions[::-1],
+        y=high + low[::-1],
+        fill="toself",
+        mode="lines",
+        fillcolor="rgba(58, 124, 214, 0.18)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="middle half",
+    )
+    means = [float(column.mean()) for column in columns.values()]
+    hover = "step %{x}: %{y:.3f} nats, %{customdata} questions"
+    mean = line(positions, means, "mean", BLUE, hover)
+    mean.update(mode="lines+markers", customdata=[len(column) for column in columns.values()])
+    figure = drawing.figure_of(
+        [band, mean], "position of the reasoning step", "difficulty, nats", 300
+    )
+    return figure.update_xaxes(tick0=1, dtick=max(1, len(positions) // 10))
+
+
+def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure:
+    """Draw, for each stage, how many questions have 0, 1, 2, ... given steps."""
+    width = max(len(counts) for counts in given_steps_counts)
+    table = np.array([[*counts, *[0] * (width - len(counts))] for counts in given_steps_counts])
+    names = [str(given) for given in range(width)]
+    if width > MAX_GIVEN_STEPS + 1:
+        rest = table[:, MAX_GIVEN_STEPS:].sum(axis=1, keepdims=True)
+        table = np.hstack([table[:, :MAX_GIVEN_STEPS], rest])
+        names = [*names[:MAX_GIVEN_STEPS], f"{MAX_GIVEN_STEPS} or more"]
+    bars = []
+    for given, (name, counts) in enumerate(zip(names, table.T, strict=True)):
+        alpha = 0.95 - 0.78 * given / max(1, len(names) - 1)
+        bar = go.Bar(x=list(range(len(table))), y=counts.tolist(), name=name)
+        bar.marker = {"color": f"rgba(58, 124, 214, {alpha:.2f})", "line": {"width": 0}}
+        bar.hovertemplate = f"stage %{{x}}: %{{y}} questions with {name} given<extra></extra>"
+        bars.append(bar)
+    figure = drawing.figure_of(bars, "stage", "questions", height=380)
+    figure.update_layout(barmode="stack", bargap=0.14 if len(table) <= 40 else 0)
+    figure.update_layout(legend_title={"text": "given steps ", "font": {"size": 13}})
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Figure:
+    """Draw the planned difficulty H(t) against the ceiling D(t) of Eq. 10, in nats."""
+    hover = "stage %{x}: %{y:.1f} nats"
+    ceiling = line(range(len(ceilings)), ceilings, "ceiling D(t)", GREY, hover)
+    plan = line(range(len(planned)), planned, "planned H(t)", BLUE, hover)
+    ceiling.update(line_dash="dash")
+    plan.update(mode="lines+markers")
+    figure = drawing.figure_of([ceiling, plan], "stage", "difficulty, nats")
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
+    """Draw the student's loss by train step , of both kinds of tokens, and the mean token weight."""
+    names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
+    table = np.array([[float(getattr(p, name)) for name in names] for p in history])
+    steps, loss, rationale, answer, weight = drawing.thinned(table).T.tolist()
+    hover = "train step %{x:.0f}: %{y:.4f}"
+    figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.06)
+    figure.add_trace(line(steps, loss, "loss (minimised)", BLUE, hover), 1, 1)
+    figure.add_trace(line(steps, rationale, "rationale, per token", ORANGE, hover), 1, 1)
+    figure.add_trace(line(steps, answer, "answer, per token", GREEN, hover), 1, 1)
+    weights = line(steps, weight, "mean token weight", GREY, hover)
+    figure.add_trace(weights.update(showlegend=False), 2, 1)
+    drawing.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)
+    figure.update_xaxes(showgrid=False).update_xaxes(title_text="", row=1, col=1)
+    figure.update_yaxes(title_text="mean weight", row=2, col=1)
+    return _with_stages(figure, history)
+
+
+def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
+    """Mark where each stage begins; its number stands at the top of the figure."""
+    starts: dict[int, int] = {}
+    for point in history:
+        starts.setdefault(point.stage, point.train_step)
+    every = next(e for e in (1, 2, 5, 10, 20, 50, len(starts)) if len(starts) <= e * MAX_LABELS)
+    dotted = {"width": 1, "dash": "dot", "color": GREY}
+    over_all = {"yref": "paper", "y0": 0, "y1": 1, "line": dotted, "opacity": 0.55}
+    above = {"yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False}
+    labelled = list(starts.items())[::every]
+    return figure.update_layout(
+        shapes=[{"type": "line", "x0": x, "x1": x, **over_all} for x in starts.values()],
+        annotations=[{"x": x, "text": str(stage), **above} for stage, x in labelled],
+    )
+
+
+def weigher_figure(history: Sequence[WeigherPoint]) -> go.Figure:
+    """Draw the weighter's validation loss and the share of tokens it keeps by train step."""
+    steps = [point.train_step for point in history]
+    hover = "train step %{x}: %{y:.4f}"
+    losses = line(steps, [p.validation_loss for p in history], "validation loss", BLUE, hover)
+    shares = line(steps, [p.kept_share for p in history], "kept share of tokens", ORANGE, hover)
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
+    figure.add_traces([losses, shares], rows=[1, 2], cols=[1, 1])
+    figure.update_traces(mode="lines+markers", showlegend=False)
+    drawing.styled(figure, "train step", "kept share of tokens", height=380)
+    figure.update_xaxes(title_text="", row=1, col=1)
+    return figure.update_yaxes(title_text="validation loss, nats", row=1, col=1)

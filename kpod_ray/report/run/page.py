@@ -1,0 +1,96 @@
+"""The page about one run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kpod_ray.report.formatting import duration, number, percent, signed_points
+from kpod_ray.report.html import fill
+from kpod_ray.report.run import tables as view
+from kpod_ray.report.run.data import RunResults
+from kpod_ray.report.run.figures import figures_of
+from kpod_ray.report.run.wording import verdict_line
+from kpod_ray.report.shading import Scale
+
+
+def render(results: RunResults) -> str:
+    """Return the report of a run as the text of one HTML file, to be written as UTF-8.
+
+    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    """
+    shown = results.weighted_rationales[: view.MAX_RATIONALES]
+    scale = Scale.of(shown)
+    context = {
+        "results": results,
+        "verdict_line": verdict_line(results.accuracies),
+        "tiles": tiles(results),
+        "scale": scale,
+        "accuracy_rows": view.accuracy_rows(results),
+        "verdict_rows": view.verdict_rows(results.verdict_counts),
+        "num_rationales": sum(results.verdict_counts.values()),
+        "reject_groups": view.reject_groups(results.rejects),
+        "rationales": view.shown_rationales(results, scale),
+        "question_text": view.question_text,
+        "predictions": view.shown_predictions(results),
+        "prediction_counts": view.prediction_counts(results),
+        "phase_rows": view.phase_rows(results.phase_seconds),
+        "num_seconds": sum(results.phase_seconds.values()),
+    }
+    return fill("page.html", context, figures_of(results))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number of the summary."""
+
+    name: str
+    value: str
+    remark: str
+
+
+def tiles(results: RunResults) -> list[Tile]:
+    """Return the numbers of the summary, those there are."""
+    makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
+    return [tile for make in makers for tile in make(results)]
+
+
+def _accuracy_tiles(results: RunResults) -> list[Tile]:
+    if not results.accuracies:
+        return []
+    before, after = results.accuracies[0], results.accuracies[-1]
+    remark = f"{after.num_correct:,} of {after.num_questions:,} test questions"
+    shown = [Tile("Accuracy", percent(after.share), remark)]
+    if before is not after:
+        remark = f"from {percent(before.share)} before"
+        shown.append(
+            Tile("Difference in points", signed_points(after.share - before.share), remark)
+        )
+    return shown
+
+
+def _rationale_tiles(results: RunResults) -> list[Tile]:
+    total = sum(results.verdict_counts.values())
+    used = sum(results.verdict_counts.get(verdict, 0) for verdict in ("kept", "reference"))
+    return [Tile("Rationales used", f"{used:,}", f"of {total:,}")] if total else []
+
+
+def _training_tiles(results: RunResults) -> list[Tile]:
+    shown = []
+    difficulties = [d for steps in results.step_difficulties.values() for d in steps]
+    if difficulties:
+        known = [d for d in difficulties if math.isfinite(d)]
+        mean = number(sum(known) / len(known) if known else math.nan, 2)
+        shown.append(Tile("Reasoning steps", f"{len(difficulties):,}", f"mean {mean} nats"))
+    if results.train_history:
+        last = results.train_history[-1]
+        stages = len({point.stage for point in results.train_history})
+        unit = "stage" if stages == 1 else "stages"
+        shown.append(Tile("Train steps", f"{last.train_step:,}", f"in {stages:,} {unit}"))
+    return shown
+
+
+def _time_tiles(results: RunResults) -> list[Tile]:
+    seconds = sum(results.phase_seconds.values())
+    remark = f"{len(results.phase_seconds)} phases"
+    return [Tile("Time", duration(seconds), remark)] if results.phase_seconds else []

@@ -1,0 +1,45 @@
+"""Numbers and findings in words: what the accuracies allow to be said, and no more.
+
+Two models are called different only when their 95 % intervals have no point in common. A unit
+follows its number after a no-break space; a minus is a true minus sign.
+"""
+
+from __future__ import annotations
+
+from kpod_ray.report.formatting import NO_BREAK_SPACE, percent, points
+from kpod_ray.report.run.data import Accuracy
+
+
+def difference_in_words(before: Accuracy, after: Accuracy) -> str:
+    """Say whether two models can be told apart, by whether their 95 % intervals overlap."""
+    if not before.num_questions or not after.num_questions:
+        return "can't be compared: no questions"
+    if before.overlaps(after):
+        reason = f"95{NO_BREAK_SPACE}% intervals overlap"
+        return f"not distinguishable with {_num_questions(before, after)} ({reason})"
+    return "better" if after.share > before.share else "worse"
+
+
+def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
+    """Say in one or two sentences how the last model stands against the first."""
+    if not accuracies:
+        return "No model has been evaluated yet."
+    after = accuracies[-1]
+    line = (
+        f"{after.label}: {percent(after.share)} of {after.num_questions:,} test questions correct"
+    )
+    if len(accuracies) == 1:
+        return f"{line}. There is no other model to compare it with."
+    before = accuracies[0]
+    words = difference_in_words(before, after)
+    difference = points(after.share - before.share)
+    line = f"{line}, against {percent(before.share)} for {before.label} ({difference})."
+    if words in ("better", "worse"):
+        return f"{line} {words.capitalize()}: the 95{NO_BREAK_SPACE}% intervals do not overlap."
+    return f"{line} {words.capitalize()}."
+
+
+def _num_questions(before: Accuracy, after: Accuracy) -> str:
+    counts = sorted({before.num_questions, after.num_questions})
+    unit = "question" if counts == [1] else "questions"
+    return f"{' and '.join(f'{count:,}' for count in counts)} {unit}"

@@ -1,0 +1,1 @@
+"""The report of a sweep: trials, importance of settings, the best trial."""

@@ -1,0 +1,258 @@
+"""The figures of a sweep as plotly figures.
+
+Stopped trials are grey, the best one is orange. `sweep_figures` leaves out figures without data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+import plotly.graph_objects as go
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from plotly.subplots import make_subplots
+
+from kpod_ray.config import Domain, Value
+from kpod_ray.report import plotting as drawing
+from kpod_ray.report.plotting import BLUE, GREY, ORANGE
+from kpod_ray.report.sweep.data import (
+    FAILED,
+    STOPPED,
+    SweepPage,
+    SweepTrial,
+    common_stage,
+    value_text,
+)
+
+ROW_HEIGHT = 150
+"""Height of the panel of one setting, in pixels."""
+
+
+def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
+    """Return every figure that has data, by name."""
+    _, objectives = common_stage(page.trials)
+    compared = [trial for trial in page.trials if trial.trial_id in objectives]
+    figures = {}
+    if len(compared) > 1:
+        values = [objectives[trial.trial_id] for trial in compared]
+        figures["parallel"] = parallel_figure(page, compared, values)
+        shares = importances(page.sweep.space, [trial.settings for trial in compared], values)
+        if shares:
+            figures["importance"] = importance_figure(shares)
+        figures["slices"] = slices_figure(page, compared, values)
+    if any(trial.curve for trial in page.trials):
+        figures["curves"] = curves_figure(page)
+    return figures
+
+
+def parallel_figure(
+    page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
+) -> go.Figure:
+    """Draw every trial as a line through its settings to its objective, better ones higher there."""
+    axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
+    low, high = min(objectives), max(objectives)
+    ends = (high, low) if page.is_lower_better else (low, high)
+    marks = {0.0: f"{ends[0]:.4g}", 1.0: f"{ends[1]:.4g}"}
+    axes.append(_Axis(page.objective, _placed(objectives, *ends), marks))
+    order = np.argsort(axes[-1].places)  # the best are drawn last
+    best = _best(page)
+    traces = [_path(axes, trials[int(at)], int(at), best) for at in order]
+    figure = drawing.figure_of(traces, "", "", height=430)
+    figure.update_yaxes(visible=False, range=[-0.1, 1.1])
+    names = [drawing.escaped(axis.name) for axis in axes]
+    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=names, tickangle=25)
+    figure.update_xaxes(showgrid=False, range=[-0.3, len(axes) - 0.4])
+    vertical = {"type": "line", "y0": 0, "y1": 1, "line": {"width": 1, "color": GREY}}
+    beside = {"showarrow": False, "xanchor": "left", "xshift": 5, "font": {"size": 11}}
+    return figure.update_layout(
+        showlegend=False,
+        shapes=[{"x0": x, "x1": x, **vertical} for x in range(len(axes))],
+        annotations=[
+            {"x": x, "y": y, "text": text, **beside}
+            for x, axis in enumerate(axes)
+            for y, text in axis.marks.items()
+        ],
+    )
+
+
+class _Axis(NamedTuple):
+    """One upright axis of the parallel coordinates."""
+
+    name: str
+    places: list[float]
+    """Of every trial, [0, 1]."""
+    marks: dict[float, str]
+    """What is written beside it, by place."""
+
+
+def _axis(path: str, domain: Domain, trials: Sequence[SweepTrial]) -> _Axis:
+    places, ticks = axis_places(domain, [trial.settings[path] for trial in trials])
+    name = path.rpartition(".")[2]
+    if domain.choice is not None:
+        last = len(domain.choice) - 1
+        names = zip(_placed(ticks["tickvals"], 0, last), ticks["ticktext"], strict=True)
+        return _Axis(name, _placed(places, 0, last), dict(names))
+    (low, high), _ = axis_places(domain, domain.ends())
+    texts = [f"{end:.3g}" for end in domain.ends()]
+    return _Axis(name, _placed(places, low, high), dict(zip((0.0, 1.0), texts, strict=True)))
+
+
+def _placed(values: Sequence[float], low: float, high: float) -> list[float]:
+    """Return values as places between two ends, the first of which is at 0 and the second at 1."""
+    return [0.5 if low == high else (value - low) / (high - low) for value in values]
+
+
+def _best(page: SweepPage) -> str:
+    """Return the id of the best trial, or nothing."""
+    finished = page.finished()
+    return finished[0].trial_id if finished else ""
+
+
+def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Scatter:
+    quality = axes[-1].places[at]
+    color = ORANGE if trial.trial_id == best else BLUE
+    told = [
+        f"{drawing.escaped(path)} {drawing.escaped(value_text(value))}"
+        for path, value in trial.settings.items()
+    ]
+    curve = drawing.line(range(len(axes)), [axis.places[at] for axis in axes], "", color, "")
+    opacity = 0.15 + 0.85 * quality**2
+    curve.update(opacity=opacity, line_width=1.2 + 1.6 * quality, line_shape="spline")
+    curve.update(line_smoothing=0.5)
+    curve.update(
+        hovertemplate="<br>".join([drawing.escaped(trial.trial_id), *told, "<extra></extra>"])
+    )
+    return curve
+
+
+def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:
+    """Return where values lie on an axis, and its ticks if they aren't the numbers themselves."""
+    if domain.choice is not None:
+        names = [drawing.escaped(str(choice)) for choice in domain.choice]
+        ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+        return [float(domain.choice.index(value)) for value in values], ticks
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if domain.loguniform is None:
+        return numbers, {}
+    low, high = (math.log10(end) for end in domain.loguniform)
+    tickvals = np.linspace(low, high, 4).tolist()
+    ticks = {"tickvals": tickvals, "ticktext": [f"{10**tick:.1e}" for tick in tickvals]}
+    return [math.log10(number) for number in numbers], ticks
+
+
+def importance_figure(shares: Mapping[str, float]) -> go.Figure:
+    """Draw the share of the objective's variance that each setting accounts for, in per cent."""
+    names = [drawing.escaped(path) for path in shares]
+    bars = go.Bar(
+        x=[100 * share for share in shares.values()],
+        y=list(range(len(shares))),
+        orientation="h",
+        marker={"color": BLUE},
+        hovertemplate="%{x:.0f} %<extra></extra>",
+    )
+    figure = drawing.figure_of([bars], "share of the variance, %", "", height=90 + 38 * len(shares))
+    figure.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6]
+    )
+    return figure.update_layout(showlegend=False).update_yaxes(showgrid=False)
+
+
+def slices_figure(
+    page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
+) -> go.Figure:
+    """Draw the objective against each setting, one panel a setting."""
+    figure = make_subplots(len(page.paths), 1, vertical_spacing=0.28 / max(1, len(page.paths)))
+    stopped = [trial.state == STOPPED for trial in trials]
+    drawing.styled(figure, "", page.objective, height=80 + ROW_HEIGHT * len(page.paths))
+    for row, path in enumerate(page.paths, start=1):
+        places, ticks = axis_places(page.sweep.space[path], [t.settings[path] for t in trials])
+        points = go.Scatter(x=places, y=list(objectives), mode="markers")
+        points.marker = {"size": 9, "color": [GREY if s else BLUE for s in stopped]}
+        points.customdata = [str(trial.settings[path]) for trial in trials]
+        points.hovertemplate = "%{customdata}: %{y:.4f}<extra></extra>"
+        figure.add_trace(points, row, 1)
+        figure.update_xaxes(title_text=drawing.escaped(path), row=row, col=1, **ticks)
+        figure.update_yaxes(title_text="", row=row, col=1)
+    return figure.update_layout(showlegend=False)
+
+
+def curves_figure(page: SweepPage) -> go.Figure:
+    """Draw the objective of every trial as it trains; where a line ends early it was stopped."""
+    best = _best(page)
+    drawn = sorted(
+        (t for t in page.trials if t.curve), key=lambda t: (t.trial_id == best, t.percent)
+    )
+    traces, named = [], set[str]()
+    for trial in drawn:
+        name, color = _role(trial, best)
+        hover = f"{drawing.escaped(trial.trial_id)}, %{{x:.0f}} %: %{{y:.4f}}"
+        x, y = zip(*trial.curve, strict=True)
+        curve = drawing.line(x, y, name, color, hover)
+        curve.update(mode="lines+markers", marker_size=5, legendgroup=name)
+        curve.update(showlegend=name not in named, line_width=3 if name == "best" else 1.6)
+        named.add(name)
+        traces.append(curve)
+    figure = drawing.figure_of(traces, "training done, %", page.objective, height=400)
+    return figure.update_xaxes(range=[0, 102])
+
+
+def _role(trial: SweepTrial, best: str) -> tuple[str, str]:
+    """Return what a trial is in the legend, and its colour."""
+    if trial.trial_id == best:
+        return "best", ORANGE
+    if trial.state == STOPPED:
+        return "stopped early", GREY
+    return ("failed", "rgb(214, 82, 72)") if trial.state == FAILED else ("finished", BLUE)
+
+
+MIN_TRIALS = 4
+"""With fewer, nothing can be said."""
+
+
+def importances(
+    space: Mapping[str, Domain],
+    settings: Sequence[Mapping[str, Value]],
+    objectives: Sequence[float],
+) -> dict[str, float]:
+    """Return the share of the objective's variance that each setting accounts for (fANOVA).
+
+    Args:
+        space: dotted path -> what it may be.
+        settings: of every trial.
+        objectives: of every trial, as long as ``settings``.
+
+    Returns:
+        Dotted path -> share, the largest first; they sum to 1. Empty with fewer than 4 trials, or
+        where all do alike.
+    """
+    if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
+        return {}
+    distributions = {path: _distribution(domain) for path, domain in space.items()}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    for row, value in zip(settings, objectives, strict=True):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(row), distributions=distributions, value=float(value)
+            )
+        )
+    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if domain.uniform is not None:
+        return FloatDistribution(*domain.uniform)
+    if domain.loguniform is not None:
+        return FloatDistribution(*domain.loguniform, log=True)
+    if domain.randint is not None:
+        return IntDistribution(*domain.randint)
+    return CategoricalDistribution(domain.choice or ())

@@ -1,0 +1,108 @@
+"""The page about a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kpod_ray.report.html import fill
+from kpod_ray.report.run.page import Tile
+from kpod_ray.report.sweep.data import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    SweepPage,
+    common_stage,
+    saved_share,
+    value_text,
+)
+from kpod_ray.report.sweep.figures import sweep_figures
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRow:
+    """A trial in the table."""
+
+    name: str
+    state: str
+    objective: str
+    percent: str
+    values: tuple[str, ...]
+    error: str
+
+
+def render_sweep(page: SweepPage) -> str:
+    """Return the page about a sweep as the text of one HTML file, to be written as UTF-8.
+
+    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    """
+    finished = page.finished()
+    place, compared = common_stage(page.trials)
+    context = {
+        "results": page,
+        "headline": headline(page),
+        "tiles": tiles(page),
+        "settings": [
+            (path, value_text(finished[0].settings[path]), str(page.base.get(path)))
+            for path in page.paths
+            if finished
+        ],
+        "rows": trial_rows(page),
+        "place": f"{place:.0f} %",
+        "num_compared": len(compared),
+    }
+    return fill("sweep.html", context, sweep_figures(page))
+
+
+def headline(page: SweepPage) -> str:
+    """Return what came out in a sentence or two."""
+    finished = page.finished()
+    if not finished:
+        return "No trial was finished."
+    best, worst = finished[0].score, finished[-1].score
+    told = f"The best of {len(page.trials)} trials has a {page.objective} of {best:.4f}"
+    if len(finished) > 1:
+        told += f", the worst that was finished {worst:.4f}"
+    if set(page.accuracies) == {"untouched", "best"}:
+        before, after = (page.accuracies[name]["value"] for name in ("untouched", "best"))
+        told += (
+            f". Its student answers {after:.1%} of the test questions, the untouched {before:.1%}"
+        )
+    return f"{told}."
+
+
+def tiles(page: SweepPage) -> list[Tile]:
+    """Return the few numbers at the top of the page."""
+    counts = {s: sum(t.state == s for t in page.trials) for s in (FINISHED, STOPPED, FAILED)}
+    states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
+    shown = [
+        Tile("Trials", str(len(page.trials)), states),
+        Tile("Stopped early", str(counts[STOPPED]), f"by {page.sweep.stopping}"),
+        Tile(
+            "Training saved",
+            f"{saved_share(page.trials):.0%}",
+            "of that of all trials to their end",
+        ),
+    ]
+    if "best" in page.accuracies:
+        share = page.accuracies["best"]
+        interval = f"{share['low']:.1%} to {share['high']:.1%}, test questions"
+        shown.append(Tile("Best student", f"{share['value']:.1%}", interval))
+    return shown
+
+
+def trial_rows(page: SweepPage) -> list[TrialRow]:
+    """Return the rows of all trials: those that are finished by rank, then how far others were."""
+    finished = page.finished()
+    others = [trial for trial in page.trials if trial not in finished]
+    others.sort(key=lambda trial: -trial.percent)
+    return [
+        TrialRow(
+            trial.trial_id,
+            trial.state,
+            f"{trial.score:.4f}" if trial.curve else "none",
+            f"{trial.percent:.0f} %",
+            tuple(value_text(trial.settings[path]) for path in page.paths),
+            trial.error,
+        )
+        for trial in (*finished, *others)
+    ]

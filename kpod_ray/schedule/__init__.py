@@ -1,0 +1,1 @@
+"""Phases ``assess`` and ``plan``: step difficulties, question clusters, stages; replanning."""

@@ -1,0 +1,74 @@
+"""Phase ``plan``: cluster the questions and plan every stage before training (Algorithm 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kpod_ray.algorithm.baseline_schedules import plan_at_once, plan_easy_to_hard
+from kpod_ray.algorithm.schedule import Plan, plan_stages
+from kpod_ray.config import RunConfig, ScheduleConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.questions.splits import are_held_out
+from kpod_ray.records import Question
+from kpod_ray.schedule.clustering import cluster_questions
+from kpod_ray.schedule.embeddings import embed_questions
+from kpod_ray.schedule.settings import difficulty_column, schedule_settings
+from kpod_ray.schedule.tables import StepValues, step_values, write_plan
+from kpod_ray.storage.artifacts import Artifact, Manifest
+
+
+def plan_schedule(
+    config: RunConfig, questions: Artifact, assess: Artifact, artifact: Artifact
+) -> Manifest:
+    """Write ``schedule`` (question, stage, given steps), ``clusters`` and the plan's totals.
+
+    Questions that are held out for validation are in none of them.
+
+    Raises:
+        KpodError: All are.
+    """
+    schedule, table = config.schedule, assess.read("difficulties")
+    all_ids, fraction = table["question_id"].to_pylist(), config.student.validation_fraction
+    held_out = are_held_out(all_ids, fraction, config.seed)
+    if all(held_out):
+        raise KpodError(
+            f"all {len(held_out)} questions are held out for validation; "
+            "lower student.validation_fraction"
+        )
+    # Sorted by question id, which decides ties.
+    difficulties = step_values(
+        table.filter(pc.invert(pa.array(held_out))), difficulty_column(schedule)
+    )
+    ids = difficulties.question_ids
+    clusters = _clusters(config, questions, ids)
+    plan = _plan(schedule, difficulties, clusters)
+    artifact.write("clusters", pa.table({"question_id": ids, "cluster_id": clusters}))
+    write_plan(artifact.store, artifact.folder, ids, plan)
+    counts = {
+        "questions": len(ids),
+        "steps": len(difficulties.values),
+        "clusters": len(np.unique(clusters)),
+        "held_out": sum(held_out),
+    }
+    return {"counts": counts, "total_difficulty": float(difficulties.values.sum())}
+
+
+def _plan(config: ScheduleConfig, difficulties: StepValues, clusters: np.ndarray) -> Plan:
+    values, num_steps = difficulties.values, difficulties.num_steps
+    if config.order == "none":
+        return plan_at_once(values, num_steps, config.num_stages)
+    if config.order == "easy_to_hard":
+        return plan_easy_to_hard(values, num_steps, schedule_settings(config))
+    return plan_stages(values, num_steps, clusters, schedule_settings(config))
+
+
+def _clusters(config: RunConfig, questions: Artifact, ids: pa.Array) -> np.ndarray:
+    texts = {q.id: q.question for q in Question.from_table(questions.read("questions"))}
+    vectors = embed_questions(
+        [texts[i] for i in ids.to_pylist()], config.schedule.embedding, config.student.model
+    )
+    return cluster_questions(
+        vectors, config.schedule.num_clusters, config.schedule.clustering, config.seed
+    )

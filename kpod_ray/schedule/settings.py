@@ -1,0 +1,43 @@
+"""One stage of an adaptive schedule, planned again from what its reasoning steps cost now.
+
+It runs inside the scheduler actor and loads no model.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from kpod_ray.algorithm.schedule import ScheduleSettings, Solver
+from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
+from kpod_ray.config import ScheduleConfig
+
+
+def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
+    """Return what shapes a plan."""
+    return ScheduleSettings(
+        num_stages=config.num_stages,
+        full_stage=config.resolved_full_stage,
+        growth=config.growth,
+        initial_share=config.initial_share,
+        step_size=config.step_size,
+        solver=_solver(config),
+    )
+
+
+def difficulty_column(config: ScheduleConfig) -> str:
+    """Return the column of ``difficulties`` that a plan is made from."""
+    return (
+        "step_difficulties"
+        if config.difficulty_weights == "learned"
+        else "uniform_step_difficulties"
+    )
+
+
+def _solver(config: ScheduleConfig) -> Solver:
+    if config.solver == "merge":
+        return functools.partial(select_by_merge, diversity_weight=config.diversity_weight)
+    return functools.partial(
+        select_by_thresholds,
+        diversity_weight=config.diversity_weight,
+        epsilon=config.epsilon,
+    )

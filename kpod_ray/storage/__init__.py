@@ -1,0 +1,1 @@
+"""Files: artifacts of phases in local or object storage, and tables of the user's own."""

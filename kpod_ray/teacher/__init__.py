@@ -1,0 +1,1 @@
+"""Phase ``teacher``: sampling rationales, filtering them, choosing those that are trained on."""

@@ -1,0 +1,175 @@
+"""Gather what a tracker is told of a finished phase from its artifact; nothing here is large."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.tracking import Facts, Histogram
+from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
+
+BINS = 20
+BATCH_ROWS = 4096
+Artifacts = Mapping[str, Artifact]
+
+
+def phase_facts(name: str, artifacts: Artifacts) -> Facts:
+    """Return the facts of a finished artifact: its manifest's numbers, and what is special of it.
+
+    Args:
+        name: of the artifact, such as ``teacher`` or ``evaluate_before``.
+        artifacts: of the run; those that it was made from are finished.
+    """
+    artifact = artifacts[name]
+    manifest = artifact.manifest()
+    collect = _COLLECTORS.get(name)
+    facts = collect(artifacts, manifest) if collect else Facts()
+    address = artifact.store.address(artifact.folder)
+    return dataclasses.replace(
+        facts,
+        numbers={**_numbers(name, manifest), **facts.numbers},
+        artifact=(artifact.phase, address),
+    )
+
+
+def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
+    values = {**manifest["counts"], **manifest.get("verdicts", {}), **manifest.get("quality", {})}
+    values["seconds"] = manifest["seconds"]
+    if "accuracy" in manifest:
+        values["accuracy"] = manifest["accuracy"]["value"]
+    return {f"phase/{name}/{key}": value for key, value in values.items() if value is not None}
+
+
+def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    verdicts: Mapping[str, int] = manifest["verdicts"]
+    samples, total = manifest["counts"]["samples"], sum(verdicts.values())
+    rows = [
+        {"verdict": verdict, "rationales": count, "share": count / total}
+        for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
+    ]
+    tables = {"tables/verdicts": rows, "tables/rejects": reject_rows(artifacts)}
+    outcome = {"outcome/kept_share": verdicts.get("kept", 0) / samples} if samples else {}
+    return Facts(tables=tables, outcome=outcome)
+
+
+def _weigh(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    weighted = artifacts["weigh"]
+    edges = np.linspace(0, 1, BINS + 1)
+    counts, total = np.zeros(BINS, np.int64), 0.0
+    for weights in _values(weighted, "weighted", "token_weights"):
+        counts += np.histogram(weights, bins=edges)[0]
+        total += float(weights.sum())
+    histogram = Histogram(edges.tolist(), counts.tolist())
+    share = total / max(
+        1, int(counts.sum())
+    )  # the mask of Eq. 4 keeps a token as often as it weighs
+    return Facts(
+        curves=_curve(histogram, "token_weight/weight", "token_weight/share"),
+        histograms={"histograms/token_weights": histogram},
+        tables={"tables/rationales": rationale_rows(artifacts)},
+        outcome={"outcome/keypoint_share": share},
+    )
+
+
+def _assess(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    assess = artifacts["assess"]
+    highest = max(
+        (float(v.max()) for v in _values(assess, "difficulties", "step_difficulties") if len(v)),
+        default=0.0,
+    )
+    edges, counts = np.linspace(0, max(highest, 1e-6), BINS + 1), np.zeros(BINS, np.int64)
+    for values in _values(assess, "difficulties", "step_difficulties"):
+        counts += np.histogram(values, bins=edges)[0]
+    histogram = Histogram(edges.tolist(), counts.tolist())
+    return Facts(
+        curves=_curve(histogram, "step_difficulty/nats", "step_difficulty/share"),
+        histograms={"histograms/step_difficulties": histogram},
+    )
+
+
+def _plan(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    plan = artifacts["plan"]
+    totals = json.loads(plan.store.read_text(f"{plan.folder}/totals.json"))
+    rows = given_steps_rows(plan)
+    curves = []
+    for stage, of_stage in itertools.groupby(rows, key=lambda row: int(row["stage"])):
+        counts = [(row["given_steps"], row["questions"]) for row in of_stage]
+        num_questions = sum(count for _, count in counts)
+        given = sum(steps * count for steps, count in counts) / num_questions
+        point = {
+            "schedule/stage": stage,
+            "schedule/questions": num_questions,
+            "schedule/given_steps_mean": given,
+        }
+        for key, name in (("ceilings", "ceiling"), ("planned", "planned")):
+            if stage < len(totals[key]):
+                point[f"schedule/{name}"] = totals[key][stage]
+        curves.append(point)
+    return Facts(curves=curves, tables={"tables/given_steps": rows})
+
+
+def _train(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    train = artifacts["train"]
+    history: list[dict[str, float]] = json.loads(
+        train.store.read_text(f"{train.folder}/history.json")
+    )
+    stages = [row for row in history if "validation_loss" in row]
+    if not stages:
+        return Facts()
+    measured = [name for name in stages[-1] if name.startswith("validation_")]
+    rows = [
+        {name: row.get(name) for name in ("stage", "train_step", "loss", *measured)}
+        for row in stages
+    ]
+    outcome = {f"outcome/{name}": stages[-1][name] for name in measured}
+    return Facts(tables={"tables/stages": rows}, outcome=outcome)
+
+
+def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    return Facts(outcome={"outcome/accuracy_before": manifest["accuracy"]["value"]})
+
+
+def _evaluate(artifacts: Artifacts, manifest: Manifest) -> Facts:
+    after = manifest["accuracy"]["value"]
+    outcome = {"outcome/accuracy": after}
+    if artifacts["evaluate_before"].is_finished():
+        before = artifacts["evaluate_before"].manifest()["accuracy"]["value"]
+        outcome |= {"outcome/accuracy_before": before, "outcome/accuracy_gain": after - before}
+    return Facts(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
+
+
+_COLLECTORS: dict[str, Callable[[Artifacts, Manifest], Facts]] = {
+    "teacher": _teacher,
+    "weigh": _weigh,
+    "assess": _assess,
+    "plan": _plan,
+    "train": _train,
+    "evaluate_before": _evaluate_before,
+    "evaluate": _evaluate,
+}
+
+
+def _values(artifact: Artifact, table: str, column: str) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the finite numbers of a column of lists, some rows at a time."""
+    for batch in artifact.batches(table, BATCH_ROWS):
+        values: npt.NDArray[np.float64] = (
+            pc.list_flatten(batch[column]).to_numpy().astype(np.float64)
+        )
+        yield values[np.isfinite(values)]
+
+
+def _curve(histogram: Histogram, x: str, y: str) -> list[dict[str, float]]:
+    """Return a histogram as a curve of shares over the middles of its bins, to lay runs over it."""
+    total = max(1, sum(histogram.counts))
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(histogram.edges)]
+    return [
+        {x: middle, y: count / total}
+        for middle, count in zip(middles, histogram.counts, strict=True)
+    ]

@@ -1,0 +1,192 @@
+"""The tables of a run for a tracker, of bounded size; texts are clipped and made harmless."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kpod_ray.data.corpus import table_rows
+from kpod_ray.data.prompts import question_text
+from kpod_ray.records import USED, Prediction, Question, Rationale, WeightedRationale
+from kpod_ray.report.formatting import clipped, visible
+from kpod_ray.report.shading import Piece, Scale, shown_steps
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.tracking import Markup
+
+MAX_ROWS = 200
+MAX_RATIONALES = 50
+"""Rationales with their token weights; each is a file on W&B."""
+MAX_TOKENS = 2000
+"""Pieces of a rationale that are shown with their weights."""
+Row = dict[str, Any]
+Artifacts = Mapping[str, Artifact]
+
+
+def reject_rows(artifacts: Artifacts) -> list[Row]:
+    """Return some rationales that were set aside, as many of each verdict as there is room for."""
+    verdicts = artifacts["teacher"].manifest()["verdicts"]
+    reasons = {verdict: count for verdict, count in verdicts.items() if verdict not in USED}
+    most = max(1, MAX_ROWS // max(1, len(reasons)))
+    wanted = Counter({verdict: min(most, count) for verdict, count in reasons.items()})
+    chosen = []
+    for row in table_rows(artifacts["teacher"], "rejects", Rationale):
+        if not wanted.total():
+            break
+        if wanted[row.verdict]:
+            wanted[row.verdict] -= 1
+            chosen.append(row)
+    chosen.sort(key=lambda row: row.verdict)
+    questions = _questions(artifacts, {row.question_id for row in chosen})
+    return [
+        {
+            "verdict": row.verdict,
+            "question_id": _text(row.question_id),
+            "question": _asked(questions, row.question_id),
+            "rationale": _text(row.text),
+            "answer": _text(row.predicted_answer),
+            "gold": _gold(questions, row.question_id),
+            "finish_reason": _text(row.finish_reason),
+        }
+        for row in chosen
+    ]
+
+
+def rationale_rows(artifacts: Artifacts) -> list[Row]:
+    """Return the first rationales with their token weights as shades."""
+    rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
+    shown = list(itertools.islice(rows, MAX_RATIONALES))
+    questions = _questions(artifacts, {row.question_id for row in shown})
+    scale = Scale.of(shown)
+    return [
+        {
+            "question_id": _text(row.question_id),
+            "question": _asked(questions, row.question_id),
+            "rationale": Markup(weighted_html(row, scale)),
+            "steps": len(row.step_starts),
+            "tokens": len(row.token_weights),
+            "mean_weight": sum(row.token_weights) / max(1, len(row.token_weights)),
+        }
+        for row in shown
+    ]
+
+
+def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
+    """Return a rationale as HTML: a line for each reasoning step, a shade for each token's weight.
+
+    All text is escaped, and there is no script and no address in it, whatever the text is.
+    """
+    steps = shown_steps(rationale, (), scale)
+    room, lines = MAX_TOKENS, []
+    for step in steps:
+        lines.append("".join(_piece(piece) for piece in step.pieces[:room]))
+        room = max(0, room - len(step.pieces))
+    body = "".join(f"<li>{line}</li>" for line in lines if line)
+    return f'<meta charset="utf-8"><ol style="font-family:sans-serif">{body}</ol>'
+
+
+def _piece(piece: Piece) -> str:
+    text = html.escape(visible(piece.text))
+    if piece.weight is None:
+        return text
+    style = f"background:rgba(255,152,0,{piece.shade:.2f})"
+    return f'<span style="{style}" title="{piece.weight:.3f}">{text}</span>'
+
+
+def given_steps_rows(plan: Artifact) -> list[Row]:
+    """Return how many questions are given how many steps at each stage, stage by stage.
+
+    This one isn't cut off: stages times steps of a rationale are few.
+    """
+    counts = Counter[tuple[int, int]]()
+    for batch in plan.batches("schedule", 1 << 16):
+        columns = (batch["stage"].to_pylist(), batch["num_given_steps"].to_pylist())
+        counts.update(zip(*columns, strict=True))
+    return [
+        {"stage": stage, "given_steps": given, "questions": count}
+        for (stage, given), count in sorted(counts.items())
+    ]
+
+
+def prediction_rows(artifacts: Artifacts) -> list[Row]:
+    """Return the first test questions with the answers before and after training."""
+    rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
+    after = list(itertools.islice(rows, MAX_ROWS))
+    before = _before(artifacts["evaluate_before"], {row.question_id for row in after})
+    questions = _questions(artifacts, {row.question_id for row in after})
+    return [
+        {
+            "question_id": _text(row.question_id),
+            "question": _asked(questions, row.question_id),
+            "gold": _text(row.gold_answer),
+            "change": _change(before.get(row.question_id), row),
+            "before_correct": _of(before.get(row.question_id), "is_correct"),
+            "after_correct": row.is_correct,
+            "before_answer": _of(before.get(row.question_id), "predicted_answer"),
+            "after_answer": _text(row.predicted_answer),
+            "before_text": _of(before.get(row.question_id), "text"),
+            "after_text": _text(row.text),
+        }
+        for row in after
+    ]
+
+
+def _change(before: Prediction | None, after: Prediction) -> str:
+    if before is None:
+        return "unknown"
+    words = {
+        (True, True): "right before and after",
+        (True, False): "lost",
+        (False, True): "gained",
+        (False, False): "wrong before and after",
+    }
+    return words[before.is_correct, after.is_correct]
+
+
+def _before(artifact: Artifact, ids: set[str]) -> dict[str, Prediction]:
+    if not artifact.is_finished():
+        return {}
+    return _found(table_rows(artifact, "predictions", Prediction), lambda row: row.question_id, ids)
+
+
+def _of(row: Prediction | None, name: str) -> Any:
+    value = None if row is None else getattr(row, name)
+    return _text(value) if isinstance(value, str) else value
+
+
+def _questions(artifacts: Artifacts, ids: set[str]) -> dict[str, Question]:
+    """Return the questions of some ids; with the teacher are copies."""
+    found: dict[str, Question] = {}
+    for name in ("questions", "teacher"):
+        missing = ids - found.keys()
+        if missing and artifacts[name].is_finished():
+            rows = table_rows(artifacts[name], "questions", Question)
+            found |= _found(rows, lambda row: row.id, missing)
+    return found
+
+
+def _found(rows: Iterable[Any], id_of: Any, ids: set[str]) -> dict[str, Any]:
+    """Return the rows of some ids; the rest isn't read once all are found."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        if id_of(row) in ids:
+            found[id_of(row)] = row
+            if len(found) == len(ids):
+                break
+    return found
+
+
+def _asked(questions: Mapping[str, Question], question_id: str) -> str:
+    question = questions.get(question_id)
+    return _text(question_text(question)) if question else "(belongs to no question)"
+
+
+def _gold(questions: Mapping[str, Question], question_id: str) -> str:
+    question = questions.get(question_id)
+    return _text(question.answer) if question else ""
+
+
+def _text(text: str) -> str:
+    return visible(clipped(text))

@@ -1,0 +1,153 @@
+"""One W&B run in the files of this machine; it never waits for a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kpod_ray.config import RunConfig
+from kpod_ray.tracking.summaries import Facts, Histogram, Markup
+from kpod_ray.tracking.wandb_upload import Upload
+
+INIT_SECONDS = 30.0
+"""How long W&B's process on this machine may take to start a run."""
+FLUSH_SECONDS = 5.0
+"""What is logged is in the run's file after so long: what a kill may lose."""
+X_AXES = {
+    "train/*": "train/train_step",
+    "weigh/*": "weigh/train_step",
+    "schedule/*": "schedule/stage",
+    "token_weight/*": "token_weight/weight",
+    "step_difficulty/*": "step_difficulty/nats",
+}
+"""Metrics that have an x-axis of their own."""
+
+
+class WandbRun:
+    """A W&B run whose files are in ``folder/wandb``.
+
+    A run in the same folder continues there and on W&B, where steps follow on. What is told of
+    something finished is told once: ``told.json`` beside the files says of what.
+
+    Args:
+        config: the run; becomes the columns of W&B's table.
+        folder: the run's folder on this machine; its last part is the run's name on W&B.
+        is_online: whether a child process sends the files meanwhile.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # else in the user's home
+        self._told_file = folder / "wandb" / "told.json"
+        self.run: Any = wandb.init(
+            entity=config.tracking.entity,
+            project=config.tracking.project,
+            group=config.tracking.group,
+            name=folder.name,
+            id=run_id(config.storage, folder),
+            resume="allow",
+            config=config.model_dump(mode="json"),
+            mode="offline",  # the child process sends it
+            dir=str(folder),
+            reinit="create_new",  # other runs may be open in this process
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=INIT_SECONDS,
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
+            ),
+        )
+        for metrics, axis in X_AXES.items():
+            self.run.define_metric(metrics, step_metric=axis)
+        self.file = Path(self.run.settings.sync_file)
+        self.upload = Upload(self.file) if is_online else None
+        self._told = set(
+            json.loads(self._told_file.read_text()) if self._told_file.exists() else ()
+        )
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Write metrics."""
+        self.run.log(dict(metrics))
+
+    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+        """Collect and write facts, unless those of this key are written."""
+        if key in self._told:
+            return
+        facts = collect()
+        for row in facts.curves:
+            self.run.log(dict(row))
+        values = {
+            **{name: _histogram(value) for name, value in facts.histograms.items()},
+            **{name: _table(rows) for name, rows in facts.tables.items()},
+            **{name: _html(page) for name, page in facts.pages.items()},
+        }
+        if values:
+            self.run.log(values)
+        self.run.summary.update({**facts.numbers, **facts.outcome})
+        if facts.artifact:
+            self.run.log_artifact(_reference(*facts.artifact))
+        self._told.add(key)
+        self._told_file.write_text(json.dumps(sorted(self._told)))
+
+    def finish(self, exit_code: int) -> None:
+        """Close the run's files."""
+        self.run.finish(exit_code)
+
+
+def run_id(storage: str, folder: Path) -> str:
+    """Return the id on W&B of the run in a folder; it never changes.
+
+    An object store has one address for everybody, which gives the id. A path of a disk has not: others
+    may have the same, so the id is made once and kept in the folder.
+    """
+    if "://" in storage:
+        return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]
+    file = folder / "wandb_id"
+    if not file.exists():
+        file.write_text(secrets.token_hex(8))
+    return file.read_text()
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    import wandb
+
+    columns = list(rows[0]) if rows else []
+    data = [[_cell(row[name]) for name in columns] for row in rows]
+    return wandb.Table(columns=columns, data=data)
+
+
+def _cell(value: Any) -> Any:
+    return _html(value.html) if isinstance(value, Markup) else value
+
+
+def _html(html: str) -> Any:
+    import wandb
+
+    return wandb.Html(html, inject=False, data_is_not_path=True)
+
+
+def _histogram(histogram: Histogram) -> Any:
+    import wandb
+
+    return wandb.Histogram(np_histogram=(list(histogram.counts), list(histogram.edges)))
+
+
+def _reference(phase: str, address: str) -> Any:
+    """Return a W&B artifact that holds nothing but an address.
+
+    It is what ``add_reference(checksum=False)`` makes, which asks for boto3 before ``s3://``.
+    """
+    import wandb
+    from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+
+    uri = address if "://" in address else Path(address).as_uri()
+    artifact = wandb.Artifact(f"{phase}-{uri.rsplit('/', 1)[1]}", type=phase)
+    artifact.manifest.add_entry(ArtifactManifestEntry(path=phase, ref=uri, digest=uri))
+    return artifact

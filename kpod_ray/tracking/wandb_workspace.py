@@ -1,0 +1,213 @@
+"""A W&B workspace over the runs of a project or a sweep: what was tuned, how it went, what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kpod_ray.config import OBJECTIVES, RunConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.tracking.wandb_login import answers, base_url, has_wandb_login
+
+VALUE_SETTINGS = {
+    "schedule.diversity_weight": "beta",
+    "schedule.growth": "p",
+    "schedule.initial_share": "C0 / B",
+    "schedule.num_clusters": "K",
+    "schedule.num_stages": "stages",
+    "weigher.mask_ratio_weight": "alpha",
+}
+"""Settings of the value function and the schedule, and their names in the paper."""
+OUTCOMES = (
+    "outcome/validation_loss",
+    "outcome/validation_token_accuracy",
+    "outcome/accuracy",
+    "outcome/accuracy_before",
+    "outcome/accuracy_gain",
+    "outcome/keypoint_share",
+    "outcome/kept_share",
+)
+MAX_SCATTERS = 6
+"""Settings that the objective is drawn against."""
+MAX_RUNS = 50
+"""Runs that are drawn at once."""
+
+
+def save_dashboard(config: RunConfig) -> str:
+    """Make the workspace on W&B; return its address. Every call makes a new one.
+
+    Raises:
+        KpodError: There is no API key, no answer, or W&B refuses.
+    """
+    if not has_wandb_login():
+        raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
+    if not answers(base_url()):
+        raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
+    workspace = build_workspace(config, config.tracking.entity or _default_entity())
+    with _refusals():
+        workspace.save()
+        return str(workspace.url)
+
+
+def _default_entity() -> str:
+    import wandb
+
+    entity = os.environ.get("WANDB_ENTITY")
+    with _refusals():
+        return entity or str(wandb.Api().default_entity)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn whatever W&B's layers raise into one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KpodError(f"W&B refuses the dashboard: {reason}") from error
+
+
+def build_workspace(config: RunConfig, entity: str) -> Any:
+    """Return the workspace of a config's project and group, unsaved; needs no server.
+
+    Returns:
+        A `wandb_workspaces.workspaces.Workspace`, all of whose sections are open.
+    """
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces import expr
+
+    tracking, objective = config.tracking, f"outcome/{config.sweep.objective}"
+    group = tracking.group or (config.name if config.sweep.space else None)
+    is_ascending = OBJECTIVES[config.sweep.objective] == "min"
+    sections = {
+        "Sweep": (_sweep_panels(settings_of(config), objective), 2),
+        "Curves by stage": (_curve_panels(), 3),
+        "Keypoints": (_keypoint_panels(), 2),
+        "Outcome": (_outcome_panels(), 2),
+    }
+    columns = [*OUTCOMES, *settings_of(config)]
+    return ws.Workspace(
+        entity=entity,
+        project=tracking.project,
+        name=f"kpod {group}" if group else "kpod",
+        sections=[
+            ws.Section(
+                name=name,
+                panels=panels,
+                is_open=True,
+                layout_settings=ws.SectionLayoutSettings(
+                    columns=num_columns, rows=-(-len(panels) // num_columns)
+                ),
+            )
+            for name, (panels, num_columns) in sections.items()
+        ],
+        settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(expr.Metric("Group") == group) if group else "",
+            order=[expr.Ordering(expr.Summary(objective), ascending=is_ascending)],
+            pinned_columns=[_column(name) for name in columns],
+        ),
+    )
+
+
+def _column(name: str) -> str:
+    """Return the name of a column of the table of runs: W&B puts ``.value`` after the first key."""
+    if name in OUTCOMES:
+        return f"summary:{name}"
+    first, rest = name.split(".", 1)
+    return f"config:{first}.value.{rest}"
+
+
+def settings_of(config: RunConfig) -> dict[str, str]:
+    """Return the settings that are shown, with their names: a sweep's own, else the value function's."""
+    paths = list(config.sweep.space) or list(VALUE_SETTINGS)
+    symbols = {
+        path: f" ({VALUE_SETTINGS[path]})" if path in VALUE_SETTINGS else "" for path in paths
+    }
+    return {path: f"{path.rpartition('.')[2]}{symbol}" for path, symbol in symbols.items()}
+
+
+def _sweep_panels(settings: Mapping[str, str], objective: str) -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    column, told = wr.ParallelCoordinatesPlotColumn, objective.split("/")[1].replace("_", " ")
+    columns = [column(metric=wr.Config(path), display_name=name) for path, name in settings.items()]
+    columns.append(column(metric=wr.SummaryMetric(objective), display_name=told))
+    scatters = [
+        wr.ScatterPlot(
+            title=f"{told.capitalize()} by {path.rpartition('.')[2]}",
+            x=wr.Config(path),
+            y=wr.SummaryMetric(objective),
+        )
+        for path in list(settings)[:MAX_SCATTERS]
+    ]
+    return [
+        wr.ParallelCoordinatesPlot(title=f"Settings, and {told}", columns=columns),
+        wr.ParameterImportancePlot(with_respect_to=objective),
+        *scatters,
+    ]
+
+
+def _curve_panels() -> list[Any]:
+    train = "train/train_step"
+    return [
+        _line("Validation loss, nats", train, "train/validation_loss"),
+        _line("Validation token accuracy", train, "train/validation_token_accuracy"),
+        _line("Stage", train, "train/stage"),
+        _line("Weighted loss", train, "train/loss"),
+        _line(
+            "Rationale and answer loss, nats", train, "train/rationale_loss", "train/answer_loss"
+        ),
+        _line("Tokens per second", train, "train/tokens_per_s"),
+        _line("Given steps, mean", "schedule/stage", "schedule/given_steps_mean"),
+        _line(
+            "Difficulty: ceiling and plan, nats",
+            "schedule/stage",
+            "schedule/ceiling",
+            "schedule/planned",
+        ),
+        _line("Step difficulties", "step_difficulty/nats", "step_difficulty/share"),
+    ]
+
+
+def _keypoint_panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        _line("Token weights", "token_weight/weight", "token_weight/share"),
+        _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_share"),
+        wr.BarPlot(
+            title="Share of keypoints", metrics=[wr.SummaryMetric("outcome/keypoint_share")]
+        ),
+        wr.BarPlot(
+            title="Keypoints above function words, AUC",
+            metrics=[wr.SummaryMetric("phase/weigh/auc")],
+        ),
+        wr.WeavePanelSummaryTable(table_name="tables/rationales"),
+        wr.WeavePanelSummaryTable(table_name="tables/rejects"),
+    ]
+
+
+def _outcome_panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    names = ("outcome/accuracy_before", "outcome/accuracy")
+    accuracies = [wr.SummaryMetric(name) for name in names]
+    return [
+        wr.BarPlot(title="Accuracy before and after", metrics=accuracies),
+        wr.ScatterPlot(
+            title="Accuracy by validation loss",
+            x=wr.SummaryMetric("outcome/validation_loss"),
+            y=wr.SummaryMetric("outcome/accuracy"),
+        ),
+        wr.WeavePanelSummaryTable(table_name="tables/predictions"),
+        wr.MediaBrowser(title="Report", media_keys=["report"], num_columns=1),
+    ]
+
+
+def _line(title: str, x: str, *y: str) -> Any:
+    import wandb_workspaces.reports.v2 as wr
+
+    return wr.LinePlot(title=title, x=x, y=list(y))

@@ -1,0 +1,1 @@
+"""Phase ``train``: the student's training with Ray Train, stage by stage."""

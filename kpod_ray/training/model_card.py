@@ -1,0 +1,98 @@
+"""The model card of a trained student: what was trained on what, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from jinja2 import Template
+
+from kpod_ray.config import (
+    FileQuestions,
+    FileTeacher,
+    GeneratingTeacher,
+    HubQuestions,
+    QuestionsConfig,
+    RunConfig,
+    TeacherConfig,
+)
+from kpod_ray.models.sources import is_folder, is_hub_name
+
+_CARD = Template(
+    """---
+{{ header }}---
+
+# {{ name }}
+
+`{{ model }}`, trained by keypoint-based progressive chain-of-thought distillation
+(KPOD, [arXiv 2405.16064](https://arxiv.org/abs/2405.16064)) with kpod_ray {{ version }}.
+
+| | |
+|---|---|
+{% for key, value in rows %}| {{ key }} | {{ value }} |
+{% endfor %}
+Accuracy on held-out questions is in the run's report. The licences of the student, of the teacher and
+of the questions apply.
+"""
+)
+
+
+def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> str:
+    """Return the card as Markdown with a YAML header.
+
+    Args:
+        config: of the run.
+        counts: ``stages``, ``train_steps``, ``tokens`` and ``loss_tokens`` of its training.
+        version: of kpod_ray.
+    """
+    student = config.student
+    header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}
+    if is_hub_name(student.model):
+        header["base_model"] = student.model
+    model = _without_folders(student.model)
+    adapters = f", adapters of rank {student.lora.rank}, merged" if student.lora else ""
+    rows = {
+        "student": f"`{model}`{adapters}",
+        "teacher": _teacher(config.teacher),
+        "questions": _questions(config.questions),
+        "prompt": student.template,
+        "writes": "the rationale, then the answer"
+        if student.target == "rationale"
+        else "the answer",
+        "token weights": student.token_weights,
+        "stages": counts["stages"],
+        "train steps": f"{counts['train_steps']:,} of {student.global_batch_size} examples",
+        "tokens": f"{counts['tokens']:,}, {counts['loss_tokens']:,} of them in the loss",
+        "learning rate": f"{student.learning_rate:g}, {student.learning_rate_schedule}",
+        "precision": student.precision,
+        "seed": config.training_seed,
+    }
+    return _CARD.render(
+        header=yaml.safe_dump(header, sort_keys=False),
+        name=config.name,
+        model=model,
+        version=version,
+        rows=rows.items(),
+    )
+
+
+def _teacher(teacher: TeacherConfig) -> str:
+    if isinstance(teacher, GeneratingTeacher):
+        return f"`{_without_folders(teacher.model)}`"
+    if isinstance(teacher, FileTeacher):
+        return f"`{teacher.name or Path(teacher.path).stem}`"
+    return "the questions' own rationales"
+
+
+def _questions(questions: QuestionsConfig) -> str:
+    if isinstance(questions, HubQuestions):
+        return f"`{questions.dataset}`"
+    if isinstance(questions, FileQuestions):
+        return f"`{Path(questions.path).name}`"
+    return "made-up arithmetic questions"
+
+
+def _without_folders(model: str) -> str:
+    """Return a model's name; of a folder its last part, since the rest is nobody's business."""
+    return Path(model).name if is_folder(model) else model

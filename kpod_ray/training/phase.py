@@ -1,0 +1,126 @@
+"""Phase ``train``: the student, one ``fit`` over all stages, each decided by the scheduler actor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from typing import Any
+
+import ray
+
+from kpod_ray import config as settings
+from kpod_ray.cluster import placement
+from kpod_ray.cluster.capacity import has_room_beside_training
+from kpod_ray.cluster.metrics_board import Watcher, watched
+from kpod_ray.cluster.placement import threads_of
+from kpod_ray.cluster.torch_trainer import fit
+from kpod_ray.errors import KpodError
+from kpod_ray.schedule.replan import Replanner
+from kpod_ray.schedule.scheduler import Scheduler
+from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.training.entry import train_worker
+from kpod_ray.training.job import TrainJob, students_folder
+from kpod_ray.training.model_card import model_card
+from kpod_ray.training.progress import History
+from kpod_ray.training.validation_accuracy import examine_all, start_examiner
+
+
+def train_student(
+    config: settings.RunConfig,
+    questions: Artifact,
+    assess: Artifact,
+    plan: Artifact,
+    artifact: Artifact,
+    watch: Watcher,
+) -> Manifest:
+    """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
+
+    Args:
+        config: the run.
+        questions: holds the questions with their answers.
+        assess: holds the tokenised examples and the step difficulties.
+        plan: holds the schedule.
+        artifact: to be written.
+        watch: gets the metrics of every train step, on the driver, soon after it.
+
+    Raises:
+        KpodError: The gradient of a train step isn't finite; the stages before are kept.
+    """
+    job = _job(config, questions, assess, plan, artifact)
+    with watched(watch) as board:
+        examiner, resources = None, config.resources
+        wants_answers = config.student.accuracy_every is not None
+        if wants_answers and has_room_beside_training(resources):
+            examiner = start_examiner(job, resources.evaluate)
+        loop_config = {
+            "job": job,
+            "scheduler": _scheduler(config, assess, plan, artifact),
+            "examiner": examiner,
+            "board": board,
+        }
+        returned = fit(train_worker, loop_config, resources.train, artifact)
+        if "error" in returned:
+            raise KpodError(returned["error"])
+        best = returned["best"]
+        if wants_answers:
+            examiner = examiner or start_examiner(job, resources.evaluate)
+            best = examine_all(job, examiner, returned["examined_stages"], returned["history"])
+    history = returned["history"]
+    artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
+    artifact.store.delete(f"{artifact.folder}/fit")
+    artifact.store.delete(students_folder(artifact.folder))
+    counts = _counts(history)
+    card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
+    artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
+    return {
+        "counts": counts,
+        "workers": resources.train.num_workers,
+        "nodes": placement.described(returned["nodes"]),
+        **({} if best is None else {"best": best}),
+        **({"warning": "; ".join(returned["warnings"])} if returned["warnings"] else {}),
+    }
+
+
+def _counts(history: History) -> dict[str, int]:
+    return {
+        "train_steps": len(history),
+        "stages": int(history[-1]["stage"]),
+        "tokens": int(sum(row["tokens"] for row in history)),
+        "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
+    }
+
+
+def _job(
+    config: settings.RunConfig,
+    questions: Artifact,
+    assess: Artifact,
+    plan: Artifact,
+    artifact: Artifact,
+) -> TrainJob:
+    return TrainJob(
+        student=config.student,
+        evaluation=config.evaluation,
+        num_stages=config.schedule.num_stages,
+        seed=config.training_seed,
+        storage=config.storage,
+        questions=f"{questions.folder}/questions.parquet",
+        examples=f"{assess.folder}/examples.parquet",
+        trained_on=f"{plan.folder}/clusters.parquet",
+        folder=artifact.folder,
+        difficulty_weights=config.schedule.difficulty_weights,
+        resources=config.resources.train,
+        num_threads=threads_of(config.resources.train),
+    )
+
+
+def _scheduler(
+    config: settings.RunConfig, assess: Artifact, plan: Artifact, artifact: Artifact
+) -> Any:
+    """Make the actor that decides every stage; return its handle."""
+    schedule, replanner = config.schedule, None
+    if schedule.adaptive:
+        replanner = Replanner(schedule, assess.folder, plan.folder, artifact.folder)
+    actor = ray.remote(Scheduler).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    return actor.remote(
+        config.storage, artifact.folder, plan.folder, schedule.num_stages, replanner
+    )

@@ -1,0 +1,146 @@
+"""How good token weights are, told without labels: by kinds of tokens, halves kept, and rank order.
+
+A keypoint is a token with a digit, an operator or a part of a number word. It should weigh more than a
+function word, whatever the question is about; other words are not judged.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kpod_ray.data.examples import OPERATORS
+
+KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
+"""Kinds of tokens."""
+NUMBER_WORDS = frozenset(
+    re.findall(
+        "[a-z]+",
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+        fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty
+        ninety hundred thousand million billion half halves third thirds quarter quarters dozen dozens
+        twice double triple""",
+    )
+)
+FUNCTION_WORDS = frozenset(
+    re.findall(
+        "[a-z]+",
+        """a an the of and or but nor so if then than that this these those there here it its he him his
+        she her hers they them their we us our you your i me my who whom whose which what when where
+        why how is are was were be been being am do does did has have had having will would can could
+        shall should may might must to in on at by for from with into onto upon as up down out off
+        over under about after before again not no yes also just only very too such some any all each
+        both either neither while because since until though although through during between per""",
+    )
+)
+LOWEST_MEAN, HIGHEST_MEAN, SMALLEST_SPREAD = 0.05, 0.99, 0.005
+"""Mean token weight below which nearly all is masked and above which nearly nothing is; standard
+deviation below which all tokens count the same."""
+
+
+def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the kind of each span of a text; a piece of a word is judged by the whole word."""
+    kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
+    return np.array(kinds, dtype=np.int64)
+
+
+def _kind(text: str, start: int, end: int) -> int:
+    piece = text[start:end].strip()
+    if any(character.isdigit() for character in piece):
+        return KEYPOINT
+    before, after = text[:start][-1:], text[end:][:1]
+    joins_letters = before.isalpha() and after.isalpha()  # the hyphen of "pull-out"
+    if piece and set(piece) <= OPERATORS:
+        return OTHER if joins_letters else KEYPOINT
+    word = _word_around(text, start, end)
+    if word in NUMBER_WORDS:
+        return KEYPOINT
+    return FUNCTION_WORD if word in FUNCTION_WORDS else OTHER
+
+
+def _word_around(text: str, start: int, end: int) -> str:
+    while text[start - 1 : start].isalpha() and text[start : start + 1].isalpha():
+        start -= 1
+    while text[end - 1 : end].isalpha() and text[end : end + 1].isalpha():
+        end += 1
+    return text[start:end].strip().lower()
+
+
+def ranking_auc(
+    token_weights: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64]
+) -> float | None:
+    """Return how often a keypoint weighs more than a function word; a tie counts one half.
+
+    Args:
+        token_weights: [N].
+        kinds: [N], from `token_kinds`.
+
+    Returns:
+        The area under the ROC curve, in [0, 1]; None where one of the two kinds is missing.
+    """
+    judged = kinds != OTHER
+    ranks, is_keypoint = average_ranks(token_weights[judged]), kinds[judged] == KEYPOINT
+    num_keypoints = int(is_keypoint.sum())
+    num_others = len(is_keypoint) - num_keypoints
+    if not num_keypoints or not num_others:
+        return None
+    wins = float(ranks[is_keypoint].sum()) - num_keypoints * (num_keypoints + 1) / 2
+    return wins / (num_keypoints * num_others)
+
+
+def mean_weight(
+    token_weights: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64], kind: int
+) -> float | None:
+    """Return the mean weight of the tokens of a kind; None where there are none."""
+    chosen = token_weights[kinds == kind]
+    return float(chosen.mean()) if len(chosen) else None
+
+
+def average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return each value's rank from 1 on; equal values share the mean of their ranks."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    means: npt.NDArray[np.float64] = last - (counts - 1) / 2
+    return means[places]
+
+
+def rank_correlation(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> float | None:
+    """Return Spearman's correlation of two sets of weights of the same tokens, in [-1, 1].
+
+    None where all weights of a set are equal.
+    """
+    ranks = [average_ranks(values) - (len(values) + 1) / 2 for values in (first, second)]
+    norms = [float(np.square(r).sum()) for r in ranks]
+    if not all(norms):
+        return None
+    return float(ranks[0] @ ranks[1]) / math.sqrt(norms[0] * norms[1])
+
+
+def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float32]:
+    """Return a mask, 1 = kept, of the highest scores; of equal ones the earlier are kept.
+
+    Args:
+        scores: [N]; token weights, their negatives, or random numbers.
+        share: share of the tokens that is kept, rounded up to whole tokens.
+    """
+    mask = np.zeros(len(scores), dtype=np.float32)
+    mask[np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]] = 1
+    return mask
+
+
+def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
+    """Say how the weights of some rationales have collapsed; None if they are sound."""
+    mean, spread = float(token_weights.mean()), float(token_weights.std())
+    if mean < LOWEST_MEAN:
+        return f"nearly all tokens are masked (mean weight {mean:.3f})"
+    if mean > HIGHEST_MEAN:
+        return f"nearly no token is masked (mean weight {mean:.3f})"
+    if spread < SMALLEST_SPREAD:
+        return f"all tokens weigh nearly the same (standard deviation {spread:.4f})"
+    return None

@@ -1,0 +1,125 @@
+"""Bad input of what looks at a run or exports it: one line that names the thing and the mend."""
+
+import json
+
+import pytest
+import yaml
+
+from kpod_ray.cli.main import main
+from kpod_ray.config import load
+from kpod_ray.pipeline.run import open_run
+from tests.conftest import REPOSITORY
+
+CONFIGS = REPOSITORY / "configs"
+SMOKE, SWEEP_SMOKE = str(CONFIGS / "smoke.yaml"), str(CONFIGS / "sweep-smoke.yaml")
+
+
+def refused(capsys, *arguments):
+    """Run the command line; return its one line about what is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert caught.value.code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("kpod: ")
+    return lines[0]
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return f"storage={tmp_path / 'store'}"
+
+
+def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storage, tmp_path):
+    out = str(tmp_path / "out.jsonl")
+    line = refused(capsys, "export", SMOKE, out, storage)
+    assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
+    line = refused(capsys, "rationales", SMOKE, storage)
+    assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
+    line = refused(capsys, "schedule", SMOKE, storage)
+    assert f"phase plan isn't finished; run kpod plan {SMOKE} {storage}" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "gone"),
+    [("rationales", "teacher", "questions"), ("schedule", "plan", "assess")],
+)
+def test_a_deleted_artifact_is_named_with_its_command(capsys, tmp_path, command, there, gone):
+    run = open_run(load(SMOKE, [f"storage={tmp_path}"]))
+    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders))
+    config = tmp_path / run.folder / "config.yaml"
+    config.write_text(yaml.safe_dump(run.config.model_dump()))
+    run.artifacts[there].finish({})
+    line = refused(capsys, command, str(config.parent))
+    assert line == f"kpod: run smoke: phase {gone} isn't finished; run kpod {gone} {config}"
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "sweep"])
+def test_a_deleted_student_to_start_from_is_named(capsys, storage, tmp_path, command):
+    gone = tmp_path / "store" / "train" / "0123456789abcdef" / "student"
+    line = refused(capsys, command, SWEEP_SMOKE, storage, f"student.model={gone}")
+    assert f"model {gone}: no such model folder" in line
+
+
+def test_an_unknown_format_is_named_with_those_there_are(capsys, storage, tmp_path):
+    out = str(tmp_path / "out.jsonl")
+    line = refused(capsys, "export", SMOKE, out, storage, "--format", "csv")
+    assert "unknown format 'csv'; there are kpod, messages, ms-swift, prime-rl, trl" in line
+
+
+@pytest.mark.parametrize("name", ["out.json", "out", "s3://bucket/out.jsonl", "student.seed=3"])
+def test_an_export_to_what_is_no_local_jsonl_file_is_refused(capsys, storage, tmp_path, name):
+    out = name if "://" in name else str(tmp_path / name)
+    line = refused(capsys, "export", SMOKE, out, storage)
+    assert f"export to {out}: give a local file that ends in .jsonl" in line
+
+
+def test_an_export_into_a_folder_that_is_not_there_is_refused(capsys, storage, tmp_path):
+    line = refused(capsys, "export", SMOKE, str(tmp_path / "no" / "out.jsonl"), storage)
+    assert f"folder {tmp_path / 'no'} doesn't exist" in line
+
+
+def test_an_unknown_verdict_is_named_with_those_there_are(capsys, storage):
+    line = refused(capsys, "rationales", SMOKE, storage, "--verdict", "rong")
+    assert "unknown verdict 'rong'; there are kept, reference, surplus" in line
+
+
+@pytest.mark.parametrize("place", ["nowhere.yaml", "runs/nowhere"])
+def test_a_run_that_is_nowhere_is_named(capsys, place):
+    assert f"config {place}: No such file" in refused(capsys, "rationales", place)
+
+
+def test_a_folder_that_is_no_run_is_named(capsys, tmp_path):
+    line = refused(capsys, "rationales", str(tmp_path))
+    assert f"folder {tmp_path} holds no run" in line
+    assert "holds no run" in refused(capsys, "rationales", "/")
+
+
+def test_an_address_of_no_kind_is_named(capsys):
+    assert "nofs://x/runs/y can't be read" in refused(capsys, "rationales", "nofs://x/runs/y")
+
+
+def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
+    line = refused(capsys, "rationales", str(tmp_path), "seed=1")
+    assert "give its config.yaml instead" in line
+
+
+@pytest.mark.parametrize(
+    ("weigher", "words"),
+    [
+        ({"kind": "file", "path": "/nowhere.jsonl"}, ["/nowhere.jsonl", "doesn't exist"]),
+        ({"kind": "file"}, ["weigher.path is missing"]),
+        ({"kind": "fiel", "path": "x"}, ["weigher.kind", "'file'", "fiel"]),
+        ({"kind": "file", "path": "x", "default_wieght": 1}, ["weigher.default_wieght", "weight"]),
+        (
+            {"kind": "file", "path": "x", "default_weight": 2},
+            ["weigher.default_weight", "equal to 1"],
+        ),
+        ({"num_heds": 2}, ["unknown key weigher.num_heds, did you mean num_heads?"]),
+    ],
+)
+def test_a_wrong_weigher_is_named_by_its_setting(capsys, storage, weigher, words):
+    line = refused(capsys, "weigh", SMOKE, storage, f"weigher={json.dumps(weigher)}")
+    for word in words:
+        assert word in line

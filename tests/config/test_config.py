@@ -1,0 +1,245 @@
+import subprocess
+import sys
+
+import pytest
+
+from kpod_ray.config import RunConfig, load, parse_override
+from kpod_ray.errors import KpodError
+from tests.conftest import REPOSITORY
+
+CONFIGS = sorted(
+    path
+    for path in (REPOSITORY / "configs").rglob("*.yaml")
+    if path.parent.name not in ("parts", "cluster") or path.name == "run.yaml"  # no config alone
+)
+MINIMAL = {
+    "name": "a",
+    "teacher": {"kind": "file", "path": "r.jsonl"},
+    "student": {"model": "tiny:0"},
+}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path):
+    assert load(path).name == path.stem
+
+
+def test_an_override_replaces_one_value_and_nothing_else():
+    config = RunConfig.model_validate(MINIMAL)
+    changed = config.override({"student.learning_rate": "1e-4", "schedule.num_stages": 3})
+    assert changed.student.learning_rate == 1e-4
+    assert changed.schedule.num_stages == 3
+    assert changed.override({"student.learning_rate": 1e-5, "schedule.num_stages": 20}) == config
+
+
+def test_a_dump_validates_to_the_same_config():
+    config = RunConfig.model_validate(MINIMAL)
+    assert RunConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"student.lerning_rate": 1}, ["student.lerning_rate", "did you mean learning_rate"]),
+        ({"schdule.num_stages": 3}, ["schdule", "did you mean schedule"]),
+        ({"student.learning_rate": -1}, ["student.learning_rate", "greater than 0", "-1"]),
+        ({"student": {"learning_rate": 1.0}}, ["student.model is missing"]),
+        ({"schedule.full_stage": 30}, ["full_stage is larger than num_stages"]),
+        (
+            {"schedule.adaptive": True, "schedule.order": "none"},
+            ["adaptive needs order progressive"],
+        ),
+        ({"questions.source": "nowhere"}, ["questions", "nowhere"]),
+        ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
+        ({"name.first": 1}, ["name.first", "is a value"]),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(overrides, words):
+    with pytest.raises(KpodError) as caught:
+        RunConfig.model_validate(MINIMAL).override(overrides)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "No such file"), ("a: [", "not YAML"), ("- a", "mapping")],
+)
+def test_a_broken_file_is_named(tmp_path, text, words):
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(KpodError, match=words) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(files))}.yaml"
+
+
+MINIMAL_TEXT = "name: a\nteacher: {kind: file, path: r.jsonl}\nstudent: {model: 'tiny:0'}\n"
+
+
+def test_a_base_holds_where_the_file_sets_nothing(tmp_path):
+    top = "base: below.yaml\nstudent: {learning_rate: 0.5}\nschedule: {num_stages: 3}\n"
+    path = write(tmp_path, top=top, below=f"{MINIMAL_TEXT}schedule: {{num_stages: 9, growth: 2}}\n")
+    config = load(path, ["schedule.growth=3"])
+    assert (config.name, config.student.model) == ("a", "tiny:0")
+    assert config.student.learning_rate == 0.5
+    assert (config.schedule.num_stages, config.schedule.growth) == (3, 3)
+
+
+def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_path):
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts", one="base: deep.yaml\nseed: 1\n", deep="seed: 7\nstorage: /deep\n")
+    write(tmp_path / "parts", two="seed: 2\n")
+    bases = "base: [parts/one.yaml, parts/two.yaml]\n"
+    config = load(write(tmp_path, top=bases + MINIMAL_TEXT))
+    assert (config.seed, config.storage) == (2, "/deep")
+
+
+def test_a_group_of_another_kind_takes_the_place_of_the_whole_group(tmp_path):
+    below = (
+        "teacher: {kind: vllm, model: 'tiny:0', samples: {per_question: 4}, missing: reference}\n"
+    )
+    path = write(tmp_path, top=f"base: below.yaml\n{MINIMAL_TEXT}", below=below)
+    assert load(path).teacher.missing == "drop"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"top": "base: gone.yaml"}, ["gone.yaml", "No such file"]),
+        ({"top": "base: top.yaml"}, ["top.yaml", "its own base"]),
+        (
+            {"top": "base: [a.yaml]", "a": "base: b.yaml", "b": "base: a.yaml"},
+            ["a.yaml", "own base"],
+        ),
+        ({"top": "base: a.yaml", "a": "- 1"}, ["a.yaml", "mapping"]),
+        ({"top": "base: [1]"}, ["top.yaml", "base", "1"]),
+        ({"top": "base: {a: b}"}, ["top.yaml", "base", "file"]),
+        ({"top": "base: null"}, ["top.yaml", "base", "file"]),
+    ],
+)
+def test_a_wrong_base_is_named_in_one_line(tmp_path, files, words):
+    with pytest.raises(KpodError) as caught:
+        load(write(tmp_path, **files))
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_two_files_may_have_the_same_base(tmp_path):
+    files = {"top": f"base: [a.yaml, b.yaml]\n{MINIMAL_TEXT}", "a": "base: c.yaml"}
+    assert load(write(tmp_path, **files, b="base: c.yaml", c="seed: 5")).seed == 5
+
+
+def test_override_values_are_yaml():
+    assert parse_override("a.b=1e-3") == ("a.b", "1e-3")
+    assert parse_override("a=[1, 2]") == ("a", [1, 2])
+    assert parse_override("a=x=y") == ("a", "x=y")
+    for text in ("a.b", "=1", "a={"):
+        with pytest.raises(KpodError, match="override"):
+            parse_override(text)
+
+
+def test_full_stage_defaults_to_half_the_stages():
+    config = RunConfig.model_validate(MINIMAL)
+    for num_stages, expected in ((20, 10), (5, 2), (1, 1)):
+        changed = config.override({"schedule.num_stages": num_stages})
+        assert changed.schedule.resolved_full_stage == expected
+
+
+def test_importing_the_config_loads_neither_torch_nor_ray():
+    code = "import kpod_ray.config, sys; print([m for m in ('torch', 'ray') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_setting_one_resource_keeps_the_others():
+    config = RunConfig.model_validate({**MINIMAL, "resources": {"train": {"num_gpus": 1}}})
+    assert config.resources.train.num_workers == 2
+
+
+TEACHER = {"kind": "vllm", "model": "tiny:0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"temperature": 0, "samples": {"per_question": 2}},
+            "samples at temperature 0 are all the same",
+        ),
+        ({"temperature": 0, "samples": {"until_correct": 1}}, "samples at temperature 0"),
+        ({"filters": {"min_steps": 3, "max_steps": 2}}, "min_steps is larger than max_steps"),
+        ({"filters": {"min_tokens": 3, "max_tokens": 2}}, "min_tokens is larger than max_tokens"),
+        ({"filters": {"near_duplicate": 0}}, "near_duplicate: Input should be greater than 0"),
+        (
+            {"filters": {"max_step": 2}},
+            "unknown key teacher.filters.max_step, did you mean max_steps",
+        ),
+        ({"choice": "best"}, "choice: Input should be 'first', 'shortest'"),
+        ({"num_kept": 0}, "num_kept: Input should be greater than or equal to 1"),
+        ({"samples": {"per_question": 0}}, "samples.per_question: Input should be greater"),
+        ({"kind": "endpoint", "url": "api.openai.com"}, "url: String should match"),
+        ({"kind": "endpoint", "url": "http://me:secret@h/v1"}, "url holds a user or password"),
+        ({"kind": "endpoint"}, "teacher.url is missing"),
+        ({"kind": "endpoint", "url": "http://h/v1", "max_tries": 0}, "max_tries: Input should be"),
+    ],
+)
+def test_what_a_teacher_cannot_be_is_said_in_one_line(settings, message):
+    with pytest.raises(KpodError, match=message) as caught:
+        RunConfig.model_validate(MINIMAL).override({"teacher": {**TEACHER, **settings}})
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_questions_without_answers_need_a_teacher_that_agrees_with_itself():
+    config = RunConfig.model_validate(MINIMAL).override({"teacher": TEACHER})
+    questions = {"source": "file", "path": "q.jsonl", "allow_missing_answers": True}
+    with pytest.raises(KpodError, match="without a gold answer, only what"):
+        config.override({"questions": questions})
+    config.override({"questions": questions, "teacher.filters.self_consistency": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "engine"),
+    [
+        (4, {}),
+        (4, {"pipeline_parallel_size": 2}),
+        (4, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}),
+        (0.5, {}),
+        (0, {"tensor_parallel_size": 2}),
+    ],
+)
+def test_an_engine_spreads_over_all_of_its_gpus(num_gpus, engine):
+    RunConfig.model_validate(MINIMAL).override(
+        {"resources.evaluate.num_gpus": num_gpus, "evaluation.engine": engine}
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "engine"),
+    [
+        (4, {"tensor_parallel_size": 2}),
+        (1, {"tensor_parallel_size": 2}),
+        (4, {"pipeline_parallel_size": 3}),
+        (2.5, {}),
+    ],
+)
+def test_gpus_that_an_engine_cannot_use_or_lacks_are_named(num_gpus, engine):
+    config = RunConfig.model_validate(MINIMAL).override({"teacher": TEACHER})
+    with pytest.raises(KpodError, match=rf"resources.teacher: num_gpus={num_gpus} is not tensor"):
+        config.override({"resources.teacher.num_gpus": num_gpus, "teacher.engine": engine})
+
+
+def test_a_pool_cannot_be_smaller_at_most_than_at_least():
+    with pytest.raises(KpodError, match="max_actors is smaller than num_actors"):
+        RunConfig.model_validate(MINIMAL).override(
+            {"resources.teacher": {"num_actors": 3, "max_actors": 2}}
+        )

@@ -1,0 +1,101 @@
+"""The paper's configs: each has the paper's numbers, and each family of student runs with them."""
+
+import dataclasses
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from kpod_ray.config import load
+from kpod_ray.evaluation.phase import check_backend
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.pipeline.run import Listener, open_run, run_phases
+from tests.conftest import REPOSITORY
+from tests.training.training_runs import in_this_process, unkept_checkpoints
+
+PAPER = REPOSITORY / "configs" / "paper"
+SETS = ("gsm8k", "svamp", "asdiv", "commonsenseqa")
+STUDENTS = ("llama-7b", "flan-t5-xl", "flan-t5-large")
+FILES = [f"{data}-{student}" for data in SETS for student in STUDENTS]
+
+SMALL = [
+    "questions={source: arithmetic, num_train: 6, num_test: 1, max_steps: 2}",
+    "teacher={kind: reference}",
+    "weigher.predictor=tiny-t5:1",
+    "weigher.num_adapt_steps=1",
+    "weigher.num_train_steps=1",
+    "weigher.global_batch_size=2",
+    "weigher.precision=fp32",
+    "schedule.num_stages=1",
+    "resources={train: {num_workers: 1, num_threads: 1}}",
+    "tracking.mode=disabled",
+]
+"""What makes a config of the paper a matter of seconds; the rest of its settings stays."""
+
+
+def small(name, storage):
+    model = "tiny:0" if "llama" in name else "tiny-t5:0"
+    return load(PAPER / f"{name}.yaml", [*SMALL, f"student.model={model}", f"storage={storage}"])
+
+
+def test_there_is_a_file_for_every_data_set_and_student():
+    assert sorted(path.stem for path in PAPER.glob("*.yaml")) == sorted(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_has_the_papers_numbers(name):
+    config = load(PAPER / f"{name}.yaml")
+    is_llama, student, schedule = "llama" in name, config.student, config.schedule
+    llama_stages = 20 if name.startswith(("gsm8k", "commonsenseqa")) else 40
+    assert schedule.num_stages == (llama_stages if is_llama else 100)
+    assert schedule.resolved_full_stage == schedule.num_stages // 2
+    assert (schedule.growth, schedule.initial_share) == (0.5, 0.3)
+    assert (schedule.diversity_weight, schedule.num_clusters) == (12, 5)
+    assert student.learning_rate == (1e-5 if is_llama else 5e-5)
+    assert student.lora.rank == (64 if is_llama else 128)
+    assert (student.global_batch_size, student.template) == (4, "plain")
+    assert (student.token_weights, student.target) == ("learned", "rationale")
+    assert not config.steps.split_newlines
+    assert config.weigher.predictor == "google/flan-t5-large"
+    assert config.weigher.mask_ratio_weight == 0.5
+    assert (config.weigher.mask, config.weigher.whole_fraction) == ("straight_through", 0)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_can_generate_with_its_students_family(tmp_path, name):
+    check_backend(small(name, tmp_path))
+
+
+@pytest.mark.slow
+def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, tmp_path):
+    runs = {name: open_run(small(name, tmp_path)) for name in FILES}
+    runs = {
+        name: dataclasses.replace(run, config=in_this_process(run.config, "weigh", "train"))
+        for name, run in runs.items()
+    }
+    llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
+    steps = []
+    listener = Listener(lambda phase, row: steps.append((phase, row)), print, print, print)
+    with unkept_checkpoints():
+        for run in (llama, t5):
+            run_phases(run, "train", listener)
+    assert [row["loss"] > 0 for phase, row in steps if phase == "train"] == [True] * 4
+    for run in (llama, t5):
+        folder = f"{run.store.root}/{run.artifacts['train'].folder}/student"
+        trained = load_file(f"{folder}/model.safetensors")
+        untrained = load_file(
+            f"{model_folder(run.config.student.model, MODEL_CACHE)}/model.safetensors"
+        )
+        changed = {name for name in trained if not trained[name].equal(untrained[name])}
+        assert changed
+        assert all(".layers." in name or ".block." in name for name in changed)  # adapters alone
+        assert trained.keys() == untrained.keys()
+        decisions = json.loads(
+            run.store.read_text(f"{run.artifacts['train'].folder}/decisions.json")
+        )
+        assert sorted(decisions) == ["1"]
+    # The other files train the same way: what differs in them is data, epochs and rank.
+    for name, run in runs.items():
+        same = llama if "llama" in name else t5
+        for phase in ("questions", "teacher", "weigh", "assess", "plan"):
+            assert run.artifacts[phase] == same.artifacts[phase]

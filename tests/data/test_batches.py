@@ -1,0 +1,151 @@
+"""Padding: what is trained on, where its loss starts, and the one shift."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from kpod_ray.data.batches import collate, collate_pairs, loss_weight, num_loss_tokens
+from tests.data.some_examples import EOS, LONG, PAD, SHORT, drawn_examples
+
+
+def test_a_batch_by_hand():
+    # Row 0, one step given: 12 stands at 3 and is predicted at 2, the end of sequence at 3.
+    # Row 1, none given: 21 stands at 3 and is predicted by the last token of the prompt, at 2.
+    batch = collate([SHORT, LONG], [1, 0], PAD)
+    assert batch.input_ids.tolist() == [[1, 2, 11, 12, 99, 0, 0, 0], [3, 4, 5, 21, 22, 23, 24, 99]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0, 0, 0], [1] * 8]
+    assert batch.rows.tolist() == [0, 0, 1, 1, 1, 1, 1]
+    assert batch.columns.tolist() == [2, 3, 2, 3, 4, 5, 6]
+    assert batch.labels.tolist() == [12, 99, 21, 22, 23, 24, 99]
+    assert batch.token_weights.tolist() == [0.5, 1, 0.5, 0.75, 0.25, 1, 1]
+    assert batch.in_rationale.tolist() == [True, False, True, True, True, False, False]
+
+
+@given(drawn=drawn_examples())
+@settings(max_examples=100, deadline=None)
+def test_every_label_is_the_token_right_of_its_position(drawn):
+    batch = collate(*drawn, PAD)
+    assert torch.equal(batch.input_ids[batch.rows, batch.columns + 1], batch.labels)
+    assert batch.attention_mask[batch.rows, batch.columns + 1].all()
+
+
+@given(drawn=drawn_examples())
+@settings(max_examples=100, deadline=None)
+def test_the_loss_is_on_exactly_the_tokens_of_steps_not_given(drawn):
+    examples, given_steps = drawn
+    batch = collate(examples, given_steps, PAD)
+    for row, (example, num_given) in enumerate(zip(examples, given_steps, strict=True)):
+        first = example.token_steps.index(num_given)
+        assert batch.labels[batch.rows == row].tolist() == example.target_ids[first:]
+        weights = batch.token_weights[batch.rows == row].tolist()
+        assert weights == example.token_weights[first:]
+        inside = [step < example.num_steps for step in example.token_steps[first:]]
+        assert batch.in_rationale[batch.rows == row].tolist() == inside
+
+
+@given(drawn=drawn_examples())
+@settings(max_examples=100, deadline=None)
+def test_loss_tokens_and_their_weight_are_counted_as_the_batch_has_them(drawn):
+    examples, given_steps = drawn
+    batch = collate(examples, given_steps, PAD)
+    pairs = list(zip(examples, given_steps, strict=True))
+    assert sum(num_loss_tokens(*pair) for pair in pairs) == len(batch.labels)
+    total = sum(loss_weight(*pair) for pair in pairs)
+    assert total == pytest.approx(batch.token_weights.sum().item())
+
+
+@pytest.mark.parametrize("example", [SHORT, LONG])
+def test_no_given_steps_put_the_whole_target_from_first_to_end_in_the_loss(example):
+    batch = collate([example], [0], PAD)
+    assert batch.columns[0] == len(example.prompt_ids) - 1
+    assert batch.labels.tolist() == example.target_ids
+    assert batch.labels[-1] == EOS
+
+
+@pytest.mark.parametrize(("example", "answer"), [(SHORT, [EOS]), (LONG, [24, EOS])])
+def test_all_steps_given_leave_the_answer_alone(example, answer):
+    batch = collate([example], [example.num_steps], PAD)
+    assert batch.labels.tolist() == answer
+    assert not batch.in_rationale.any()
+
+
+@given(drawn=drawn_examples(), other=drawn_examples())
+@settings(max_examples=50, deadline=None)
+def test_an_example_is_batched_the_same_in_any_company(drawn, other):
+    examples, given_steps = drawn
+    alone = collate(examples, given_steps, PAD)
+    together = collate([*examples, *other[0]], [*given_steps, *other[1]], PAD)
+    mine = together.rows < len(examples)
+    for name in ("rows", "columns", "labels", "token_weights", "in_rationale"):
+        assert torch.equal(getattr(together, name)[mine], getattr(alone, name))
+    length = alone.input_ids.shape[1]
+    assert torch.equal(together.input_ids[: len(examples), :length], alone.input_ids)
+
+
+def test_counts_by_hand():
+    assert [num_loss_tokens(LONG, given) for given in range(3)] == [5, 3, 2]
+    assert [loss_weight(LONG, given) for given in range(3)] == [3.5, 2.25, 2]
+
+
+def test_examples_and_given_steps_of_different_number_raise():
+    with pytest.raises(ValueError, match="zip"):
+        collate([SHORT, LONG], [0], PAD)
+
+
+def test_a_batch_moves_whole():
+    batch = collate([SHORT, LONG], [1, 0], PAD)
+    moved = batch.to(torch.device("meta"))
+    assert {getattr(moved, field.name).device.type for field in dataclasses.fields(moved)} == {
+        "meta"
+    }
+
+
+def test_a_pair_by_hand_without_given_steps():
+    batch = collate_pairs([SHORT, LONG], [0, 0], PAD, start_id=7)
+    assert batch.input_ids.tolist() == [[1, 2, EOS, PAD], [3, 4, 5, EOS]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert batch.decoder_input_ids.tolist() == [[7, 11, 12, PAD, PAD], [7, 21, 22, 23, 24]]
+    assert batch.rows.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert batch.columns.tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert batch.labels.tolist() == [11, 12, EOS, 21, 22, 23, 24, EOS]
+    assert batch.token_weights.tolist() == [0.25, 0.5, 1, 0.5, 0.75, 0.25, 1, 1]
+    assert batch.in_rationale.tolist() == [True, True, False, True, True, True, False, False]
+
+
+def test_a_pair_by_hand_with_given_steps_in_the_encoder():
+    batch = collate_pairs([SHORT, LONG], [2, 1], PAD, start_id=7)
+    assert batch.input_ids.tolist() == [[1, 2, 11, 12, EOS, PAD], [3, 4, 5, 21, 22, EOS]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [1] * 6]
+    assert batch.decoder_input_ids.tolist() == [[7, PAD, PAD], [7, 23, 24]]
+    assert batch.rows.tolist() == [0, 1, 1, 1]
+    assert batch.columns.tolist() == [0, 0, 1, 2]
+    assert batch.labels.tolist() == [EOS, 23, 24, EOS]
+    assert batch.token_weights.tolist() == [1, 0.25, 1, 1]
+    assert batch.in_rationale.tolist() == [False, True, False, False]
+
+
+@given(drawn_examples())
+def test_a_pair_has_the_loss_tokens_of_a_causal_batch_and_each_token_once(drawn):
+    examples, given_steps = drawn
+    causal = collate(examples, given_steps, PAD)
+    pair = collate_pairs(examples, given_steps, PAD, start_id=7)
+    for name in ("rows", "labels", "token_weights", "in_rationale"):
+        assert torch.equal(getattr(pair, name), getattr(causal, name))
+    for row, example in enumerate(examples):
+        read = pair.input_ids[row][pair.attention_mask[row] == 1].tolist()
+        labels = pair.labels[pair.rows == row].tolist()
+        assert read[:-1] + labels == [*example.prompt_ids, *example.target_ids]
+        columns = pair.columns[pair.rows == row].tolist()
+        assert columns == list(range(len(labels)))
+        written = pair.decoder_input_ids[row].tolist()
+        assert written[: len(labels)] == [7, *labels[:-1]]
+        assert set(written[len(labels) :]) <= {PAD}
+
+
+def test_a_pair_moves_to_a_device_as_a_pair():
+    moved = collate_pairs([SHORT], [0], PAD, start_id=7).to(torch.device("meta"))
+    tensors = [getattr(moved, field.name) for field in dataclasses.fields(moved)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.model_inputs().keys() == {"input_ids", "attention_mask", "decoder_input_ids"}

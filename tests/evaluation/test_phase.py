@@ -1,0 +1,62 @@
+"""Phase evaluate with transformers: every question answered, by the texts of a plain generation."""
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from kpod_ray.config import ArithmeticQuestions, RunConfig
+from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.errors import KpodError
+from kpod_ray.evaluation.phase import check_backend, evaluate_student
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.questions.arithmetic import generate_questions
+from kpod_ray.records import Prediction, Question
+from kpod_ray.storage.artifacts import Store
+
+
+def config_of(storage, model, **evaluation):
+    return RunConfig.model_validate(
+        {
+            "name": "t",
+            "storage": str(storage),
+            "teacher": {"kind": "file", "path": "-"},
+            "student": {"model": model, "template": "plain"},
+            "evaluation": {"max_new_tokens": 8, "batch_size": 4, **evaluation},
+            "resources": {"evaluate": {"num_threads": 1, "rows_per_block": 4}},
+        }
+    )
+
+
+@pytest.mark.parametrize("model", ["tiny:0", "tiny-t5:0"])
+def test_answers_are_those_of_a_plain_generation_of_one(
+    ray_cluster, tmp_path, tiny_tokenizer, model
+):
+    store = Store.open(str(tmp_path))
+    rows = generate_questions(ArithmeticQuestions(num_train=1, num_test=18, max_steps=2), seed=0)
+    questions = store.artifact("questions", 1, {}, [])
+    questions.write("questions", Question.to_table(rows))
+    artifact = store.artifact("evaluate", 1, {}, [])
+    config = config_of(tmp_path, model, backend="transformers", limit=17)
+    manifest = evaluate_student(config, questions, model, artifact, lambda done, rows: None)
+    tested = [row for row in rows if row.split == "test"][:17]
+    predictions = Prediction.from_table(artifact.read("predictions"))
+    assert [row.question_id for row in predictions] == [row.id for row in tested]
+    assert manifest["counts"]["questions"] == 17
+    folder = model_folder(model, MODEL_CACHE)
+    kind = AutoModelForSeq2SeqLM if "t5" in model else AutoModelForCausalLM
+    language_model = kind.from_pretrained(folder)
+    for row, question in zip(predictions, tested, strict=True):
+        ids = encode_prompt(tiny_tokenizer, question.question, "plain")
+        ids = [*ids, tiny_tokenizer.eos_token_id] if "t5" in model else ids
+        read = tiny_tokenizer.pad({"input_ids": [ids]}, return_tensors="pt")
+        output = language_model.generate(**read, max_new_tokens=8, do_sample=False)[0]
+        written = output[1:] if "t5" in model else output[len(ids) :]
+        assert row.text == tiny_tokenizer.decode(written, skip_special_tokens=True)
+        assert row.gold_answer == question.answer
+
+
+def test_an_encoder_decoder_student_needs_transformers(tmp_path):
+    with pytest.raises(KpodError, match=r"tiny-t5:0.*evaluation\.backend=transformers") as caught:
+        check_backend(config_of(tmp_path, "tiny-t5:0"))
+    assert "\n" not in str(caught.value)
+    check_backend(config_of(tmp_path, "tiny-t5:0", backend="transformers"))
+    check_backend(config_of(tmp_path, "tiny:0"))

@@ -1,0 +1,105 @@
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kpod_ray.inference.limits import Gate, Room
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
+def test_who_is_alone_has_nobody_beside_him_and_everybody_gets_in(visitors):
+    inside, seen = [], []
+
+    async def visit(gate, number, wants_alone, turns):
+        async with gate.alone() if wants_alone else gate.together():
+            inside.append(number)
+            for _ in range(turns + 1):
+                seen.append((number, wants_alone, len(inside)))
+                await asyncio.sleep(0)
+            inside.remove(number)
+
+    async def main():
+        gate = Gate()
+        visits = (visit(gate, i, *visitor) for i, visitor in enumerate(visitors))
+        await asyncio.wait_for(asyncio.gather(*visits), timeout=10)
+
+    asyncio.run(main())
+    assert all(count == 1 for _, wants_alone, count in seen if wants_alone)
+    assert {number for number, _, _ in seen} == set(range(len(visitors)))
+
+
+def test_many_are_inside_together_and_late_ones_wait_for_who_wants_to_be_alone():
+    order = []
+
+    async def visit(door, name):
+        async with door:
+            order.append(f"{name} in")
+            await asyncio.sleep(0.01)
+            order.append(f"{name} out")
+
+    async def main():
+        gate = Gate()
+        first = [asyncio.create_task(visit(gate.together(), name)) for name in "ab"]
+        await asyncio.sleep(0.001)
+        alone = asyncio.create_task(visit(gate.alone(), "X"))
+        await asyncio.sleep(0.001)
+        late = asyncio.create_task(visit(gate.together(), "c"))
+        await asyncio.gather(*first, alone, late)
+
+    asyncio.run(main())
+    assert order == [
+        *("a in", "b in", "a out", "b out"),
+        *("X in", "X out", "c in", "c out"),
+    ]
+
+
+def test_an_error_inside_opens_the_gate_again():
+    async def main():
+        gate = Gate()
+        for door in (gate.together, gate.alone):
+            try:
+                async with door():
+                    raise ValueError
+            except ValueError:
+                pass
+        async with asyncio.timeout(1), gate.alone():
+            return True
+
+    assert asyncio.run(main())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 12))
+def test_rows_in_a_room_are_never_too_many_and_every_block_gets_in(blocks, num_rows):
+    entered = []
+
+    async def visit(room, size):
+        await room.enter(size)
+        entered.append(size)
+        assert room.num_inside <= max(num_rows, size)
+        for _ in range(size):
+            await asyncio.sleep(0)
+            await room.leave()
+
+    async def main():
+        room = Room(num_rows)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(visit(room, size) for size in blocks))
+        return room.num_inside
+
+    assert asyncio.run(main()) == 0
+    assert sorted(entered) == sorted(blocks)
+
+
+def test_a_block_comes_in_as_soon_as_rows_of_another_have_left():
+    async def main():
+        room = Room(5)
+        await room.enter(4)
+        second = asyncio.create_task(room.enter(3))
+        await asyncio.sleep(0.001)
+        waited = not second.done()
+        await room.leave()
+        await room.leave()
+        await second
+        return waited, room.num_inside
+
+    assert asyncio.run(main()) == (True, 5)

@@ -1,0 +1,159 @@
+"""Many greedy texts at once are the texts that the model writes one by one."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
+from kpod_ray.inference.transformers_generator import GreedyWriter
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
+
+QUESTIONS = [
+    "2 + 3?",
+    "How many eggs are left?",
+    "A",
+    "He has 12 apples and eats 5.",
+    "B?",
+    "C " * 9,
+]
+NEW_TOKENS = 12
+
+
+@pytest.fixture(params=["llama", "gpt2", "t5"])
+def model(request, tiny_tokenizer):
+    """A random language model, and its tokenizer; its head isn't tied, so that it says many things."""
+    torch.manual_seed(4)
+    if request.param == "t5":
+        folder = model_folder("tiny-t5:0", MODEL_CACHE)
+        return AutoModelForSeq2SeqLM.from_pretrained(folder), tiny_tokenizer
+    config, kind = (
+        (LlamaConfig(hidden_size=64, intermediate_size=64, **SMALL), LlamaForCausalLM)
+        if request.param == "llama"
+        else (GPT2Config(n_embd=64, **SMALL), GPT2LMHeadModel)
+    )
+    return kind(config).eval(), tiny_tokenizer
+
+
+SMALL = {
+    "vocab_size": 259,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "initializer_range": 0.3,
+    "tie_word_embeddings": False,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+    "pad_token_id": 258,
+}
+
+
+def prompts_of(tokenizer):
+    return [encode_prompt(tokenizer, question, "plain") for question in QUESTIONS]
+
+
+def alone(language_model, tokenizer, prompt, steps=NEW_TOKENS):
+    """The most likely next token, again and again, by full forward passes of one sequence."""
+    ids, written = list(prompt), []
+    while len(written) < steps and tokenizer.eos_token_id not in written:
+        if language_model.config.is_encoder_decoder:
+            read = torch.tensor([[*ids, tokenizer.eos_token_id]])
+            start = language_model.config.decoder_start_token_id
+            logits = language_model(
+                input_ids=read, decoder_input_ids=torch.tensor([[start, *written]])
+            ).logits
+        else:
+            logits = language_model(torch.tensor([ids + written])).logits
+        written.append(int(logits[0, -1].argmax()))
+    return written
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 128])
+def test_texts_are_those_of_one_by_one_full_forward_passes(model, batch_size):
+    language_model, tokenizer = model
+    prompts = prompts_of(tokenizer)
+    written = GreedyWriter(language_model, tokenizer, NEW_TOKENS, None).write(prompts, batch_size)
+    for row, prompt in zip(written, prompts, strict=True):
+        expected = alone(language_model, tokenizer, prompt)
+        assert row.text == tokenizer.decode(expected, skip_special_tokens=True)
+        assert row.num_tokens == len(expected)
+        is_ended = tokenizer.eos_token_id in expected
+        assert row.finish_reason == ("stop" if is_ended else "length")
+
+
+def test_a_text_ends_at_the_end_of_sequence_whatever_the_others_do(model):
+    language_model, tokenizer = model
+    prompts = prompts_of(tokenizer)
+    # Some token that one of the texts holds becomes an end: texts then differ in length.
+    end = alone(language_model, tokenizer, prompts[1])[4]
+    writer = GreedyWriter(language_model, tokenizer, NEW_TOKENS, None)
+    writer.end_ids = writer.model.generation_config.eos_token_id = [end]
+    reasons = set()
+    for row, prompt in zip(writer.write(prompts, 128), prompts, strict=True):
+        expected = alone(language_model, tokenizer, prompt)
+        if end in expected:
+            expected = expected[: expected.index(end) + 1]
+        assert row.num_tokens == len(expected)
+        assert row.text == tokenizer.decode(expected, skip_special_tokens=True)
+        assert row.finish_reason == ("stop" if expected[-1] == end else "length")
+        reasons.add(row.finish_reason)
+    assert "stop" in reasons
+
+
+def test_a_text_is_cut_before_the_stop_text(model):
+    language_model, tokenizer = model
+    prompts = prompts_of(tokenizer)
+    expected = [alone(language_model, tokenizer, prompt) for prompt in prompts]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
+    pairs = [text[i : i + 2] for text in texts for i in range(1, len(text) - 2)]
+    stop = next(pair for pair in pairs if pair.isascii() and pair.isprintable())
+    written = GreedyWriter(language_model, tokenizer, NEW_TOKENS, stop).write(prompts, 128)
+    assert any(stop in text for text in texts)
+    for row, text, ids in zip(written, texts, expected, strict=True):
+        assert row.text == text.partition(stop)[0]
+        is_ended = stop in text or tokenizer.eos_token_id in ids
+        assert row.finish_reason == ("stop" if is_ended else "length")
+        if stop in text:
+            until = next(n for n in range(NEW_TOKENS + 1) if stop in tokenizer.decode(ids[:n]))
+            assert row.num_tokens == until
+
+
+def test_the_stop_text_inside_the_prompt_stops_nothing(model):
+    language_model, tokenizer = model
+    prompt = encode_prompt(tokenizer, f"a{NEXT_QUESTION}", "plain")
+    (row,) = GreedyWriter(language_model, tokenizer, 4, NEXT_QUESTION).write([prompt], 1)
+    assert row.num_tokens == 4
+
+
+def test_a_prompt_that_leaves_no_room_is_an_error_and_the_others_are_answered(tiny_tokenizer):
+    config = GPT2Config(
+        vocab_size=len(tiny_tokenizer),
+        n_positions=30,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    writer = GreedyWriter(GPT2LMHeadModel(config).eval(), tiny_tokenizer, 10, None)
+    long, short = writer.write([[5] * 21, [5] * 20], 2)
+    assert (long.finish_reason, long.num_tokens) == ("error", 0)
+    assert "21 tokens" in long.text
+    assert (short.finish_reason, short.num_tokens) == ("length", 10)
+
+
+def test_no_prompts_give_no_texts(model):
+    assert GreedyWriter(*model, 4, None).write([], 8) == []
+
+
+def test_penalties_of_the_models_own_file_are_left_out(model):
+    language_model, tokenizer = model
+    language_model.generation_config.repetition_penalty = 5.0
+    prompts = prompts_of(tokenizer)
+    written = GreedyWriter(language_model, tokenizer, NEW_TOKENS, None).write(prompts, 8)
+    expected = [tokenizer.decode(alone(language_model, tokenizer, p)) for p in prompts]
+    assert [row.text for row in written] == expected

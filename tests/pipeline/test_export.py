@@ -1,0 +1,311 @@
+"""A finished corpus leaves a run as a file, and comes back from it as it was."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.cli.main import main
+from kpod_ray.config import RunConfig
+from kpod_ray.data.corpus import BATCH_ROWS, corpus_rows
+from kpod_ray.errors import KpodError
+from kpod_ray.pipeline.export import FORMATS, export_corpus
+from kpod_ray.pipeline.lookup import FinishedRun, find_run
+from kpod_ray.pipeline.run import Listener, open_run, run_phases
+from kpod_ray.records import Question, Rationale, WeightedRationale
+
+QUESTIONS = [
+    Question("n", "3 + 4?", "7", "number", (), "train", ""),
+    Question("d", "5 / 2?", "2.5", "number", (), "train", ""),
+    Question("c", "Which is odd?", "B", "choice", ("two", "three"), "train", ""),
+    Question("b", "Is 7 odd?", "yes", "boolean", (), "train", ""),
+    Question("t", "Who counts?", "the teacher", "text", (), "train", ""),
+    Question("n#2", "3 + 4?", "7", "number", (), "train", ""),
+]
+TEXTS = [
+    "He has 3 eggs.\nShe brings 4 more, and 3 + 4 = 7 eggs.",
+    "Five halves are two and a half. Write it as 2.5 \u20ac, not as a fraction.",
+    "Two is even, as 2 = 2 * 1. Three is not: 3 = 2 * 1 + 1.",
+    "Seven is 2 * 3 + 1. So a one is left over, which makes it odd.",
+    "Pupils listen to what is said. Somebody else says the numbers aloud.",
+    "Three and four more. Counting on from 3: 4, 5, 6, 7.",
+]
+
+
+def weighted(question, text, seed):
+    """A rationale whose words have random weights, as numbers of 32 bits."""
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    weights = np.random.default_rng(seed).uniform(size=len(spans)).astype(np.float32).tolist()
+    steps = split_steps(text, split_newlines=True)
+    return WeightedRationale(
+        question.id, text, *zip(*spans, strict=True), weights, *zip(*steps, strict=True)
+    )
+
+
+def rationale(question, text):
+    original, _, index = question.id.partition("#")
+    number = int(index or 0)
+    return Rationale(
+        f"{original}/{number}",
+        question.id,
+        number,
+        text,
+        "t-7b",
+        "stop",
+        9,
+        question.answer,
+        "kept",
+        -1.5,
+    )
+
+
+def config_of(tmp_path, **changes):
+    settings = {
+        "name": "run",
+        "storage": str(tmp_path / "store"),
+        "questions": {"source": "file", "path": str(tmp_path / "questions.jsonl")},
+        "teacher": {"kind": "reference"},
+        "student": {"model": "tiny:0"},
+        **changes,
+    }
+    return RunConfig.model_validate(settings)
+
+
+def finish(run, phase, manifest, **tables):
+    for name, table in tables.items():
+        run.artifacts[phase].write(name, table)
+    run.artifacts[phase].finish({"seconds": 0.0, **manifest})
+
+
+def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS):
+    """A run with its phases up to ``weigh`` as they would be after them."""
+    (tmp_path / "questions.jsonl").write_text('{"id": "n", "question": "?", "answer": "7"}\n')
+    run = open_run(config_of(tmp_path))
+    pairs = list(zip(questions, texts, strict=True))
+    finish(run, "questions", {"counts": {}}, questions=Question.to_table(questions))
+    counts = {
+        "questions": len(pairs),
+        "samples": len(pairs),
+        "tokens": 9 * len(pairs),
+        "questions_without_rationale": 0,
+    }
+    finish(
+        run,
+        "teacher",
+        {"teacher": "t-7b", "counts": counts, "verdicts": {"kept": len(pairs)}},
+        questions=Question.to_table(reversed(questions)),  # any order will do
+        rationales=Rationale.to_table(rationale(*pair) for pair in pairs),
+        rejects=Rationale.to_table([]),
+    )
+    table = WeightedRationale.to_table(
+        weighted(question, text, seed) for seed, (question, text) in enumerate(pairs)
+    )
+    finish(run, "weigh", {"counts": {"rationales": len(pairs)}}, weighted=table)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = written_run(tmp_path)
+    return FinishedRun("run.yaml", made.config, made.artifacts)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_corpus_joins_every_rationale_with_its_own_question(run):
+    rows = list(corpus_rows(run.artifacts["teacher"], run.artifacts["weigh"]))
+    assert [row.question.id for row in rows] == [question.id for question in QUESTIONS]
+    for row in rows:
+        assert row.rationale.question_id == row.weighted.question_id == row.question.id
+        assert row.rationale.text == row.weighted.text
+
+
+def test_a_weighted_rationale_that_belongs_to_nothing_is_an_error_of_ours(tmp_path):
+    made = written_run(tmp_path, QUESTIONS[:2], TEXTS[:2])
+    stranger = weighted(QUESTIONS[3], TEXTS[3], 0)
+    made.artifacts["weigh"].write("weighted", WeightedRationale.to_table([stranger]))
+    with pytest.raises(RuntimeError, match="'b'"):
+        list(corpus_rows(made.artifacts["teacher"], made.artifacts["weigh"]))
+
+
+def test_a_corpus_of_several_batches_keeps_its_order(tmp_path):
+    count = BATCH_ROWS + 3
+    questions = [Question(f"q{i}", "3 + 4?", "7", "number", (), "train", "") for i in range(count)]
+    made = written_run(tmp_path, questions, ["So 3 + 4 = 7."] * count)
+    found = FinishedRun("c", made.config, made.artifacts)
+    assert export_corpus(found, str(tmp_path / "out.jsonl"), "kpod") == count
+    assert [row["id"] for row in lines(tmp_path / "out.jsonl")] == [q.id for q in questions]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_one_json_object_a_rationale(run, tmp_path, name):
+    out = tmp_path / "out.jsonl"
+    assert export_corpus(run, str(out), name) == len(QUESTIONS)
+    rows = lines(out)
+    assert len(rows) == len(QUESTIONS)
+    assert len({tuple(row) for row in rows}) == 1  # the same columns in every row
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_an_export_that_fails_leaves_what_was_there(run, tmp_path):
+    out = tmp_path / "out.jsonl"
+    out.write_text("before")
+    run.artifacts["weigh"].write("weighted", WeightedRationale.to_table([weighted_stranger()]))
+    with pytest.raises(RuntimeError, match="'z'"):
+        export_corpus(run, str(out), "kpod")
+    assert out.read_text() == "before"
+    assert [path for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def weighted_stranger():
+    return weighted(Question("z", "?", "7", "number", (), "train", ""), "Seven it is.", 0)
+
+
+def test_an_export_replaces_a_file(run, tmp_path):
+    out = tmp_path / "out.jsonl"
+    out.write_text("before")
+    export_corpus(run, str(out), "messages")
+    assert len(lines(out)) == len(QUESTIONS)
+
+
+def imported_config(tmp_path, corpus, **changes):
+    path = str(corpus)
+    return config_of(
+        tmp_path,
+        name="again",
+        questions={"source": "file", "path": path},
+        teacher={"kind": "file", "path": path},
+        weigher={"kind": "file", "path": path},
+        steps={"split_newlines": False},
+        **changes,
+    )
+
+
+def quiet():
+    return Listener(*[lambda *told: None] * len(Listener.__dataclass_fields__))
+
+
+def test_questions_teacher_and_weigher_of_a_new_run_read_an_export(run, tmp_path, ray_cluster):
+    corpus = tmp_path / "corpus.jsonl"
+    export_corpus(run, str(corpus), "kpod")
+    again = open_run(imported_config(tmp_path, corpus))
+    run_phases(again, "weigh", quiet())
+    before, after = (
+        run.artifacts["weigh"].read("weighted"),
+        again.artifacts["weigh"].read("weighted"),
+    )
+    by_id = {row.question_id: row for row in WeightedRationale.from_table(after)}
+    assert len(by_id) == after.num_rows == before.num_rows
+    assert [by_id[row.question_id] for row in WeightedRationale.from_table(before)] == list(
+        WeightedRationale.from_table(before)
+    )
+    questions = Question.from_table(again.artifacts["teacher"].read("questions"))
+    kinds = {question.id: (question.kind, question.answer) for question in questions}
+    assert kinds == {question.id: (question.kind, question.answer) for question in QUESTIONS}
+    assert again.artifacts["weigh"].manifest()["counts"] == {"rationales": 6, "unused_rows": 0}
+
+
+def test_an_export_of_what_was_imported_is_the_same_file(run, tmp_path, ray_cluster):
+    corpus, second = tmp_path / "corpus.jsonl", tmp_path / "second.jsonl"
+    export_corpus(run, str(corpus), "kpod")
+    again = open_run(imported_config(tmp_path, corpus))
+    run_phases(again, "weigh", quiet())
+    export_corpus(FinishedRun("c", again.config, again.artifacts), str(second), "kpod")
+    lost = (
+        "teacher",
+        "sample_index",
+        "num_tokens",
+        "logprob",
+    )  # what the teacher's file can't tell
+    first = sorted(lines(corpus), key=lambda row: row["id"])
+    for old, new in zip(first, sorted(lines(second), key=lambda row: row["id"]), strict=True):
+        assert {k: v for k, v in old.items() if k not in lost} == {
+            k: v for k, v in new.items() if k not in lost
+        }
+
+
+def test_other_weights_are_another_artifact_and_the_same_ones_are_not(run, tmp_path):
+    corpus = tmp_path / "corpus.jsonl"
+    export_corpus(run, str(corpus), "kpod")
+
+    def names(**weigher):
+        weigher = {"kind": "file", "path": str(tmp_path / "weights.jsonl"), **weigher}
+        config = imported_config(tmp_path, corpus).override({"weigher": weigher})
+        artifacts = open_run(config).artifacts
+        return {name: artifact.folder for name, artifact in artifacts.items()}
+
+    (tmp_path / "weights.jsonl").write_text(corpus.read_text())
+    first = names()
+    assert names() == first
+    assert names(default_weight=0.5)["weigh"] != first["weigh"]
+    (tmp_path / "weights.jsonl").write_text(corpus.read_text().replace("0.", "0.9"))
+    changed = names()
+    assert changed["weigh"] != first["weigh"]
+    assert changed["train"] != first["train"]
+    assert changed["teacher"] == first["teacher"]
+
+
+def run_folder(made):
+    """What `run_phases` leaves of a run beside its artifacts."""
+    folder = Path(made.config.storage) / made.folder
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(json.dumps(made.config.model_dump()))
+    artifacts = {name: artifact.folder for name, artifact in made.artifacts.items()}
+    (folder / "artifacts.json").write_text(json.dumps(artifacts))
+    return folder
+
+
+def test_a_run_is_found_by_its_folder_even_when_the_storage_was_moved(tmp_path):
+    folder = run_folder(written_run(tmp_path))
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "store").rename(moved)
+    found = find_run(str(moved / "runs" / folder.name))
+    assert found.config.name == "run"
+    assert found.finished("weigh").read("weighted").num_rows == len(QUESTIONS)
+    assert found.source == str(moved / "runs" / "run" / "config.yaml")
+
+
+def test_a_run_is_found_by_an_address(tmp_path):
+    folder = run_folder(written_run(tmp_path))
+    found = find_run(f"file://{folder}")
+    assert found.finished("teacher").read("rationales").num_rows == len(QUESTIONS)
+
+
+def test_a_phase_that_is_not_finished_is_named_with_the_command_that_makes_it(tmp_path):
+    made = written_run(tmp_path)
+    made.store.delete(f"{made.artifacts['weigh'].folder}/manifest.json")
+    config = tmp_path / "c.yaml"
+    config.write_text(json.dumps(made.config.model_dump()))
+    found = find_run(str(config), ["steps.split_newlines=true"])
+    with pytest.raises(KpodError) as caught:
+        export_corpus(found, str(tmp_path / "out.jsonl"), "kpod")
+    command = f"kpod weigh {config} steps.split_newlines=true"
+    assert str(caught.value) == f"run run: phase weigh isn't finished; run {command}"
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def told_by(capsys, *arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert not caught.value.code
+    return capsys.readouterr().out
+
+
+def test_the_commands_export_and_rationales_take_a_config_or_a_folder(tmp_path, capsys):
+    made = written_run(tmp_path)
+    folder, config, out = run_folder(made), tmp_path / "c.yaml", tmp_path / "out.jsonl"
+    config.write_text((folder / "config.yaml").read_text())
+    for place in (str(folder), str(config)):
+        out.unlink(missing_ok=True)
+        told = told_by(capsys, "export", place, str(out), "--format", "ms-swift")
+        assert "6 rationales" in told
+        assert "--is_binary_loss_scale false" in told
+        assert len(lines(out)) == 6
+        told = told_by(capsys, "rationales", place, "--num", "1")
+        assert "kept: 1 shown of 6" in told
+        assert TEXTS[0].splitlines()[0] in told

@@ -1,0 +1,71 @@
+import itertools
+import re
+
+import pytest
+
+from kpod_ray.report.comparison.page import comparison_markdown, escaped
+from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.wording import sensitivity
+
+
+def tables(text):
+    """Return the tables of a Markdown text as lists of cells; an escaped bar is no border."""
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line[:1] == "|"]
+    starts = [at for at, cells in enumerate(lines) if set(cells[0].strip()) == {"-"}]
+    bounds = [*(at - 1 for at in starts), len(lines)]
+    cut = [lines[a:b] for a, b in itertools.pairwise(bounds)]
+    return [[[cell.strip() for cell in cells] for cells in table] for table in cut]
+
+
+@pytest.fixture(scope="module")
+def text(comparison):
+    return comparison_markdown(comparison)
+
+
+def test_tables_have_a_row_for_each_arm_and_even_columns(text, comparison):
+    for table in tables(text):
+        assert [row[0] for row in table[2:]] == [arm.name for arm in comparison.arms]
+        assert len({len(row) for row in table}) == 1
+
+
+def test_the_numbers_are_those_of_the_findings(text, comparison):
+    main, by_steps = tables(text)
+    found = findings(comparison)
+    for row, estimate in zip(main[2:], found.accuracies, strict=True):
+        assert row[1] == f"{100 * estimate.value:.1f}\u00a0%"
+    groups = step_groups(comparison)
+    assert by_steps[0][1:] == [f"{group.num_steps} ({group.num_questions})" for group in groups]
+    assert by_steps[2][1] == f"{100 * groups[0].accuracies[0]:.1f}\u00a0%"
+
+
+def test_it_says_what_the_test_could_see_and_a_verdict_for_each_arm(text, comparison):
+    assert sensitivity(comparison, findings(comparison)) in text
+    for arm in comparison.arms:
+        assert (f"\n- {arm.name}: " in text) == (arm.name != "uniform")
+
+
+def test_the_same_results_give_the_same_text(text, comparison):
+    assert comparison_markdown(comparison) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("answer_only", "answer_only"),
+        ("_x_ *y*", r"\_x\_ \*y\*"),
+        ("a|b\n\n# c", r"a\|b \# c"),
+        ("<img src=x>&", "&lt;img src=x&gt;&amp;"),
+        ("[a](javascript:b)", r"\[a\](javascript:b)"),
+        ("`\\`", r"\`\\\`"),
+    ],
+)
+def test_texts_are_shown_literally_on_one_line(raw, shown):
+    assert escaped(raw) == shown
+
+
+def test_hostile_text_changes_no_structure(hostile_comparison):
+    text = comparison_markdown(hostile_comparison)
+    assert not re.search("[<>\x00\x1b\u202e\u2066\ud800]", text)
+    assert [len(table) for table in tables(text)] == [5, 5]
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(headings) == 3

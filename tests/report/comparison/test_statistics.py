@@ -1,0 +1,95 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kpod_ray.evaluation.scoring import wilson_interval
+from kpod_ray.evaluation.statistics import holm, interval_over_seeds, paired_bootstrap
+from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
+from kpod_ray.report.comparison.statistics import findings, step_groups
+
+
+def comparison_of(answers, num_steps, baseline="base"):
+    arms = tuple(ArmResults(name, "", {}, correct) for name, correct in answers.items())
+    num_seeds = max(len(correct) for correct in answers.values())
+    return ComparisonResults("c", baseline, "", tuple(range(num_seeds)), arms, num_steps)
+
+
+def shares(generator, share, shape=(3, 300)):
+    return generator.random(shape) < share
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A much better arm, a much worse one, the same answers again, and a deterministic arm."""
+    generator = np.random.default_rng(0)
+    base = shares(generator, 0.5)
+    answers = {
+        "good": base | shares(generator, 0.3),
+        "base": base,
+        "bad": base & shares(generator, 0.6),
+        "same": base.copy(),
+        "once": shares(generator, 0.5, (1, 300)),
+    }
+    return comparison_of(answers, (1, 2, 3) * 100)
+
+
+def test_verdicts_of_arms_that_clearly_differ(made):
+    verdicts = {name: one.verdict for name, one in findings(made).contrasts.items()}
+    assert verdicts == {
+        "good": "better", "bad": "worse", "same": "undecided", "once": "undecided",
+    }  # fmt: skip
+
+
+def test_the_baseline_has_an_accuracy_and_no_contrast(made):
+    found = findings(made)
+    assert len(found.accuracies) == 5
+    assert "base" not in found.contrasts
+    assert found.accuracies[1] == interval_over_seeds(made.arms[1].correct)
+
+
+def test_an_arm_with_one_seed_has_wilson_s_interval_and_is_compared_with_every_seed(made):
+    found, correct = findings(made), made.arms[4].correct
+    low, high = wilson_interval(int(correct.sum()), 300)
+    assert (found.accuracies[4].low, found.accuracies[4].high) == (low, high)
+    repeated = np.repeat(correct, 3, axis=0)
+    expected = paired_bootstrap(repeated, made.arms[1].correct, 0)
+    assert found.contrasts["once"].difference == expected
+
+
+def test_p_values_are_corrected_over_all_arms(made):
+    contrasts = list(findings(made).contrasts.values())
+    raw = [contrast.difference.p_value for contrast in contrasts]
+    assert [contrast.adjusted_p for contrast in contrasts] == holm(raw)
+
+
+def test_the_effect_among_several_is_larger_than_alone_and_equal_for_one(made):
+    several = findings(made).contrasts["good"]
+    assert several.effect_among > several.effect_alone > 0
+    pair = dataclasses.replace(made, arms=made.arms[:2])
+    single = findings(pair).contrasts["good"]
+    assert single.effect_among == single.effect_alone == several.effect_alone
+    assert single.adjusted_p == single.difference.p_value
+
+
+def test_equal_answers_differ_by_nothing(made):
+    same = findings(made).contrasts["same"]
+    assert (same.difference.value, same.adjusted_p, same.effect_among) == (0, 1, 0)
+
+
+def test_one_seed_is_compared_over_the_questions_alone():
+    generator = np.random.default_rng(1)
+    answers = {"base": shares(generator, 0.4, (1, 200)), "arm": shares(generator, 0.7, (1, 200))}
+    found = findings(comparison_of(answers, (1,) * 200))
+    assert found.contrasts["arm"].verdict == "better"
+    counts = int(answers["base"].sum()), 200
+    assert (found.accuracies[0].low, found.accuracies[0].high) == wilson_interval(*counts)
+
+
+def test_accuracy_by_number_of_steps_counted_by_hand():
+    base = np.array([[True, False, True, True], [True, True, False, True]])
+    arm = np.array([[False, False, True, True], [False, True, True, True]])
+    groups = step_groups(comparison_of({"base": base, "arm": arm}, (5, 2, 2, 2)))
+    assert [(group.num_steps, group.num_questions) for group in groups] == [(2, 3), (5, 1)]
+    assert groups[0].accuracies == pytest.approx((4 / 6, 5 / 6))
+    assert groups[1].accuracies == (1, 0)

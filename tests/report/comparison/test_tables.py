@@ -1,0 +1,69 @@
+import json
+import math
+
+import pytest
+
+from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.tables import arm_rows, comparison_rows, step_cells
+
+
+@pytest.fixture(scope="module")
+def rows(comparison):
+    return {row["arm"]: row for row in comparison_rows(comparison)}
+
+
+def test_every_arm_has_a_row_with_the_same_columns(rows, comparison):
+    assert list(rows) == [arm.name for arm in comparison.arms]
+    assert len({tuple(row) for row in rows.values()}) == 1
+
+
+def test_rows_are_plain_values(rows):
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_the_baseline_has_no_difference_and_the_others_one(rows):
+    assert rows["uniform"]["verdict"] == "baseline"
+    assert rows["uniform"]["difference"] is None
+    for name in set(rows) - {"uniform"}:
+        difference = rows[name]["accuracy"] - rows["uniform"]["accuracy"]
+        assert rows[name]["difference"] == pytest.approx(difference)
+        assert rows[name]["difference_low"] <= difference <= rows[name]["difference_high"]
+
+
+def test_costs_are_means_over_the_seeds_and_none_without_training(rows):
+    assert rows["uniform"]["supervised_tokens"] == 402_001
+    assert rows["untrained"]["train_seconds"] is None
+    assert rows["untrained"]["num_seeds"] == 1
+
+
+def test_texts_agree_with_the_plain_values(comparison, rows):
+    for row in arm_rows(comparison, findings(comparison)):
+        plain = rows[row.name]
+        assert row.verdict == plain["verdict"]
+        assert row.accuracy == f"{100 * plain['accuracy']:.1f}\u00a0%"
+        if plain["difference"] is not None:
+            shown = float(row.difference.replace("\u2212", "-"))
+            assert shown == pytest.approx(100 * plain["difference"], abs=0.051)
+    assert row.overrides == "arms.kpod_adaptive.token_weights: kpod\nseed: 3\n"
+
+
+def test_a_bar_is_as_long_as_its_share_of_the_longest(comparison):
+    widths = {row.name: row.width for row in arm_rows(comparison, findings(comparison))}
+    assert (widths["untrained"], widths["uniform"]) == ("0.00", "100.00")
+    assert float(widths["answer_only"]) == pytest.approx(100 * 21_001 / 402_001, abs=0.01)
+
+
+def test_cells_are_tinted_by_their_difference_to_the_baseline(comparison):
+    groups = step_groups(comparison)
+    rows = step_cells(comparison, groups)
+    assert {cell.tint for cell in rows[2]} == {""}
+    shades = []
+    for arm, cells in enumerate(rows):
+        for group, cell in zip(groups, cells, strict=True):
+            difference = group.accuracies[arm] - group.accuracies[2]
+            assert (
+                cell.tint == {1: "above", -1: "below", 0: ""}[(difference > 0) - (difference < 0)]
+            )
+            shades.append(float(cell.shade))
+    assert math.isclose(max(shades), 1)
+    assert min(shades) == 0

@@ -1,0 +1,95 @@
+import dataclasses
+
+import pytest
+
+from kpod_ray.config import Domain
+from kpod_ray.report.sweep.data import FAILED, FINISHED, common_stage
+from kpod_ray.report.sweep.figures import axis_places, importances, sweep_figures
+from kpod_ray.report.sweep.page import render_sweep, trial_rows
+
+SECTIONS = ("best", "space", "curves", "trials", "sweep")
+
+
+@pytest.fixture(scope="module")
+def page(swept, parse_page):
+    return parse_page(render_sweep(swept))
+
+
+def test_the_page_is_one_well_formed_document(page, swept):
+    assert page.open == []
+    assert set(page.sections) == {"header", *SECTIONS}
+    assert page.tags.count("script") == 2
+    assert len(page.figures()) == 4
+    links = [value for _, name, value in page.attributes if name == "href"]
+    assert links == [f"#{section}" for section in SECTIONS]
+    assert render_sweep(swept) == render_sweep(swept)
+
+
+def test_every_trial_is_in_the_table_the_best_first(page, swept):
+    rows = trial_rows(swept)
+    assert len(rows) == 16
+    finished = [row for row in rows if row.state == FINISHED]
+    assert rows[: len(finished)] == finished
+    values = [float(row.objective) for row in finished]
+    assert values == sorted(values)
+    assert rows[-1].state == FAILED
+    assert rows[-1].error == "it broke"
+    for row in rows:
+        assert row.name in page.sections["trials"]
+
+
+def test_the_best_settings_stand_beside_those_of_the_config(page, swept):
+    best = swept.finished()[0]
+    rate = f"{best.settings['student.learning_rate']:.3g}"
+    assert page.cells("student.learning_rate")[1:] == [rate, "1e-05"]
+    assert f"loss of {best.score:.4f}" in page.sections["header"]
+    assert "answers 15.0% of the test questions, the untouched 0.0%" in page.sections["header"]
+
+
+def test_trials_are_compared_where_all_of_them_were(swept):
+    place, objectives = common_stage(swept.trials)
+    assert place == 12.5
+    assert len(objectives) == 15  # all but the one that failed
+    alone = swept.finished()[:1]
+    assert common_stage(tuple(alone)) == (100.0, {alone[0].trial_id: alone[0].score})
+    assert common_stage(()) == (0.0, {})
+
+
+def test_what_mattered_is_found_and_what_did_not_is_last(swept):
+    _, objectives = common_stage(swept.trials)
+    compared = [trial for trial in swept.trials if trial.trial_id in objectives]
+    settings = [trial.settings for trial in compared]
+    shares = importances(swept.sweep.space, settings, list(objectives.values()))
+    assert next(iter(shares)) == "student.learning_rate"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importances(swept.sweep.space, settings[:3], [1.0, 2.0, 3.0]) == {}
+    assert importances(swept.sweep.space, settings, [1.0] * len(settings)) == {}
+
+
+def test_places_on_an_axis():
+    assert axis_places(Domain(uniform=(0, 2)), [0.5, 1.5]) == ([0.5, 1.5], {})
+    places, ticks = axis_places(Domain(loguniform=(1e-6, 1e-3)), [1e-5, 1e-3])
+    assert places == pytest.approx([-5, -3])
+    assert ticks["ticktext"] == ["1.0e-06", "1.0e-05", "1.0e-04", "1.0e-03"]
+    places, ticks = axis_places(Domain(choice=(None, "a<b")), ["a<b", None])
+    assert places == [1, 0]
+    assert ticks["ticktext"] == ["None", "a&lt;b"]
+
+
+def test_hostile_text_makes_no_tag_and_no_attribute(hostile_sweep, page, parse_page):
+    hostile = parse_page(render_sweep(hostile_sweep))
+    assert set(hostile.tags) <= set(page.tags)
+    assert hostile.scripts == page.scripts
+    assert not [name for _, name, _ in hostile.attributes if name.startswith("on")]
+    for section in ("header", "best", "trials", "sweep"):
+        assert "</script><script>" in hostile.sections[section]
+
+
+def test_a_sweep_in_which_nothing_was_finished_says_so(swept, parse_page):
+    stopped = tuple(trial for trial in swept.trials if trial.state != FINISHED)
+    page = parse_page(render_sweep(dataclasses.replace(swept, trials=stopped)))
+    assert "No trial was finished." in page.sections["header"]
+    assert "Nothing to show: no trial was finished." in page.sections["best"]
+    nothing = dataclasses.replace(swept, trials=(), accuracies={})
+    assert sweep_figures(nothing) == {}
+    assert parse_page(render_sweep(nothing)).open == []

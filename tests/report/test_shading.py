@@ -1,0 +1,75 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kpod_ray.records import WeightedRationale
+from kpod_ray.report.shading import Scale, shown_steps
+
+UNIT = Scale(0.0, 1.0)
+
+
+def weighted(text, spans, step_ends):
+    starts, ends, weights = zip(*spans, strict=True) if spans else ((), (), ())
+    step_starts = (0, *step_ends[:-1])
+    return WeightedRationale("q", text, starts, ends, weights, step_starts, step_ends)
+
+
+def pieces_of(step):
+    return [(piece.text, piece.weight) for piece in step.pieces]
+
+
+def test_each_step_gets_its_tokens_and_its_difficulty():
+    rationale = weighted("ab. cd.", [(0, 2, 0.1), (2, 3, 0.2), (3, 6, 0.3), (6, 7, 0.4)], (3, 7))
+    first, second = shown_steps(rationale, (1.5, 2.5), UNIT)
+    assert pieces_of(first) == [("ab", 0.1), (".", 0.2)]
+    assert pieces_of(second) == [(" cd", 0.3), (".", 0.4)]
+    assert (first.difficulty, second.difficulty) == (1.5, 2.5)
+
+
+def test_characters_without_a_token_have_no_weight():
+    (step,) = shown_steps(weighted("a b", [(0, 1, 0.1), (2, 3, 0.9)], (3,)), (), UNIT)
+    assert pieces_of(step) == [("a", 0.1), (" ", None), ("b", 0.9)]
+    assert math.isnan(step.difficulty)
+
+
+def test_a_token_over_a_step_boundary_is_cut_and_keeps_its_weight():
+    first, second = shown_steps(weighted("ab", [(0, 2, 0.7)], (1, 2)), (1.0, 2.0), UNIT)
+    assert pieces_of(first) == [("a", 0.7)]
+    assert pieces_of(second) == [("b", 0.7)]
+
+
+def test_characters_of_several_tokens_belong_to_the_first():
+    (step,) = shown_steps(weighted("€", [(0, 1, 0.2), (0, 1, 0.8)], (1,)), (1.0,), UNIT)
+    assert pieces_of(step) == [("€", 0.2)]
+
+
+@given(
+    st.text(max_size=30),
+    st.lists(st.tuples(st.integers(-2, 40), st.integers(-2, 40), st.floats(0, 1)), max_size=12),
+    st.lists(st.integers(0, 40), max_size=6),
+)
+def test_the_pieces_join_to_the_text_whatever_the_spans(text, spans, step_ends):
+    steps = shown_steps(weighted(text, spans, tuple(sorted(step_ends))), (), UNIT)
+    assert "".join(piece.text for step in steps for piece in step.pieces) == text
+
+
+@pytest.mark.parametrize(
+    ("weight", "shade"), [(0.2, 0.0), (0.4, 0.5), (0.6, 1.0), (0.9, 1.0), (math.nan, 0.0)]
+)
+def test_shades_run_from_the_lowest_to_the_highest_weight(weight, shade):
+    assert Scale(0.2, 0.6).shade(weight) == pytest.approx(shade)
+
+
+def test_the_scale_spans_all_finite_weights():
+    rationales = [
+        weighted("ab", [(0, 1, 0.3), (1, 2, math.nan)], (2,)),
+        weighted("c", [(0, 1, 0.8)], (1,)),
+    ]
+    assert Scale.of(rationales) == Scale(0.3, 0.8)
+    assert Scale.of([]) == Scale(0.0, 1.0)
+
+
+def test_equal_weights_share_one_middle_shade():
+    assert Scale(0.5, 0.5).shade(0.5) == 0.5

@@ -1,0 +1,43 @@
+"""Examples that are too long for the student are set aside or cut, and told apart."""
+
+import pytest
+
+from kpod_ray.config import StudentConfig
+from kpod_ray.data.examples import Example
+from kpod_ray.records import Question, WeightedRationale
+from kpod_ray.schedule.assess import Assessor
+
+TEXT = "Two and 2 are 4. Then 4 and 4 are 8. Then 8 and 8 are 16."
+
+
+def requests(*ids):
+    """Requests of the same rationale for several questions, each text longer than the one before."""
+    questions = [Question(i, "How many?", "16", "number", (), "train", "") for i in ids]
+    texts = [TEXT * (n + 1) for n in range(len(ids))]
+    rationales = [
+        WeightedRationale(i, text, [0], [len(text)], [0.5], [0, 17], [17, len(text)])
+        for i, text in zip(ids, texts, strict=True)
+    ]
+    table = Question.to_table(questions)
+    weighted = WeightedRationale.to_table(rationales)
+    for name in weighted.schema.names:
+        table = table.append_column(weighted.schema.field(name), weighted[name])
+    return table
+
+
+@pytest.mark.parametrize("too_long", ["drop", "cut"])
+def test_a_long_example_is_dropped_or_cut_at_a_step(too_long):
+    config = StudentConfig(model="tiny:0", template="plain", max_length=128, too_long=too_long)
+    assessed = Assessor(config)(requests("short", "long"))
+    short, long = Example.from_table(assessed)
+    difficulties = assessed["step_difficulties"].to_pylist()
+    assert short.num_tokens() <= 128
+    assert len(difficulties[0]) == short.num_steps == 2
+    if too_long == "drop":
+        assert long.num_tokens() > 128
+        assert difficulties[1] == []
+        assert assessed["is_cut"].to_pylist() == [False, False]
+    else:
+        assert len(difficulties[1]) == long.num_steps == 1
+        assert assessed["is_cut"].to_pylist() == [False, True]
+        assert difficulties[1][0] == pytest.approx(difficulties[0][0], rel=1e-4)

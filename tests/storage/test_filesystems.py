@@ -1,0 +1,136 @@
+import pickle
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from benchmarks.object_server import object_server
+from kpod_ray.errors import KpodError
+from kpod_ray.models.random_models import save_tiny_llama
+from kpod_ray.models.sources import model_folder
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.filesystems import open_address
+
+TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
+
+
+@pytest.fixture(scope="module")
+def server():
+    with object_server() as server:
+        server.tell("bucket runs")
+        yield server
+
+
+@pytest.fixture
+def environment(server, monkeypatch):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def store(environment):
+    return Store.open(f"s3://runs/{uuid.uuid4().hex}")
+
+
+def test_an_object_store_does_what_a_disk_does(store, tmp_path):
+    artifact = store.artifact("plan", 1, {}, [])
+    artifact.write("schedule", TABLE)
+    assert not artifact.is_finished()
+    artifact.finish({"counts": {"rows": 2}})
+    assert artifact.is_finished()
+    assert artifact.read("schedule").equals(TABLE)
+    (tmp_path / "local").write_bytes(b"abc" * 1000)
+    store.upload(tmp_path / "local", f"{artifact.folder}/file")
+    store.fetch(f"{artifact.folder}/file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"abc" * 1000
+    assert store.files(artifact.folder) == ["file", "manifest.json", "schedule.parquet"]
+    assert store.files("nowhere") == []
+    store.delete(artifact.folder)
+    assert not store.exists(artifact.folder)
+
+
+def test_a_write_that_fails_leaves_what_was_there(store):
+    store.write_text("note", "before")
+    with pytest.raises(AttributeError):
+        store.write_table("note", None)
+    with pytest.raises(ZeroDivisionError), store.artifact("a", 1, {}, []).writer("t", TABLE.schema):
+        raise ZeroDivisionError
+    assert store.read_text("note") == "before"
+    assert store.files("a") == []
+
+
+def test_the_server_may_stand_in_the_address(server, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, server.environment[name])
+    host = server.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+    store = Store.open(f"s3://runs/x?endpoint_override={host}&scheme=http&region=us-east-1")
+    store.write_text("note", "text")
+    filesystem, path = open_address(store.address("note"))
+    assert filesystem.open_input_stream(path).read() == b"text"
+
+
+def test_a_model_is_loaded_from_an_object_store(store, tmp_path):
+    save_tiny_llama(tmp_path / "model", 0)
+    for file in (tmp_path / "model").iterdir():
+        store.upload(file, f"model/{file.name}")
+    folder = model_folder(store.address("model"), tmp_path / "cache")
+    found = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    assert found == {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+
+
+def test_a_server_that_is_away_for_some_seconds_costs_nothing(server, store):
+    there = pickle.loads(pickle.dumps(store))  # as another process has it
+    store.write_text("note", "before")
+    server.tell("stop")
+    back = threading.Timer(3.0, server.tell, ["start"])
+    back.start()
+    started = time.monotonic()
+    there.write_text("note", "after")
+    assert time.monotonic() - started > 1
+    back.join()
+    assert store.read_text("note") == "after"
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):  # pyarrow's own gives up sooner
+        _write_while_away(server, pafs.S3FileSystem(**_plain_options(store.filesystem)), store.root)
+
+
+def _plain_options(filesystem):
+    return filesystem.__reduce__()[1][0]
+
+
+def _write_while_away(server, filesystem, root):
+    server.tell("stop")
+    try:
+        filesystem.open_output_stream(f"{root}/other").close()
+    finally:
+        server.tell("start")
+
+
+def test_a_bucket_that_is_not_there_is_said_so(environment):
+    with pytest.raises(KpodError, match=r"Bucket 'nowhere' not found; make it first$"):
+        Store.open("s3://nowhere/runs")
+
+
+def test_keys_that_may_not_write_are_said_so(monkeypatch):
+    with object_server({"INITIAL_NO_AUTH_ACTION_COUNT": "1"}) as guarded:
+        guarded.tell("bucket runs")
+        for name, value in guarded.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(KpodError, match=r"can't be written: .*; check the keys") as caught:
+            Store.open("s3://runs/x")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(KpodError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        Store.open("s3://AKIAEXAMPLE:very-secret@bucket/runs")
+    assert "secret@" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)
+
+
+def test_an_option_that_is_none_is_said_so():
+    with pytest.raises(KpodError, match="regoin"):
+        Store.open("s3://bucket/runs?regoin=eu")

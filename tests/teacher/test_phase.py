@@ -1,0 +1,185 @@
+"""The phase ``teacher`` as a whole, with a real server that misbehaves, and with files."""
+
+import json
+import os
+import random
+from collections import Counter
+
+import pytest
+
+from kpod_ray.config import RunConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Question, Rationale
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.teacher.phase import generate_rationales
+from tests.inference.endpoint_server import EndpointServer, answer
+
+QUESTIONS = [
+    Question(
+        f"q{i}", f"{i} and 2?", str(i + 2), "number", (), "test" if i % 7 == 6 else "train", ""
+    )
+    for i in range(40)
+]
+TRAINING = [question for question in QUESTIONS if question.split == "train"]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(str(tmp_path / "store"))
+
+
+def teach(store, teacher, questions=QUESTIONS):
+    """Run the phase; return its artifact and manifest."""
+    source = store.artifact("questions", 1, {}, [])
+    source.write("questions", Question.to_table(questions))
+    config = RunConfig.model_validate(
+        {
+            "name": "t",
+            "teacher": teacher,
+            "student": {"model": "tiny:0"},
+            "resources": {"teacher": {"rows_per_block": 8}},
+        }
+    )
+    artifact = store.artifact("teacher", 1, teacher, [])
+    told = []
+    manifest = generate_rationales(config, source, artifact, lambda *rows: told.append(rows))
+    return artifact, manifest, told
+
+
+def rows_of(artifact, name):
+    return Rationale.from_table(artifact.read(name))
+
+
+def endpoint(server, **settings):
+    patient = {"max_wait_s": 0.05, "max_tries": 4, "timeout_s": 5}
+    base = {"kind": "endpoint", "model": "m", "url": server.url, "filters": {"allow_leaks": True}}
+    return {**base, **patient, **settings}
+
+
+def solved(body):
+    """Return the right answer to the last question of a chat."""
+    number = int(body["messages"][-1]["content"].split()[0])
+    return answer(f"{number} and 2 are {number + 2}. The answer is {number + 2}.", tokens=11)
+
+
+def test_a_server_that_misbehaves_loses_nothing_and_makes_no_success_of_a_failure(
+    ray_cluster, store
+):
+    rng, outcome = random.Random(0), Counter()
+
+    def script(number, body):
+        if body["path"] == "/v1/models":
+            return 404, {}, {}
+        kind = rng.choice(["good"] * 5 + ["busy", "broken", "cut", "not JSON", "refused", "long"])
+        outcome[kind] += 1
+        return {
+            "good": (200, {}, solved(body)),
+            "busy": (429, {"Retry-After": "0.05"}, {"error": {"message": "busy"}}),
+            "broken": (500, {}, b"?"),
+            "cut": None,
+            "not JSON": (200, {}, b"{"),
+            "refused": (400, {}, {"error": {"message": "no"}}),
+            "long": (
+                200,
+                {},
+                {"choices": [{"message": {"content": "1"}, "finish_reason": "length"}]},
+            ),
+        }[kind]
+
+    with EndpointServer(script) as server:
+        prices = {"price": {"input": 1.0, "output": 2.0}}
+        artifact, manifest, told = teach(
+            store, endpoint(server, samples={"per_question": 3}, **prices)
+        )
+    rows = [*rows_of(artifact, "rationales"), *rows_of(artifact, "rejects")]
+    asked = {f"{question.id}/{k}" for question in TRAINING for k in range(3)}
+    assert {row.id for row in rows} == asked
+    assert (
+        len(rows) == len(asked) == manifest["counts"]["samples"] == manifest["counts"]["generated"]
+    )
+    verdicts = Counter(row.verdict for row in rows)
+    assert manifest["verdicts"] == dict(verdicts)
+    good = sum(verdicts[name] for name in ("kept", "surplus", "duplicate"))
+    assert good == outcome["good"]
+    assert verdicts["truncated"] == outcome["long"]
+    assert verdicts["error"] == len(asked) - good - outcome["long"] >= outcome["refused"]
+    assert manifest["cost"] == pytest.approx((7 * good + 2 * 11 * good) / 1e6)
+    assert told[-1] == (len(asked), len(asked))
+
+
+def test_the_questions_that_go_on_are_those_of_the_rationales(ray_cluster, store):
+    def script(number, body):
+        return (200, {}, solved(body)) if "messages" in body else (404, {}, {})
+
+    with EndpointServer(script) as server:
+        first, manifest, _ = teach(store, endpoint(server))
+        requests = len(server.seen)
+        again, same, _ = teach(store, {**endpoint(server), "missing": "reference"})
+        assert len(server.seen) == requests  # the samples are there: nobody is asked
+    assert manifest["counts"]["generated"] == len(TRAINING)
+    assert same["counts"]["generated"] == 0
+    assert Question.from_table(first.read("questions")) == TRAINING
+    assert [row.question_id for row in rows_of(again, "rationales")] == [q.id for q in TRAINING]
+
+
+def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, store):
+    open_ones = [Question(q.id, q.question, "", "number", (), "train", "") for q in TRAINING[:5]]
+
+    def script(number, body):
+        text = f"Way {number}: 2 and 3 are 5. The answer is 5."
+        return 200, {}, answer(text if number % 4 else "I don't know.")
+
+    with EndpointServer(script) as server:
+        settings = {"samples": {"per_question": 4}, "num_kept": 2}
+        filters = {"filters": {"self_consistency": 0.9}}
+        artifact, manifest, _ = teach(store, endpoint(server, **settings, **filters), open_ones)
+    asked = Question.from_table(artifact.read("questions"))
+    assert {question.answer for question in asked} == {"5"}
+    assert [question.id for question in asked] == [
+        row.question_id for row in rows_of(artifact, "rationales")
+    ]
+    assert len(asked) == manifest["verdicts"]["kept"] <= 10
+    assert len({question.id for question in asked}) == len(asked)
+
+
+@pytest.mark.parametrize(
+    ("reply", "settings", "message"),
+    [
+        ((401, {}, {}), {}, "answers 401; it wants a key"),
+        (
+            (200, {}, {}),
+            {"max_cost": 0.001, "price": {"output": 10.0}},
+            "teacher.max_cost=0.001: 35",
+        ),
+        ((404, {}, {"error": "no model m"}), {}, "answers 404.*no model m"),
+        ((400, {}, {"error": "no"}), {}, "no rationale is left to train on: {'error': 35}"),
+    ],
+)
+def test_what_the_user_can_mend_ends_the_phase_in_one_line(
+    ray_cluster, store, reply, settings, message
+):
+    key = {"api_key_variable": "KPOD_TEST_KEY_THAT_IS_NOT_SET"}
+    assert key["api_key_variable"] not in os.environ
+    with (
+        EndpointServer(lambda number, body: reply) as server,
+        pytest.raises(KpodError, match=message) as caught,
+    ):
+        teach(store, endpoint(server, **settings, **key))
+    assert "\n" not in str(caught.value)
+
+
+def test_samples_of_a_file_are_judged_by_question_and_strangers_are_counted(store, tmp_path):
+    path = tmp_path / "rationales.jsonl"
+    rows = [
+        {"id": "q1", "rationale": "1 and 2 are 3."},
+        {"id": "q0", "rationale": "It is 9."},
+        {"id": "q1", "rationale": "2 and 1 make 3."},
+        {"id": "q6", "rationale": "6 and 2 are 8."},  # a test question
+        {"id": "zz", "rationale": "It is 1."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    artifact, manifest, _ = teach(store, {"kind": "file", "path": str(path)})
+    assert manifest["verdicts"] == {"kept": 1, "surplus": 1, "unknown_question": 2, "wrong": 1}
+    assert manifest["counts"]["samples"] == 5
+    assert [row.id for row in rows_of(artifact, "rationales")] == ["q1/0"]
+    assert [row.id for row in rows_of(artifact, "rejects")] == ["q0/0", "q1/1", "q6/0", "zz/0"]

@@ -1,0 +1,191 @@
+"""What a tracker is told: numbers worked out by hand, bounded tables, and harmless markup."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kpod_ray.records import (
+    Prediction,
+    Question,
+    Rationale,
+    StageRow,
+    StepDifficulty,
+    WeightedRationale,
+)
+from kpod_ray.report.shading import Scale
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.tracking import tables as facts_tables
+from kpod_ray.tracking.phase_summaries import phase_facts
+from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
+from tests.report.attacks import HOSTILE, PAYLOAD
+from tests.report.pages import Page
+
+NAMES = (
+    *("questions", "teacher", "weigh", "assess", "plan", "train"),
+    *("evaluate_before", "evaluate"),
+)
+MANY = 300
+STORED = HOSTILE.replace("\ud800", "")
+"""What a table can hold of it."""
+QUESTIONS = [
+    Question(f"q{i}", f"What is {i} + 1?", str(i + 1), "number", (), "train", "")
+    for i in range(MANY)
+]
+
+
+def rationale(i, verdict, text="One and 1 is 2."):
+    return Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 8, "2", verdict)
+
+
+def weighted(i, weights=(0.1, 0.6, 0.9)):
+    text = "1 + 2"
+    return WeightedRationale(f"q{i}", text, (0, 2, 4), (1, 3, 5), weights, (0,), (5,))
+
+
+def prediction(i, answer):
+    is_correct = answer == str(i + 1)
+    return Prediction(f"q{i}", f"It is {answer}.", "stop", 4, answer, str(i + 1), is_correct)
+
+
+def finish(artifact, **manifest):
+    artifact.finish({"counts": {}, "seconds": 2.5, **manifest})
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """Every artifact of a run, with more rows than are told of."""
+    store = Store.open(str(tmp_path_factory.mktemp("store")))
+    made = {name: store.artifact(name.removesuffix("_before"), 1, {name: 1}, []) for name in NAMES}
+    made["questions"].write("questions", Question.to_table(QUESTIONS))
+    finish(made["questions"], counts={"train": MANY, "test": 4})
+    rejects = [rationale(i, "wrong") for i in range(MANY)] + [rationale(0, "error", STORED)]
+    made["teacher"].write("rejects", Rationale.to_table(rejects))
+    made["teacher"].write("questions", Question.to_table(QUESTIONS))
+    verdicts = {"kept": 99, "wrong": MANY, "error": 1}
+    finish(made["teacher"], counts={"samples": 400, "tokens": 7}, verdicts=verdicts)
+    made["weigh"].write("weighted", WeightedRationale.to_table(weighted(i) for i in range(MANY)))
+    finish(made["weigh"], quality={"auc": 0.75, "keypoint_weight": None})
+    difficulties = [StepDifficulty("q0", [0.5, 4.0], [1, 1]), StepDifficulty("q1", [1.0], [1])]
+    made["assess"].write("difficulties", StepDifficulty.to_table(difficulties))
+    finish(made["assess"])
+    given = {(0, "q0"): 2, (0, "q1"): 1, (1, "q0"): 1, (1, "q1"): 1, (2, "q0"): 0, (2, "q1"): 0}
+    rows = [StageRow(name, stage, steps) for (stage, name), steps in given.items()]
+    made["plan"].write("schedule", StageRow.to_table(rows))
+    totals = {"ceilings": [1.0, 2.0, 3.0], "planned": [0.5, 1.5, 3.0]}
+    store.write_text(f"{made['plan'].folder}/totals.json", json.dumps(totals))
+    finish(made["plan"])
+    step = {"loss": 2.0, "train_step": 1, "stage": 1}
+    told = {"validation_loss": 1.25, "validation_token_accuracy": 0.5}
+    history = [step, {**step, "train_step": 2, **told}, {**step, "train_step": 3, "stage": 2}]
+    history.append({**history[-1], **told, "train_step": 4, "validation_loss": 0.75})
+    store.write_text(f"{made['train'].folder}/history.json", json.dumps(history))
+    finish(made["train"], counts={"train_steps": 4})
+    before = [prediction(i, "1") for i in range(MANY)]
+    after = [prediction(i, str(i + 1)) for i in range(MANY)]
+    for name, predictions, share in (("evaluate_before", before, 0.25), ("evaluate", after, 1.0)):
+        made[name].write("predictions", Prediction.to_table(predictions))
+        finish(made[name], accuracy={"value": share, "low": 0.0, "high": 1.0})
+    return made
+
+
+def test_every_phase_tells_its_numbers_and_where_it_is(artifacts):
+    for name in NAMES:
+        facts = phase_facts(name, artifacts)
+        assert facts.numbers[f"phase/{name}/seconds"] == 2.5
+        folder = artifacts[name].store.address(artifacts[name].folder)
+        assert facts.artifact == (name.removesuffix("_before"), folder)
+    assert phase_facts("questions", artifacts).numbers["phase/questions/train"] == MANY
+    assert phase_facts("weigh", artifacts).numbers["phase/weigh/auc"] == 0.75
+    assert "phase/weigh/keypoint_weight" not in phase_facts("weigh", artifacts).numbers
+
+
+def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
+    facts = phase_facts("teacher", artifacts)
+    assert facts.numbers["phase/teacher/wrong"] == MANY
+    assert facts.outcome == {"outcome/kept_share": pytest.approx(99 / 400)}
+    verdicts = facts.tables["tables/verdicts"]
+    assert [row["verdict"] for row in verdicts] == ["wrong", "kept", "error"]
+    assert sum(row["share"] for row in verdicts) == pytest.approx(1)
+    shown = facts.tables["tables/rejects"]
+    assert len(shown) <= MAX_ROWS
+    assert [row["verdict"] for row in shown].count("error") == 1
+    assert next(row for row in shown if row["verdict"] == "wrong")["gold"] == "1"
+    assert "\x1b" not in str(shown)
+    json.dumps(shown).encode("utf-8")
+
+
+def test_token_weights_become_a_histogram_a_curve_and_a_share(artifacts):
+    facts = phase_facts("weigh", artifacts)
+    histogram = facts.histograms["histograms/token_weights"]
+    weights = np.tile(np.array([0.1, 0.6, 0.9], np.float32).astype(np.float64), MANY)
+    assert list(histogram.counts) == np.histogram(weights, bins=histogram.edges)[0].tolist()
+    assert facts.outcome["outcome/keypoint_share"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
+    assert sum(row["token_weight/share"] for row in facts.curves) == pytest.approx(1)
+    assert facts.curves[0]["token_weight/weight"] == pytest.approx(0.025)
+    assert len(facts.tables["tables/rationales"]) == MAX_RATIONALES
+
+
+def test_step_difficulties_become_a_histogram(artifacts):
+    histogram = phase_facts("assess", artifacts).histograms["histograms/step_difficulties"]
+    assert (histogram.edges[0], histogram.edges[-1]) == (0, 4.0)
+    assert {i: n for i, n in enumerate(histogram.counts) if n} == {2: 1, 5: 1, 19: 1}
+
+
+def test_the_plan_is_told_stage_by_stage(artifacts):
+    facts = phase_facts("plan", artifacts)
+    assert facts.tables["tables/given_steps"] == [
+        {"stage": 0, "given_steps": 1, "questions": 1},
+        {"stage": 0, "given_steps": 2, "questions": 1},
+        {"stage": 1, "given_steps": 1, "questions": 2},
+        {"stage": 2, "given_steps": 0, "questions": 2},
+    ]
+    assert [point["schedule/given_steps_mean"] for point in facts.curves] == [1.5, 1, 0]
+    assert facts.curves[1] == {
+        "schedule/stage": 1,
+        "schedule/questions": 2,
+        "schedule/given_steps_mean": 1,
+        "schedule/ceiling": 2.0,
+        "schedule/planned": 1.5,
+    }
+
+
+def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
+    facts = phase_facts("train", artifacts)
+    expected = {"outcome/validation_loss": 0.75, "outcome/validation_token_accuracy": 0.5}
+    assert facts.outcome == expected
+    assert [row["validation_loss"] for row in facts.tables["tables/stages"]] == [1.25, 0.75]
+
+
+def test_accuracies_before_and_after_are_one_outcome(artifacts):
+    assert phase_facts("evaluate_before", artifacts).outcome == {"outcome/accuracy_before": 0.25}
+    facts = phase_facts("evaluate", artifacts)
+    assert facts.outcome == {
+        "outcome/accuracy": 1.0,
+        "outcome/accuracy_before": 0.25,
+        "outcome/accuracy_gain": 0.75,
+    }
+    rows = facts.tables["tables/predictions"]
+    assert len(rows) == MAX_ROWS
+    changes = [row["change"] for row in rows[:2]]
+    assert changes == ["right before and after", "gained"]
+    assert (rows[1]["before_answer"], rows[1]["after_answer"]) == ("1", "2")
+    assert rows[1]["question"] == "What is 1 + 1?"
+
+
+def test_hostile_text_becomes_no_markup(artifacts):
+    ends = (len(HOSTILE),)
+    row = WeightedRationale("q0", HOSTILE, (0,), ends, (0.5,), (0,), ends)
+    page = Page(f"<section id=x>{weighted_html(row, Scale.of([row]))}</section>")
+    assert set(page.tags) == {"section", "meta", "ol", "li", "span"}
+    assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "href"]
+    assert PAYLOAD in page.sections["x"]
+    weighted_html(row, Scale.of([row])).encode("utf-8")
+
+
+def test_a_rationale_without_end_is_cut_off():
+    num = facts_tables.MAX_TOKENS + 10
+    starts, text = range(num), "a" * num
+    ends = [start + 1 for start in starts]
+    row = WeightedRationale("q0", text, starts, ends, [0.5] * num, (0,), (num,))
+    assert weighted_html(row, Scale.of([row])).count("<span") == facts_tables.MAX_TOKENS

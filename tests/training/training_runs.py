@@ -1,0 +1,170 @@
+"""Trainings of a tiny student: what they start from, and what they come to."""
+
+import contextlib
+import json
+import os
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.torch import load_file
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.config import ArithmeticQuestions, RunConfig
+from kpod_ray.data.examples import Example, build_example, encode_with_spans
+from kpod_ray.questions.arithmetic import generate_questions
+from kpod_ray.records import Question, StageRow, StepDifficulty, StepLosses, WeightedRationale
+from kpod_ray.storage.artifacts import Store
+from kpod_ray.training.phase import train_student
+
+NUM_STAGES = 3
+TWO = {"num_workers": 2}
+HERE = {"num_workers": 0, "num_threads": 1}
+
+
+def write_inputs(folder, tokenizer):
+    """Write a store with questions, examples and schedule, what training starts from: 7 questions."""
+    store = Store.open(folder)
+    questions = generate_questions(
+        ArithmeticQuestions(num_train=7, num_test=0, max_steps=3), seed=0
+    )
+    examples = []
+    for i, question in enumerate(questions):
+        text = question.reference_rationale
+        _, starts, ends = encode_with_spans(tokenizer, text)
+        steps = split_steps(text, split_newlines=False)
+        weights = [0.1 + 0.8 * ((i + j) % 5) / 5 for j in range(len(starts))]
+        rationale = WeightedRationale(
+            question.id, text, starts.tolist(), ends.tolist(), weights, *zip(*steps, strict=True)
+        )
+        examples.append(build_example(tokenizer, question, rationale, "chat"))
+    store.artifact("teacher", 1, {}, []).write("questions", Question.to_table(questions))
+    assess = store.artifact("assess", 1, {}, [])
+    assess.write("examples", Example.to_table(examples))
+    plan = store.artifact("plan", 1, {}, [])
+    rows = [
+        StageRow(e.question_id, stage, max(0, e.num_steps - stage))
+        for stage in range(NUM_STAGES + 1)
+        for e in examples
+    ]
+    plan.write("schedule", StageRow.to_table(rows))
+    difficulties = [
+        StepDifficulty(e.question_id, [2.0] * e.num_steps, [2.0] * e.num_steps) for e in examples
+    ]
+    assess.write("difficulties", StepDifficulty.to_table(difficulties))
+    ids = sorted(e.question_id for e in examples)
+    plan.write("clusters", pa.table({"question_id": ids, "cluster_id": np.arange(len(ids)) % 2}))
+    return store, assess, plan
+
+
+def train(inputs, label, watch=lambda metrics: None, schedule=(), resources=(), **student):
+    """Train the tiny student in worker processes; return its parameters and its history."""
+    config = config_of(inputs, schedule, student)
+    workers = {f"resources.train.{name}": value for name, value in dict(resources).items()}
+    return _trained(inputs, config.override(workers), label, watch)
+
+
+def train_here(inputs, label, schedule=(), **student):
+    """Train the tiny student in this process, seconds sooner; return its parameters and its history."""
+    config = in_this_process(config_of(inputs, schedule, student), "train")
+    with unkept_checkpoints():
+        return _trained(inputs, config, label, lambda metrics: None)
+
+
+def in_this_process(config, *phases):
+    """Let phases train without processes of their own: Ray Train does so where there is no worker.
+
+    Such a training can't be taken up again, so no user can set it.
+    """
+    resources = config.resources
+    workers = {name: getattr(resources, name).model_copy(update=HERE) for name in phases}
+    return config.model_copy(update={"resources": resources.model_copy(update=workers)})
+
+
+@contextlib.contextmanager
+def unkept_checkpoints():
+    """Delete in the end what trainings in this process report: Ray Train takes none of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def config_of(inputs, schedule, student):
+    return RunConfig.model_validate(
+        {
+            "name": "t",
+            "storage": inputs[0].root,
+            "teacher": {"kind": "file", "path": "-"},
+            "schedule": {"num_stages": NUM_STAGES, **dict(schedule)},
+            "student": {
+                "model": "tiny:0",
+                "learning_rate": 1e-2,
+                "global_batch_size": 4,
+                "micro_batch_tokens": 100,
+                **student,
+            },
+            "evaluation": {"max_new_tokens": 24},
+            "resources": {"train": {"num_workers": 1, "num_threads": 1}},
+        }
+    )
+
+
+def _trained(inputs, config, label, watch):
+    store, assess, plan = inputs
+    questions = store.artifact("teacher", 1, {}, [])
+    artifact = store.artifact("train", 1, {"label": label}, [])
+    artifact.finish(train_student(config, questions, assess, plan, artifact, watch))
+    folder = f"{store.root}/{artifact.folder}"
+    parameters = load_file(f"{folder}/student/model.safetensors")
+    return parameters, json.loads(store.read_text(f"{artifact.folder}/history.json"))
+
+
+def step_losses(inputs, label, stage):
+    """The losses of a stage's steps in a finished training, by question."""
+    store = inputs[0]
+    folder = store.artifact("train", 1, {"label": label}, []).folder
+    rows = StepLosses.from_table(store.read_table(f"{folder}/step_losses/stage-{stage}.parquet"))
+    return {row.question_id: np.array(row.step_losses) for row in rows}
+
+
+def largest_difference(first, second):
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def assert_same_way(taken, alone):
+    """Check that another training went the way of the one alone."""
+    for ours, theirs in zip(taken[1], alone[1], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+        assert ours["loss_tokens"] == theirs["loss_tokens"]
+    assert largest_difference(taken[0], alone[0]) < 2e-3
+
+
+def training_processes():
+    """Process ids of this session's workers that train: Ray names processes after their actors."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline") as file:
+                command = file.read()
+        except OSError:
+            continue
+        if command.startswith("ray::") and "RayTrainWorker" in command and is_ours(int(name)):
+            found.append(int(name))
+    return found
+
+
+def is_ours(pid):
+    """Whether a process descends from this one: other Rays may run on the machine."""
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False

@@ -1,0 +1,256 @@
+"""The token weighter learns through the masked answer."""
+
+import itertools
+
+import pytest
+import torch
+from safetensors.torch import load_model, save_model
+
+from kpod_ray.algorithm.keypoint_mask import mean_token_weight
+from kpod_ray.config import WeigherConfig
+from kpod_ray.errors import KpodError
+from kpod_ray.models.student import load_student
+from kpod_ray.weighting import model as weighter_module
+from kpod_ray.weighting.batches import Prefix, collate_masked
+from kpod_ray.weighting.model import KeypointLoss, TokenWeighter, build_weighter, mean_answer_nll
+from kpod_ray.weighting.predictors import other_predictor, student_predictor
+from kpod_ray.weighting.sampler import all_prefixes
+
+PREFIXES = [4, 20, 9]
+PAD = 258
+TEMPERATURE = 0.7
+
+
+def collated(examples, lengths, pad=PAD):
+    prefixes = [Prefix(row, length, 1.0) for row, length in enumerate(lengths)]
+    return collate_masked(examples, prefixes, pad)
+
+
+@pytest.fixture(scope="module")
+def batch(masked_examples):
+    return collated(masked_examples, PREFIXES)
+
+
+@pytest.fixture
+def student(tiny_folder):
+    torch.manual_seed(0)
+    return load_student(tiny_folder, torch.float32).language_model
+
+
+@pytest.fixture
+def predictor(student):
+    return student_predictor(student, torch.float32).requires_grad_(False)
+
+
+@pytest.fixture
+def weighter(student):
+    return build_weighter(student, None)
+
+
+def random_mask(batch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch.rationale_ids.shape, generator=generator)
+
+
+def keypoint_loss(weighter, predictor, **settings):
+    return KeypointLoss(weighter, predictor, WeigherConfig(**settings))
+
+
+@pytest.mark.parametrize("mask", ["straight_through", "relaxed"])
+def test_the_answer_loss_alone_moves_every_parameter_of_the_weighter(
+    weighter, predictor, batch, mask
+):
+    loss = keypoint_loss(weighter, predictor, mask=mask, mask_ratio_weight=0)
+    total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
+    total.backward()
+    assert {name.split(".")[0] for name, _ in weighter.named_parameters()} == {
+        "attention",
+        "norm",
+        "mlp",
+    }
+    for name, parameter in weighter.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_the_frozen_predictor_gets_no_gradient(weighter, predictor, batch):
+    total, _, _ = keypoint_loss(weighter, predictor)(batch, random_mask(batch), TEMPERATURE)
+    total.backward()
+    assert all(parameter.grad is None for parameter in predictor.parameters())
+
+
+def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch):
+    loss = keypoint_loss(weighter, predictor, mask="relaxed")
+    optimizer = torch.optim.AdamW(weighter.parameters(), lr=1e-3)
+    totals = []
+    for _ in range(5):
+        total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        totals.append(total.item())
+    assert totals == sorted(totals, reverse=True)
+    assert totals[-1] < totals[0]
+
+
+def test_the_loss_is_eq_7_of_its_parts(weighter, predictor, batch):
+    loss = keypoint_loss(weighter, predictor, mask_ratio_weight=2.0)
+    total, answer_nll, kept_share = loss(batch, random_mask(batch), TEMPERATURE)
+    torch.testing.assert_close(total, (answer_nll + 2 * kept_share).sum())
+    logits = weighter(batch.rationale_ids, batch.rationale_mask)
+    torch.testing.assert_close(kept_share, mean_token_weight(logits, batch.rationale_mask).detach())
+
+
+def test_company_and_padding_do_not_change_the_weights(weighter, masked_examples, batch):
+    logits = weighter(batch.rationale_ids, batch.rationale_mask)
+    for row, example in enumerate(masked_examples):
+        alone = collated([example], [1], pad=77)
+        own_logits = weighter(alone.rationale_ids, alone.rationale_mask)[0]
+        torch.testing.assert_close(logits[row, : len(example.rationale_ids)], own_logits)
+
+
+@pytest.mark.parametrize("whole_fraction", [0.0, 0.5])
+def test_the_loss_of_all_prefixes_is_what_one_sampled_prefix_gives_on_average(
+    weighter, predictor, masked_examples, whole_fraction
+):
+    examples = [masked_examples[0], masked_examples[2]]
+    loss, lengths = keypoint_loss(weighter, predictor), [len(e.rationale_ids) for e in examples]
+    prefixes = [all_prefixes(row, n, whole_fraction) for row, n in enumerate(lengths)]
+    everything = collate_masked(examples, [*prefixes[0], *prefixes[1]], PAD)
+    uniform = random_mask(everything)
+    _, answer_nll, _ = loss(everything, uniform, TEMPERATURE)
+    expected = torch.zeros(2)
+    for first, second in itertools.product(*prefixes):
+        one = collated(examples, [first.length, second.length])
+        _, nll, _ = loss(one, uniform, TEMPERATURE)
+        expected += first.share * second.share * nll
+    torch.testing.assert_close(answer_nll, expected)
+
+
+def test_a_batch_of_many_sequences_is_read_in_parts_with_the_same_gradients(
+    weighter, predictor, masked_examples
+):
+    lengths = [len(example.rationale_ids) for example in masked_examples]
+    prefixes = [p for row, n in enumerate(lengths) for p in all_prefixes(row, n, 0.5)]
+    assert len(prefixes) > weighter_module.CHUNK
+    batch = collate_masked(masked_examples, prefixes, PAD)
+    mask = random_mask(batch).requires_grad_()
+    in_parts = mean_answer_nll(predictor, batch, mask, None)
+    (gradient,) = torch.autograd.grad(in_parts.sum(), mask)
+    rows = batch.sequences.rationale_rows
+    nll = predictor(batch.sequences, mask[rows]) * batch.sequences.shares
+    whole = torch.zeros(3).index_add(0, rows, nll)
+    (expected,) = torch.autograd.grad(whole.sum(), mask)
+    torch.testing.assert_close(in_parts, whole)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_before_attention_the_predictor_reads_the_embeddings(weighter, predictor, batch):
+    assert keypoint_loss(weighter, predictor).attended(batch) is None
+
+
+def test_after_attention_the_predictor_reads_what_was_attended(weighter, predictor, batch):
+    before = keypoint_loss(weighter, predictor)
+    after = keypoint_loss(weighter, predictor, mask_position="after_attention")
+    attended = after.attended(batch)
+    torch.testing.assert_close(
+        attended, weighter.attended(batch.rationale_ids, batch.rationale_mask)
+    )
+    inputs = batch, random_mask(batch), TEMPERATURE
+    assert (after(*inputs)[1] != before(*inputs)[1]).all()
+    assert torch.equal(after(*inputs)[2], before(*inputs)[2])
+
+
+def test_what_was_attended_has_the_scale_of_the_embeddings(weighter, student, batch):
+    attended = weighter.attended(batch.rationale_ids, batch.rationale_mask)[batch.rationale_mask]
+    table = student.get_input_embeddings().weight
+    ratio = attended.square().mean().sqrt() / table.square().mean().sqrt()
+    assert float(ratio.detach()) == pytest.approx(1, rel=0.3)
+
+
+def test_a_kept_neighbour_carries_a_masked_token_only_after_attention(
+    weighter, predictor, batch, masked_examples
+):
+    changed = batch.rationale_ids.clone()
+    changed[1, 2] = 7
+    mask = torch.ones(batch.rationale_ids.shape)
+    mask[1, 2] = 0
+    nll = [
+        predictor(batch.sequences, mask, weighter.attended(ids, batch.rationale_mask))[1]
+        for ids in (batch.rationale_ids, changed)
+    ]
+    assert nll[0] != nll[1]
+
+
+@pytest.mark.parametrize("mask_position", ["before_attention", "after_attention"])
+def test_an_encoder_decoder_moves_every_parameter_of_the_weighter(
+    weighter, student, t5_folder, batch, mask_position
+):
+    predictor = other_predictor(t5_folder, student, torch.float32).requires_grad_(False)
+    loss = keypoint_loss(weighter, predictor, mask_ratio_weight=0, mask_position=mask_position)
+    loss(batch, random_mask(batch), TEMPERATURE)[0].backward()
+    for name, parameter in weighter.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_inference_gives_the_weights_of_training(weighter, batch):
+    trained = weighter(batch.rationale_ids, batch.rationale_mask)[batch.rationale_mask]
+    with torch.inference_mode():
+        inferred = weighter.eval()(batch.rationale_ids, batch.rationale_mask)[batch.rationale_mask]
+    torch.testing.assert_close(trained.detach(), inferred)
+
+
+def test_masking_starts_rare(weighter, batch):
+    logits = weighter(batch.rationale_ids, batch.rationale_mask)
+    weights = torch.sigmoid(logits)[batch.rationale_mask]
+    assert weights.min() > 0.6  # sigmoid(1) is .731
+    assert weights.max() < 0.85
+
+
+def test_the_weight_of_a_token_depends_on_the_others(weighter, batch):
+    changed = batch.rationale_ids.clone()
+    changed[1, 0] = 7
+    before, after = (weighter(ids, batch.rationale_mask) for ids in (batch.rationale_ids, changed))
+    assert before[1, 5] != after[1, 5]
+    assert before[0, 5] == after[0, 5]
+
+
+@pytest.mark.parametrize("scale", [0.1, 50])
+def test_the_scale_of_the_embeddings_does_not_matter(scale):
+    table = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(10)[None]
+    logits = []
+    for factor in (1, scale):
+        torch.manual_seed(0)
+        weighter = TokenWeighter(factor * table, 2)
+        logits.append(weighter(ids, torch.ones_like(ids, dtype=torch.bool)))
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_embeddings_stay_those_of_the_model(weighter, student):
+    table = student.get_input_embeddings().weight
+    assert torch.equal(weighter.embeddings, table)
+    assert weighter.embeddings.data_ptr() != table.data_ptr()
+    assert "embeddings" not in dict(weighter.named_parameters())
+
+
+def test_a_saved_weighter_gives_the_same_weights(weighter, student, batch, tmp_path):
+    save_model(weighter, str(tmp_path / "weighter.safetensors"))
+    torch.manual_seed(1)
+    other = build_weighter(student, None)
+    inputs = batch.rationale_ids, batch.rationale_mask
+    assert not torch.equal(other(*inputs), weighter(*inputs))
+    load_model(other, str(tmp_path / "weighter.safetensors"))
+    assert torch.equal(other(*inputs), weighter(*inputs))
+
+
+@pytest.mark.parametrize(("num_heads", "expected"), [(None, 2), (4, 4)])
+def test_heads_are_as_many_as_the_models_unless_given(student, num_heads, expected):
+    weighter = build_weighter(student, num_heads)
+    assert weighter.attention.num_heads == expected
+
+
+def test_heads_that_do_not_divide_the_width_are_an_error(student):
+    with pytest.raises(KpodError, match=r"weigher\.num_heads: 5 does not divide the width 64"):
+        build_weighter(student, 5)

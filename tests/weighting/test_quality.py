@@ -1,0 +1,169 @@
+"""Measures of token weights: kinds of tokens by hand, the rest against slow references."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from kpod_ray.weighting.quality import (
+    FUNCTION_WORD,
+    FUNCTION_WORDS,
+    KEYPOINT,
+    NUMBER_WORDS,
+    OTHER,
+    average_ranks,
+    collapse_of,
+    keep_highest,
+    mean_weight,
+    rank_correlation,
+    ranking_auc,
+    token_kinds,
+)
+
+WEIGHTS = st.lists(st.integers(0, 4).map(lambda n: n / 4), min_size=2, max_size=30)
+
+
+def kinds_of_words(text):
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    return token_kinds(text, *zip(*spans, strict=True)).tolist()
+
+
+def test_kinds_by_hand():
+    text = "The 3 boys had $12.50 + twelve = half of it"
+    expected = [
+        FUNCTION_WORD,
+        KEYPOINT,
+        OTHER,
+        FUNCTION_WORD,
+        KEYPOINT,
+        KEYPOINT,
+        KEYPOINT,
+        KEYPOINT,
+        KEYPOINT,
+        FUNCTION_WORD,
+        FUNCTION_WORD,
+    ]
+    assert kinds_of_words(text) == expected
+
+
+def test_a_piece_of_a_word_is_judged_by_the_whole_word():
+    text = "seventeen theorem"
+    spans = [(0, 5), (5, 9), (10, 13), (13, 17)]  # "seven" "teen" "the" "orem"
+    kinds = token_kinds(text, *zip(*spans, strict=True)).tolist()
+    assert kinds == [KEYPOINT, KEYPOINT, OTHER, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "kind"),
+    [
+        ("pull-out", (4, 5), OTHER),
+        ("8-3", (1, 2), KEYPOINT),
+        ("8 - 3", (1, 3), KEYPOINT),
+        ("a. b", (1, 2), OTHER),
+        ("2.5", (1, 2), OTHER),
+        (" the", (0, 4), FUNCTION_WORD),
+        ("x", (1, 1), OTHER),
+    ],
+)
+def test_signs_blanks_and_empty_spans(text, span, kind):
+    assert token_kinds(text, [span[0]], [span[1]]).tolist() == [kind]
+
+
+def test_no_number_word_is_a_function_word():
+    assert not NUMBER_WORDS & FUNCTION_WORDS
+    assert all(word == word.lower() for word in NUMBER_WORDS | FUNCTION_WORDS)
+
+
+def test_auc_with_a_tie_by_hand():
+    # Keypoints .9 and .5 against function words .5 and .1: three wins and a tie of four pairs.
+    weights = np.array([0.9, 0.5, 0.5, 0.1, 0.0, 1.0])
+    kinds = np.array([KEYPOINT, KEYPOINT, FUNCTION_WORD, FUNCTION_WORD, OTHER, OTHER])
+    assert ranking_auc(weights, kinds) == pytest.approx(3.5 / 4)
+
+
+@pytest.mark.parametrize("kind", [KEYPOINT, FUNCTION_WORD, OTHER])
+def test_auc_needs_both_kinds(kind):
+    assert ranking_auc(np.array([0.1, 0.2]), np.array([kind, kind])) is None
+
+
+def test_mean_weights_by_hand():
+    weights, kinds = np.array([0.9, 0.5, 0.1]), np.array([KEYPOINT, KEYPOINT, OTHER])
+    assert mean_weight(weights, kinds, KEYPOINT) == pytest.approx(0.7)
+    assert mean_weight(weights, kinds, OTHER) == pytest.approx(0.1)
+    assert mean_weight(weights, kinds, FUNCTION_WORD) is None
+
+
+@given(weights=WEIGHTS, seed=st.integers(0, 5))
+@settings(max_examples=100, deadline=None)
+def test_auc_is_that_of_sklearn(weights, seed):
+    kinds = np.random.default_rng(seed).integers(-1, 2, len(weights))
+    judged, values = kinds != OTHER, np.array(weights)
+    ours = ranking_auc(values, kinds)
+    if len(set(kinds[judged].tolist())) < 2:
+        assert ours is None
+    else:
+        assert ours == pytest.approx(roc_auc_score(kinds[judged] == KEYPOINT, values[judged]))
+
+
+def test_equal_values_share_their_ranks():
+    assert average_ranks(np.array([0.3, 0.1, 0.3, 0.9])).tolist() == [2.5, 1, 2.5, 4]
+    assert average_ranks(np.array([])).tolist() == []
+
+
+def test_rank_correlation_by_hand():
+    up = np.array([0.1, 0.2, 0.4, 0.8])
+    assert rank_correlation(up, np.exp(9 * up)) == pytest.approx(1)
+    assert rank_correlation(up, -up) == pytest.approx(-1)
+    # Ranks 1 2 3 4 and 1 2 4 3: one pair swapped, 1 - 6 * 2 / (4 * 15).
+    assert rank_correlation(up, np.array([1, 2, 4, 3])) == pytest.approx(0.8)
+    assert rank_correlation(up, np.ones(4)) is None
+
+
+@given(first=WEIGHTS, seed=st.integers(0, 5))
+@settings(max_examples=100, deadline=None)
+def test_rank_correlation_is_that_of_scipy(first, seed):
+    values = np.array(first)
+    second = np.random.default_rng(seed).integers(0, 4, len(first)).astype(float)
+    ours = rank_correlation(values, second)
+    if len(set(first)) == 1 or len(set(second.tolist())) == 1:
+        assert ours is None
+    else:
+        assert ours == pytest.approx(spearmanr(values, second).statistic)
+
+
+def test_the_highest_are_kept_rounded_up_and_of_equal_ones_the_earlier():
+    assert keep_highest(np.array([0.1, 0.9, 0.5]), 0.5).tolist() == [0, 1, 1]
+    assert keep_highest(np.array([0.5, 0.5, 0.5]), 0.5).tolist() == [1, 1, 0]
+    assert keep_highest(np.array([0.1, 0.9]), 0.0).tolist() == [0, 0]
+    assert keep_highest(np.array([0.1, 0.9]), 1.0).tolist() == [1, 1]
+
+
+@given(weights=WEIGHTS)
+@settings(max_examples=50, deadline=None)
+def test_nothing_that_is_masked_weighs_more_than_what_is_kept(weights):
+    values = np.array(weights)
+    mask = keep_highest(values, 0.5)
+    assert mask.sum() == (len(values) + 1) // 2
+    if not mask.all():
+        assert values[mask == 1].min() >= values[mask == 0].max()
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([0.001, 0.02, 0.04], "nearly all tokens are masked"),
+        ([0.999, 0.998, 0.9999], "nearly no token is masked"),
+        ([0.5, 0.501, 0.502], "weigh nearly the same"),
+    ],
+)
+def test_a_collapse_is_named(weights, words):
+    assert words in collapse_of(np.array(weights))
+
+
+@pytest.mark.parametrize("weights", [[0.03, 0.9, 0.5], [0.9, 0.97, 0.8]])
+def test_sound_weights_are_no_collapse(weights):
+    assert collapse_of(np.array(weights)) is None
