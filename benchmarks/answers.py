@@ -46,7 +46,7 @@ class Row:
         return self.reading.startswith("ours") or (self.is_same_verdict and not self.reading)
 
 
-def judge(file: str, row: dict[str, Any]) -> Row:
+def filter_samples(file: str, row: dict[str, Any]) -> Row:
     """Judge one row; one that differs and was never read counts against us."""
     text = "\n".join(filter(None, (row["output"], row.get("closing"))))
     gold, kind = classify(row["answer"])
@@ -91,7 +91,9 @@ def measure(folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     for path in sorted(folder.glob("*.jsonl")):
         file = path.stem.removesuffix("_text_davinci_002_zeroshotcot")
-        files[file] = [judge(file, json.loads(line)) for line in path.read_text().splitlines()]
+        files[file] = [
+            filter_samples(file, json.loads(line)) for line in path.read_text().splitlines()
+        ]
     seconds = time.perf_counter() - started
     for rows in files.values():
         report(rows)

@@ -29,8 +29,8 @@ from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.teacher.phase import Corpus, write_judged
-from kpod_ray.teacher.sampling import Teaching, ask
+from kpod_ray.teacher.phase import Corpus, write_filtered
+from kpod_ray.teacher.sampling import SamplingPlan, ask
 
 ROWS_PER_BLOCK = 256
 WRITE_ROWS = 10_000
@@ -85,14 +85,14 @@ def run_phase(num_rows: int) -> dict[str, Any]:
         resources = ActorResources(rows_per_block=ROWS_PER_BLOCK)
         pool = ServicePool(Instant, resources, 4 * ROWS_PER_BLOCK)
         fingerprint = generation_fingerprint(teacher, "", [], 0)
-        teaching = Teaching(
+        plan = SamplingPlan(
             teacher, fingerprint, lambda num, chars: pool, artifact, lambda done, rows: None
         )
         peaks = _watch_memory()
         started = time.perf_counter()
-        asked = ask(teaching, questions, lambda question, samples: True)
+        asked = ask(plan, questions, lambda question, samples: True)
         generated = time.perf_counter()
-        verdicts, _ = write_judged(config, Corpus("instant", asked.samples), questions, artifact)
+        verdicts, _ = write_filtered(config, Corpus("instant", asked.samples), questions, artifact)
         ended = time.perf_counter()
     assert verdicts == {"kept": num_rows}, verdicts
     return {

@@ -24,7 +24,7 @@ PLACED = (
     "resources.teacher={labels: {group: teacher}}",
     *(
         f"resources.{phase}={{labels: {{group: student}}, num_threads: 1}}"
-        for phase in ("weigh", "annotate", "assess", "evaluate")
+        for phase in ("weighting", "apply_weighter", "assess", "evaluate")
     ),
     "resources.train={labels: {group: student}, num_threads: 1, num_workers: 1}",
     "schedule.num_stages=12",  # the training outlasts the stop by far
@@ -49,7 +49,7 @@ CASES = (
     Case(
         "sweep",
         "configs/sweep-smoke.yaml",
-        ("sweep.num_trials=2", "sweep.max_concurrent=1", "sweep.stopping=none"),
+        ("sweep.num_trials=2", "sweep.max_concurrent=1", "sweep.early_stopping=none"),
         1,
     ),
     Case(

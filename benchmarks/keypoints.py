@@ -4,7 +4,7 @@ For each question set and teacher, trains the product's weighter (`run_phases` u
 SmolLM2 as student, and prints what the rationales held back say of its weights: AUC of keypoints above
 function words, and answer loss with the highest, a random and the lowest half of the tokens kept.
 ``--seeds N`` adds Spearman's correlation of the weights of N seeds. Settings may follow, as for kpod:
-``weigher.num_train_steps=40``. The last line is one JSON object.
+``weighting.num_train_steps=40``. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunCo
                 "path": f"{data}/{source.rationales}",
                 "filters": {"max_chars": source.max_chars},
             },
-            "weigher": SHORT,
+            "weighting": SHORT,
             "student": {"model": "packaged:SmolLM2-135M-Instruct", "template": "plain"},
         }
     )

@@ -45,7 +45,7 @@ def plan_seconds(num_questions: int, solver: Solver) -> tuple[list[float], list[
         num_stages=CONFIG.num_stages,
         full_stage=CONFIG.resolved_full_stage,
         growth=CONFIG.growth,
-        initial_share=CONFIG.initial_share,
+        initial_fraction=CONFIG.initial_fraction,
         step_size=CONFIG.step_size,
         solver=solver,
     )

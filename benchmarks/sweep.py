@@ -21,7 +21,7 @@ from rich.console import Console
 from kpod_ray.cli.sweep_progress import sweep_with_progress
 from kpod_ray.config import load
 from kpod_ray.pipeline.run import QUIET, open_run, run_phases, versions
-from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial, saved_share
+from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial, saved_fraction
 from kpod_ray.sweep.trial import SHARED_PHASES, score_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "sweep-smoke.yaml"
@@ -38,7 +38,7 @@ def measure(folder: Path, num_trials: int) -> dict[str, float]:
     trials = [SweepTrial(**{**row, "curve": tuple(map(tuple, row["curve"]))}) for row in rows]
     for state in (FINISHED, STOPPED, FAILED):
         figures[state] = sum(trial.state == state for trial in trials)
-    figures["saved_share_of_stages"] = saved_share(trials)
+    figures["saved_share_of_stages"] = saved_fraction(trials)
     for phase in SHARED_PHASES:
         figures[f"{phase}_made"] = len(list((folder / "sweep" / phase).glob("*/manifest.json")))
     figures["plans_asked_for"] = num_trials

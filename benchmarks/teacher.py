@@ -26,7 +26,7 @@ from typing import Any
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, FileQuestions, ResourcesConfig
-from kpod_ray.data.prompts import Prompting, question_text
+from kpod_ray.data.prompts import PromptBuilder, question_text
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import generate
 from kpod_ray.inference.requests import Pending
@@ -74,7 +74,7 @@ class Timed:
 
 def _pool() -> ServicePool:
     sampling, resources = Sampling(0, 1, NEW_TOKENS), ActorResources(num_cpus=2)
-    return vllm_pool(MODEL, Prompting("chat"), sampling, ENGINE, resources)
+    return vllm_pool(MODEL, PromptBuilder("chat"), sampling, ENGINE, resources)
 
 
 def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:

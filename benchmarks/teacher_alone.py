@@ -7,7 +7,7 @@ import sys
 import time
 
 from benchmarks.teacher import ENGINE, MODEL, NEW_TOKENS, SPREAD, TOLD
-from kpod_ray.data.prompts import Prompting
+from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.inference.vllm_engine import cpu_arguments
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
@@ -21,9 +21,9 @@ def main() -> None:
     rows = json.loads(sys.stdin.read())
     folder = model_folder(MODEL, MODEL_CACHE)
     llm = LLM(model=folder, **cpu_arguments(ENGINE))
-    tokenizer, prompting = load_tokenizer(folder), Prompting("chat")
+    tokenizer, prompt_builder = load_tokenizer(folder), PromptBuilder("chat")
     started = time.time()
-    prompts = [{"prompt_token_ids": prompting.encode(tokenizer, text)} for text, _ in rows]
+    prompts = [{"prompt_token_ids": prompt_builder.encode(tokenizer, text)} for text, _ in rows]
     parameters = [
         SamplingParams(
             temperature=0,

@@ -33,7 +33,7 @@ from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.teacher.sampling import Teaching, ask
+from kpod_ray.teacher.sampling import SamplingPlan, ask
 
 ROWS, ROWS_PER_BLOCK, IN_FLIGHT = 2000, 32, 128
 VICTIMS = ("engine", "actor", "driver")
@@ -76,14 +76,14 @@ def drive(folder: Path) -> None:
     teacher = VllmTeacher(kind="vllm", model="tiny:0")
     start = functools.partial(ChildEngine, str(folder))
     pool = ServicePool(start, ActorResources(rows_per_block=ROWS_PER_BLOCK), IN_FLIGHT)
-    teaching = Teaching(
+    plan = SamplingPlan(
         teacher,
         generation_fingerprint(teacher, "", [], 0),
         lambda num, chars: pool,
         store.artifact("teacher", 1, {}, []),
         lambda done, rows: None,
     )
-    ask(teaching, questions, lambda question, samples: True)
+    ask(plan, questions, lambda question, samples: True)
 
 
 def finished(folder: Path) -> list[str]:

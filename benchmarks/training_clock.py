@@ -28,7 +28,7 @@ class Clock:
     tokens: list[int] = dataclasses.field(default_factory=list)
     slots: list[int] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
-    busy_shares: list[float] = dataclasses.field(default_factory=list)
+    busy_fractions: list[float] = dataclasses.field(default_factory=list)
     """Of the GPU in the last moment, read many times after the first steps."""
 
     def collating(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -56,7 +56,7 @@ class Clock:
 
     def _watch(self) -> None:
         while True:
-            self.busy_shares.append(torch.cuda.utilization() / 100)
+            self.busy_fractions.append(torch.cuda.utilization() / 100)
             time.sleep(0.05)
 
     def figures(self) -> dict[str, float]:
@@ -69,6 +69,6 @@ class Clock:
         }
         if ON_GPU:
             figures["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
-            return figures | {"busy_share": round(statistics.median(self.busy_shares), 3)}
+            return figures | {"busy_share": round(statistics.median(self.busy_fractions), 3)}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return figures | {"peak_mib": round((peak - self.memory_before) / 2**20)}

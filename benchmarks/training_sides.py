@@ -17,14 +17,14 @@ from kpod_ray.config import FileQuestions, FileTeacher, LoraConfig, StudentConfi
 from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.prompts import Template
 from kpod_ray.data.sampler import global_batches
-from kpod_ray.kernels.recomputed_layers import use_lean_layers
+from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Rationale
 from kpod_ray.teacher.samples import read_samples
 from kpod_ray.training.build import add_adapters
-from kpod_ray.training.trainer import Place, StudentTraining, TrainingSet
+from kpod_ray.training.trainer import StudentTraining, TrainingSet, WorkerRank
 from kpod_ray.weighting.given_weights import unweighted
 
 MODEL = SMOLLM2
@@ -84,9 +84,9 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
     )
     padding = pad_id(load_tokenizer(folder))
     training_set = TrainingSet(examples, "learned", padding)
-    use_lean_layers(student.language_model)
+    use_recomputed_layers(student.language_model)
     student.to("cuda" if ON_GPU else "cpu")
-    return StudentTraining(student, student, config, training_set, Place(0, 1))
+    return StudentTraining(student, student, config, training_set, WorkerRank(0, 1))
 
 
 def ours(examples: list[Example], folder: str, setting: Setting, steps: int, stages: int) -> Clock:

@@ -22,8 +22,8 @@ from kpod_ray.data.examples import Example, training_example
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.pipeline.run import (
     QUIET,
-    Listener,
     Run,
+    RunCallbacks,
     check_test_questions,
     finish_artifact,
     join_cluster,
@@ -47,17 +47,17 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Watcher:
+class ComparisonCallbacks:
     """What wants to know how a comparison goes."""
 
-    shared: Listener
+    shared: RunCallbacks
     """Hears of the phases that all arms share, and of the plans."""
     on_trial: Callable[[Trial, Manifest, int, int], None]
     """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
 
 
 @explained()
-def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
+def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResults:
     """Train and evaluate every arm with every seed; return what came out.
 
     Raises:
@@ -66,25 +66,25 @@ def compare(config: RunConfig, watcher: Watcher) -> ComparisonResults:
     check_backend(config)
     base = open_run(config)
     for name in SHARED:
-        manifest = finish_artifact(base, name, watcher.shared)
+        manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":
             check_test_questions(manifest)
             if not all(base.artifacts[shared].is_finished() for shared in SHARED):
                 _join_cluster(base, (*SHARED, "train", "evaluate"))
-    trials = list(_trials(base, watcher.shared))
-    _run(trials, watcher)
+    trials = list(_trials(base, callbacks.shared))
+    _run(trials, callbacks)
     by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
     for trial in trials:
         by_arm.setdefault(trial.arm, []).append(trial.run.artifacts)
     return collect_comparison(base.config, base.artifacts, by_arm)
 
 
-def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
+def _run(trials: Sequence[Trial], callbacks: ComparisonCallbacks) -> None:
     """Run the trials that aren't finished; of two with equal settings only one."""
     waiting = {t.run.artifacts["evaluate"].folder: t for t in trials if not _is_finished(t)}
     done = [trial for trial in trials if _is_finished(trial)]
     for count, trial in enumerate(done, start=1):
-        watcher.on_trial(trial, trial.run.artifacts["evaluate"].manifest(), count, len(trials))
+        callbacks.on_trial(trial, trial.run.artifacts["evaluate"].manifest(), count, len(trials))
     if not waiting:
         return
     chosen = list(waiting.values())
@@ -98,7 +98,7 @@ def _run(trials: Sequence[Trial], watcher: Watcher) -> None:
             for trial in (t for t in trials if t.run.artifacts["evaluate"].folder == folder):
                 done.append(trial)
                 manifest = trial.run.artifacts["evaluate"].manifest()
-                watcher.on_trial(trial, manifest, len(done), len(trials))
+                callbacks.on_trial(trial, manifest, len(done), len(trials))
 
 
 def _join_cluster(run: Run, names: Sequence[str]) -> None:
@@ -118,31 +118,31 @@ def train_and_evaluate(config: RunConfig) -> None:
         finish_artifact(run, name, QUIET)
 
 
-def _trials(base: Run, listener: Listener) -> Iterator[Trial]:
+def _trials(base: Run, callbacks: RunCallbacks) -> Iterator[Trial]:
     """Plan every arm, and name its trials."""
-    budget = _budget(base, listener)
+    budget = _budget(base, callbacks)
     for name, arm in base.config.comparison.chosen().items():
         overrides = {**arm.overrides, **budget}
-        _finish_plan(open_run(base.config.override(overrides)), listener)
+        _finish_plan(open_run(base.config.override(overrides)), callbacks)
         for seed in range(base.config.comparison.num_seeds):
             config = base.config.override({**overrides, "student.seed": seed})
             yield Trial(name, seed, open_run(config))
 
 
-def _finish_plan(run: Run, listener: Listener) -> None:
+def _finish_plan(run: Run, callbacks: RunCallbacks) -> None:
     if not run.artifacts["plan"].is_finished():
         _join_cluster(run, ["plan"])
-    finish_artifact(run, "plan", listener)
+    finish_artifact(run, "plan", callbacks)
 
 
-def _budget(base: Run, listener: Listener) -> Mapping[str, Any]:
+def _budget(base: Run, callbacks: RunCallbacks) -> Mapping[str, Any]:
     """Return the overrides that give all arms the same budget."""
     comparison = base.config.comparison
     if comparison.budget == "train_steps":
         return {}  # all stages have as many train steps in every arm
     overrides = comparison.chosen()[comparison.baseline].overrides
     run = open_run(base.config.override(overrides))
-    _finish_plan(run, listener)
+    _finish_plan(run, callbacks)
     examples = Example.from_table(run.artifacts["assess"].read("examples"))
     rows = StageRow.from_table(run.artifacts["plan"].read("schedule"))
     return {"student.loss_token_budget": _supervised_tokens(examples, rows, run.config)}

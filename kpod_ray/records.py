@@ -21,7 +21,7 @@ Verdict = Literal[
     "duplicate",  # correct, but (nearly) the same as an earlier one of its question
     "leaked",  # its answer stands before any reasoning, or without any
     "too_short",  # fewer reasoning steps or tokens than asked for
-    "too_long",  # more reasoning steps or tokens than asked for
+    "overlength",  # more reasoning steps or tokens than asked for
     "minority",  # its question has no gold answer, and not enough samples agree with it
     "wrong",  # the extracted answer is not the gold answer
     "no_answer",  # no answer could be extracted
@@ -40,7 +40,7 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 class Record:
-    """A row with a schema. Sequences become tuples when a row is read back."""
+    """A row with a schema. PackedLayout become tuples when a row is read back."""
 
     schema: ClassVar[pa.Schema]
 
@@ -276,7 +276,7 @@ MEANINGS: Mapping[str, str] = {
     "duplicate": "correct, but the same as an earlier one of its question",
     "leaked": "states its answer before any reasoning",
     "too_short": "fewer reasoning steps or tokens than asked for",
-    "too_long": "more reasoning steps or tokens than asked for",
+    "overlength": "more reasoning steps or tokens than asked for",
     "minority": "too few other samples agree with its answer",
     "wrong": "the answer is not the gold answer",
     "no_answer": "no answer could be found in the text",

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from kpod_ray.comparison import Watcher, compare
+from kpod_ray.comparison import ComparisonCallbacks, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
@@ -23,7 +23,7 @@ def config_of(storage, **comparison):
             "storage": str(storage),
             "questions": {"source": "arithmetic", "num_train": 8, "num_test": 4, "max_steps": 3},
             "teacher": {"kind": "reference"},
-            "weigher": None,
+            "weighting": None,
             "schedule": {"num_stages": 2, "num_clusters": 2},
             "student": {
                 # From here: every process must find it.
@@ -43,14 +43,16 @@ class Ears:
 
     def __init__(self):
         self.made, self.trials, self.manifests = [], [], []
-        listener = dataclasses.replace(QUIET, on_start=self.made.append)
-        self.watcher = Watcher(listener, lambda trial, *_: self.trials.append(trial.arm))
+        callbacks = dataclasses.replace(QUIET, on_start=self.made.append)
+        self.callbacks = ComparisonCallbacks(
+            callbacks, lambda trial, *_: self.trials.append(trial.arm)
+        )
 
 
 @pytest.fixture(scope="module")
 def first(ray_cluster, tmp_path_factory):
     storage, ears = tmp_path_factory.mktemp("compare"), Ears()
-    results = compare(config_of(storage), ears.watcher)
+    results = compare(config_of(storage), ears.callbacks)
     ears.manifests = sorted(storage.glob("*/*/manifest.json"))  # another test makes more of them
     return storage, ears, results
 
@@ -78,7 +80,7 @@ def test_all_arms_get_the_same_train_steps(first):
 def test_a_second_call_makes_nothing_and_says_the_same(first):
     storage, _, results = first
     ears = Ears()
-    again = compare(config_of(storage), ears.watcher)
+    again = compare(config_of(storage), ears.callbacks)
     assert ears.made == []
     assert sorted(ears.trials) == sorted(ARM_NAMES)
     pairs = zip(results.arms, again.arms, strict=True)
@@ -95,7 +97,7 @@ def test_what_was_deleted_is_made_again_and_nothing_else(first):
     }
     for path in deleted:
         shutil.rmtree(path.parent)
-    again = compare(config_of(storage), Ears().watcher)
+    again = compare(config_of(storage), Ears().callbacks)
     after = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
     assert {path for path, when in after.items() if before.get(path) != when} == deleted
     pairs = zip(results.arms, again.arms, strict=True)
@@ -106,7 +108,7 @@ def test_what_was_deleted_is_made_again_and_nothing_else(first):
 def test_a_token_budget_is_spent_by_every_arm(first):
     storage, _, results = first
     config = config_of(storage, budget="loss_tokens", arms=("uniform", "answer_only"))
-    spent = compare(config, Ears().watcher)
+    spent = compare(config, Ears().callbacks)
     budget = results.baseline_arm.supervised_tokens[0]
     uniform, answer_only = spent.arms[1:]
     assert uniform.supervised_tokens == (budget,)
@@ -129,7 +131,7 @@ def test_every_built_in_arm_is_a_valid_config(tmp_path):
         ({"arms": ["kpood"]}, "unknown arm kpood"),
         ({"baseline": "kpod"}, "baseline kpod is not among the arms"),
         (
-            {"more_arms": {"big": {"overrides": {"teacher.kind": "vllm"}}}},
+            {"custom_arms": {"big": {"overrides": {"teacher.kind": "vllm"}}}},
             "an arm may change student and schedule",
         ),
     ],
@@ -141,6 +143,6 @@ def test_a_comparison_that_makes_no_sense_is_refused(tmp_path, settings, words):
 
 def test_arms_of_ones_own_are_known():
     own = {"fast": {"description": "d", "overrides": {"student.learning_rate": 1e-2}}}
-    config = ComparisonConfig.model_validate({"arms": ["uniform", "fast"], "more_arms": own})
-    assert json.loads(config.model_dump_json())["more_arms"] == own
+    config = ComparisonConfig.model_validate({"arms": ["uniform", "fast"], "custom_arms": own})
+    assert json.loads(config.model_dump_json())["custom_arms"] == own
     assert list(config.chosen()) == ["uniform", "fast"]

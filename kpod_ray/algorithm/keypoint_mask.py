@@ -80,7 +80,7 @@ def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
     return token_weights.sum(-1) / token_mask.sum(-1).clamp_min(1)
 
 
-def keypoint_loss(answer_nll: Tensor, kept_share: Tensor, mask_ratio_weight: float) -> Tensor:
+def keypoint_loss(answer_nll: Tensor, kept_fraction: Tensor, mask_ratio_weight: float) -> Tensor:
     """Sum Eq. 7 divided by the rationale's length: answer loss + alpha * share of kept tokens.
 
     Eq. 5 sums over all prefixes and Eq. 6 over all tokens, both N of them. With one prefix drawn
@@ -88,10 +88,10 @@ def keypoint_loss(answer_nll: Tensor, kept_share: Tensor, mask_ratio_weight: flo
 
     Args:
         answer_nll: [B], negative log-likelihood of the answer after one masked prefix, in nats.
-        kept_share: [B].
+        kept_fraction: [B].
         mask_ratio_weight: alpha of Eq. 7.
 
     Returns:
         Scalar, a sum over the rationales.
     """
-    return (answer_nll + mask_ratio_weight * kept_share).sum()
+    return (answer_nll + mask_ratio_weight * kept_fraction).sum()

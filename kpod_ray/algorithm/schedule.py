@@ -50,7 +50,7 @@ class ScheduleSettings:
     """T: stage at which the ceiling reaches the total difficulty; 1 to `num_stages`."""
     growth: float
     """p of Eq. 10, >= 0."""
-    initial_share: float
+    initial_fraction: float
     """C_0 / B, 0 to 1."""
     step_size: int
     """Delta_s of Eq. 11: reasoning steps moved when a question gets harder; at least 1."""
@@ -62,8 +62,8 @@ class ScheduleSettings:
             raise ValueError(f"full_stage is {self.full_stage}, expected 1 to {self.num_stages}")
         if not (math.isfinite(self.growth) and self.growth >= 0):
             raise ValueError(f"growth is {self.growth}, expected a number >= 0")
-        if not 0 <= self.initial_share <= 1:
-            raise ValueError(f"initial_share is {self.initial_share}, expected 0 to 1")
+        if not 0 <= self.initial_fraction <= 1:
+            raise ValueError(f"initial_fraction is {self.initial_fraction}, expected 0 to 1")
         if self.step_size < 1:
             raise ValueError(f"step_size is {self.step_size}, expected at least 1")
 
@@ -85,7 +85,7 @@ class Plan:
 
 
 def difficulty_ceiling(
-    stage: int, *, total: float, initial_share: float, growth: float, full_stage: int
+    stage: int, *, total: float, initial_fraction: float, growth: float, full_stage: int
 ) -> float:
     """Return D(t) of Eq. 10: the difficulty that may be emitted at a stage.
 
@@ -94,7 +94,7 @@ def difficulty_ceiling(
     Args:
         stage: t, >= 0.
         total: B, difficulty of all reasoning steps, in nats.
-        initial_share: C_0 / B, 0 to 1.
+        initial_fraction: C_0 / B, 0 to 1.
         growth: p.
         full_stage: T, at least 1.
 
@@ -106,7 +106,7 @@ def difficulty_ceiling(
     if stage >= full_stage:
         return total
     share: float = (stage / full_stage) ** (growth + 1)
-    return total * (initial_share + (1 - initial_share) * share)
+    return total * (initial_fraction + (1 - initial_fraction) * share)
 
 
 def plan_stages(
@@ -211,7 +211,7 @@ def _ceiling(stage: int, total: float, settings: ScheduleSettings) -> float:
     return difficulty_ceiling(
         stage,
         total=total,
-        initial_share=settings.initial_share,
+        initial_fraction=settings.initial_fraction,
         growth=settings.growth,
         full_stage=settings.full_stage,
     )

@@ -36,7 +36,7 @@ class Finding:
     is_good: bool = True
 
 
-def examine(config: RunConfig | None, console: Console) -> bool:
+def diagnose(config: RunConfig | None, console: Console) -> bool:
     """Print what is there, and for a config what is missing; return whether nothing is."""
     findings = _machine()
     if config is not None:

@@ -161,10 +161,10 @@ def doctor(
     overrides: Overrides = None,
 ) -> None:
     """Say what this machine has, and what it lacks for a config."""
-    from kpod_ray.cli.doctor import examine
+    from kpod_ray.cli.doctor import diagnose
 
     loaded = settings.load(config, overrides or ()) if config else None
-    if not examine(loaded, console):
+    if not diagnose(loaded, console):
         raise typer.Exit(1)
 
 

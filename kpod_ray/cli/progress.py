@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kpod_ray.comparison import Trial, Watcher, compare
+from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
 from kpod_ray.config import RunConfig
-from kpod_ray.pipeline.run import Listener, Run, open_run, run_phases
+from kpod_ray.pipeline.run import Run, RunCallbacks, open_run, run_phases
 from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
 from kpod_ray.report.comparison.tables import comparison_rows
 from kpod_ray.storage.artifacts import Manifest
-from kpod_ray.tracking import Facts, Tracker, tracked
-from kpod_ray.tracking.phase_summaries import phase_facts
+from kpod_ray.tracking import PhaseSummary, Tracker, tracked
+from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.prometheus import Gauges
 from kpod_ray.tracking.wandb_upload import files_of
 
@@ -31,11 +31,13 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
         screen = Screen(run, tracker, console, bar)
-        run_phases(run, until, screen.listener())
+        run_phases(run, until, screen.callbacks())
         if until == "report":
             key = f"report/{run.artifacts['evaluate'].fingerprint}"
             path = f"{run.folder}/report.html"
-            tracker.tell(key, lambda: Facts(pages={"report": run.store.read_text(path)}))
+            tracker.log_summary(
+                key, lambda: PhaseSummary(pages={"report": run.store.read_text(path)})
+            )
     screen.print_summary()
     if "train" in screen.manifests:
         student = run.store.address(run.artifacts["train"].folder)
@@ -50,20 +52,22 @@ def compare_with_progress(config: RunConfig, console: Console) -> None:
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
-            trials = _TrialBoard(console, bar)
-            results = compare(run.config, Watcher(screen.listener(), trials.finish))
+            trials = _TrialTable(console, bar)
+            results = compare(run.config, ComparisonCallbacks(screen.callbacks(), trials.finish))
         rows, page = comparison_rows(results), render_comparison(results)
         text = comparison_markdown(results)
         run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
         run.store.write_text(f"{run.folder}/comparison.md", text)
         run.store.write_text(f"{run.folder}/comparison.html", page)
-        facts = Facts(tables={"comparison": rows}, pages={"comparison_page": page})
-        tracker.tell(f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: facts)
+        summary = PhaseSummary(tables={"comparison": rows}, pages={"comparison_page": page})
+        tracker.log_summary(
+            f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: summary
+        )
     console.print(Markdown(text))
     console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
 
 
-class _TrialBoard:
+class _TrialTable:
     """Prints each trial of a comparison as it finishes."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
@@ -95,9 +99,9 @@ class Screen:
         self.made: set[str] = set()
         self.task = bar.add_task("train", total=None, visible=False)
 
-    def listener(self) -> Listener:
+    def callbacks(self) -> RunCallbacks:
         """Return what the phases tell."""
-        return Listener(self.train_step, self.start, self.finish, self.rows)
+        return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
 
     def start(self, name: str) -> None:
         """Say that a phase begins."""
@@ -141,8 +145,8 @@ class Screen:
             self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
         artifact = self.run.artifacts[name]
         if artifact.is_finished():  # an arm of a comparison has a plan of its own
-            facts = functools.partial(phase_facts, name, self.run.artifacts)
-            self.tracker.tell(artifact.folder, facts)
+            summary = functools.partial(phase_summary, name, self.run.artifacts)
+            self.tracker.log_summary(artifact.folder, summary)
 
     def print_summary(self) -> None:
         """Print the seconds of every phase and the accuracies."""

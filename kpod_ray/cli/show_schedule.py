@@ -32,7 +32,7 @@ class StageState:
     """Questions that take part."""
     given_steps_mean: float
     """Reasoning steps handed to the student, mean over these questions."""
-    difficulty_share: float
+    difficulty_fraction: float
     """Difficulty of the steps that the student writes, of that of all steps of all questions."""
     decided_at: float | None
     """Seconds since the epoch; None when it isn't decided."""
@@ -69,11 +69,11 @@ def _state(
     decided_at, statistics = decision.get("decided_at"), decision.get("statistics", {})
     state = FINISHED if statistics else UNDER_WAY if decided_at else PLANNED
     mean = float(np.mean(list(given.values()))) if given else 0.0
-    share = _difficulty_share(given, difficulties)
+    share = _difficulty_fraction(given, difficulties)
     return StageState(stage, state, len(given), mean, share, decided_at, statistics)
 
 
-def _difficulty_share(given: Mapping[str, int], difficulties: StepValues) -> float:
+def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> float:
     """Return the share of all difficulty that lies in the steps which are not given (Eq. 9)."""
     written: npt.NDArray[np.bool_] = np.concatenate(
         [
@@ -95,6 +95,6 @@ def print_schedule(stages: list[StageState], console: Console) -> None:
         table.add_column(name, justify="right")
     for row in stages:
         told = [format(row.statistics[n], f) if row.statistics else "" for n, f in names.items()]
-        given, share = f"{row.given_steps_mean:.2f}", f"{row.difficulty_share:.0%}"
+        given, share = f"{row.given_steps_mean:.2f}", f"{row.difficulty_fraction:.0%}"
         table.add_row(str(row.stage), row.state, f"{row.num_questions:,}", given, share, *told)
     console.print(table)

@@ -14,11 +14,11 @@ from rich.table import Table
 from kpod_ray.cli.progress import Screen, progress_bar
 from kpod_ray.config import RunConfig
 from kpod_ray.pipeline.run import open_run
-from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_share, value_text
+from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction, value_text
 from kpod_ray.report.sweep.page import render_sweep
-from kpod_ray.sweep.run import SweepResults, SweepWatcher, sweep, sweep_page
+from kpod_ray.sweep.run import SweepCallbacks, SweepResults, sweep, sweep_page
 from kpod_ray.sweep.tuner import Settings
-from kpod_ray.tracking import Facts, tracked
+from kpod_ray.tracking import PhaseSummary, tracked
 from kpod_ray.tracking.wandb_upload import files_of
 
 NUM_SHOWN = 8
@@ -32,13 +32,13 @@ def sweep_with_progress(config: RunConfig, console: Console) -> None:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialScreen(run.config, console, bar)
-            results = sweep(run.config, SweepWatcher(screen.listener(), trials.report))
+            results = sweep(run.config, SweepCallbacks(screen.callbacks(), trials.report))
         page = render_sweep(sweep_page(results))
         rows = [dataclasses.asdict(trial) for trial in results.trials]
         run.store.write_text(f"{run.folder}/sweep.html", page)
         run.store.write_text(f"{run.folder}/trials.json", json.dumps(rows, indent=2))
         key = f"sweep/{hashlib.sha256(page.encode()).hexdigest()[:16]}"
-        tracker.tell(key, lambda: Facts(pages={"sweep_page": page}))
+        tracker.log_summary(key, lambda: PhaseSummary(pages={"sweep_page": page}))
     screen.print_summary()
     print_trials(results, console)
     store, folder = run.store, run.store.address(run.folder)
@@ -77,7 +77,7 @@ def print_trials(results: SweepResults, console: Console) -> None:
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{told}; stopping saved {saved_share(trials):.0%} of the training")
+    console.print(f"{told}; stopping saved {saved_fraction(trials):.0%} of the training")
     table = Table("trial", objective.replace("_", " "), "settings", title="best trials")
     for trial in ranked(trials, objective)[:NUM_SHOWN]:
         table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.settings))

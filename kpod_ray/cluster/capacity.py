@@ -12,9 +12,9 @@ from kpod_ray.cluster.placement import given_labels, num_processes
 from kpod_ray.config import (
     ActorResources,
     GeneratingTeacher,
+    LearnedWeighting,
     ResourcesConfig,
     RunConfig,
-    WeigherConfig,
     WorkerResources,
 )
 from kpod_ray.errors import KpodError
@@ -80,7 +80,9 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
     """Return the phases in ``resources`` that have to run to make artifacts, in order."""
     phases = {
         "teacher": ["teacher"] if isinstance(config.teacher, GeneratingTeacher) else [],
-        "weigh": ["weigh", "annotate"] if isinstance(config.weigher, WeigherConfig) else [],
+        "weigh": ["weighting", "apply_weighter"]
+        if isinstance(config.weighting, LearnedWeighting)
+        else [],
         "assess": ["assess"],
         "train": ["train"],
         "evaluate_before": ["evaluate"],
@@ -124,7 +126,7 @@ def num_concurrent(config: RunConfig) -> int:
         bounds.append(room // _fewest(request))
     cpus = max(_fewest(request) * request.num_cpus + _spare(request) for request in requests)
     bounds.append(int(_total(nodes, "CPU") // cpus))
-    if config.student.accuracy_every is not None:
+    if config.student.accuracy_every_stages is not None:
         bounds += [
             int(_total(nodes, name) // amount)
             for name, amount in _training_and_answers(config.resources).items()

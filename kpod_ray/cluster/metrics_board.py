@@ -13,7 +13,7 @@ Watcher = Callable[[Mapping[str, float]], None]
 POLL_SECONDS = 1.0
 
 
-class Board:
+class MetricsBoard:
     """Keeps what is posted, for whoever reads it. Losing it loses a display, never a result."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Board:
 def watched(watch: Watcher) -> Iterator[Any]:
     """Make a board and give its handle; everything posted to it reaches ``watch`` on the driver."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    board = ray.remote(Board).options(**options).remote()
+    board = ray.remote(MetricsBoard).options(**options).remote()
     stop = threading.Event()
 
     def read() -> None:

@@ -71,7 +71,7 @@ def run_tasks(
                 ray.kill(actor)
 
 
-class Workshop:
+class SharedTaskRunner:
     """Makes artifacts for whoever asks; one actor a sweep.
 
     Args:

@@ -28,7 +28,7 @@ from kpod_ray.models.safetensors_state import (
     write_state,
 )
 
-_POSITION, _FURTHER = "position.json", "further.safetensors"
+_PROGRESS, _FURTHER = "progress.json", "further.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Saved:
 
     owner: str
     """Folder of the artifact that it is a part of."""
-    position: dict[str, Any]
+    progress: dict[str, Any]
     """Where the training was; plain values."""
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     """Whatever else goes on from where it was."""
@@ -53,8 +53,8 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
         folder = Path(tempfile.mkdtemp(prefix="kpod-checkpoint-"))
         write_state(state, folder)
         save_file(saved.tensors, folder / _FURTHER)
-        text = json.dumps({"owner": saved.owner, "position": saved.position})
-        (folder / _POSITION).write_text(text)
+        text = json.dumps({"owner": saved.owner, "progress": saved.progress})
+        (folder / _PROGRESS).write_text(text)
         checkpoint = Checkpoint.from_directory(str(folder))
     ray.train.report(
         {},
@@ -101,7 +101,7 @@ def restore(
 
 def _read(folder: Path) -> tuple[Saved, State]:
     try:
-        saved = json.loads((folder / _POSITION).read_text())
+        saved = json.loads((folder / _PROGRESS).read_text())
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{_POSITION}: {error}") from error
+        raise DamagedError(f"{_PROGRESS}: {error}") from error
     return Saved(**saved, tensors=read_tensors(folder / _FURTHER)), read_state(folder)

@@ -27,7 +27,6 @@ from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, LoraConfig, StudentConfig
 from kpod_ray.config.sweep import OBJECTIVES, Domain, SweepConfig, Value
 from kpod_ray.config.teacher import (
-    Choice,
     EndpointTeacher,
     FileTeacher,
     FiltersConfig,
@@ -35,13 +34,14 @@ from kpod_ray.config.teacher import (
     PriceConfig,
     ReferenceTeacher,
     SamplesConfig,
+    Selection,
     StepsConfig,
     TeacherBase,
     TeacherConfig,
     Template,
     VllmTeacher,
 )
-from kpod_ray.config.weighting import FileWeights, Weigher, WeigherConfig
+from kpod_ray.config.weighting import FileWeighting, LearnedWeighting, WeightingConfig
 
 __all__ = [
     "ARMS",
@@ -49,7 +49,6 @@ __all__ = [
     "ActorResources",
     "ArithmeticQuestions",
     "Arm",
-    "Choice",
     "ColumnsConfig",
     "ComparisonConfig",
     "Config",
@@ -58,10 +57,11 @@ __all__ = [
     "EvaluationConfig",
     "FileQuestions",
     "FileTeacher",
-    "FileWeights",
+    "FileWeighting",
     "FiltersConfig",
     "GeneratingTeacher",
     "HubQuestions",
+    "LearnedWeighting",
     "LoraConfig",
     "Placement",
     "PriceConfig",
@@ -71,6 +71,7 @@ __all__ = [
     "RunConfig",
     "SamplesConfig",
     "ScheduleConfig",
+    "Selection",
     "SplitConfig",
     "StepsConfig",
     "StudentConfig",
@@ -82,8 +83,7 @@ __all__ = [
     "TrackingConfig",
     "Value",
     "VllmTeacher",
-    "Weigher",
-    "WeigherConfig",
+    "WeightingConfig",
     "WorkerResources",
     "load",
     "parse_override",

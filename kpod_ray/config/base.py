@@ -18,7 +18,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-_OF_SEVERAL_KINDS = ("questions", "teacher", "weigher")
+_OF_SEVERAL_KINDS = ("questions", "teacher", "weighting")
 """Groups of settings behind whose names pydantic puts the kind that it took them for."""
 
 

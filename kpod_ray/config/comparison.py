@@ -67,8 +67,8 @@ class ComparisonConfig(Config):
     """What ``kpod compare`` trains and tests."""
 
     arms: tuple[str, ...] = tuple(ARMS)
-    """Names of the arms, built in or of ``more_arms``."""
-    more_arms: dict[str, Arm] = Field(default_factory=dict)
+    """Names of the arms, built in or of ``custom_arms``."""
+    custom_arms: dict[str, Arm] = Field(default_factory=dict)
     """Arms of your own, by name: ``{description: ..., overrides: {dotted.path: value}}``. They may
     change whatever comes after the corpus: ``student``, ``schedule``."""
     baseline: str = "uniform"
@@ -83,13 +83,13 @@ class ComparisonConfig(Config):
 
     @model_validator(mode="after")
     def _check_arms(self) -> ComparisonConfig:
-        known = {**ARMS, **self.more_arms}
+        known = {**ARMS, **self.custom_arms}
         for name in (*self.arms, self.baseline):
             if name not in known:
                 raise ValueError(f"unknown arm {name}; known are {', '.join(sorted(known))}")
         if self.baseline not in self.arms:
             raise ValueError(f"the baseline {self.baseline} is not among the arms")
-        for name, arm in self.more_arms.items():
+        for name, arm in self.custom_arms.items():
             early = [p for p in arm.overrides if p.split(".")[0] not in ("student", "schedule")]
             if early:
                 raise ValueError(
@@ -99,5 +99,5 @@ class ComparisonConfig(Config):
 
     def chosen(self) -> dict[str, Arm]:
         """Return the arms to train, in order."""
-        known = {**ARMS, **self.more_arms}
+        known = {**ARMS, **self.custom_arms}
         return {name: known[name] for name in self.arms}

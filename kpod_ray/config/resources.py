@@ -114,9 +114,9 @@ class ResourcesConfig(Config):
     """Whether the cluster grows on demand: what it has no room for yet is waited for, with a warning."""
     teacher: ActorResources = ActorResources()
     """The teacher's engines."""
-    weigh: WorkerResources = WorkerResources()
+    weighting: WorkerResources = WorkerResources()
     """Training of the weighter."""
-    annotate: ActorResources = ActorResources()
+    apply_weighter: ActorResources = ActorResources()
     """The weighter applied to all rationales."""
     assess: ActorResources = ActorResources()
     """Measuring step difficulty."""

@@ -17,7 +17,7 @@ from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
-from kpod_ray.config.weighting import Weigher, WeigherConfig
+from kpod_ray.config.weighting import LearnedWeighting, WeightingConfig
 from kpod_ray.errors import KpodError
 
 
@@ -50,7 +50,7 @@ class RunConfig(Config):
     """Where the rationales come from."""
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
-    weigher: Weigher | None = WeigherConfig()
+    weighting: WeightingConfig | None = LearnedWeighting()
     """The token weighter, or a file of token weights; None is off: all tokens of all rationales weigh
     1."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -82,9 +82,9 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check_engines(self) -> RunConfig:
-        engines = {"evaluate": self.evaluation.engine}
+        engines = {"evaluate": self.evaluation.engine_kwargs}
         if isinstance(self.teacher, VllmTeacher):
-            engines["teacher"] = self.teacher.engine
+            engines["teacher"] = self.teacher.engine_kwargs
         for phase, engine in engines.items():
             try:
                 check_parallel(getattr(self.resources, phase), engine)

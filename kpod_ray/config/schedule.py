@@ -21,7 +21,7 @@ class ScheduleConfig(Config):
     """T: stage at which the ceiling reaches the whole difficulty; None is half of num_stages."""
     growth: float = Field(0.5, ge=0)
     """p of Eq. 10: exponent of the ceiling's growth."""
-    initial_share: float = Field(0.3, ge=0, le=1)
+    initial_fraction: float = Field(0.3, ge=0, le=1)
     """C_0 / B: share of the whole difficulty at stage 0."""
     difficulty_weights: Literal["learned", "uniform"] = "learned"
     """Token weights inside a reasoning step when its difficulty is measured (Eq. 8)."""

@@ -46,13 +46,13 @@ class StudentConfig(Config):
     validation_fraction: float = Field(0.0, ge=0, lt=1)
     """Share of the questions that are never trained on, chosen by a seeded hash of their ids: loss and
     token accuracy on their whole rationales are measured after every stage."""
-    accuracy_every: int | None = Field(None, ge=1)
+    accuracy_every_stages: int | None = Field(None, ge=1)
     """The questions held out are also answered, greedily, by the student as it is after every so many
     stages, and after the last; None: never. An actor of ``resources.evaluate`` does it beside the
     training, or after it where there is no room for both."""
-    keep: Literal["last", "best"] = "last"
-    """Which student is exported: the ``last``, or the ``best``, after the stage with the highest
-    accuracy on the questions held out; without ``accuracy_every`` with the lowest loss on them."""
+    exported_student: Literal["last", "best"] = "last"
+    """Which student is exported: the ``last``, or the ``best``. The best has the highest accuracy on the
+    validation questions, or without ``accuracy_every_stages`` the lowest loss on them."""
     learning_rate: float = Field(1e-5, gt=0)
     """Largest AdamW learning rate."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -71,10 +71,10 @@ class StudentConfig(Config):
     else, and if false, those of similar length are padded to the longest."""
     max_length: int = Field(1024, ge=16)
     """Longest example in tokens."""
-    too_long: Literal["drop", "cut"] = "drop"
+    overlength: Literal["drop", "cut"] = "drop"
     """What becomes of a longer one: ``drop`` sets it aside; ``cut`` ends it after the last reasoning
     step that fits, without its answer. Both are counted."""
-    denominator: Literal["tokens", "weight", "examples"] = "tokens"
+    loss_normalization: Literal["tokens", "weight", "examples"] = "tokens"
     """What the summed loss of a train step is divided by: its tokens in the loss, their total
     weight, or its examples."""
     max_grad_norm: float | None = Field(1.0, gt=0)
@@ -88,10 +88,10 @@ class StudentConfig(Config):
     """Adapters that are trained in place of all parameters; None trains all parameters."""
 
     @model_validator(mode="after")
-    def _check_held_out(self) -> StudentConfig:
+    def _check_validation(self) -> StudentConfig:
         wants = {
-            "keep best": self.keep == "best",
-            "accuracy_every": self.accuracy_every is not None,
+            "exported_student best": self.exported_student == "best",
+            "accuracy_every_stages": self.accuracy_every_stages is not None,
         }
         for setting, is_wanted in wants.items():
             if is_wanted and not self.validation_fraction:
@@ -111,5 +111,5 @@ class EvaluationConfig(Config):
     """Longest answer, in tokens."""
     limit: int | None = Field(None, ge=1)
     """Only the first so many test questions; None takes all."""
-    engine: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments."""

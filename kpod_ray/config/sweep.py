@@ -74,7 +74,7 @@ class SweepConfig(Config):
     objective: Literal["validation_loss", "validation_token_accuracy", "validation_accuracy"] = (
         "validation_loss"
     )
-    """What trials are judged by; ``validation_accuracy`` needs ``student.accuracy_every``."""
+    """What trials are judged by; ``validation_accuracy`` needs ``student.accuracy_every_stages``."""
     search: Literal["optuna", "random", "grid"] = "optuna"
     """How settings are chosen: by Optuna from what earlier trials brought, at random, or every
     combination of choices once (``grid``)."""
@@ -83,10 +83,10 @@ class SweepConfig(Config):
     num_seeds: int = Field(1, ge=1)
     """Trainings of a trial that isn't stopped, with ``student.seed`` 0, 1, 2 ...; it is judged by their
     mean, and stopped by the first."""
-    stopping: Literal["asha", "median", "none"] = "asha"
+    early_stopping: Literal["asha", "median", "none"] = "asha"
     """Which trials are stopped early: those outside the best part at a rung (``asha``), those worse
     than the median of the others' means (``median``), or none."""
-    grace_share: float = Field(0.125, gt=0, le=1)
+    grace_fraction: float = Field(0.125, gt=0, le=1)
     """Share of its stages that every trial gets before it may be stopped."""
     reduction_factor: float = Field(4.0, gt=1)
     """With ``asha``: one in so many goes on at each rung, and rungs are so many times apart."""
@@ -106,5 +106,5 @@ def _check_path(path: str) -> None:
     group = path.partition(".")[0]
     if group in FIXED:
         raise ValueError(f"{path}: a trial may not change {group}")
-    if path in ("student.validation_fraction", "student.accuracy_every", "student.seed"):
+    if path in ("student.validation_fraction", "student.accuracy_every_stages", "student.seed"):
         raise ValueError(f"{path}: trials could not be compared; set it for all of them")

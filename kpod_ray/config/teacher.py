@@ -42,7 +42,7 @@ class FiltersConfig(Config):
 
 
 Template = Literal["chat", "plain"]
-Choice = Literal["first", "shortest", "longest", "most_likely", "most_diverse"]
+Selection = Literal["first", "shortest", "longest", "most_likely", "most_diverse"]
 
 
 class SamplesConfig(Config):
@@ -50,19 +50,19 @@ class SamplesConfig(Config):
 
     per_question: int = Field(1, ge=1)
     """Rationales generated for each question in a round."""
-    until_correct: int = Field(0, ge=0)
+    retry_rounds: int = Field(0, ge=0)
     """Further rounds, each only for the questions that have no correct rationale yet."""
 
 
 class TeacherBase(Config):
     """What every kind of teacher shares."""
 
-    missing: Literal["drop", "reference"] = "drop"
+    fallback: Literal["drop", "reference"] = "drop"
     """What becomes of a training question without a correct rationale: ``drop`` it, or use the
     ``reference`` rationale that came with the question, counted apart."""
     filters: FiltersConfig = FiltersConfig()
     """What else a rationale must be, besides correct."""
-    choice: Choice = "first"
+    selection: Selection = "first"
     """Which of a question's correct rationales goes on: by sample index, by length in characters, by
     mean log-probability of a token, or those that share the fewest words."""
     num_kept: int = Field(1, ge=1)
@@ -86,7 +86,7 @@ class GeneratingTeacher(TeacherBase):
     """Texts at which a rationale ends, beside the model's own end."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
-    system: str = ""
+    system_prompt: str = ""
     """System message before everything else; in a ``plain`` prompt, its first paragraph."""
     instruction: str = ""
     """Put below every question, such as ``Let's think step by step.``"""
@@ -95,7 +95,7 @@ class GeneratingTeacher(TeacherBase):
 
     @model_validator(mode="after")
     def _check_samples(self) -> GeneratingTeacher:
-        wanted = self.samples.per_question + self.samples.until_correct
+        wanted = self.samples.per_question + self.samples.retry_rounds
         if self.temperature == 0 and wanted > 1:
             raise ValueError("several samples at temperature 0 are all the same; set temperature")
         return self
@@ -108,7 +108,7 @@ class VllmTeacher(GeneratingTeacher):
     model: str
     """A folder, a hub name, ``packaged:NAME`` (a model inside an installed package) or
     ``tiny:SEED`` (a random one, for tests)."""
-    engine: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further vLLM engine arguments, such as ``max_model_len`` or ``dtype``."""
 
 
@@ -125,10 +125,10 @@ class EndpointTeacher(GeneratingTeacher):
     """Rationales from a server that speaks the OpenAI protocol, such as ``vllm serve``."""
 
     kind: Literal["endpoint"]
-    url: str = Field(pattern=r"^https?://[^\s]+$")
+    base_url: str = Field(pattern=r"^https?://[^\s]+$")
     """Address up to the version, such as ``https://api.openai.com/v1``, without a password.
     ``template: chat`` posts to ``/chat/completions`` below it, ``plain`` to ``/completions``."""
-    api_key_variable: str = "OPENAI_API_KEY"
+    api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key, in the process that starts the run; may be unset."""
     max_concurrent: int = Field(32, ge=1)
     """Most requests under way at the same time."""
@@ -142,7 +142,7 @@ class EndpointTeacher(GeneratingTeacher):
     """How often a request is sent that meets a busy or broken server, before its row is an error."""
     max_wait_s: float = Field(60.0, gt=0)
     """Longest wait between two tries; the server's Retry-After may ask for more and is obeyed."""
-    body: dict[str, Any] = Field(default_factory=dict)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of every request, such as ``reasoning_effort``."""
     price: PriceConfig = PriceConfig()
     """For the estimate of the costs."""
@@ -151,8 +151,8 @@ class EndpointTeacher(GeneratingTeacher):
 
     @model_validator(mode="after")
     def _check_url(self) -> EndpointTeacher:
-        if "@" in self.url:  # a config is kept and shown: no place for a password
-            raise ValueError("url holds a user or password; the key comes from api_key_variable")
+        if "@" in self.base_url:  # a config is kept and shown: no place for a password
+            raise ValueError("base_url holds a user or password; the key comes from api_key_env")
         return self
 
 
@@ -172,7 +172,7 @@ class ReferenceTeacher(TeacherBase):
     """The rationales that came with the questions, such as the human solutions of GSM8K."""
 
     kind: Literal["reference"]
-    missing: Literal["reference"] = "reference"
+    fallback: Literal["reference"] = "reference"
     """Always ``reference``."""
 
 

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 from kpod_ray.config.base import Config
 
 
-class WeigherConfig(Config):
+class LearnedWeighting(Config):
     """The token weighter (Eq. 2 to 7): how it is built and trained."""
 
     predictor: str | None = None
@@ -62,7 +62,7 @@ class WeigherConfig(Config):
     """Type of the predictor's arithmetic; parameters stay fp32."""
 
 
-class FileWeights(Config):
+class FileWeighting(Config):
     """Token weights that lie in a file, in place of a learned weighter's."""
 
     kind: Literal["file"]
@@ -75,11 +75,11 @@ class FileWeights(Config):
 
 def _tag(value: Any) -> str:
     """Tell a file's weights from a learned weighter's, which has no ``kind``."""
-    is_file = "kind" in value if isinstance(value, Mapping) else isinstance(value, FileWeights)
+    is_file = "kind" in value if isinstance(value, Mapping) else isinstance(value, FileWeighting)
     return "file" if is_file else "learned"
 
 
-Weigher = Annotated[
-    Annotated[WeigherConfig, Tag("learned")] | Annotated[FileWeights, Tag("file")],
+WeightingConfig = Annotated[
+    Annotated[LearnedWeighting, Tag("learned")] | Annotated[FileWeighting, Tag("file")],
     Discriminator(_tag),
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kpod_ray.data.examples import Example
-from kpod_ray.kernels.packed_layout import Sequences, place_sequences
+from kpod_ray.kernels.packed_layout import PackedLayout, place_sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +155,13 @@ def loss_tokens(
     }
 
 
-LEAST_SPARED = 1 / 16
+MIN_SHARED_PREFIX_FRACTION = 1 / 16
 """Share of the tokens that must be spared for common first tokens to be read once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedBatch(Batch):
-    """Sequences one after the other in a single row, without padding and without their last tokens.
+    """PackedLayout one after the other in a single row, without padding and without their last tokens.
 
     What all of them begin with, such as a chat template's first message, is there once, at the start.
     The last token of an example predicts nothing.
@@ -169,7 +169,7 @@ class PackedBatch(Batch):
 
     position_ids: Tensor
     """[1, L], position of each token in its own sequence."""
-    sequences: Sequences
+    sequences: PackedLayout
     """Where each sequence stands in the row."""
 
     def to(self, device: torch.device) -> Self:
@@ -188,7 +188,7 @@ class PackedBatch(Batch):
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
     """Put examples one after the other into a batch for a causal model (Eq. 15)."""
     ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
-    shared = _num_shared(ids)
+    shared = _shared_prefix_length(ids)
     sequences = place_sequences([len(each) for each in ids], shared)
     row = [*ids[0][:shared], *itertools.chain.from_iterable(each[shared:] for each in ids)]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
@@ -206,8 +206,10 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
     )
 
 
-def _num_shared(ids: Sequence[list[int]]) -> int:
+def _shared_prefix_length(ids: Sequence[list[int]]) -> int:
     """Return how many first tokens are read once: those that all share, if that spares enough."""
     columns = zip(*(each[:-1] for each in ids), strict=False)  # every sequence has one of its own
     shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
-    return shared if shared * (len(ids) - 1) >= LEAST_SPARED * sum(map(len, ids)) else 0
+    return (
+        shared if shared * (len(ids) - 1) >= MIN_SHARED_PREFIX_FRACTION * sum(map(len, ids)) else 0
+    )

@@ -23,7 +23,7 @@ Message = dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
+class PromptAffixes:
     """What stands around every question."""
 
     system: str = ""
@@ -36,7 +36,7 @@ class Frame:
         return f"{text}\n{self.instruction}" if self.instruction else text
 
 
-NO_FRAME = Frame()
+NO_AFFIXES = PromptAffixes()
 
 
 def question_text(question: Question) -> str:
@@ -84,22 +84,24 @@ def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
     return [shot for shot in shots if shot[0] != text][: max(0, len(shots) - 1)]
 
 
-def messages(text: str, shots: Sequence[Shot] = (), frame: Frame = NO_FRAME) -> list[Message]:
+def messages(
+    text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES
+) -> list[Message]:
     """Return the turns of a chat that asks one question, worked examples first."""
     turns: list[Message] = []
-    if frame.system:
-        turns.append({"role": "system", "content": frame.system})
+    if affixes.system:
+        turns.append({"role": "system", "content": affixes.system})
     for asked, said in shots:
-        turns.append({"role": "user", "content": frame.asked(asked)})
+        turns.append({"role": "user", "content": affixes.asked(asked)})
         turns.append({"role": "assistant", "content": said})
-    return [*turns, {"role": "user", "content": frame.asked(text)}]
+    return [*turns, {"role": "user", "content": affixes.asked(text)}]
 
 
-def plain_text(text: str, shots: Sequence[Shot] = (), frame: Frame = NO_FRAME) -> str:
+def plain_text(text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES) -> str:
     """Return the text that asks one question by Q: and A: lines, worked examples first."""
-    opening = f"{frame.system}\n\n" if frame.system else ""
-    worked = "".join(f"Q: {frame.asked(asked)}\nA:\n{said}\n\n" for asked, said in shots)
-    return f"{opening}{worked}Q: {frame.asked(text)}\nA:\n"
+    opening = f"{affixes.system}\n\n" if affixes.system else ""
+    worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{said}\n\n" for asked, said in shots)
+    return f"{opening}{worked}Q: {affixes.asked(text)}\nA:\n"
 
 
 def encode_prompt(
@@ -107,7 +109,7 @@ def encode_prompt(
     text: str,
     template: Template,
     shots: Sequence[Shot] = (),
-    frame: Frame = NO_FRAME,
+    affixes: PromptAffixes = NO_AFFIXES,
 ) -> list[int]:
     """Return the token ids a model continues: worked examples, the question, the turn to answer.
 
@@ -119,10 +121,10 @@ def encode_prompt(
             raise KpodError(
                 f"model {tokenizer.name_or_path}: it has no chat template; set template: plain"
             )
-        turns = messages(text, shots, frame)
+        turns = messages(text, shots, affixes)
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     else:
-        prompt = plain_text(text, shots, frame)
+        prompt = plain_text(text, shots, affixes)
         if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
             prompt = tokenizer.bos_token + prompt
     ids: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
@@ -130,13 +132,13 @@ def encode_prompt(
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompting:
+class PromptBuilder:
     """How a question becomes a prompt."""
 
     template: Template
     shots: Sequence[Shot] = ()
     """Worked examples: one more than are put before a question, or none."""
-    frame: Frame = NO_FRAME
+    affixes: PromptAffixes = NO_AFFIXES
 
     def encode(self, tokenizer: Any, text: str) -> list[int]:
         """Return the token ids that a model continues.
@@ -145,4 +147,4 @@ class Prompting:
             KpodError: The template is ``chat``, and the model has none.
         """
         shots = shots_for(text, self.shots)
-        return encode_prompt(tokenizer, text, self.template, shots, self.frame)
+        return encode_prompt(tokenizer, text, self.template, shots, self.affixes)

@@ -7,7 +7,7 @@ import itertools
 from kpod_ray.cluster.actor_pool import discard_stream, stream_rows
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import RunConfig
-from kpod_ray.data.prompts import Prompting, question_text
+from kpod_ray.data.prompts import PromptBuilder, question_text
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
 from kpod_ray.inference.completions import CompletionIndex
@@ -106,8 +106,10 @@ def _answer_by_vllm(
 def _engines(config: RunConfig, model: str) -> ServicePool:
     evaluation = config.evaluation
     sampling = Sampling(temperature=0, top_p=1, max_new_tokens=evaluation.max_new_tokens)
-    prompting = Prompting(config.student.template)
-    return vllm_pool(model, prompting, sampling, dict(evaluation.engine), config.resources.evaluate)
+    prompt_builder = PromptBuilder(config.student.template)
+    return vllm_pool(
+        model, prompt_builder, sampling, dict(evaluation.engine_kwargs), config.resources.evaluate
+    )
 
 
 def _answer_by_transformers(

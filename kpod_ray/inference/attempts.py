@@ -30,7 +30,7 @@ class _Block:
     under_way: set[str] = dataclasses.field(default_factory=set)
 
 
-class Ledger:
+class AttemptTracker:
     """The open blocks of one run. Losing it costs rows done twice, never a wrong result.
 
     Args:

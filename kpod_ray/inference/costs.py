@@ -13,10 +13,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from kpod_ray.config import EndpointTeacher, PriceConfig
-from kpod_ray.data.prompts import Frame, Shot, plain_text
+from kpod_ray.data.prompts import PromptAffixes, Shot, plain_text
 
 CHARS_PER_TOKEN = 4
-_EXPECTED_SHARE = 0.5
+_EXPECTED_FRACTION = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +45,14 @@ def estimate(
         num_requests: how many.
         num_question_chars: characters of their questions together.
     """
-    around = len(plain_text("", shots[:-1], Frame(teacher.system, teacher.instruction)))
+    around = len(
+        plain_text("", shots[:-1], PromptAffixes(teacher.system_prompt, teacher.instruction))
+    )
     prompts = (num_question_chars + num_requests * around) / CHARS_PER_TOKEN
     answers = num_requests * teacher.max_new_tokens
     return CostEstimate(
         num_requests,
-        cost(prompts, answers * _EXPECTED_SHARE, teacher.price),
+        cost(prompts, answers * _EXPECTED_FRACTION, teacher.price),
         cost(prompts, answers, teacher.price),
     )
 

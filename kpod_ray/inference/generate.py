@@ -25,17 +25,17 @@ import ray
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.failures import explained
 from kpod_ray.cluster.placement import threads_of
-from kpod_ray.inference.attempts import FEW, MOST_DEATHS, Ledger
-from kpod_ray.inference.limits import Gate, Room
+from kpod_ray.inference.attempts import FEW, MOST_DEATHS, AttemptTracker
+from kpod_ray.inference.limits import CapacityLimiter, SharedExclusiveLock
 from kpod_ray.inference.processes import PATIENCE_SECONDS, wait_until_gone
 from kpod_ray.inference.requests import Block, Pending, read_requests
 from kpod_ray.inference.service import ServicePool
-from kpod_ray.inference.writer import Journal
+from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Store
 
 Door = Callable[[], AbstractAsyncContextManager[None]]
-OPEN_SHARE = 4
+OPEN_FACTOR = 4
 """Rows of open blocks for each that may be under way: a text is up to so often longer than usual."""
 MOST_CALLS = 1000
 """Calls that all blocks are dealt to, if the actors need no more: what Ray Data keeps of them is the
@@ -66,32 +66,38 @@ def generate(
     resources, run = pool.resources, uuid.uuid4().hex[:8]
     most_actors = resources.max_actors or resources.num_actors
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    ledger = ray.remote(Ledger).options(**options).remote(pending.store, folder, run, most_actors)
+    attempts = (
+        ray.remote(AttemptTracker)
+        .options(**options)
+        .remote(pending.store, folder, run, most_actors)
+    )
     arguments = {
         "pool": pool,
         "store": pending.store,
         "folder": folder,
         "run": run,
-        "ledger": ledger,
+        "attempts": attempts,
     }
     patience_s = 0.0  # after an error nobody tells the actors to end
     try:
         with explained():
             for call in _dataset(pending, pool, arguments).iter_batches(batch_size=None):
-                ledger.close.remote(call["key"].tolist())  # its result is here: it isn't made again
+                attempts.close.remote(
+                    call["key"].tolist()
+                )  # its result is here: it isn't made again
                 on_rows(int(call["rows"].sum()))
         patience_s = PATIENCE_SECONDS
     finally:
-        processes = ray.get(ledger.seen_processes.remote())
+        processes = ray.get(attempts.seen_processes.remote())
         wait_until_gone(processes, patience_s)
-        ray.kill(ledger)
+        ray.kill(attempts)
     return frozenset(processes)
 
 
 def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> ray.data.Dataset:
     resources = pool.resources
     most_actors = resources.max_actors or resources.num_actors
-    num_open = max(2, math.ceil(OPEN_SHARE * pool.max_in_flight / resources.rows_per_block))
+    num_open = max(2, math.ceil(OPEN_FACTOR * pool.max_in_flight / resources.rows_per_block))
     blocks = [dataclasses.asdict(block) for block in pending.blocks(resources.rows_per_block)]
     num_calls = max(MOST_CALLS, CALLS_FOR_EACH * most_actors * num_open)
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
@@ -122,18 +128,20 @@ class GenerationActor:
         store: where the completions are written.
         folder: of their files.
         run: start of the files' names.
-        ledger: handle of the run's `Ledger`.
+        ledger: handle of the run's `AttemptTracker`.
     """
 
-    def __init__(self, pool: ServicePool, store: Store, folder: str, run: str, ledger: Any) -> None:
-        self.ledger = ledger
-        ray.get(ledger.starts.remote())
-        self._tell_processes()
+    def __init__(
+        self, pool: ServicePool, store: Store, folder: str, run: str, attempts: Any
+    ) -> None:
+        self.attempts = attempts
+        ray.get(attempts.starts.remote())
+        self._report_processes()
         self.service = pool.start()
-        self._tell_processes()
+        self._report_processes()
         rows_per_file = max(1, pool.resources.rows_per_block // 2)
-        self.journal = Journal(store, folder, run, rows_per_file, self._tell_written)
-        self.gate, self.room = Gate(), Room(pool.max_in_flight)
+        self.writer = CompletionWriter(store, folder, run, rows_per_file, self._report_written)
+        self.lock, self.limiter = SharedExclusiveLock(), CapacityLimiter(pool.max_in_flight)
         self.read = functools.lru_cache(FILES_IN_MEMORY)(functools.partial(read_requests, store))
         self.reading = asyncio.Lock()  # blocks side by side wait for the one that reads their file
 
@@ -147,38 +155,38 @@ class GenerationActor:
         """Write the completions of a block; return its key in the ledger."""
         async with self.reading:
             requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
-        key, deaths = requests[0].id, await self.ledger.begin.remote([r.id for r in requests])
+        key, deaths = requests[0].id, await self.attempts.begin.remote([r.id for r in requests])
         rows = list(zip(requests, deaths, strict=True))
         fresh = [request for request, died in rows if died == 0]
         if fresh:
-            await self._run(key, fresh, self.gate.together)
+            await self._run(key, fresh, self.lock.together)
         for few in _suspects(rows):
-            await self._run(key, few, self.gate.alone)
+            await self._run(key, few, self.lock.alone)
         for request in (request for request, died in rows if died >= MOST_DEATHS):
             text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
-            await self.journal.add(Completion(request.id, text, "error", 0))
-        await self.journal.flush()
+            await self.writer.add(Completion(request.id, text, "error", 0))
+        await self.writer.flush()
         return key
 
     async def _run(self, key: str, requests: Sequence[GenerationRequest], door: Door) -> None:
-        await self.room.enter(len(requests))  # before the door: who is inside waits for nobody
+        await self.limiter.enter(len(requests))  # before the door: who is inside waits for nobody
         async with door():
-            await self.ledger.under_way.remote(key, [request.id for request in requests])
+            await self.attempts.under_way.remote(key, [request.id for request in requests])
             await asyncio.gather(*(self._generate(request) for request in requests))
 
     async def _generate(self, request: GenerationRequest) -> None:
         completion = await self.service.generate(request)
-        await self.room.leave()
-        await self.journal.add(completion)
+        await self.limiter.leave()
+        await self.writer.add(completion)
 
-    async def _tell_written(self, part: str, ids: Sequence[str]) -> None:
-        await self.ledger.written.remote(part, list(ids))
+    async def _report_written(self, part: str, ids: Sequence[str]) -> None:
+        await self.attempts.written.remote(part, list(ids))
 
-    def _tell_processes(self) -> None:
+    def _report_processes(self) -> None:
         me = psutil.Process()
         family = [me, *me.children(recursive=True)]
         times = {p.pid: p.create_time() for p in family}
-        ray.get(self.ledger.started.remote(placement.own_node(), times))
+        ray.get(self.attempts.started.remote(placement.own_node(), times))
 
 
 def _suspects(

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 
-class Gate:
+class SharedExclusiveLock:
     """Lets many rows through together, or a few with nobody else beside them.
 
     Who wants to be alone waits for those inside to leave, and those who come later wait for him.
@@ -50,7 +50,7 @@ class Gate:
                 self.changed.notify_all()
 
 
-class Room:
+class CapacityLimiter:
     """Lets a block of rows in when those under way leave room for it.
 
     A block gives its room back row by row: while it waits for its longest, others fill the engine.

@@ -11,7 +11,14 @@ import tenacity
 from pydantic import SecretStr
 
 from kpod_ray.config import EndpointTeacher
-from kpod_ray.data.prompts import NEXT_QUESTION, Frame, Shot, messages, plain_text, shots_for
+from kpod_ray.data.prompts import (
+    NEXT_QUESTION,
+    PromptAffixes,
+    Shot,
+    messages,
+    plain_text,
+    shots_for,
+)
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.costs import CHARS_PER_TOKEN
 from kpod_ray.inference.openai_responses import (
@@ -60,7 +67,7 @@ class Endpoint:
         self.key = api_key.get_secret_value().strip()
         if not (self.key.isascii() and self.key.isprintable()):
             raise KpodError(
-                f"environment variable {teacher.api_key_variable}: a key has only printable ASCII "
+                f"environment variable {teacher.api_key_env}: a key has only printable ASCII "
                 "characters; set it anew"
             )
         self.headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -86,7 +93,7 @@ class Endpoint:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             reason = self._shown(str(error)) or f"no answer within {patience_s:g} s"
             raise KpodError(
-                f"teacher.url {self.teacher.url}: nothing answers there ({reason}); check the "
+                f"teacher.base_url {self.teacher.base_url}: nothing answers there ({reason}); check the "
                 "address and that the server runs"
             ) from None
         if response.status_code in (401, 403) or response.has_redirect_location:
@@ -120,7 +127,7 @@ class Endpoint:
 
     @property
     def _base(self) -> str:
-        return self.teacher.url.rstrip("/")
+        return self.teacher.base_url.rstrip("/")
 
     def _open(self) -> None:
         teacher = self.teacher
@@ -135,7 +142,10 @@ class Endpoint:
     def _body(self, request: GenerationRequest) -> tuple[dict[str, Any], int]:
         """Return what is posted, and how many characters the prompt has."""
         teacher, shots = self.teacher, shots_for(request.text, self.shots)
-        frame, stop = Frame(teacher.system, teacher.instruction), list(teacher.stop)
+        affixes, stop = (
+            PromptAffixes(teacher.system_prompt, teacher.instruction),
+            list(teacher.stop),
+        )
         body: dict[str, Any] = {
             "model": teacher.model,
             "max_tokens": teacher.max_new_tokens,
@@ -143,17 +153,17 @@ class Endpoint:
             "top_p": teacher.top_p,
         }
         if teacher.template == "chat":
-            body["messages"] = messages(request.text, shots, frame)
+            body["messages"] = messages(request.text, shots, affixes)
             num_chars = sum(len(message["content"]) for message in body["messages"])
         else:
-            body["prompt"] = plain_text(request.text, shots, frame)
+            body["prompt"] = plain_text(request.text, shots, affixes)
             num_chars = len(body["prompt"])
             stop.append(NEXT_QUESTION)
         if stop:
             body["stop"] = stop
         if teacher.temperature > 0:
             body["seed"] = request.seed
-        return {**body, **teacher.body}, num_chars
+        return {**body, **teacher.extra_body}, num_chars
 
     async def _send(self, request_id: str, body: dict[str, Any], num_chars: int) -> Completion:
         assert self.client is not None
@@ -194,14 +204,16 @@ class Endpoint:
     def _fatal(self, response: httpx.Response) -> KpodError:
         status, teacher = response.status_code, self.teacher
         if response.has_redirect_location:
-            mend = f"set teacher.url to where it sends on: {response.headers['Location']}"
+            mend = f"set teacher.base_url to where it sends on: {response.headers['Location']}"
         elif status == 404:
-            mend = f"check teacher.url and teacher.model={teacher.model}: {error_message(response)}"
+            mend = f"check teacher.base_url and teacher.model={teacher.model}: {error_message(response)}"
         elif self.headers:
-            mend = f"it refuses the key in {teacher.api_key_variable}"
+            mend = f"it refuses the key in {teacher.api_key_env}"
         else:
-            mend = f"it wants a key; set the environment variable {teacher.api_key_variable}"
-        return KpodError(f"teacher.url {teacher.url} answers {status}; {self._shown(mend)}")
+            mend = f"it wants a key; set the environment variable {teacher.api_key_env}"
+        return KpodError(
+            f"teacher.base_url {teacher.base_url} answers {status}; {self._shown(mend)}"
+        )
 
     def _shown(self, text: str) -> str:
         """Return a text as one line that may be shown: without the key, and not too long."""

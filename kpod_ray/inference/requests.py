@@ -15,8 +15,17 @@ from kpod_ray.storage.artifacts import Artifact, Store
 
 _ID_DIGITS = 24  # 96 bits: no two ids alike among a billion
 _WRITING = {
-    *("kind", "model", "temperature", "top_p", "max_new_tokens", "stop", "template", "system"),
-    *("instruction", "engine", "url", "body"),
+    *(
+        "kind",
+        "model",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "stop",
+        "template",
+        "system_prompt",
+    ),
+    *("instruction", "engine_kwargs", "base_url", "extra_body"),
 }
 """Settings of a teacher that determine what it writes."""
 

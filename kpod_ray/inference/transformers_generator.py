@@ -84,7 +84,7 @@ class Generated:
     """Generated tokens, with the one that ended the text."""
 
 
-class GreedyWriter:
+class GreedyGenerator:
     """Continues prompts greedily, as the model would each of them alone."""
 
     def __init__(
@@ -161,7 +161,7 @@ class GreedyWriter:
 
 def greedy_writer(
     language_model: Any, tokenizer: Any, template: Template, precision: str, max_new_tokens: int
-) -> GreedyWriter:
+) -> GreedyGenerator:
     """Return the writer of a model, which is moved to this machine's GPU, if any, in place.
 
     Args:
@@ -174,7 +174,7 @@ def greedy_writer(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     stop_text = NEXT_QUESTION if template == "plain" else None
-    return GreedyWriter(language_model.to(device, dtype), tokenizer, max_new_tokens, stop_text)
+    return GreedyGenerator(language_model.to(device, dtype), tokenizer, max_new_tokens, stop_text)
 
 
 class _StopText(StoppingCriteria):

@@ -10,14 +10,14 @@ import psutil
 
 from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
-from kpod_ray.data.prompts import NEXT_QUESTION, Prompting
+from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
 
 MAX_NUM_SEQS = 256
-"""Sequences that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
+"""PackedLayout that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
 LOWEST_PRIORITY = 19
 
 
@@ -25,21 +25,25 @@ class VllmService:
     """Writes texts with an engine of its own; a request it refuses becomes a row that says so."""
 
     def __init__(
-        self, model: str, prompting: Prompting, sampling: Sampling, arguments: dict[str, Any]
+        self,
+        model: str,
+        prompt_builder: PromptBuilder,
+        sampling: Sampling,
+        arguments: dict[str, Any],
     ) -> None:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         folder = model_folder(model, MODEL_CACHE)
         self.tokenizer = load_tokenizer(folder)
-        self.prompting, self.sampling = prompting, sampling
+        self.prompt_builder, self.sampling = prompt_builder, sampling
         self.llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=folder, **arguments))
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; ends the process when the engine is dead."""
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt_ids = self.prompting.encode(self.tokenizer, request.text)
+        prompt_ids = self.prompt_builder.encode(self.tokenizer, request.text)
         prompt, parameters = {"prompt_token_ids": prompt_ids}, self._sampling_params(request.seed)
         try:
             outputs = [output async for output in self.llm.generate(prompt, parameters, request.id)]
@@ -62,7 +66,7 @@ class VllmService:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = self.sampling
-        next_question = [NEXT_QUESTION] if self.prompting.template == "plain" else []
+        next_question = [NEXT_QUESTION] if self.prompt_builder.template == "plain" else []
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -79,14 +83,14 @@ class VllmService:
 
 
 def start_on_cpu(
-    model: str, prompting: Prompting, sampling: Sampling, arguments: dict[str, Any]
+    model: str, prompt_builder: PromptBuilder, sampling: Sampling, arguments: dict[str, Any]
 ) -> VllmService:
     """Return a service whose engine leaves the cores to the processes that compute.
 
     The engine's scheduling process waits for them in a busy loop: at equal priority it takes time
     from them, on a small machine much of it.
     """
-    service = VllmService(model, prompting, sampling, arguments)
+    service = VllmService(model, prompt_builder, sampling, arguments)
     for process in psutil.Process().children():
         if "EngineCore" in process.name():
             process.nice(LOWEST_PRIORITY)
@@ -95,7 +99,7 @@ def start_on_cpu(
 
 def vllm_pool(
     model: str,
-    prompting: Prompting,
+    prompt_builder: PromptBuilder,
     sampling: Sampling,
     arguments: dict[str, Any],
     resources: ActorResources,
@@ -105,7 +109,7 @@ def vllm_pool(
     arguments = _gpu_arguments(arguments, resources) if on_gpu else cpu_arguments(arguments)
     start = VllmService if on_gpu else start_on_cpu
     return ServicePool(
-        start=functools.partial(start, model, prompting, sampling, arguments),
+        start=functools.partial(start, model, prompt_builder, sampling, arguments),
         resources=resources,
         max_in_flight=2 * arguments.get("max_num_seqs", MAX_NUM_SEQS),
         environment={} if on_gpu else _cpu_environment(resources),

@@ -13,7 +13,7 @@ MAX_SECONDS = 30.0
 OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
 
 
-class Journal:
+class CompletionWriter:
     """Writes completions to new files of a folder, some at a time. Lives in one event loop.
 
     Args:

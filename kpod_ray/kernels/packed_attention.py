@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.attention.varlen import varlen_attn
 
-from kpod_ray.kernels.packed_layout import Sequences
+from kpod_ray.kernels.packed_layout import PackedLayout
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def attend_on_gpu(
-    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
+    states: tuple[Tensor, Tensor, Tensor], sequences: PackedLayout, scale: float | None
 ) -> Tensor:
     """Let every token see those before it in its own sequence.
 
@@ -42,7 +42,7 @@ def attend_on_gpu(
 
 
 def attend_on_cpu(
-    states: tuple[Tensor, Tensor, Tensor], sequences: Sequences, scale: float | None
+    states: tuple[Tensor, Tensor, Tensor], sequences: PackedLayout, scale: float | None
 ) -> Tensor:
     """Let every token see those before it in its own sequence; the output is kept once.
 
@@ -65,7 +65,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scale: Any
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, sequences: PackedLayout, scale: Any
     ) -> Tensor:
         """Return the output, [1, L, H, d]."""
         states = [row_to_whole(each, sequences) for each in (query, key, value)]
@@ -100,13 +100,13 @@ def _heads(states: Sequence[Tensor], place: slice) -> list[Tensor]:
     return [each[:, place].transpose(1, 2).float() for each in states]
 
 
-def _places(sequences: Sequences) -> Iterator[slice]:
+def _places(sequences: PackedLayout) -> Iterator[slice]:
     """Return where each sequence is among the tokens of all."""
     bounds = itertools.accumulate(sequences.lengths, initial=0)
     return itertools.starmap(slice, itertools.pairwise(bounds))
 
 
-def separate(states: Tensor, sequences: Sequences) -> Tensor:
+def separate(states: Tensor, sequences: PackedLayout) -> Tensor:
     """Give every sequence the tokens that all of them begin with.
 
     Args:
@@ -120,7 +120,7 @@ def separate(states: Tensor, sequences: Sequences) -> Tensor:
     return whole
 
 
-def unite(output: Tensor, sequences: Sequences) -> Tensor:
+def unite(output: Tensor, sequences: PackedLayout) -> Tensor:
     """Keep the tokens that all sequences begin with once: undo `separate`.
 
     Args:
@@ -136,7 +136,7 @@ def unite(output: Tensor, sequences: Sequences) -> Tensor:
 
 class _Separated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, row: Tensor, sequences: Sequences) -> Tensor:
+    def forward(ctx: Any, row: Tensor, sequences: PackedLayout) -> Tensor:
         """Return what all sequences have, [1, M, H, d], of what the row has, [1, L, H, d]."""
         ctx.sequences = sequences
         return row_to_whole(row, sequences)
@@ -150,7 +150,7 @@ class _Separated(torch.autograd.Function):
 
 class _United(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: Tensor, sequences: Sequences) -> Tensor:
+    def forward(ctx: Any, output: Tensor, sequences: PackedLayout) -> Tensor:
         """Return the output of the row's tokens, [1, L, H, d], of all sequences', [1, M, H, d]."""
         ctx.sequences = sequences
         return whole_to_row(output, sequences)
@@ -162,14 +162,14 @@ class _United(torch.autograd.Function):
         return whole_grad(grads[0], ctx.sequences), None
 
 
-def row_to_whole(row: Tensor, sequences: Sequences) -> Tensor:
+def row_to_whole(row: Tensor, sequences: PackedLayout) -> Tensor:
     """Return [1, M, H, d] of [1, L, H, d]: shared tokens again for every sequence."""
     if not len(sequences.shared_places):
         return row
     return row.index_select(1, sequences.row_places)
 
 
-def row_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+def row_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
     """Return the gradient of what went into `row_to_whole`: sums where tokens are shared.
 
     They are added up in the same order on every run.
@@ -183,14 +183,14 @@ def row_grad(grad: Tensor, sequences: Sequences) -> Tensor:
     return total
 
 
-def whole_to_row(whole: Tensor, sequences: Sequences) -> Tensor:
+def whole_to_row(whole: Tensor, sequences: PackedLayout) -> Tensor:
     """Return [1, L, H, d] of [1, M, H, d]: shared tokens as the first sequence has them."""
     if not len(sequences.shared_places):
         return whole
     return whole.index_select(1, sequences.own_places)
 
 
-def whole_grad(grad: Tensor, sequences: Sequences) -> Tensor:
+def whole_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
     """Return the gradient of what went into `whole_to_row`: 0 where a shared token comes again."""
     if not len(sequences.shared_places):
         return grad

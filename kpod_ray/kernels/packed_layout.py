@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
-class Sequences:
+class PackedLayout:
     """Where S sequences, of M tokens together, stand in a row of L that holds what they share once.
 
     They share their first P tokens, the first of the row: M = L + (S - 1) P.
@@ -35,13 +35,13 @@ class Sequences:
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 
 
-def place_sequences(lengths: Sequence[int], shared: int) -> Sequences:
+def place_sequences(lengths: Sequence[int], shared: int) -> PackedLayout:
     """Return where sequences of these lengths stand if they share so many first tokens."""
     bounds = [0, *itertools.accumulate(lengths)]
     common = torch.arange(shared)
     own = [torch.arange(start + shared, end) for start, end in itertools.pairwise(bounds)]
     spared = [place - i * shared for i, place in enumerate(own)]  # i times less than in full
-    return Sequences(
+    return PackedLayout(
         tuple(lengths),
         torch.tensor(bounds, dtype=torch.int32),
         row_places=torch.cat([part for each in spared for part in (common, each)]),

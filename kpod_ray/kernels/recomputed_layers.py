@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 
-class LeanNorm(nn.Module):
+class RecomputedNorm(nn.Module):
     """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
 
     Under autocast what comes of float32 has autocast's type at once: else each of the linear layers that
@@ -54,7 +54,7 @@ class Scratch:
         return buffer[:size].view(tensor.shape)
 
 
-class LeanGatedMlp(nn.Module):
+class RecomputedGatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)).
 
     The product is calculated again when it is needed, and x, too, if a lean norm gave it.
@@ -100,7 +100,7 @@ def _unpack(kept: Any) -> Tensor:
     return cast(Tensor, calculate().view(shape))
 
 
-class LeanEmbedding(nn.Module):
+class RecomputedEmbedding(nn.Module):
     """Input embeddings, [V, d], whose weight is the output head, too.
 
     The head's gradient, which comes first in the backward pass, waits here for the rows that were read.
@@ -124,7 +124,7 @@ class LeanEmbedding(nn.Module):
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: LeanEmbedding) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: RecomputedEmbedding) -> Tensor:
         """Return the rows of these ids."""
         ctx.save_for_backward(ids)
         ctx.embedding, ctx.size = embedding, weight.shape
@@ -146,7 +146,7 @@ class _Rows(torch.autograd.Function):
 
 class _Head(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, embedding: LeanEmbedding) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, embedding: RecomputedEmbedding) -> Tensor:
         """Return the weight."""
         ctx.embedding = embedding
         return weight.view_as(weight)
@@ -219,45 +219,45 @@ def _gated_product(gate: Tensor, up: Tensor, scratch: Scratch) -> Tensor:
 def output_head(language_model: Any) -> Tensor:
     """Return a model's output head, [V, d]."""
     embedding = language_model.get_input_embeddings()
-    if isinstance(embedding, LeanEmbedding):
+    if isinstance(embedding, RecomputedEmbedding):
         return embedding.head()
     head: Tensor = language_model.get_output_embeddings().weight
     return head
 
 
-def use_lean_layers(language_model: Any) -> None:
+def use_recomputed_layers(language_model: Any) -> None:
     """Replace the layers that do the same by lean ones, in place."""
     scratch = Scratch()
     for parent in list(language_model.modules()):
         for name, module in list(parent.named_children()):
-            lean = _lean(module, scratch)
-            if lean is not None and _do_the_same(module, lean):
-                setattr(parent, name, lean)
+            recomputed = _recomputed(module, scratch)
+            if recomputed is not None and _do_the_same(module, recomputed):
+                setattr(parent, name, recomputed)
     embedding, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
     is_plain = type(embedding) is nn.Embedding and embedding.max_norm is None
     if is_plain and embedding.weight is head.weight and head.weight.requires_grad:
-        lean = LeanEmbedding(head.weight, embedding.padding_idx)
-        language_model.set_input_embeddings(lean)
+        recomputed = RecomputedEmbedding(head.weight, embedding.padding_idx)
+        language_model.set_input_embeddings(recomputed)
 
 
-def _lean(module: nn.Module, scratch: Scratch) -> nn.Module | None:
+def _recomputed(module: nn.Module, scratch: Scratch) -> nn.Module | None:
     """Return what may take a module's place; it shares its parameters."""
     children, parameters = dict(module.named_children()), dict(module.named_parameters())
     epsilon: Any = getattr(module, "variance_epsilon", None)
     if epsilon is not None and not children and parameters.keys() == {"weight"}:
-        return LeanNorm(parameters["weight"], epsilon)
+        return RecomputedNorm(parameters["weight"], epsilon)
     projections = ("gate_proj", "up_proj", "down_proj")
     if children.keys() == {*projections, "act_fn"}:
         gate, up, down = (children[name] for name in projections)
-        return LeanGatedMlp(gate, up, down, scratch)
+        return RecomputedGatedMlp(gate, up, down, scratch)
     return None
 
 
 @torch.no_grad()
-def _do_the_same(module: nn.Module, lean: nn.Module) -> bool:
+def _do_the_same(module: nn.Module, recomputed: nn.Module) -> bool:
     """Tell from a few random inputs whether two modules are alike."""
     first = next(module.parameters())
     probe = torch.linspace(-2, 3, 3 * first.shape[-1], device=first.device).view(1, 3, -1)
-    expected, output = module(probe), lean(probe)
+    expected, output = module(probe), recomputed(probe)
     largest = float(expected.abs().max())
     return torch.allclose(output, expected, rtol=0, atol=1e-5 * largest)

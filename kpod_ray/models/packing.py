@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.kernels.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
-from kpod_ray.kernels.packed_layout import Sequences
+from kpod_ray.kernels.packed_layout import PackedLayout
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""
@@ -28,7 +28,7 @@ def packed_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    sequences: Sequences,
+    sequences: PackedLayout,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Let every token see those before it in its own sequence.
@@ -61,7 +61,7 @@ def packed_attention(
 def _attend_in_turn(
     module: nn.Module,
     states: tuple[Tensor, Tensor, Tensor],
-    sequences: Sequences,
+    sequences: PackedLayout,
     settings: dict[str, Any],
 ) -> Tensor:
     """Return what torch's own attention makes of each sequence, [1, L, H, d]."""

@@ -23,7 +23,7 @@ from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.records import WeightedRationale
 
 FORMATS: Mapping[str, str] = {
-    "kpod": "everything; questions, teacher and weigher of a new run can read it",
+    "kpod": "everything; questions, teacher and weighting of a new run can read it",
     "messages": "chats, and the weights of the answers' characters",
     "ms-swift": "train with --loss_scale default --is_binary_loss_scale false, or the weights are lost",
     "prime-rl": "fields of TrainingSample; its own SFT data has no weights",
@@ -103,7 +103,7 @@ JsonRow = dict[str, Any]
 def kpod_row(row: CorpusRow) -> JsonRow:
     """Return everything that is known of a rationale: a question, a teacher's row and its weights.
 
-    It has the default columns of `FileQuestions` and `FileTeacher`, and those of `FileWeights`.
+    It has the default columns of `FileQuestions` and `FileTeacher`, and those of `FileWeighting`.
     """
     question, rationale, weighted = row.question, row.rationale, row.weighted
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpod_ray.config import FileTeacher, FileWeights, RunConfig, VllmTeacher
+from kpod_ray.config import FileTeacher, FileWeighting, RunConfig, VllmTeacher
 from kpod_ray.models.sources import model_hash
 from kpod_ray.questions.loading import content_hash
 from kpod_ray.schedule.embeddings import embedding_hash
@@ -18,7 +18,7 @@ from kpod_ray.storage.user_files import file_hash
 SCHEMA_VERSION = 3
 """Raised when the content of any artifact changes for the same settings."""
 _DRIVING = {
-    *("api_key_variable", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
+    *("api_key_env", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
     *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
 }
 """Settings of an endpoint that change how it is asked, and not what it writes."""
@@ -48,8 +48,8 @@ def _corpus(config: RunConfig) -> _Contents:
         "seed": config.seed,
     }
     weigh = {
-        "weigher": config.weigher and config.weigher.model_dump(),
-        "content": _weigher_hash(config),
+        "weighting": config.weighting and config.weighting.model_dump(),
+        "content": _weighting_hash(config),
         "steps": config.steps.model_dump(),
         "reading": _reading(config),
         "seed": config.seed,
@@ -65,7 +65,7 @@ def _distillation(config: RunConfig) -> _Contents:
     student, model = config.student, _model(config)
     assess = {
         "reading": _reading(config),
-        **student.model_dump(include={"max_length", "too_long", "precision"}),
+        **student.model_dump(include={"max_length", "overlength", "precision"}),
     }
     plan = {
         "schedule": config.schedule.model_dump(),
@@ -76,7 +76,7 @@ def _distillation(config: RunConfig) -> _Contents:
     }
     train = {
         "student": student.model_dump(exclude={"seed"}),
-        "answering": config.evaluation.max_new_tokens if student.accuracy_every else None,
+        "answering": config.evaluation.max_new_tokens if student.accuracy_every_stages else None,
         "seed": config.training_seed,
     }
     writing = student.model_dump(include={"template", "precision"})
@@ -108,8 +108,8 @@ def _teacher_hash(config: RunConfig) -> str:
     return ""  # the questions' own
 
 
-def _weigher_hash(config: RunConfig) -> str:
-    if isinstance(config.weigher, FileWeights):
-        return file_hash(config.weigher.path)
-    predictor = config.weigher and config.weigher.predictor
+def _weighting_hash(config: RunConfig) -> str:
+    if isinstance(config.weighting, FileWeighting):
+        return file_hash(config.weighting.path)
+    predictor = config.weighting and config.weighting.predictor
     return model_hash(predictor) if predictor else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from kpod_ray.config import FileWeights, RunConfig, WeigherConfig
+from kpod_ray.config import FileWeighting, LearnedWeighting, RunConfig
 from kpod_ray.evaluation.phase import evaluate_student
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question, Rationale, WeightedRationale
@@ -50,7 +50,7 @@ def makers(
         "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),
         "weigh": lambda out: (
             learn_token_weights(config, teacher, out, on_weigh)
-            if isinstance(config.weigher, WeigherConfig)
+            if isinstance(config.weighting, LearnedWeighting)
             else _take_weights(config, teacher, out)
         ),
         "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
@@ -83,8 +83,8 @@ def _take_weights(config: RunConfig, teacher: Artifact, artifact: Artifact) -> M
     """Phase ``weigh`` without a weighter: the weights come from a file, or all tokens weigh 1."""
     rationales, split = teacher.read("rationales"), config.steps.split_newlines
     counts = {"rationales": rationales.num_rows}
-    if isinstance(config.weigher, FileWeights):
-        imported = read_weights(config.weigher, rationales, split_newlines=split)
+    if isinstance(config.weighting, FileWeighting):
+        imported = read_weights(config.weighting, rationales, split_newlines=split)
         table = imported.table
         counts["unused_rows"] = imported.num_unused
     else:

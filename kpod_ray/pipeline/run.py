@@ -18,7 +18,7 @@ import yaml
 from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect, is_ray_job
 from kpod_ray.cluster.failures import explained
-from kpod_ray.config import RunConfig, VllmTeacher, WeigherConfig
+from kpod_ray.config import LearnedWeighting, RunConfig, VllmTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.sources import MODEL_CACHE, check_decoder, check_model, model_folder
@@ -49,7 +49,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listener:
+class RunCallbacks:
     """What wants to know how a run goes."""
 
     on_train_step: Callable[[str, Mapping[str, float]], None]
@@ -62,7 +62,7 @@ class Listener:
     """Gets the name of an artifact, how many texts of it are generated, and how many are to be."""
 
 
-QUIET = Listener(*[lambda *told: None] * 4)
+QUIET = RunCallbacks(*[lambda *told: None] * 4)
 """Hears nothing."""
 
 
@@ -76,8 +76,8 @@ def open_run(config: RunConfig) -> Run:
     models = {config.student.model}
     if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
-    if isinstance(config.weigher, WeigherConfig) and config.weigher.predictor:
-        models.add(config.weigher.predictor)
+    if isinstance(config.weighting, LearnedWeighting) and config.weighting.predictor:
+        models.add(config.weighting.predictor)
     for model in sorted(models):
         check_model(model)
     if isinstance(config.teacher, VllmTeacher):
@@ -88,7 +88,7 @@ def open_run(config: RunConfig) -> Run:
 
 
 @explained()
-def run_phases(run: Run, until: str, listener: Listener) -> None:
+def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     """Run the phases up to and including ``until`` that aren't finished, in order.
 
     Raises:
@@ -102,7 +102,7 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
     _write_run_files(run)
     names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
     for name in names:
-        manifest = finish_artifact(run, name, listener)
+        manifest = finish_artifact(run, name, callbacks)
         if name == "questions":
             if "evaluate" in wanted:
                 check_test_questions(manifest)
@@ -111,7 +111,7 @@ def run_phases(run: Run, until: str, listener: Listener) -> None:
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
 
 
-def finish_artifact(run: Run, name: str, listener: Listener) -> Manifest:
+def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     """Make one artifact, whose inputs are finished, unless it is there; return its manifest.
 
     Raises:
@@ -120,10 +120,10 @@ def finish_artifact(run: Run, name: str, listener: Listener) -> Manifest:
     if not run.artifacts[name].is_finished():
         if name != "questions":
             connect(run.config.resources)
-        listener.on_start(name)
-        _make(run, name, listener)
+        callbacks.on_start(name)
+        _make(run, name, callbacks)
     manifest = run.artifacts[name].manifest()
-    listener.on_finish(name, manifest)
+    callbacks.on_finish(name, manifest)
     return manifest
 
 
@@ -152,10 +152,10 @@ def check_test_questions(manifest: Manifest) -> None:
         )
 
 
-def _make(run: Run, name: str, listener: Listener) -> None:
+def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:
     started = time.perf_counter()
     with explained():
-        make = makers(run.config, run.artifacts, listener.on_train_step, listener.on_rows)
+        make = makers(run.config, run.artifacts, callbacks.on_train_step, callbacks.on_rows)
         manifest = make[name](run.artifacts[name])
         details = {
             "seconds": round(time.perf_counter() - started, 3),

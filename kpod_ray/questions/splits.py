@@ -14,7 +14,7 @@ COPY = re.compile(r"#\d+\Z")
 """End of the id of a question's copy, under which another of its rationales goes on."""
 
 
-def are_held_out(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
+def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
     """Tell which questions are never trained on; the copies of one go together, see `Rationale`."""
     originals = (COPY.sub("", question_id) for question_id in question_ids)
     return [hash_fraction(f"validation:{original}", seed) < fraction for original in originals]

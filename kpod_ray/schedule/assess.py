@@ -67,7 +67,7 @@ class Assessor:
         max_length = self.config.max_length
         if example.num_tokens() <= max_length:
             return example
-        return cut_example(example, max_length) if self.config.too_long == "cut" else None
+        return cut_example(example, max_length) if self.config.overlength == "cut" else None
 
 
 def assess_difficulty(
@@ -100,7 +100,7 @@ def assess_difficulty(
     counts = {
         "rationales": requests.num_rows,
         "assessed": table.num_rows,
-        "too_long": requests.num_rows - table.num_rows,
+        "overlength": requests.num_rows - table.num_rows,
         "cut": pc.sum(table["is_cut"]).as_py(),
         "resumed": result.num_resumed,
     }

@@ -10,7 +10,7 @@ from kpod_ray.algorithm.baseline_schedules import plan_at_once, plan_easy_to_har
 from kpod_ray.algorithm.schedule import Plan, plan_stages
 from kpod_ray.config import RunConfig, ScheduleConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.questions.splits import are_held_out
+from kpod_ray.questions.splits import in_validation_set
 from kpod_ray.records import Question
 from kpod_ray.schedule.clustering import cluster_questions
 from kpod_ray.schedule.embeddings import embed_questions
@@ -31,15 +31,15 @@ def plan_schedule(
     """
     schedule, table = config.schedule, assess.read("difficulties")
     all_ids, fraction = table["question_id"].to_pylist(), config.student.validation_fraction
-    held_out = are_held_out(all_ids, fraction, config.seed)
-    if all(held_out):
+    is_validation = in_validation_set(all_ids, fraction, config.seed)
+    if all(is_validation):
         raise KpodError(
-            f"all {len(held_out)} questions are held out for validation; "
+            f"all {len(is_validation)} questions are held out for validation; "
             "lower student.validation_fraction"
         )
     # Sorted by question id, which decides ties.
     difficulties = step_values(
-        table.filter(pc.invert(pa.array(held_out))), difficulty_column(schedule)
+        table.filter(pc.invert(pa.array(is_validation))), difficulty_column(schedule)
     )
     ids = difficulties.question_ids
     clusters = _clusters(config, questions, ids)
@@ -50,7 +50,7 @@ def plan_schedule(
         "questions": len(ids),
         "steps": len(difficulties.values),
         "clusters": len(np.unique(clusters)),
-        "held_out": sum(held_out),
+        "validation": sum(is_validation),
     }
     return {"counts": counts, "total_difficulty": float(difficulties.values.sum())}
 

@@ -18,7 +18,7 @@ def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
         num_stages=config.num_stages,
         full_stage=config.resolved_full_stage,
         growth=config.growth,
-        initial_share=config.initial_share,
+        initial_fraction=config.initial_fraction,
         step_size=config.step_size,
         solver=_solver(config),
     )

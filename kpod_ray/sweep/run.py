@@ -20,21 +20,21 @@ import yaml
 from kpod_ray.cluster.capacity import check_resources, num_concurrent
 from kpod_ray.cluster.connection import connect_with_dashboard
 from kpod_ray.cluster.metrics_board import watched
-from kpod_ray.cluster.tasks import Workshop
+from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.pipeline.run import QUIET, Listener, Run, finish_artifact, open_run, run_phases
+from kpod_ray.pipeline.run import QUIET, Run, RunCallbacks, finish_artifact, open_run, run_phases
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
 from kpod_ray.sweep.trial import SHARED_PHASES, run_trial, trial_config
 from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepWatcher:
+class SweepCallbacks:
     """What wants to know how a sweep goes."""
 
-    shared: Listener
+    shared: RunCallbacks
     """Hears of the phases that all trials share, and of those of the best trial after its training."""
     on_report: Callable[[str, Settings, Mapping[str, float]], None]
     """Gets a training's name, its settings and what it told: ``percent`` and the objective."""
@@ -52,7 +52,7 @@ class SweepResults:
     """Its run, all phases of which are finished."""
 
 
-def sweep(config: RunConfig, watcher: SweepWatcher) -> SweepResults:
+def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     """Run the trials that aren't finished, then all phases of the best one; write its config.
 
     Raises:
@@ -66,15 +66,15 @@ def sweep(config: RunConfig, watcher: SweepWatcher) -> SweepResults:
     max_concurrent = _max_concurrent(config)
     example = open_run(config.override({p: d.ends()[0] for p, d in config.sweep.space.items()}))
     for name in shared_phases(config):
-        finish_artifact(example, name, watcher.shared)
-    trials = _run_trials(base, max_concurrent, watcher)
+        finish_artifact(example, name, callbacks.shared)
+    trials = _run_trials(base, max_concurrent, callbacks)
     for trial in trials:
         if trial.state == STOPPED:
             _discard(open_run(trial_config(config, trial.settings, 0)))
     best = best_trial(trials, config)
     best_run = open_run(best_config(config, best))
     base.store.write_text(f"{base.folder}/best.yaml", _yaml(best_run.config))
-    run_phases(best_run, "report", watcher.shared)
+    run_phases(best_run, "report", callbacks.shared)
     return SweepResults(config, tuple(trials), best, best_run)
 
 
@@ -93,9 +93,9 @@ def check_sweep(config: RunConfig) -> None:
             "a sweep judges trials by questions that are held out; set student.validation_fraction, "
             "such as 0.1"
         )
-    if sweep.objective == "validation_accuracy" and student.accuracy_every is None:
+    if sweep.objective == "validation_accuracy" and student.accuracy_every_stages is None:
         raise KpodError(
-            "sweep.objective validation_accuracy is not measured; set student.accuracy_every"
+            "sweep.objective validation_accuracy is not measured; set student.accuracy_every_stages"
         )
     for path, domain in sweep.space.items():
         for value in domain.choice or domain.ends():
@@ -179,18 +179,18 @@ def make_artifact(config: RunConfig, name: str) -> None:
     finish_artifact(open_run(config), name, QUIET)
 
 
-def _run_trials(base: Run, max_concurrent: int, watcher: SweepWatcher) -> list[SweepTrial]:
+def _run_trials(base: Run, max_concurrent: int, callbacks: SweepCallbacks) -> list[SweepTrial]:
     config = base.config
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    workshop = ray.remote(Workshop).options(**options).remote(make_artifact)
+    shared_tasks = ray.remote(SharedTaskRunner).options(**options).remote(make_artifact)
     tuned = Sweep(config.sweep, base.store, sweep_name(config), config.seed, max_concurrent)
 
-    def tell(report: Mapping[str, Any]) -> None:
+    def report_stage(report: Mapping[str, Any]) -> None:
         """Unpack what a trial posted."""
-        watcher.on_report(report["name"], report["settings"], report["metrics"])
+        callbacks.on_report(report["name"], report["settings"], report["metrics"])
 
-    with watched(tell) as board:
-        return tune_trials(functools.partial(run_trial, config, workshop, board), tuned)
+    with watched(report_stage) as board:
+        return tune_trials(functools.partial(run_trial, config, shared_tasks, board), tuned)
 
 
 def _max_concurrent(config: RunConfig) -> int:

@@ -13,10 +13,10 @@ import ray
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import QUIET, Listener, Run, finish_artifact, open_run
+from kpod_ray.pipeline.run import QUIET, Run, RunCallbacks, finish_artifact, open_run
 from kpod_ray.sweep.tuner import Report, Settings
 from kpod_ray.tracking import tracked
-from kpod_ray.tracking.phase_summaries import phase_facts
+from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.prometheus import Gauges
 from kpod_ray.tracking.wandb_upload import files_of
 
@@ -46,14 +46,19 @@ def trial_name(run: Run) -> str:
 
 
 def run_trial(
-    base: RunConfig, workshop: Any, board: Any, trial_id: str, settings: Settings, report: Report
+    base: RunConfig,
+    shared_tasks: Any,
+    board: Any,
+    trial_id: str,
+    settings: Settings,
+    report: Report,
 ) -> float:
     """Train with these settings and every seed; return the mean objective of the students.
 
     Args:
         base: of the sweep.
-        workshop: a `Workshop` actor, which makes what trials share.
-        board: a `Board` actor, which gets what is to be shown of the trial.
+        shared_tasks: a `SharedTaskRunner` actor, which makes what trials share.
+        board: a `MetricsBoard` actor, which gets what is to be shown of the trial.
         trial_id: of the trial.
         settings: of the trial.
         report: is told the objective after the stages of the first training.
@@ -68,10 +73,10 @@ def run_trial(
         for name in SHARED_PHASES:
             if not run.artifacts[name].is_finished():
                 folder = run.artifacts[name].folder
-                ray.get(workshop.make.remote(folder, run.config, name))
-        _claim(run, workshop, trial_id)
+                ray.get(shared_tasks.make.remote(folder, run.config, name))
+        _claim(run, shared_tasks, trial_id)
 
-        def tell(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
+        def report_stage(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
             """Show the objective to the driver; the first training's decides whether to stop."""
             metrics = {"percent": percent, base.sweep.objective: value}
             told = {"name": trial_name(run), "settings": dict(settings), "metrics": metrics}
@@ -79,21 +84,21 @@ def run_trial(
             if seed == 0 and percent < 100:
                 report(percent, value)
 
-        _train(run, tell)
+        _train(run, report_stage)
         scores.append(score_of(run))
-        tell(100.0, scores[-1])
+        report_stage(100.0, scores[-1])
     return float(np.mean(scores))
 
 
-def _claim(run: Run, workshop: Any, trial_id: str) -> None:
+def _claim(run: Run, shared_tasks: Any, trial_id: str) -> None:
     """Make sure that no other trial trains the same student at the same time."""
     train = run.artifacts["train"]
-    first = ray.get(workshop.claim.remote(train.folder, trial_id))
+    first = ray.get(shared_tasks.claim.remote(train.folder, trial_id))
     if first != trial_id and not train.is_finished():
         raise KpodError(f"the same settings as trial {first}")
 
 
-def _train(run: Run, tell: Callable[[float, float], None]) -> None:
+def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
     """Train, unless that is done; tell the objective after each stage, the last one excepted."""
     objective, num_stages = run.config.sweep.objective, run.config.schedule.num_stages
     told, gauges = set[int](), Gauges(trial_name(run))
@@ -105,13 +110,13 @@ def _train(run: Run, tell: Callable[[float, float], None]) -> None:
         stage = int(metrics["stage"])
         if objective in metrics and stage not in told and stage < num_stages:
             told.add(stage)
-            tell(100 * stage / num_stages, metrics[objective])
+            report_stage(100 * stage / num_stages, metrics[objective])
 
-    listener = Listener(on_train_step, QUIET.on_start, QUIET.on_finish, QUIET.on_rows)
+    callbacks = RunCallbacks(on_train_step, QUIET.on_start, QUIET.on_finish, QUIET.on_rows)
     with tracked(run.config, files_of(run.store, f"runs/{trial_name(run)}")) as tracker:
-        finish_artifact(run, "train", listener)
-        facts = functools.partial(phase_facts, "train", run.artifacts)
-        tracker.tell(run.artifacts["train"].folder, facts)
+        finish_artifact(run, "train", callbacks)
+        facts = functools.partial(phase_summary, "train", run.artifacts)
+        tracker.log_summary(run.artifacts["train"].folder, facts)
 
 
 def score_of(run: Run) -> float:
@@ -120,6 +125,6 @@ def score_of(run: Run) -> float:
     history = json.loads(train.store.read_text(f"{train.folder}/history.json"))
     objective = run.config.sweep.objective
     by_stage = {row["stage"]: row[objective] for row in history if objective in row}
-    if run.config.student.keep == "best":
+    if run.config.student.exported_student == "best":
         return float(by_stage[train.manifest()["best"]["stage"]])
     return float(by_stage[max(by_stage)])

@@ -135,15 +135,15 @@ def _search(settings: SweepConfig, sweep: Sweep) -> Searcher | SearchAlgorithm:
 
 
 def _scheduler(settings: SweepConfig) -> TrialScheduler | None:
-    grace = 100 * settings.grace_share
-    if settings.stopping == "asha":
+    grace = 100 * settings.grace_fraction
+    if settings.early_stopping == "asha":
         return ASHAScheduler(
             time_attr=_PERCENT,
             max_t=100,
             grace_period=grace,
             reduction_factor=settings.reduction_factor,
         )
-    if settings.stopping == "median":
+    if settings.early_stopping == "median":
         return MedianStoppingRule(time_attr=_PERCENT, grace_period=grace)
     return None
 

@@ -13,7 +13,7 @@ from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.answers.extraction import answers_equal, extract_answer
 from kpod_ray.answers.final_sentence import is_readable, leaks_answer, strip_closing
 from kpod_ray.config import FiltersConfig, TeacherBase
-from kpod_ray.config.teacher import Choice
+from kpod_ray.config.teacher import Selection
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.splits import COPY
 from kpod_ray.records import Question, Rationale, Verdict
@@ -22,7 +22,7 @@ from kpod_ray.teacher.samples import Sample
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class FilterResult:
     """What became of the samples of a question."""
 
     rows: tuple[Rationale, ...]
@@ -43,14 +43,14 @@ class _Candidate:
     """The text without its closing, once the answer is found to be right."""
 
 
-def judge(
+def filter_samples(
     question: Question,
     samples: Sequence[Sample],
     settings: TeacherBase,
     teacher: str,
     *,
     split_newlines: bool,
-) -> Judged:
+) -> FilterResult:
     """Give every sample of a question its verdict, the first fault found, and choose.
 
     Where the question has no gold answer, the one that most samples agree on stands in for it, if
@@ -85,7 +85,7 @@ def judge(
     _mark_duplicates(_passed(candidates), settings.filters)
     _choose(_passed(candidates), settings)
     rows = [_row(candidate, teacher) for candidate in candidates]
-    if settings.missing == "reference" and not any(row.verdict == "kept" for row in rows):
+    if settings.fallback == "reference" and not any(row.verdict == "kept" for row in rows):
         rows += _reference_rows(question)
     if answer != question.answer:
         question = dataclasses.replace(question, answer=answer)
@@ -165,7 +165,7 @@ def _fault_of_reasoning(
 def _fault_of_length(length: int, least: int, most: int | None) -> Verdict | None:
     if length < least:
         return "too_short"
-    return "too_long" if most is not None and length > most else None
+    return "overlength" if most is not None and length > most else None
 
 
 def _passed(candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -183,21 +183,23 @@ def _mark_duplicates(candidates: Sequence[_Candidate], filters: FiltersConfig) -
 def _choose(candidates: Sequence[_Candidate], settings: TeacherBase) -> None:
     """Give the samples that go on, at most ``num_kept``, and the others their verdicts."""
     num = settings.num_kept
-    if settings.choice == "most_diverse":
+    if settings.selection == "most_diverse":
         order = most_diverse([candidate.reasoning for candidate in candidates], num)
     else:
-        order = sorted(range(len(candidates)), key=lambda i: _rank(candidates[i], settings.choice))
+        order = sorted(
+            range(len(candidates)), key=lambda i: _rank(candidates[i], settings.selection)
+        )
     chosen = set(order[:num])
     for index, candidate in enumerate(candidates):
         candidate.verdict = "kept" if index in chosen else "surplus"
 
 
-def _rank(candidate: _Candidate, choice: Choice) -> float:
+def _rank(candidate: _Candidate, selection: Selection) -> float:
     """Return what is smallest for the sample to be chosen first; ties go by sample index."""
-    if choice == "most_likely":
+    if selection == "most_likely":
         return -_mean_logprob(candidate.sample)
     length = len(candidate.reasoning)
-    return {"shortest": length, "longest": -length}.get(choice, 0)
+    return {"shortest": length, "longest": -length}.get(selection, 0)
 
 
 def _mean_logprob(sample: Sample) -> float:
@@ -244,7 +246,7 @@ def _reference_rows(question: Question) -> list[Rationale]:
     return [row]
 
 
-def _with_questions(rows: list[Rationale], question: Question) -> Judged:
+def _with_questions(rows: list[Rationale], question: Question) -> FilterResult:
     """Return the rows and a question for each that goes on; all but the first get ids of their own."""
     questions = list[Question]()
     for place, row in enumerate(rows):
@@ -256,4 +258,4 @@ def _with_questions(rows: list[Rationale], question: Question) -> Judged:
             questions.append(dataclasses.replace(question, id=own_id))
         else:
             questions.append(question)
-    return Judged(tuple(rows), tuple(questions))
+    return FilterResult(tuple(rows), tuple(questions))

@@ -18,9 +18,9 @@ from kpod_ray.inference.costs import cost
 from kpod_ray.inference.generate import OnRows
 from kpod_ray.records import USED, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.teacher.filtering import Judged, judge, unknown
+from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
 from kpod_ray.teacher.samples import Sample, read_samples
-from kpod_ray.teacher.sampling import Asked, ask, teaching_of, training_batches
+from kpod_ray.teacher.sampling import SampleIndex, ask, sampling_plan, training_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,11 @@ def generate_rationales(
         corpus = _from_file(teacher)
     else:
         corpus = Corpus(teacher.kind, lambda batch, first: [[] for _ in batch])
-    verdicts, counts = write_judged(config, corpus, questions, artifact)
+    verdicts, counts = write_filtered(config, corpus, questions, artifact)
     if not any(verdicts[name] for name in USED):
         raise KpodError(
             f"no rationale is left to train on: {dict(verdicts)}; use a stronger teacher, more "
-            "samples, or teacher.missing=reference where the questions carry their own rationales"
+            "samples, or teacher.fallback=reference where the questions carry their own rationales"
         )
     details = {"teacher": corpus.teacher, **corpus.details}
     counts.update(details.pop("counts", {}))
@@ -75,20 +75,20 @@ def _generated(
     artifact: Artifact,
     on_rows: OnRows,
 ) -> Corpus:
-    teaching = teaching_of(config, teacher, questions, artifact, on_rows)
+    plan = sampling_plan(config, teacher, questions, artifact, on_rows)
 
     def is_solved(question: Question, samples: list[Sample]) -> bool:
         """Whether a sample of the question goes on."""
         rows = _judged(config, question, samples, teacher.model).rows
         return any(row.verdict == "kept" for row in rows)
 
-    asked: Asked = ask(teaching, questions, is_solved)
+    index: SampleIndex = ask(plan, questions, is_solved)
     details: Manifest = {
-        "completions": teaching.folder,
-        "nodes": described(asked.nodes),
-        "counts": {"generated": asked.num_generated, "rounds": int(asked.num_rounds.max())},
+        "completions": plan.folder,
+        "nodes": described(index.nodes),
+        "counts": {"generated": index.num_generated, "rounds": int(index.num_rounds.max())},
     }
-    return Corpus(teacher.model, asked.samples, details=details)
+    return Corpus(teacher.model, index.samples, details=details)
 
 
 def _from_file(teacher: FileTeacher) -> Corpus:
@@ -107,12 +107,14 @@ def _from_file(teacher: FileTeacher) -> Corpus:
     return Corpus(teacher.name or Path(teacher.path).stem, samples_of, others)
 
 
-def _judged(config: RunConfig, question: Question, samples: list[Sample], name: str) -> Judged:
+def _judged(
+    config: RunConfig, question: Question, samples: list[Sample], name: str
+) -> FilterResult:
     split = config.steps.split_newlines
-    return judge(question, samples, config.teacher, name, split_newlines=split)
+    return filter_samples(question, samples, config.teacher, name, split_newlines=split)
 
 
-def write_judged(
+def write_filtered(
     config: RunConfig, corpus: Corpus, questions: Artifact, artifact: Artifact
 ) -> tuple[Counter[str], Counter[str]]:
     """Judge all samples, question by question; return how many rows have each verdict, and counts."""
@@ -126,16 +128,16 @@ def write_judged(
         for batch in training_batches(questions):
             samples_of_batch = corpus.samples_of(batch, first)
             first += len(batch)
-            judged = [
+            result = [
                 _judged(config, question, samples, corpus.teacher)
                 for question, samples in zip(batch, samples_of_batch, strict=True)
             ]
-            rows = [row for of_question in judged for row in of_question.rows]
+            rows = [row for of_question in result for row in of_question.rows]
             used, rejects = _split(rows)
             writers["rationales"].write_table(Rationale.to_table(used))
             writers["rejects"].write_table(Rationale.to_table(rejects))
             writers["questions"].write_table(
-                Question.to_table(q for j in judged for q in j.questions)
+                Question.to_table(q for j in result for q in j.questions)
             )
             verdicts.update(row.verdict for row in rows)
             counts.update(
@@ -145,7 +147,7 @@ def write_judged(
                 prompt_tokens=sum(
                     s.num_prompt_tokens for of_one in samples_of_batch for s in of_one
                 ),
-                questions_without_rationale=sum(not j.questions for j in judged),
+                questions_without_rationale=sum(not j.questions for j in result),
             )
         strangers = [unknown(sample, corpus.teacher) for sample in corpus.others()]
         writers["rejects"].write_table(Rationale.to_table(strangers))

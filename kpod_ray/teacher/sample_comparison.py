@@ -112,7 +112,7 @@ def _shared(triples: Sequence[Triples]) -> list[list[float]]:
     return shared
 
 
-def majority_answer(answers: Sequence[str], kind: str, least_share: float) -> str | None:
+def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> str | None:
     """Return the answer given most often, as it was first written.
 
     Answers are counted together when they are equal as answers, such as ``0.5`` and ``1/2``. Of two
@@ -121,7 +121,7 @@ def majority_answer(answers: Sequence[str], kind: str, least_share: float) -> st
     Args:
         answers: without those that are empty.
         kind: of the question: number, choice, boolean or text.
-        least_share: in (0, 1]; at least this share of the answers must agree.
+        min_fraction: in (0, 1]; at least this share of the answers must agree.
 
     Returns:
         None when too few agree, or there are none.
@@ -130,7 +130,7 @@ def majority_answer(answers: Sequence[str], kind: str, least_share: float) -> st
     for answer, count in Counter(answers).items():
         counts[_spelling(answer, counts, kind)] += count
     for answer, count in counts.most_common(1):
-        if count / len(answers) >= least_share:
+        if count / len(answers) >= min_fraction:
             return answer
     return None
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import SecretStr
 
 from kpod_ray.config import EndpointTeacher, GeneratingTeacher, RunConfig, VllmTeacher
-from kpod_ray.data.prompts import Frame, Prompting, Shot, worked_examples
+from kpod_ray.data.prompts import PromptAffixes, PromptBuilder, Shot, worked_examples
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.costs import estimate
@@ -36,7 +36,7 @@ BATCH_ROWS = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class Teaching:
+class SamplingPlan:
     """Whom to ask, and where the answers are kept."""
 
     teacher: GeneratingTeacher
@@ -55,11 +55,11 @@ class Teaching:
 
 
 @dataclasses.dataclass
-class Asked:
+class SampleIndex:
     """All samples of a corpus, found by their questions."""
 
-    teaching: Teaching
-    index: CompletionIndex
+    plan: SamplingPlan
+    completions: CompletionIndex
     num_rounds: np.ndarray
     """How often each training question was asked, in the order of the training questions."""
     num_generated: int = 0
@@ -69,14 +69,14 @@ class Asked:
 
     def samples(self, questions: list[Question], first: int) -> list[list[Sample]]:
         """Return the samples of some questions, the first of which has a position in the order."""
-        num = self.teaching.teacher.samples.per_question
+        num = self.plan.teacher.samples.per_question
         rounds = self.num_rounds[first : first + len(questions)].tolist()
         indices = [range(num * rounds_asked) for rounds_asked in rounds]
         requests = [
-            [request.id for request in generation_requests([q], of_q, self.teaching.fingerprint)]
+            [request.id for request in generation_requests([q], of_q, self.plan.fingerprint)]
             for q, of_q in zip(questions, indices, strict=True)
         ]
-        found = iter(self.index.find([row_id for ids in requests for row_id in ids]))
+        found = iter(self.completions.find([row_id for ids in requests for row_id in ids]))
         return [
             [sample_of_completion(next(found), q.id, index) for index in of_q]
             for q, of_q in zip(questions, indices, strict=True)
@@ -90,70 +90,74 @@ def training_batches(questions: Artifact) -> Iterator[list[Question]]:
 
 
 def ask(
-    teaching: Teaching, questions: Artifact, is_solved: Callable[[Question, list[Sample]], bool]
-) -> Asked:
+    plan: SamplingPlan, questions: Artifact, is_solved: Callable[[Question, list[Sample]], bool]
+) -> SampleIndex:
     """Get all samples that the settings ask for.
 
     Args:
-        teaching: whom to ask, and where to keep the answers.
+        plan: whom to ask, and where to keep the answers.
         questions: holds the training questions.
         is_solved: whether a question needs no further round.
 
     Raises:
         KpodError: The teacher can't be used.
     """
-    samples = teaching.teacher.samples
+    samples = plan.teacher.samples
     num_questions = sum(len(batch) for batch in training_batches(questions))
-    index = CompletionIndex(teaching.artifact.store, teaching.folder)
-    asked = Asked(teaching, index, np.zeros(num_questions, np.int32))
+    completions = CompletionIndex(plan.artifact.store, plan.folder)
+    index = SampleIndex(plan, completions, np.zeros(num_questions, np.int32))
     is_open = np.ones(num_questions, bool)
-    for round_index in range(1 + samples.until_correct):
+    for round_index in range(1 + samples.retry_rounds):
         first = round_index * samples.per_question
         indices = range(first, first + samples.per_question)
-        _ask_round(asked, questions, is_open, indices)
-        asked.num_rounds += is_open
-        if round_index < samples.until_correct:
-            is_open &= ~_solved(asked, questions, is_open, is_solved)
+        _ask_round(index, questions, is_open, indices)
+        index.num_rounds += is_open
+        if round_index < samples.retry_rounds:
+            is_open &= ~_solved(index, questions, is_open, is_solved)
         if not is_open.any():
             break
-    return asked
+    return index
 
 
-def _ask_round(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range) -> None:
+def _ask_round(
+    index: SampleIndex, questions: Artifact, is_open: np.ndarray, indices: range
+) -> None:
     """Generate some samples of every open question, where they aren't there."""
-    teaching = asked.teaching
-    pending = _missing(asked, questions, is_open, indices)
+    plan = index.plan
+    pending = _missing(index, questions, is_open, indices)
     if not pending.num_rows:
         return
-    pool = teaching.start_pool(pending.num_rows, pending.num_chars)
+    pool = plan.start_pool(pending.num_rows, pending.num_chars)
     done = 0
 
     def count(num_rows: int) -> None:
         """Tell how many rows of the round are finished."""
         nonlocal done
         done += num_rows
-        teaching.on_rows(done, pending.num_rows)
+        plan.on_rows(done, pending.num_rows)
 
-    asked.nodes |= generate(pending, teaching.folder, pool, count)
+    index.nodes |= generate(pending, plan.folder, pool, count)
     pending.discard()
-    asked.index.refresh()
-    asked.num_generated += pending.num_rows
+    index.completions.refresh()
+    index.num_generated += pending.num_rows
 
 
-def _missing(asked: Asked, questions: Artifact, is_open: np.ndarray, indices: range) -> Pending:
+def _missing(
+    index: SampleIndex, questions: Artifact, is_open: np.ndarray, indices: range
+) -> Pending:
     """Return the requests of a round that no completion answers."""
-    pending, first = Pending(asked.teaching.artifact), 0
+    pending, first = Pending(index.plan.artifact), 0
     for batch in training_batches(questions):
         open_ones = itertools.compress(batch, is_open[first : first + len(batch)])
-        requests = list(generation_requests(open_ones, indices, asked.teaching.fingerprint))
-        is_there = asked.index.has([request.id for request in requests])
+        requests = list(generation_requests(open_ones, indices, index.plan.fingerprint))
+        is_there = index.completions.has([request.id for request in requests])
         pending.add(list(itertools.compress(requests, ~is_there)))
         first += len(batch)
     return pending
 
 
 def _solved(
-    asked: Asked,
+    index: SampleIndex,
     questions: Artifact,
     is_open: np.ndarray,
     is_solved: Callable[[Question, list[Sample]], bool],
@@ -162,20 +166,20 @@ def _solved(
     solved, first = np.zeros(len(is_open), bool), 0
     for batch in training_batches(questions):
         for position, (question, samples) in enumerate(
-            zip(batch, asked.samples(batch, first), strict=True), first
+            zip(batch, index.samples(batch, first), strict=True), first
         ):
             solved[position] = bool(is_open[position]) and is_solved(question, samples)
         first += len(batch)
     return solved
 
 
-def teaching_of(
+def sampling_plan(
     config: RunConfig,
     teacher: GeneratingTeacher,
     questions: Artifact,
     artifact: Artifact,
     on_rows: OnRows,
-) -> Teaching:
+) -> SamplingPlan:
     """Return whom to ask, and where the answers are kept.
 
     Raises:
@@ -183,7 +187,7 @@ def teaching_of(
     """
     shots = _shots(teacher, questions)
     known = model_hash(teacher.model) if isinstance(teacher, VllmTeacher) else ""
-    return Teaching(
+    return SamplingPlan(
         teacher,
         generation_fingerprint(teacher, known, shots, config.seed),
         functools.partial(_pool, config, teacher, shots),
@@ -217,13 +221,15 @@ def _pool(
                 f"teacher.max_cost={teacher.max_cost:g}: {expected}; ask for fewer or shorter "
                 "samples, or raise it"
             )
-        key = SecretStr(os.environ.get(teacher.api_key_variable, ""))
+        key = SecretStr(os.environ.get(teacher.api_key_env, ""))
         start = functools.partial(Endpoint, teacher, shots, key)
         asyncio.run(start().check())
         alone = resources.model_copy(update={"num_actors": 1, "max_actors": None})
         return ServicePool(start, alone, 2 * teacher.max_concurrent)
     assert isinstance(teacher, VllmTeacher)
     sampling = Sampling(teacher.temperature, teacher.top_p, teacher.max_new_tokens, teacher.stop)
-    frame = Frame(teacher.system, teacher.instruction)
-    prompting = Prompting(teacher.template, tuple(shots), frame)
-    return vllm_pool(teacher.model, prompting, sampling, dict(teacher.engine), resources)
+    affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
+    prompt_builder = PromptBuilder(teacher.template, tuple(shots), affixes)
+    return vllm_pool(
+        teacher.model, prompt_builder, sampling, dict(teacher.engine_kwargs), resources
+    )

@@ -4,15 +4,15 @@ Only this package imports wandb and wandb_workspaces. Everything is written to l
 failures of W&B never stop a run.
 """
 
-from kpod_ray.tracking.summaries import Facts, Histogram, Markup
+from kpod_ray.tracking.summaries import Histogram, Markup, PhaseSummary
 from kpod_ray.tracking.tracker import NullTracker, Tracker, open_tracker, tracked
 from kpod_ray.tracking.wandb_login import has_wandb_login
 
 __all__ = [
-    "Facts",
     "Histogram",
     "Markup",
     "NullTracker",
+    "PhaseSummary",
     "Tracker",
     "has_wandb_login",
     "open_tracker",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.tracking import Facts, Histogram
+from kpod_ray.tracking import Histogram, PhaseSummary
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
@@ -20,7 +20,7 @@ BATCH_ROWS = 4096
 Artifacts = Mapping[str, Artifact]
 
 
-def phase_facts(name: str, artifacts: Artifacts) -> Facts:
+def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
     """Return the facts of a finished artifact: its manifest's numbers, and what is special of it.
 
     Args:
@@ -30,11 +30,11 @@ def phase_facts(name: str, artifacts: Artifacts) -> Facts:
     artifact = artifacts[name]
     manifest = artifact.manifest()
     collect = _COLLECTORS.get(name)
-    facts = collect(artifacts, manifest) if collect else Facts()
+    summary = collect(artifacts, manifest) if collect else PhaseSummary()
     address = artifact.store.address(artifact.folder)
     return dataclasses.replace(
-        facts,
-        numbers={**_numbers(name, manifest), **facts.numbers},
+        summary,
+        numbers={**_numbers(name, manifest), **summary.numbers},
         artifact=(artifact.phase, address),
     )
 
@@ -47,7 +47,7 @@ def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
     return {f"phase/{name}/{key}": value for key, value in values.items() if value is not None}
 
 
-def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     verdicts: Mapping[str, int] = manifest["verdicts"]
     samples, total = manifest["counts"]["samples"], sum(verdicts.values())
     rows = [
@@ -55,11 +55,11 @@ def _teacher(artifacts: Artifacts, manifest: Manifest) -> Facts:
         for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
     ]
     tables = {"tables/verdicts": rows, "tables/rejects": reject_rows(artifacts)}
-    outcome = {"outcome/kept_share": verdicts.get("kept", 0) / samples} if samples else {}
-    return Facts(tables=tables, outcome=outcome)
+    outcome = {"outcome/kept_fraction": verdicts.get("kept", 0) / samples} if samples else {}
+    return PhaseSummary(tables=tables, outcome=outcome)
 
 
-def _weigh(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     weighted = artifacts["weigh"]
     edges = np.linspace(0, 1, BINS + 1)
     counts, total = np.zeros(BINS, np.int64), 0.0
@@ -70,7 +70,7 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> Facts:
     share = total / max(
         1, int(counts.sum())
     )  # the mask of Eq. 4 keeps a token as often as it weighs
-    return Facts(
+    return PhaseSummary(
         curves=_curve(histogram, "token_weight/weight", "token_weight/share"),
         histograms={"histograms/token_weights": histogram},
         tables={"tables/rationales": rationale_rows(artifacts)},
@@ -78,7 +78,7 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> Facts:
     )
 
 
-def _assess(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     assess = artifacts["assess"]
     highest = max(
         (float(v.max()) for v in _values(assess, "difficulties", "step_difficulties") if len(v)),
@@ -88,13 +88,13 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> Facts:
     for values in _values(assess, "difficulties", "step_difficulties"):
         counts += np.histogram(values, bins=edges)[0]
     histogram = Histogram(edges.tolist(), counts.tolist())
-    return Facts(
+    return PhaseSummary(
         curves=_curve(histogram, "step_difficulty/nats", "step_difficulty/share"),
         histograms={"histograms/step_difficulties": histogram},
     )
 
 
-def _plan(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     plan = artifacts["plan"]
     totals = json.loads(plan.store.read_text(f"{plan.folder}/totals.json"))
     rows = given_steps_rows(plan)
@@ -112,40 +112,40 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> Facts:
             if stage < len(totals[key]):
                 point[f"schedule/{name}"] = totals[key][stage]
         curves.append(point)
-    return Facts(curves=curves, tables={"tables/given_steps": rows})
+    return PhaseSummary(curves=curves, tables={"tables/given_steps": rows})
 
 
-def _train(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     train = artifacts["train"]
     history: list[dict[str, float]] = json.loads(
         train.store.read_text(f"{train.folder}/history.json")
     )
     stages = [row for row in history if "validation_loss" in row]
     if not stages:
-        return Facts()
+        return PhaseSummary()
     measured = [name for name in stages[-1] if name.startswith("validation_")]
     rows = [
         {name: row.get(name) for name in ("stage", "train_step", "loss", *measured)}
         for row in stages
     ]
     outcome = {f"outcome/{name}": stages[-1][name] for name in measured}
-    return Facts(tables={"tables/stages": rows}, outcome=outcome)
+    return PhaseSummary(tables={"tables/stages": rows}, outcome=outcome)
 
 
-def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> Facts:
-    return Facts(outcome={"outcome/accuracy_before": manifest["accuracy"]["value"]})
+def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    return PhaseSummary(outcome={"outcome/accuracy_before": manifest["accuracy"]["value"]})
 
 
-def _evaluate(artifacts: Artifacts, manifest: Manifest) -> Facts:
+def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     after = manifest["accuracy"]["value"]
     outcome = {"outcome/accuracy": after}
     if artifacts["evaluate_before"].is_finished():
         before = artifacts["evaluate_before"].manifest()["accuracy"]["value"]
         outcome |= {"outcome/accuracy_before": before, "outcome/accuracy_gain": after - before}
-    return Facts(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
+    return PhaseSummary(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
 
 
-_COLLECTORS: dict[str, Callable[[Artifacts, Manifest], Facts]] = {
+_COLLECTORS: dict[str, Callable[[Artifacts, Manifest], PhaseSummary]] = {
     "teacher": _teacher,
     "weigh": _weigh,
     "assess": _assess,

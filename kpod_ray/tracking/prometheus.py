@@ -25,7 +25,7 @@ TRAINING = {
 OTHERS = {
     "texts_done": "texts generated",
     "texts_waiting": "texts that are still to be generated",
-    "kept_share": "share of the teacher's samples that are kept",
+    "kept_fraction": "share of the teacher's samples that are kept",
     "accuracy": "share of right answers to the test questions",
 }
 
@@ -53,7 +53,7 @@ class Gauges:
         """Show what a finished phase brought."""
         samples = manifest["counts"].get("samples")
         if samples:
-            self._set(phase, {"kept_share": manifest["verdicts"].get("kept", 0) / samples})
+            self._set(phase, {"kept_fraction": manifest["verdicts"].get("kept", 0) / samples})
         if "accuracy" in manifest:
             self._set(phase, {"accuracy": manifest["accuracy"]["value"]})
 

@@ -24,7 +24,7 @@ class Markup:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class PhaseSummary:
     """What is known of something that is finished; all names are the tracker's keys."""
 
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)

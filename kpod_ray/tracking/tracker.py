@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import psutil
 
 from kpod_ray.config import RunConfig
-from kpod_ray.tracking.summaries import Facts
+from kpod_ray.tracking.summaries import PhaseSummary
 from kpod_ray.tracking.wandb_login import has_wandb_login
 from kpod_ray.tracking.wandb_run import WandbRun
 from kpod_ray.tracking.wandb_upload import Upload
@@ -37,7 +37,7 @@ class Tracker(Protocol):
         """Take metrics; those with ``train/train_step`` form the training curves."""
         ...
 
-    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+    def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
         """Take what is to be told of something finished, once a run, resumed or not.
 
         Args:
@@ -57,7 +57,7 @@ class NullTracker:
     def log(self, metrics: Mapping[str, float]) -> None:
         """Do nothing."""
 
-    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+    def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
         """Do nothing."""
 
     def finish(self, exit_code: int = 0) -> None:
@@ -91,9 +91,9 @@ class WandbTracker:
         row = dict(metrics)
         self._put(lambda run: run.log(row))
 
-    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+    def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
         """Hand what is to be told to the thread, which collects it."""
-        self._put(lambda run: run.tell(key, collect))
+        self._put(lambda run: run.log_summary(key, collect))
 
     def _put(self, write: Callable[[WandbRun], None]) -> None:
         if self._is_off:

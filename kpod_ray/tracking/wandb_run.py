@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kpod_ray.config import RunConfig
-from kpod_ray.tracking.summaries import Facts, Histogram, Markup
+from kpod_ray.tracking.summaries import Histogram, Markup, PhaseSummary
 from kpod_ray.tracking.wandb_upload import Upload
 
 INIT_SECONDS = 30.0
@@ -76,23 +76,23 @@ class WandbRun:
         """Write metrics."""
         self.run.log(dict(metrics))
 
-    def tell(self, key: str, collect: Callable[[], Facts]) -> None:
+    def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
         """Collect and write facts, unless those of this key are written."""
         if key in self._told:
             return
-        facts = collect()
-        for row in facts.curves:
+        summary = collect()
+        for row in summary.curves:
             self.run.log(dict(row))
         values = {
-            **{name: _histogram(value) for name, value in facts.histograms.items()},
-            **{name: _table(rows) for name, rows in facts.tables.items()},
-            **{name: _html(page) for name, page in facts.pages.items()},
+            **{name: _histogram(value) for name, value in summary.histograms.items()},
+            **{name: _table(rows) for name, rows in summary.tables.items()},
+            **{name: _html(page) for name, page in summary.pages.items()},
         }
         if values:
             self.run.log(values)
-        self.run.summary.update({**facts.numbers, **facts.outcome})
-        if facts.artifact:
-            self.run.log_artifact(_reference(*facts.artifact))
+        self.run.summary.update({**summary.numbers, **summary.outcome})
+        if summary.artifact:
+            self.run.log_artifact(_reference(*summary.artifact))
         self._told.add(key)
         self._told_file.write_text(json.dumps(sorted(self._told)))
 

@@ -14,10 +14,10 @@ from kpod_ray.tracking.wandb_login import answers, base_url, has_wandb_login
 VALUE_SETTINGS = {
     "schedule.diversity_weight": "beta",
     "schedule.growth": "p",
-    "schedule.initial_share": "C0 / B",
+    "schedule.initial_fraction": "C0 / B",
     "schedule.num_clusters": "K",
     "schedule.num_stages": "stages",
-    "weigher.mask_ratio_weight": "alpha",
+    "weighting.mask_ratio_weight": "alpha",
 }
 """Settings of the value function and the schedule, and their names in the paper."""
 OUTCOMES = (
@@ -27,7 +27,7 @@ OUTCOMES = (
     "outcome/accuracy_before",
     "outcome/accuracy_gain",
     "outcome/keypoint_share",
-    "outcome/kept_share",
+    "outcome/kept_fraction",
 )
 MAX_SCATTERS = 6
 """Settings that the objective is drawn against."""
@@ -177,7 +177,7 @@ def _keypoint_panels() -> list[Any]:
 
     return [
         _line("Token weights", "token_weight/weight", "token_weight/share"),
-        _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_share"),
+        _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_fraction"),
         wr.BarPlot(
             title="Share of keypoints", metrics=[wr.SummaryMetric("outcome/keypoint_share")]
         ),

@@ -16,7 +16,7 @@ from kpod_ray.config import LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.kernels.lora_linear import AdaptedLinear
-from kpod_ray.kernels.recomputed_layers import use_lean_layers
+from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.safetensors_state import load_parameters
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
@@ -45,7 +45,7 @@ def build_student(job: TrainJob) -> Student:
     if config.gradient_checkpointing:
         recompute_layers(student.language_model)
     else:
-        use_lean_layers(student.language_model)
+        use_recomputed_layers(student.language_model)
     return student
 
 

@@ -22,7 +22,7 @@ from kpod_ray.training.entry import train_worker
 from kpod_ray.training.job import TrainJob, students_folder
 from kpod_ray.training.model_card import model_card
 from kpod_ray.training.progress import History
-from kpod_ray.training.validation_accuracy import examine_all, start_examiner
+from kpod_ray.training.validation_accuracy import measure_all, start_validation_actor
 
 
 def train_student(
@@ -48,14 +48,14 @@ def train_student(
     """
     job = _job(config, questions, assess, plan, artifact)
     with watched(watch) as board:
-        examiner, resources = None, config.resources
-        wants_answers = config.student.accuracy_every is not None
+        validation_actor, resources = None, config.resources
+        wants_answers = config.student.accuracy_every_stages is not None
         if wants_answers and has_room_beside_training(resources):
-            examiner = start_examiner(job, resources.evaluate)
+            validation_actor = start_validation_actor(job, resources.evaluate)
         loop_config = {
             "job": job,
             "scheduler": _scheduler(config, assess, plan, artifact),
-            "examiner": examiner,
+            "examiner": validation_actor,
             "board": board,
         }
         returned = fit(train_worker, loop_config, resources.train, artifact)
@@ -63,8 +63,10 @@ def train_student(
             raise KpodError(returned["error"])
         best = returned["best"]
         if wants_answers:
-            examiner = examiner or start_examiner(job, resources.evaluate)
-            best = examine_all(job, examiner, returned["examined_stages"], returned["history"])
+            validation_actor = validation_actor or start_validation_actor(job, resources.evaluate)
+            best = measure_all(
+                job, validation_actor, returned["measured_stages"], returned["history"]
+            )
     history = returned["history"]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
     artifact.store.delete(f"{artifact.folder}/fit")

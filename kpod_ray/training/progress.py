@@ -17,7 +17,7 @@ History = list[dict[str, float]]
 
 
 @dataclasses.dataclass
-class Position:
+class TrainProgress:
     """The train step that comes next, and what came before it."""
 
     stage: int = 1
@@ -30,7 +30,7 @@ class Position:
     best_stage: int | None = None
     """Stage after which the validation loss was lowest."""
     best_loss: float = math.inf
-    examined_stages: list[int] = dataclasses.field(default_factory=list)
+    measured_stages: list[int] = dataclasses.field(default_factory=list)
     """Stages after which the questions held out are answered."""
 
 
@@ -43,7 +43,7 @@ def stage_statistics(history: History, stage: int) -> dict[str, float]:
     return means | measured | {"train_steps": len(rows)}
 
 
-class Keeper:
+class BestModelKeeper:
     """Keeps the students that may be exported, and exports one; all workers must call it alike.
 
     Args:
@@ -56,33 +56,36 @@ class Keeper:
     def __init__(self, job: TrainJob, store: Store, student: Student, rank: int) -> None:
         self.job, self.store, self.student, self.rank = job, store, student, rank
 
-    def note_loss(self, position: Position, loss: float) -> None:
+    def note_loss(self, progress: TrainProgress, loss: float) -> None:
         """Take the validation loss after the stage; keep its student if none was better."""
-        if loss < position.best_loss:
-            position.best_stage, position.best_loss = position.stage, loss
+        if loss < progress.best_loss:
+            progress.best_stage, progress.best_loss = progress.stage, loss
             if self._keeps_lowest_loss():
-                self._keep(position.stage)
+                self._keep(progress.stage)
 
-    def keep_for_examination(self, position: Position) -> None:
+    def save_for_validation(self, progress: TrainProgress) -> None:
         """Keep the student for the examiner, which lets it answer the questions held out."""
-        position.examined_stages.append(position.stage)
-        self._keep(position.stage)
+        progress.measured_stages.append(progress.stage)
+        self._keep(progress.stage)
 
-    def export(self, position: Position) -> None:
+    def export(self, progress: TrainProgress) -> None:
         """Write the student as an ordinary Hugging Face folder, unless the examiner is to choose."""
         student = self.job.student
-        if student.keep == "best" and student.accuracy_every is not None:
+        if student.exported_student == "best" and student.accuracy_every_stages is not None:
             return
         parameters = parameters_of(self.student)
         if self.rank != 0:
             return
-        if self._keeps_lowest_loss() and position.best_stage is not None:
-            file = student_file(self.job.folder, position.best_stage)
+        if self._keeps_lowest_loss() and progress.best_stage is not None:
+            file = student_file(self.job.folder, progress.best_stage)
             parameters = fetch_tensors(self.store, file)
         export_student(self.job, self.store, parameters)
 
     def _keeps_lowest_loss(self) -> bool:
-        return self.job.student.keep == "best" and self.job.student.accuracy_every is None
+        return (
+            self.job.student.exported_student == "best"
+            and self.job.student.accuracy_every_stages is None
+        )
 
     def _keep(self, stage: int) -> None:
         parameters = parameters_of(self.student)

@@ -31,7 +31,7 @@ GivenSteps = Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class WorkerRank:
     """Which worker this is."""
 
     rank: int
@@ -68,10 +68,10 @@ class StudentTraining:
         module: Any,
         config: StudentConfig,
         training_set: TrainingSet,
-        place: Place,
+        worker: WorkerRank,
     ) -> None:
         self.student, self.module, self.config = student, module, config
-        self.place, self.pad_id = place, training_set.pad_id
+        self.worker, self.pad_id = worker, training_set.pad_id
         self.optimizer = torch.optim.AdamW(
             module.parameters(),
             lr=config.learning_rate,
@@ -92,13 +92,13 @@ class StudentTraining:
     def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
         """Forget the losses of the reasoning steps measured so far, or go on from their sums."""
         self._stage_losses = StageLosses(self.examples, self._step_weights)
-        if step_loss_sums is not None and self.place.rank == 0:  # it stands for all workers
+        if step_loss_sums is not None and self.worker.rank == 0:  # it stands for all workers
             self._stage_losses.sums = step_loss_sums
 
     def step_loss_sums(self) -> Tensor:
         """Return what `step_losses` are made of, over all workers; to go on from later."""
         sums = self._stage_losses.sums.to(self.device, copy=True)
-        if self.place.num_workers > 1:
+        if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
         return sums.cpu()
 
@@ -130,13 +130,13 @@ class StudentTraining:
             with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
                 parts = self.module(batch)
                 # DDP and FSDP average over the workers: times their number makes it a sum.
-                (parts.total * (self.place.num_workers / denominator)).backward()
+                (parts.total * (self.worker.num_workers / denominator)).backward()
             if not is_idle:
                 sums += loss_sums(batch, parts)
                 measured.append((rows, parts.token_nll))
         learning_rate = self.config.learning_rate * self._learning_rate_factor(done)
         grad_norm = self._clip_gradients(indices)
-        if self.place.num_workers > 1:
+        if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
         sums, measured = sums.cpu(), [(rows, token_nll.cpu()) for rows, token_nll in measured]
         self._update(learning_rate)  # on a GPU while the rest is done here
@@ -158,7 +158,7 @@ class StudentTraining:
         A worker without examples takes part with another's, at weight 0. So does one that has fewer
         passes than another where the student is sharded: every pass needs all workers.
         """
-        rank, num_workers = self.place.rank, self.place.num_workers
+        rank, num_workers = self.worker.rank, self.worker.num_workers
 
         def batches_of(worker: int) -> list[list[int]]:
             """Return the examples of each pass that a worker has of its own."""
@@ -196,11 +196,11 @@ class StudentTraining:
         if not weight > 0:
             raise KpodError(
                 f"nothing of questions {self._names(indices)} is in the loss; raise "
-                "student.max_length, or set student.too_long=drop"
+                "student.max_length, or set student.overlength=drop"
             )
-        if self.config.denominator == "examples":
+        if self.config.loss_normalization == "examples":
             return float(len(examples))
-        if self.config.denominator == "weight":
+        if self.config.loss_normalization == "weight":
             return weight
         return float(sum(num_loss_tokens(e, given[e.question_id]) for e in examples))
 

@@ -13,7 +13,7 @@ from kpod_ray.config import StudentConfig
 from kpod_ray.data.examples import Example, training_example
 from kpod_ray.data.sampler import batches_by_tokens
 from kpod_ray.models.student import Student
-from kpod_ray.training.trainer import Place
+from kpod_ray.training.trainer import WorkerRank
 
 
 class Validation:
@@ -35,9 +35,9 @@ class Validation:
         config: StudentConfig,
         examples: Sequence[Example],
         pad_id: int,
-        place: Place,
+        worker: WorkerRank,
     ) -> None:
-        self.student, self.module, self.pad_id, self.place = student, module, pad_id, place
+        self.student, self.module, self.pad_id, self.worker = student, module, pad_id, worker
         self.examples = [training_example(example, config) for example in examples]
         lengths = [example.num_tokens() for example in self.examples]
         self.batches = batches_by_tokens(lengths, config.micro_batch_tokens)
@@ -50,7 +50,7 @@ class Validation:
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)
-        rank, num_workers = self.place.rank, self.place.num_workers
+        rank, num_workers = self.worker.rank, self.worker.num_workers
         for i in range(math.ceil(len(self.batches) / num_workers)):
             # As many passes on each worker, since workers that shard need each other for every one.
             number = i * num_workers + rank

@@ -25,7 +25,7 @@ from kpod_ray.training.job import TrainJob, student_file
 from kpod_ray.training.progress import History
 
 
-class Examiner:
+class ValidationAccuracyActor:
     """Lets the student as it was after a stage answer the questions held out.
 
     One actor a training; it waits for room where the training takes all. An examination that is
@@ -41,18 +41,18 @@ class Examiner:
         self.job, self.store = job, Store.open(job.storage)
         self.best_stage, self.best_accuracy = 0, -1.0
 
-    def examine(self, stage: int) -> float:
+    def measure(self, stage: int) -> float:
         """Return the accuracy after a stage, [0, 1]; write its ``predictions`` down if they aren't."""
-        path = f"{self.job.folder}/examinations/stage-{stage}.parquet"
+        path = f"{self.job.folder}/measurements/stage-{stage}.parquet"
         if not self.store.exists(path):
             self.store.write_table(path, Prediction.to_table(self._predictions(stage)))
         predictions = Prediction.from_table(self.store.read_table(path))
         return count_correct(predictions) / len(predictions)
 
-    def examine_and_post(self, metrics: dict[str, float], board: Any) -> None:
+    def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
         """Examine after the stage that these metrics are the last of; post them with the accuracy."""
         stage = int(metrics["stage"])
-        accuracy = self.examine(stage)
+        accuracy = self.measure(stage)
         self._discard(stage, accuracy)
         board.post.remote(metrics | {"validation_accuracy": accuracy})
 
@@ -63,7 +63,7 @@ class Examiner:
     def _discard(self, stage: int, accuracy: float) -> None:
         """Delete a student that won't be exported; one too many is kept rather than one too few."""
         worse = stage
-        if self.job.student.keep == "best" and accuracy > self.best_accuracy:
+        if self.job.student.exported_student == "best" and accuracy > self.best_accuracy:
             worse, self.best_stage, self.best_accuracy = self.best_stage, stage, accuracy
         self.store.delete(student_file(self.job.folder, worse))
 
@@ -71,7 +71,7 @@ class Examiner:
         return fetch_tensors(self.store, student_file(self.job.folder, stage))
 
     def _predictions(self, stage: int) -> list[Prediction]:
-        student, questions = self.job.student, self._held_out()
+        student, questions = self.job.student, self._validation_questions()
         trained = finished_student(self.job, self._parameters(stage))
         tokenizer = load_tokenizer(model_folder(student.model, MODEL_CACHE))
         evaluation = self.job.evaluation
@@ -89,7 +89,7 @@ class Examiner:
             for q, text in zip(questions, written, strict=True)
         ]
 
-    def _held_out(self) -> list[Question]:
+    def _validation_questions(self) -> list[Question]:
         """Return the questions that have an example and are not trained on."""
         with_example, trained_on = (
             self.store.read_table(path, ["question_id"])["question_id"]
@@ -101,10 +101,10 @@ class Examiner:
         return Question.from_table(table.filter(pc.and_not(has_example, is_trained_on)))
 
 
-def start_examiner(job: TrainJob, resources: ActorResources) -> Any:
+def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
     """Make the examiner of a training; return its handle."""
     num_threads = threads_of(resources)
-    actor = ray.remote(Examiner).options(
+    actor = ray.remote(ValidationAccuracyActor).options(
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus,
         max_restarts=-1,
@@ -115,14 +115,14 @@ def start_examiner(job: TrainJob, resources: ActorResources) -> Any:
     return actor.remote(job, num_threads)
 
 
-def examine_all(
-    job: TrainJob, examiner: Any, stages: Sequence[int], history: History
+def measure_all(
+    job: TrainJob, validation_actor: Any, stages: Sequence[int], history: History
 ) -> dict[str, float]:
-    """Wait for all examinations, note them in the history, export the best student if it is kept.
+    """Wait for all measurements, note them in the history, export the best student if it is kept.
 
     Args:
         job: the training, which is over.
-        examiner: its examiner, which is ended.
+        validation_actor: its examiner, which is ended.
         stages: after which students are examined.
         history: of the training; the last train step of each stage gets ``validation_accuracy``.
 
@@ -131,12 +131,12 @@ def examine_all(
     """
     best = {"stage": 0.0, "validation_accuracy": -1.0}
     for stage in stages:
-        accuracy = ray.get(examiner.examine.remote(stage))
+        accuracy = ray.get(validation_actor.measure.remote(stage))
         last = next(row for row in reversed(history) if row["stage"] == stage)
         last["validation_accuracy"] = accuracy
         if accuracy > best["validation_accuracy"]:
             best = {"stage": stage, "validation_accuracy": accuracy}
-    if job.student.keep == "best":
-        ray.get(examiner.export.remote(int(best["stage"])))
-    ray.kill(examiner)
+    if job.student.exported_student == "best":
+        ray.get(validation_actor.export.remote(int(best["stage"])))
+    ray.kill(validation_actor)
     return best

@@ -22,8 +22,8 @@ from kpod_ray.training.build import build_student, padding_id, read_examples
 from kpod_ray.training.job import TrainJob
 from kpod_ray.training.metrics import peak_memory_mib
 from kpod_ray.training.parallel import shard
-from kpod_ray.training.progress import History, Keeper, Position, stage_statistics
-from kpod_ray.training.trainer import GivenSteps, Place, StudentTraining, TrainingSet
+from kpod_ray.training.progress import BestModelKeeper, History, TrainProgress, stage_statistics
+from kpod_ray.training.trainer import GivenSteps, StudentTraining, TrainingSet, WorkerRank
 from kpod_ray.training.validation import Validation
 
 
@@ -37,51 +37,53 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     try:
         worker = _Worker(job, settings["scheduler"], settings["examiner"], settings["board"])
         warnings = worker.restore()
-        while worker.is_to_train(worker.position.stage):
+        while worker.is_to_train(worker.progress.stage):
             worker.train_stage()
     except KpodError as error:  # on all workers alike
         return {"error": str(error)}
-    worker.keeper.export(worker.position)
+    worker.best_model.export(worker.progress)
     return {
         "history": worker.history,
         "warnings": warnings,
         "best": worker.best(),
-        "examined_stages": worker.position.examined_stages,
+        "measured_stages": worker.progress.measured_stages,
     }
 
 
 class _Worker:
     """The state of one worker."""
 
-    def __init__(self, job: TrainJob, scheduler: Any, examiner: Any | None, board: Any) -> None:
+    def __init__(
+        self, job: TrainJob, scheduler: Any, validation_actor: Any | None, board: Any
+    ) -> None:
         context = ray.train.get_context()
         self.rank, num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.store = job, Store.open(job.storage)
-        self.scheduler, self.examiner, self.board = scheduler, examiner, board
+        self.scheduler, self.validation_actor, self.board = scheduler, validation_actor, board
         self.student = build_student(job)
-        self.keeper = Keeper(job, self.store, self.student, self.rank)
+        self.best_model = BestModelKeeper(job, self.store, self.student, self.rank)
         if job.resources.sharding and num_workers > 1:
             module = prepare_model(self.student, parallel_strategy=None)  # moves it to the device
             shard(self.student, num_workers)
         else:
             module = prepare_model(self.student)
-        trained_on, held_out = read_examples(job, self.store)
-        padding, place = padding_id(job), Place(self.rank, num_workers)
+        trained_on, validation_questions = read_examples(job, self.store)
+        padding, worker = padding_id(job), WorkerRank(self.rank, num_workers)
         training_set = TrainingSet(trained_on, job.difficulty_weights, padding)
-        self.training = StudentTraining(self.student, module, job.student, training_set, place)
+        self.training = StudentTraining(self.student, module, job.student, training_set, worker)
         self.validation = (
-            Validation(self.student, module, job.student, held_out, padding, place)
-            if held_out
+            Validation(self.student, module, job.student, validation_questions, padding, worker)
+            if validation_questions
             else None
         )
-        self.position, self.history = Position(), History()
+        self.progress, self.history = TrainProgress(), History()
 
     def restore(self) -> list[str]:
         """Go on from the newest checkpoint that is whole; return lines about those that aren't."""
         saved, warnings = restore(self.student, self.training.optimizer, self.job.folder)
         if saved is not None:
-            self.history = saved.position.pop("history")
-            self.position = Position(**saved.position)
+            self.history = saved.progress.pop("history")
+            self.progress = TrainProgress(**saved.progress)
             self.training.begin_stage(saved.tensors["step_loss_sums"])
         return warnings
 
@@ -93,17 +95,17 @@ class _Worker:
 
     def train_stage(self) -> None:
         """Train the stage to its end on the questions and given steps that the scheduler decides on."""
-        position, stage = self.position, self.position.stage
+        progress, stage = self.progress, self.progress.stage
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
         batches = self._batches(given)
-        if position.stage_steps == 0:
+        if progress.stage_steps == 0:
             self.training.begin_stage()
-        while position.stage_steps < len(batches) and not self._is_used_up():
-            self._train_step(batches[position.stage_steps], given)
+        while progress.stage_steps < len(batches) and not self._is_used_up():
+            self._train_step(batches[progress.stage_steps], given)
             every = self.job.resources.checkpoint_every
-            is_inside = position.stage_steps < len(batches)
-            if is_inside and every is not None and position.stage_steps % every == 0:
+            is_inside = progress.stage_steps < len(batches)
+            if is_inside and every is not None and progress.stage_steps % every == 0:
                 self._save()
         self._write_step_losses(stage)
         self._validate()
@@ -111,25 +113,25 @@ class _Worker:
             ray.get(
                 self.scheduler.report_stage.remote(stage, stage_statistics(self.history, stage))
             )
-        if self._is_to_be_examined(stage):
-            self._examine()
-        position.stage, position.stage_steps = stage + 1, 0
+        if self._needs_accuracy(stage):
+            self._measure_accuracy()
+        progress.stage, progress.stage_steps = stage + 1, 0
         self._save()
         wait_until_saved()
 
     def _train_step(self, indices: list[int], given: GivenSteps) -> None:
-        position, started = self.position, time.perf_counter()
+        progress, started = self.progress, time.perf_counter()
         try:
-            metrics = self.training.train_step(indices, given, self._done_share())
+            metrics = self.training.train_step(indices, given, self._done_fraction())
         except KpodError as error:
-            raise KpodError(f"stage {position.stage}: {error}") from error
-        position.stage_steps += 1
-        position.train_steps += 1
-        position.loss_tokens += int(metrics["loss_tokens"])
+            raise KpodError(f"stage {progress.stage}: {error}") from error
+        progress.stage_steps += 1
+        progress.train_steps += 1
+        progress.loss_tokens += int(metrics["loss_tokens"])
         if self.rank == 0:
-            metrics |= {"stage": position.stage, "train_step": position.train_steps}
+            metrics |= {"stage": progress.stage, "train_step": progress.train_steps}
             metrics["num_train_steps"] = self._stage_length() * self.job.num_stages
-            metrics["num_workers"] = self.training.place.num_workers
+            metrics["num_workers"] = self.training.worker.num_workers
             metrics["seconds"] = time.perf_counter() - started
             metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
             metrics["peak_memory_mib"] = peak_memory_mib(self.training.device)
@@ -141,22 +143,22 @@ class _Worker:
         if self.validation is None:
             return
         metrics = self.validation.measure()
-        self.keeper.note_loss(self.position, metrics["validation_loss"])
+        self.best_model.note_loss(self.progress, metrics["validation_loss"])
         if self.rank == 0:
             self.history[-1] |= metrics
             self.board.post.remote(self.history[-1])
 
-    def _examine(self) -> None:
+    def _measure_accuracy(self) -> None:
         """Have the questions held out answered by the student as it is, and don't wait for it.
 
         Where there is no room for it beside the training, the driver does it afterwards.
         """
-        self.keeper.keep_for_examination(self.position)
-        if self.rank == 0 and self.examiner is not None:
-            self.examiner.examine_and_post.remote(self.history[-1], self.board)
+        self.best_model.save_for_validation(self.progress)
+        if self.rank == 0 and self.validation_actor is not None:
+            self.validation_actor.measure_and_post.remote(self.history[-1], self.board)
 
-    def _is_to_be_examined(self, stage: int) -> bool:
-        every = self.job.student.accuracy_every
+    def _needs_accuracy(self, stage: int) -> bool:
+        every = self.job.student.accuracy_every_stages
         return every is not None and (stage % every == 0 or not self.is_to_train(stage + 1))
 
     def _batches(self, given: GivenSteps) -> list[list[int]]:
@@ -166,23 +168,23 @@ class _Worker:
             self.job.student.global_batch_size,
             num_train_steps=self._stage_length(),
             seed=self.job.seed,
-            stage=self.position.stage,
+            stage=self.progress.stage,
         )
 
     def _stage_length(self) -> int:
         size = self.job.student.global_batch_size
         return num_stage_train_steps(len(self.training.examples), size)
 
-    def _done_share(self) -> float:
+    def _done_fraction(self) -> float:
         """Return how much of the training is done, [0, 1)."""
         budget = self.job.student.loss_token_budget
         if budget is not None:
-            return self.position.loss_tokens / budget
-        return self.position.train_steps / (self._stage_length() * self.job.num_stages)
+            return self.progress.loss_tokens / budget
+        return self.progress.train_steps / (self._stage_length() * self.job.num_stages)
 
     def _is_used_up(self) -> bool:
         budget = self.job.student.loss_token_budget
-        return budget is not None and self.position.loss_tokens >= budget
+        return budget is not None and self.progress.loss_tokens >= budget
 
     def _given_steps(self, stage: int) -> GivenSteps:
         answer: dict[str, Any] | None = None
@@ -201,12 +203,12 @@ class _Worker:
 
     def _save(self) -> None:
         """Save where the training is; the save becomes final in the background."""
-        position = {**dataclasses.asdict(self.position), "history": self.history}
+        progress = {**dataclasses.asdict(self.progress), "history": self.history}
         tensors = {"step_loss_sums": self.training.step_loss_sums()}
-        saved = Saved(self.job.folder, position, tensors)
+        saved = Saved(self.job.folder, progress, tensors)
         save(self.student, self.training.optimizer, saved)
 
     def best(self) -> dict[str, float] | None:
         """Return the stage with the lowest validation loss; None without validation."""
-        stage, loss = self.position.best_stage, self.position.best_loss
+        stage, loss = self.progress.best_stage, self.progress.best_loss
         return None if stage is None else {"stage": stage, "validation_loss": loss}

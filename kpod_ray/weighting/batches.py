@@ -69,7 +69,7 @@ class MaskedSequences:
 
 
 @dataclasses.dataclass(frozen=True)
-class WeigherBatch:
+class MaskedBatch:
     """B right-padded rationales, and the sequences in which they are masked."""
 
     rationale_ids: Tensor
@@ -78,10 +78,10 @@ class WeigherBatch:
     """[B, R] bool, where a rationale token exists."""
     sequences: MaskedSequences
 
-    def to(self, device: torch.device) -> WeigherBatch:
+    def to(self, device: torch.device) -> MaskedBatch:
         """Return the batch on another device."""
         rationales = self.rationale_ids.to(device), self.rationale_mask.to(device)
-        return WeigherBatch(*rationales, self.sequences.to(device))
+        return MaskedBatch(*rationales, self.sequences.to(device))
 
 
 def build_masked_example(
@@ -122,7 +122,7 @@ def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
 
 def collate_masked(
     examples: Sequence[MaskedExample], prefixes: Sequence[Prefix], pad_id: int
-) -> WeigherBatch:
+) -> MaskedBatch:
     """Pad examples into a batch with the given rationale prefixes."""
     rationale_ids, rationale_mask = _padded([e.rationale_ids for e in examples], pad_id)
     sequences, num_before = [], []
@@ -134,7 +134,7 @@ def collate_masked(
         num_before.append(len(context))
     input_ids, attention_mask = _padded(sequences, pad_id)
     columns = torch.arange(input_ids.shape[1])[None]
-    return WeigherBatch(
+    return MaskedBatch(
         rationale_ids=rationale_ids,
         rationale_mask=rationale_mask,
         sequences=MaskedSequences(

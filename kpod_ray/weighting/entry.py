@@ -11,8 +11,8 @@ from typing import Any
 from kpod_ray.cluster.placement import own_node
 
 
-def weigher_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train the weighter as one worker, see `weigher_loop.train_weighter`."""
+def weighting_worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train the weighter as one worker, see `train_weighter`."""
     from kpod_ray.weighting.worker import train_weighter
 
     settings["board"].arrive.remote(own_node())

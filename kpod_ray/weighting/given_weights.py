@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from kpod_ray.algorithm.steps import split_steps
-from kpod_ray.config import FileWeights
+from kpod_ray.config import FileWeighting
 from kpod_ray.data.corpus import Span
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Rationale, WeightedRationale
@@ -32,7 +32,7 @@ class ImportedWeights:
 
 
 def read_weights(
-    settings: FileWeights, rationales: pa.Table, *, split_newlines: bool
+    settings: FileWeighting, rationales: pa.Table, *, split_newlines: bool
 ) -> ImportedWeights:
     """Read the token weights of all rationales.
 
@@ -57,7 +57,7 @@ def read_weights(
 class _Reader:
     """Reads the rows of a file, and notes to which rationale each belongs."""
 
-    def __init__(self, settings: FileWeights, rationales: pa.Table, split_newlines: bool) -> None:
+    def __init__(self, settings: FileWeighting, rationales: pa.Table, split_newlines: bool) -> None:
         self.settings, self.split_newlines = settings, split_newlines
         self.texts = rationales["text"].combine_chunks()
         ids = rationales["question_id"].to_pylist()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.prompts import Template
 
 
 @dataclasses.dataclass(frozen=True)
-class WeigherJob:
+class WeightingJob:
     """Everything a worker needs to know; plain values."""
 
-    weigher: WeigherConfig
+    weighting: LearnedWeighting
     model: str
     template: Template
     seed: int

@@ -19,13 +19,13 @@ from kpod_ray.algorithm.keypoint_mask import (
     relaxed_mask,
     straight_through_mask,
 )
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.errors import KpodError
-from kpod_ray.weighting.batches import MaskedSequences, WeigherBatch
+from kpod_ray.weighting.batches import MaskedBatch, MaskedSequences
 from kpod_ray.weighting.predictors import AnswerPredictor
 
 CHUNK = 32
-"""Sequences whose activations are held at a time; only all prefixes of a batch are more."""
+"""PackedLayout whose activations are held at a time; only all prefixes of a batch are more."""
 
 
 class TokenWeighter(nn.Module):
@@ -35,7 +35,7 @@ class TokenWeighter(nn.Module):
         super().__init__()
         width = embeddings.shape[1]
         if width % num_heads:
-            raise KpodError(f"weigher.num_heads: {num_heads} does not divide the width {width}")
+            raise KpodError(f"weighting.num_heads: {num_heads} does not divide the width {width}")
         self.register_buffer("embeddings", embeddings.detach().clone(), persistent=False)
         self.scale = float(embeddings.detach().square().mean().sqrt())
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
@@ -74,7 +74,7 @@ class KeypointLoss(nn.Module):
     """Eq. 7 for a batch: the weighter learns, the predictor is frozen."""
 
     def __init__(
-        self, weighter: TokenWeighter, predictor: AnswerPredictor, config: WeigherConfig
+        self, weighter: TokenWeighter, predictor: AnswerPredictor, config: LearnedWeighting
     ) -> None:
         super().__init__()
         self.weighter, self.predictor, self.config = weighter, predictor, config
@@ -83,7 +83,7 @@ class KeypointLoss(nn.Module):
         )
 
     def forward(
-        self, batch: WeigherBatch, uniform: Tensor, temperature: float
+        self, batch: MaskedBatch, uniform: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the summed loss, and its parts for each example: answer loss and kept share.
 
@@ -95,11 +95,11 @@ class KeypointLoss(nn.Module):
         logits = self.weighter(batch.rationale_ids, batch.rationale_mask)
         keypoint_mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
         answer_nll = mean_answer_nll(self.predictor, batch, keypoint_mask, self.attended(batch))
-        kept_share = mean_token_weight(logits, batch.rationale_mask)
-        total = keypoint_loss(answer_nll, kept_share, self.config.mask_ratio_weight)
-        return total, answer_nll.detach(), kept_share.detach()
+        kept_fraction = mean_token_weight(logits, batch.rationale_mask)
+        total = keypoint_loss(answer_nll, kept_fraction, self.config.mask_ratio_weight)
+        return total, answer_nll.detach(), kept_fraction.detach()
 
-    def attended(self, batch: WeigherBatch) -> Tensor | None:
+    def attended(self, batch: MaskedBatch) -> Tensor | None:
         """Return what the predictor reads in place of the rationale's embeddings, [B, R, d] or None."""
         if self.config.mask_position == "before_attention":
             return None
@@ -107,7 +107,7 @@ class KeypointLoss(nn.Module):
 
 
 def mean_answer_nll(
-    predictor: AnswerPredictor, batch: WeigherBatch, keypoint_mask: Tensor, attended: Tensor | None
+    predictor: AnswerPredictor, batch: MaskedBatch, keypoint_mask: Tensor, attended: Tensor | None
 ) -> Tensor:
     """Return each rationale's answer loss, [B]: the mean over its prefixes in the batch, in nats.
 

@@ -13,7 +13,7 @@ from kpod_ray.cluster.actor_pool import ActorPool, discard_stream, stream_rows
 from kpod_ray.cluster.metrics_board import Watcher, watched
 from kpod_ray.cluster.placement import described, threads_of
 from kpod_ray.cluster.torch_trainer import fit
-from kpod_ray.config import RunConfig, WeigherConfig
+from kpod_ray.config import LearnedWeighting, RunConfig
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import fetch_module
@@ -21,8 +21,8 @@ from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest, Store
-from kpod_ray.weighting.entry import weigher_worker
-from kpod_ray.weighting.job import WeigherJob
+from kpod_ray.weighting.entry import weighting_worker
+from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import build_weighter
 
 BATCH_SIZE = 32
@@ -73,16 +73,16 @@ def learn_token_weights(
     Raises:
         KpodError: More workers than rationales of one train step.
     """
-    weigher, workers = config.weigher, config.resources.weigh
-    assert isinstance(weigher, WeigherConfig)  # without one the pipeline asks for no weights
+    weighting, workers = config.weighting, config.resources.weighting
+    assert isinstance(weighting, LearnedWeighting)  # without one the pipeline asks for no weights
     rationales = teacher.read("rationales")
-    if workers.num_workers > min(weigher.global_batch_size, rationales.num_rows):
+    if workers.num_workers > min(weighting.global_batch_size, rationales.num_rows):
         raise KpodError(
-            f"resources.weigh.num_workers={workers.num_workers} is more than the rationales of one "
-            "train step; lower it or raise weigher.global_batch_size"
+            f"resources.weighting.num_workers={workers.num_workers} is more than the rationales of one "
+            "train step; lower it or raise weighting.global_batch_size"
         )
-    job = WeigherJob(
-        weigher=weigher,
+    job = WeightingJob(
+        weighting=weighting,
         model=config.student.model,
         template=config.student.template,
         seed=config.seed,
@@ -93,9 +93,9 @@ def learn_token_weights(
         num_threads=threads_of(workers),
     )
     with watched(watch) as board:
-        returned = fit(weigher_worker, {"job": job, "board": board}, workers, artifact)
+        returned = fit(weighting_worker, {"job": job, "board": board}, workers, artifact)
     result = stream_rows(
-        artifact, "annotated", rationales, _pool(config, weigher, artifact), "question_id"
+        artifact, "annotated", rationales, _pool(config, weighting, artifact), "question_id"
     )
     artifact.write("weighted", result.table.cast(WeightedRationale.schema))
     text = json.dumps(returned["history"])
@@ -120,7 +120,8 @@ def _collapse(returned: dict[str, Any]) -> list[str]:
     if best is None:
         return [
             f"no weighter was sound in {last} train steps: {problem}; the token weights say little, "
-            "raise weigher.num_adapt_steps or change weigher.learning_rate or weigher.mask_ratio_weight"
+            "raise weighting.num_adapt_steps, or change weighting.learning_rate or "
+            "weighting.mask_ratio_weight"
         ]
     if problem is None:
         return []
@@ -130,17 +131,17 @@ def _collapse(returned: dict[str, Any]) -> list[str]:
     ]
 
 
-def _pool(config: RunConfig, weigher: WeigherConfig, artifact: Artifact) -> ActorPool:
+def _pool(config: RunConfig, weighting: LearnedWeighting, artifact: Artifact) -> ActorPool:
     return ActorPool(
         actor=Annotator,
         arguments={
             "model": config.student.model,
-            "num_heads": weigher.num_heads,
+            "num_heads": weighting.num_heads,
             "split_newlines": config.steps.split_newlines,
             "storage": config.storage,
             "weighter": f"{artifact.folder}/weighter.safetensors",
         },
-        resources=config.resources.annotate,
+        resources=config.resources.apply_weighter,
         batch_size=BATCH_SIZE,
         batch_format="pyarrow",
     )

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import global_batches
 from kpod_ray.questions.splits import hold_back
-from kpod_ray.weighting.batches import MaskedExample, Prefix, WeigherBatch, collate_masked
+from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, collate_masked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Draw:
 
     prefix_length: int
     """k: the rationale's length, or uniform from 1 to it."""
-    kept_share: float
+    kept_fraction: float
     """Uniform in (0, 1): share of tokens kept while the predictor adapts."""
     uniform: npt.NDArray[np.float32]
     """[R], uniform in (0, 1), one a rationale token."""
@@ -43,7 +43,7 @@ def draw(
     prefix_length = int(generator.integers(1, length + 1))
     return Draw(
         prefix_length=length if is_whole else prefix_length,
-        kept_share=float(generator.uniform()),
+        kept_fraction=float(generator.uniform()),
         uniform=generator.uniform(size=length).astype(np.float32),
     )
 
@@ -87,7 +87,7 @@ class MaskedSampler:
             everything, size, num_train_steps=position + 1, seed=self.seed, stage=epoch
         )[position]
 
-    def batch(self, indices: Sequence[int], draw_step: int) -> tuple[WeigherBatch, list[Draw]]:
+    def batch(self, indices: Sequence[int], draw_step: int) -> tuple[MaskedBatch, list[Draw]]:
         """Return the batch of some examples, with what is random about them at a train step."""
         chosen = [self.examples[i] for i in indices]
         draws = [
@@ -110,17 +110,17 @@ class MaskedSampler:
 
 
 def split_examples(
-    examples: Sequence[MaskedExample], weigher: WeigherConfig, seed: int, pad_id: int
+    examples: Sequence[MaskedExample], weighting: LearnedWeighting, seed: int, pad_id: int
 ) -> tuple[MaskedSampler, MaskedSampler]:
     """Return the sampler of the examples to train on, and that of those held back."""
-    fraction, most = weigher.validation_fraction, weigher.max_validation
+    fraction, most = weighting.validation_fraction, weighting.max_validation
     question_ids = [example.question_id for example in examples]
     training, held = (
         MaskedSampler(
             [examples[i] for i in part],
-            weigher.global_batch_size,
-            weigher.prefixes,
-            weigher.whole_fraction,
+            weighting.global_batch_size,
+            weighting.prefixes,
+            weighting.whole_fraction,
             seed,
             pad_id,
         )

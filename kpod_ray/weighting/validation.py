@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.weighting.batches import Prefix, collate_masked
 from kpod_ray.weighting.model import KeypointLoss, mean_answer_nll
 from kpod_ray.weighting.quality import (
@@ -25,11 +25,11 @@ from kpod_ray.weighting.sampler import MaskedSampler, stack_noise
 VALIDATION_STEP = 2**31
 """Train step of the draws that all validations share."""
 BATCH_SIZE = 16
-KEPT_SHARE = 0.5
+KEPT_FRACTION = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldBack:
+class WeightingValidation:
     """The rationales that are held back, with the weighter and the predictor."""
 
     sampler: MaskedSampler
@@ -45,10 +45,10 @@ class HeldBack:
         for part in _parts(indices):
             batch, draws = self.sampler.batch(part, VALIDATION_STEP)
             uniform = stack_noise(draws).to(self.loss.predictor.device)
-            _, answer_nll, kept_share = self.loss(
+            _, answer_nll, kept_fraction = self.loss(
                 batch.to(self.loss.predictor.device), uniform, temperature
             )
-            sums += torch.stack([answer_nll.sum(), kept_share.sum()])
+            sums += torch.stack([answer_nll.sum(), kept_fraction.sum()])
         return sums
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class HeldBack:
             batch = collate_masked(examples, prefixes, self.sampler.pad_id).to(
                 self.loss.predictor.device
             )
-            kept = [torch.from_numpy(keep_highest(scores[i], KEPT_SHARE)) for i in part]
+            kept = [torch.from_numpy(keep_highest(scores[i], KEPT_FRACTION)) for i in part]
             keypoint_mask = torch.nn.utils.rnn.pad_sequence(kept, batch_first=True).to(
                 self.loss.predictor.device
             )
@@ -108,7 +108,7 @@ class HeldBack:
 
 
 @dataclasses.dataclass
-class Position:
+class WeightingProgress:
     """How far the training is."""
 
     train_step: int = 0
@@ -134,11 +134,11 @@ class Position:
         self.num_worse += 1
         return self.best is None
 
-    def is_over(self, weigher: WeigherConfig) -> bool:
+    def is_over(self, weighting: LearnedWeighting) -> bool:
         """Whether no train step is left, or further ones would only make the weighter worse."""
         is_lost = self.best is not None and self.collapse is not None
-        is_stuck = self.num_worse >= weigher.patience
-        return is_lost or is_stuck or self.train_step >= weigher.num_train_steps
+        is_stuck = self.num_worse >= weighting.patience
+        return is_lost or is_stuck or self.train_step >= weighting.num_train_steps
 
 
 def _parts(indices: Sequence[int]) -> list[Sequence[int]]:

@@ -17,7 +17,7 @@ from ray.train.torch import prepare_model
 
 from kpod_ray.algorithm.keypoint_mask import annealed_temperature
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
 from kpod_ray.models.safetensors_state import fetch_module, upload_module
 from kpod_ray.models.sources import MODEL_CACHE, is_encoder_decoder, model_folder
@@ -30,53 +30,53 @@ from kpod_ray.weighting.batches import (
     continued_answer,
     decoded_answer,
 )
-from kpod_ray.weighting.job import WeigherJob
+from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import KeypointLoss, build_weighter
 from kpod_ray.weighting.predictors import AnswerPredictor, other_predictor, student_predictor
 from kpod_ray.weighting.quality import collapse_of
 from kpod_ray.weighting.sampler import MaskedSampler, split_examples, stack_noise
-from kpod_ray.weighting.validation import HeldBack, Position
+from kpod_ray.weighting.validation import WeightingProgress, WeightingValidation
 
 MAX_GRAD_NORM = 1.0
 
 
 def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter, write the best one; return how it went and the quality of its weights."""
-    job: WeigherJob = settings["job"]
+    job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     worker = _Worker(job, settings["board"])
     worker.adapt()
-    position = worker.learn()
+    progress = worker.learn()
     quality = worker.quality()
-    return {**dataclasses.asdict(position), "quality": quality, "warnings": worker.warnings}
+    return {**dataclasses.asdict(progress), "quality": quality, "warnings": worker.warnings}
 
 
 class _Worker:
     """The state of one worker."""
 
-    def __init__(self, job: WeigherJob, board: Any) -> None:
+    def __init__(self, job: WeightingJob, board: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.board, self.store = job, board, Store.open(job.storage)
         torch.manual_seed(job.seed)
-        self.loss, self.training, held_back = build_parts(job, self.store)
-        self.held_back = HeldBack(held_back, self.loss)
+        self.loss, self.training, validation = build_parts(job, self.store)
+        self.validation = WeightingValidation(validation, self.loss)
 
     def adapt(self) -> None:
         """Teach the predictor to read masked rationales; skipped where an earlier try did it."""
-        path, weigher = f"{self.job.folder}/adapted.safetensors", self.job.weigher
+        path, weighting = f"{self.job.folder}/adapted.safetensors", self.job.weighting
         predictor = self.loss.predictor
         module = prepare_model(predictor)
         self.loss.to(predictor.device)
         if not self.store.exists(path):
-            optimizer = torch.optim.AdamW(_adapting(predictor, weigher), fused=True)
+            optimizer = torch.optim.AdamW(_adapting(predictor, weighting), fused=True)
             sampler = dataclasses.replace(self.training, prefixes="sampled")
-            for train_step in range(weigher.num_adapt_steps):
+            for train_step in range(weighting.num_adapt_steps):
                 indices = sampler.indices(train_step)
                 mine = worker_share(indices, self.rank, self.num_workers)
                 batch, draws = sampler.batch(mine, train_step)
                 batch, uniform = batch.to(predictor.device), stack_noise(draws).to(predictor.device)
-                shares = torch.tensor([[d.kept_share] for d in draws], device=predictor.device)
+                shares = torch.tensor([[d.kept_fraction] for d in draws], device=predictor.device)
                 with torch.no_grad():
                     attended = self.loss.attended(batch)
                 answer_nll = module(batch.sequences, (uniform < shares).float(), attended)
@@ -86,54 +86,54 @@ class _Worker:
             _barrier(self.num_workers)
         fetch_module(predictor, self.store, path)
 
-    def learn(self) -> Position:
+    def learn(self) -> WeightingProgress:
         """Train the weighter against the frozen predictor; stop when validation gets no better."""
-        weigher = self.job.weigher
+        weighting = self.job.weighting
         self.loss.predictor.requires_grad_(False)
         module = prepare_model(self.loss)
         weighter = self.loss.weighter
-        optimizer = torch.optim.AdamW(weighter.parameters(), lr=weigher.learning_rate)
-        position = self._restore(optimizer)
-        while not position.is_over(weigher):
-            draw_step = weigher.num_adapt_steps + position.train_step
+        optimizer = torch.optim.AdamW(weighter.parameters(), lr=weighting.learning_rate)
+        progress = self._restore(optimizer)
+        while not progress.is_over(weighting):
+            draw_step = weighting.num_adapt_steps + progress.train_step
             indices = self.training.indices(draw_step)
             mine = worker_share(indices, self.rank, self.num_workers)
             batch, draws = self.training.batch(mine, draw_step)
             device = self.loss.predictor.device
-            uniform, temperature = stack_noise(draws).to(device), self._temperature(position)
+            uniform, temperature = stack_noise(draws).to(device), self._temperature(progress)
             total, _, _ = module(batch.to(device), uniform, temperature)
             self._update(total / len(indices), module, optimizer)
-            position.train_step += 1
+            progress.train_step += 1
             loss_here = float(total.detach()) / len(mine)
-            self._post(weigher.num_adapt_steps + position.train_step, {"loss": loss_here})
-            is_last = position.train_step == weigher.num_train_steps
-            if is_last or position.train_step % weigher.validate_every == 0:
-                self._validate(position)
-                saved = Saved(self.job.folder, dataclasses.asdict(position))
+            self._post(weighting.num_adapt_steps + progress.train_step, {"loss": loss_here})
+            is_last = progress.train_step == weighting.num_train_steps
+            if is_last or progress.train_step % weighting.validate_every == 0:
+                self._validate(progress)
+                saved = Saved(self.job.folder, dataclasses.asdict(progress))
                 save(self.loss.weighter, optimizer, saved)
         wait_until_saved()
-        return position
+        return progress
 
     def quality(self) -> dict[str, float | None]:
         """Measure the kept weighter's weights on the rationales held back."""
         fetch_module(self.loss.weighter, self.store, f"{self.job.folder}/weighter.safetensors")
-        return self.held_back.quality()
+        return self.validation.quality()
 
-    def _temperature(self, position: Position) -> float:
-        weigher = self.job.weigher
+    def _temperature(self, progress: WeightingProgress) -> float:
+        weighting = self.job.weighting
         return annealed_temperature(
-            position.train_step,
-            weigher.num_train_steps,
-            weigher.temperature,
-            weigher.final_temperature,
+            progress.train_step,
+            weighting.num_train_steps,
+            weighting.temperature,
+            weighting.final_temperature,
         )
 
     def _post(self, train_step: int, metrics: dict[str, float]) -> None:
         """Show rank 0's own part of a train step; adaptation and learning are counted together."""
         if self.rank == 0:
-            total = self.job.weigher.num_adapt_steps + self.job.weigher.num_train_steps
-            position = {"train_step": train_step, "num_train_steps": total}
-            self.board.post.remote({**position, **metrics})
+            total = self.job.weighting.num_adapt_steps + self.job.weighting.num_train_steps
+            progress = {"train_step": train_step, "num_train_steps": total}
+            self.board.post.remote({**progress, **metrics})
 
     def _update(self, loss: torch.Tensor, module: Any, optimizer: torch.optim.Optimizer) -> None:
         # DDP averages over the workers: times their number makes it a sum.
@@ -142,43 +142,43 @@ class _Worker:
         optimizer.step()
         optimizer.zero_grad()
 
-    def _validate(self, position: Position) -> None:
+    def _validate(self, progress: WeightingProgress) -> None:
         """Measure the loss with noise that never changes; keep the best weighter that is sound."""
-        weigher, count = self.job.weigher, len(self.held_back.sampler.examples)
+        weighting, count = self.job.weighting, len(self.validation.sampler.examples)
         mine = worker_share(range(count), self.rank, self.num_workers)
-        temperature = weigher.final_temperature or weigher.temperature
-        sums = self.held_back.loss_sums(mine, temperature)
+        temperature = weighting.final_temperature or weighting.temperature
+        sums = self.validation.loss_sums(mine, temperature)
         if self.num_workers > 1:
             torch.distributed.all_reduce(sums)
-        token_weights = np.concatenate(self.held_back.token_weights())
+        token_weights = np.concatenate(self.validation.token_weights())
         answer_loss, kept = (sums / count).tolist()
         row = {
-            "train_step": position.train_step,
-            "validation_loss": answer_loss + weigher.mask_ratio_weight * kept,
+            "train_step": progress.train_step,
+            "validation_loss": answer_loss + weighting.mask_ratio_weight * kept,
             "answer_loss": answer_loss,
-            "kept_share": kept,
+            "kept_fraction": kept,
             "weight_spread": float(token_weights.std()),
         }
-        self._post(weigher.num_adapt_steps + position.train_step, row)
-        if position.note(row, collapse_of(token_weights)):
+        self._post(weighting.num_adapt_steps + progress.train_step, row)
+        if progress.note(row, collapse_of(token_weights)):
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
-    def _restore(self, optimizer: torch.optim.Optimizer) -> Position:
+    def _restore(self, optimizer: torch.optim.Optimizer) -> WeightingProgress:
         saved, self.warnings = restore(self.loss.weighter, optimizer, self.job.folder)
-        return Position() if saved is None else Position(**saved.position)
+        return WeightingProgress() if saved is None else WeightingProgress(**saved.progress)
 
     def _save(self, module: torch.nn.Module, path: str) -> None:
         if self.rank == 0:
             upload_module(module, self.store, path)
 
 
-def _adapting(predictor: AnswerPredictor, weigher: WeigherConfig) -> list[dict[str, Any]]:
+def _adapting(predictor: AnswerPredictor, weighting: LearnedWeighting) -> list[dict[str, Any]]:
     """Return the parameters that adapt, each group with its learning rate."""
     vector = predictor.reading.mask_vector
     learning = [p for p in predictor.parameters() if p.requires_grad and p is not vector]
     return [
-        {"params": [vector], "lr": weigher.mask_vector_learning_rate},
-        {"params": learning, "lr": weigher.adapt_learning_rate},
+        {"params": [vector], "lr": weighting.mask_vector_learning_rate},
+        {"params": learning, "lr": weighting.adapt_learning_rate},
     ]
 
 
@@ -187,27 +187,29 @@ def _barrier(num_workers: int) -> None:
         torch.distributed.barrier()
 
 
-def build_parts(job: WeigherJob, store: Store) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
+def build_parts(
+    job: WeightingJob, store: Store
+) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
     """Return a fresh weighter with its predictor, the examples to train on and those held back."""
-    weigher, folder = job.weigher, model_folder(job.model, MODEL_CACHE)
-    dtype = torch.bfloat16 if weigher.precision == "bf16" else torch.float32
+    weighting, folder = job.weighting, model_folder(job.model, MODEL_CACHE)
+    dtype = torch.bfloat16 if weighting.precision == "bf16" else torch.float32
     student = load_student(folder, dtype).language_model
-    weighter = build_weighter(student, weigher.num_heads)
-    if weigher.predictor is None:
+    weighter = build_weighter(student, weighting.num_heads)
+    if weighting.predictor is None:
         answering, predictor = folder, student_predictor(student, dtype)
     else:
-        answering = model_folder(weigher.predictor, MODEL_CACHE)
+        answering = model_folder(weighting.predictor, MODEL_CACHE)
         predictor = other_predictor(answering, student, dtype)
     examples = _examples(job, store, folder, answering)
     padding = pad_id(load_tokenizer(folder))
-    training, held_back = split_examples(examples, weigher, job.seed, padding)
-    return KeypointLoss(weighter, predictor, weigher), training, held_back
+    training, validation = split_examples(examples, weighting, job.seed, padding)
+    return KeypointLoss(weighter, predictor, weighting), training, validation
 
 
-def _examples(job: WeigherJob, store: Store, folder: str, predictor: str) -> list[MaskedExample]:
+def _examples(job: WeightingJob, store: Store, folder: str, predictor: str) -> list[MaskedExample]:
     """Return the example of every rationale, in the table's order."""
     tokenizer, answering = load_tokenizer(folder), load_tokenizer(predictor)
-    name = job.weigher.predictor or job.model
+    name = job.weighting.predictor or job.model
     answer_ids = decoded_answer if is_encoder_decoder(name) else continued_answer
     questions = Question.from_table(store.read_table(job.questions))
     by_id = {question.id: question for question in questions}

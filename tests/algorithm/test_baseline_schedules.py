@@ -18,7 +18,7 @@ SETTINGS = ScheduleSettings(
     num_stages=4,
     full_stage=3,
     growth=0,
-    initial_share=0.25,
+    initial_fraction=0.25,
     step_size=1,
     solver=partial(select_by_merge, diversity_weight=1.0),
 )
@@ -41,7 +41,7 @@ def some_settings(draw):
         num_stages=num_stages,
         full_stage=draw(st.integers(1, num_stages)),
         growth=draw(st.sampled_from([0.0, 0.5, 2.0])),
-        initial_share=draw(st.floats(0, 1)),
+        initial_fraction=draw(st.floats(0, 1)),
     )
 
 
@@ -61,7 +61,7 @@ def test_easy_to_hard_matches_a_hand_computation():
 
 
 def test_the_easiest_question_takes_part_even_if_it_is_above_the_ceiling():
-    settings = dataclasses.replace(SETTINGS, initial_share=0)
+    settings = dataclasses.replace(SETTINGS, initial_fraction=0)
     plan = plan_easy_to_hard(*arrays([[9], [8]]), settings)
     assert plan.included[0].tolist() == [False, True]
 

@@ -147,6 +147,6 @@ def test_mean_token_weight_of_no_tokens_is_0():
 
 def test_keypoint_loss_by_hand():
     # (1 + 1/2 * 0.2) + (2 + 1/2 * 0.4)
-    answer_nll, kept_share = torch.tensor([1.0, 2.0]), torch.tensor([0.2, 0.4])
-    assert keypoint_loss(answer_nll, kept_share, 0.5).item() == pytest.approx(3.3)
-    assert keypoint_loss(answer_nll, kept_share, 0).item() == 3
+    answer_nll, kept_fraction = torch.tensor([1.0, 2.0]), torch.tensor([0.2, 0.4])
+    assert keypoint_loss(answer_nll, kept_fraction, 0.5).item() == pytest.approx(3.3)
+    assert keypoint_loss(answer_nll, kept_fraction, 0).item() == 3

@@ -72,7 +72,7 @@ def test_a_replanned_schedule_keeps_the_laws_of_a_plan(case, seed):
             difficulty_ceiling(
                 stage,
                 total=flat.sum(),
-                initial_share=settings.initial_share,
+                initial_fraction=settings.initial_fraction,
                 growth=settings.growth,
                 full_stage=settings.full_stage,
             )

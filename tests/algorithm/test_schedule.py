@@ -14,7 +14,7 @@ from kpod_ray.algorithm.selection import select_by_merge, select_by_thresholds
 MERGE = partial(select_by_merge, diversity_weight=1.0)
 PROPERTY = hypothesis_settings(max_examples=60, deadline=None)
 SETTINGS = ScheduleSettings(
-    num_stages=3, full_stage=2, growth=1, initial_share=1 / 3, step_size=1, solver=MERGE
+    num_stages=3, full_stage=2, growth=1, initial_fraction=1 / 3, step_size=1, solver=MERGE
 )
 
 
@@ -48,7 +48,7 @@ def planning(draw):
         num_stages=num_stages,
         full_stage=draw(st.integers(1, num_stages)),
         growth=draw(st.sampled_from([0.0, 0.5, 2.0])),
-        initial_share=draw(st.floats(0, 1)),
+        initial_fraction=draw(st.floats(0, 1)),
         step_size=draw(st.integers(1, 3)),
         solver=solver,
     )
@@ -60,7 +60,7 @@ PAPER_CEILINGS = [0.300, 0.322, 0.363, 0.415, 0.477, 0.547, 0.625, 0.710, 0.801,
 
 @pytest.mark.parametrize(("stage", "expected"), list(enumerate(PAPER_CEILINGS)))
 def test_the_ceiling_follows_the_table_of_the_paper(stage, expected):
-    ceiling = difficulty_ceiling(stage, total=1, initial_share=0.3, growth=0.5, full_stage=10)
+    ceiling = difficulty_ceiling(stage, total=1, initial_fraction=0.3, growth=0.5, full_stage=10)
     assert ceiling == pytest.approx(expected, abs=5e-4)
 
 
@@ -70,13 +70,13 @@ def test_the_ceiling_follows_the_table_of_the_paper(stage, expected):
     [(0, 20), (1, 23.75), (2, 35), (3, 53.75), (4, 80), (5, 80), (100, 80)],
 )
 def test_the_ceiling_matches_a_hand_computation(stage, expected):
-    ceiling = difficulty_ceiling(stage, total=80, initial_share=0.25, growth=1, full_stage=4)
+    ceiling = difficulty_ceiling(stage, total=80, initial_fraction=0.25, growth=1, full_stage=4)
     assert ceiling == pytest.approx(expected)
 
 
 def test_the_ceiling_has_no_negative_stage():
     with pytest.raises(ValueError, match="stage"):
-        difficulty_ceiling(-1, total=1, initial_share=0, growth=0, full_stage=1)
+        difficulty_ceiling(-1, total=1, initial_fraction=0, growth=0, full_stage=1)
 
 
 def test_a_plan_matches_a_hand_computation():
@@ -95,7 +95,7 @@ def test_a_plan_matches_a_hand_computation():
 def test_the_first_state_takes_several_passes():
     # Ceiling 0.75 * 8 = 6: the first pass takes the 1 of each question, H = 2, the second a 2 of
     # each, H = 6; the last 2 does not fit.
-    settings = dataclasses.replace(SETTINGS, initial_share=0.75)
+    settings = dataclasses.replace(SETTINGS, initial_fraction=0.75)
     plan = plan_of([[2, 2, 1], [2, 1]], [0, 1], settings)
     assert plan.num_given_steps[0].tolist() == [1, 0]
     assert plan.planned[0] == pytest.approx(6)
@@ -104,7 +104,9 @@ def test_the_first_state_takes_several_passes():
 def test_what_a_stage_leaves_unused_goes_to_the_next_one():
     # D = 0, 7/3, 14/3, 7: the last step of 4 waits for stage 2; stage 3 has 7 - 4 = 3 and takes the
     # 2; the 1 is left at T, and comes with the reset after it.
-    settings = dataclasses.replace(SETTINGS, num_stages=4, full_stage=3, growth=0, initial_share=0)
+    settings = dataclasses.replace(
+        SETTINGS, num_stages=4, full_stage=3, growth=0, initial_fraction=0
+    )
     plan = plan_of([[1, 2, 4]], [0], settings)
     assert plan.num_given_steps[:, 0].tolist() == [3, 3, 2, 1, 0]
     assert plan.planned.tolist() == [0, 0, 4, 6, 7]
@@ -114,7 +116,7 @@ def test_a_larger_step_size_moves_several_steps_and_stops_at_the_first():
     # Moves of two steps: the first question's cost 2 + 3 = 5, then 1; the second's only one 4.
     # D = 0, 5, 10. Stage 1: the 5, for with one of them the diversity is the same. Stage 2: 1 + 4.
     settings = dataclasses.replace(
-        SETTINGS, num_stages=2, full_stage=2, growth=0, initial_share=0, step_size=2
+        SETTINGS, num_stages=2, full_stage=2, growth=0, initial_fraction=0, step_size=2
     )
     plan = plan_of([[1, 2, 3], [4]], [0, 0], settings)
     assert plan.num_given_steps.tolist() == [[3, 1], [1, 1], [0, 0]]
@@ -164,13 +166,13 @@ def test_no_move_fits_below_the_first_ceiling_any_more(case):
 
 @PROPERTY
 @given(planning())
-def test_a_larger_initial_share_emits_no_less_difficulty(case):
+def test_a_larger_initial_fraction_emits_no_less_difficulty(case):
     # A ceiling higher by the hardest move: the lower one was filled to less than that move.
     reasonings, cluster_ids, settings = case
     hardest = max(sum(sorted(steps)[-settings.step_size :]) for steps in reasonings)
     total = sum(map(sum, reasonings))
-    share = min(1.0, settings.initial_share + (hardest / total if total else 0))
-    larger = dataclasses.replace(settings, initial_share=share)
+    share = min(1.0, settings.initial_fraction + (hardest / total if total else 0))
+    larger = dataclasses.replace(settings, initial_fraction=share)
     before, after = (plan_of(reasonings, cluster_ids, s).planned[0] for s in (settings, larger))
     assert after >= before - 2 * ROUNDING * total
 
@@ -180,12 +182,12 @@ def test_a_larger_initial_share_emits_no_less_difficulty(case):
     st.lists(st.integers(1, 6), min_size=1, max_size=8),
     st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
 )
-def test_a_larger_initial_share_emits_no_fewer_of_equally_hard_steps(num_steps, shares):
+def test_a_larger_initial_fraction_emits_no_fewer_of_equally_hard_steps(num_steps, shares):
     smaller, larger = (
         plan_of(
             [[1.5] * n for n in num_steps],
             np.arange(len(num_steps)) % 3,
-            dataclasses.replace(SETTINGS, initial_share=share),
+            dataclasses.replace(SETTINGS, initial_fraction=share),
         )
         for share in shares
     )
@@ -197,7 +199,7 @@ def test_a_larger_initial_share_emits_no_fewer_of_equally_hard_steps(num_steps, 
 def test_rounding_leaves_no_step_behind_at_the_whole_difficulty(seed):
     rng = np.random.default_rng(seed)
     reasonings = [rng.random(n).tolist() for n in rng.integers(1, 9, 300)]
-    settings = dataclasses.replace(SETTINGS, initial_share=1)
+    settings = dataclasses.replace(SETTINGS, initial_fraction=1)
     plan = plan_of(reasonings, rng.integers(0, 5, 300), settings)
     assert not plan.num_given_steps[0].any()
 
@@ -251,9 +253,9 @@ def test_bad_input_is_refused(flat, num_steps, cluster_ids, message):
         ("full_stage", 4),
         ("growth", -0.1),
         ("growth", math.inf),
-        ("initial_share", 1.1),
-        ("initial_share", -0.1),
-        ("initial_share", math.nan),
+        ("initial_fraction", 1.1),
+        ("initial_fraction", -0.1),
+        ("initial_fraction", math.nan),
         ("step_size", 0),
     ],
 )

@@ -106,20 +106,23 @@ def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weigher", "words"),
+    ("weighting", "words"),
     [
         ({"kind": "file", "path": "/nowhere.jsonl"}, ["/nowhere.jsonl", "doesn't exist"]),
-        ({"kind": "file"}, ["weigher.path is missing"]),
-        ({"kind": "fiel", "path": "x"}, ["weigher.kind", "'file'", "fiel"]),
-        ({"kind": "file", "path": "x", "default_wieght": 1}, ["weigher.default_wieght", "weight"]),
+        ({"kind": "file"}, ["weighting.path is missing"]),
+        ({"kind": "fiel", "path": "x"}, ["weighting.kind", "'file'", "fiel"]),
+        (
+            {"kind": "file", "path": "x", "default_wieght": 1},
+            ["weighting.default_wieght", "weight"],
+        ),
         (
             {"kind": "file", "path": "x", "default_weight": 2},
-            ["weigher.default_weight", "equal to 1"],
+            ["weighting.default_weight", "equal to 1"],
         ),
-        ({"num_heds": 2}, ["unknown key weigher.num_heds, did you mean num_heads?"]),
+        ({"num_heds": 2}, ["unknown key weighting.num_heds, did you mean num_heads?"]),
     ],
 )
-def test_a_wrong_weigher_is_named_by_its_setting(capsys, storage, weigher, words):
-    line = refused(capsys, "weigh", SMOKE, storage, f"weigher={json.dumps(weigher)}")
+def test_a_wrong_weighting_is_named_by_its_setting(capsys, storage, weighting, words):
+    line = refused(capsys, "weigh", SMOKE, storage, f"weighting={json.dumps(weighting)}")
     for word in words:
         assert word in line

@@ -125,7 +125,7 @@ def test_doctor_names_what_a_config_lacks(capsys, tmp_path, ray_cluster):
 
 
 def test_doctor_estimates_what_an_endpoint_costs(capsys, tmp_path, ray_cluster):
-    teacher = "{kind: endpoint, model: m, url: 'http://h/v1', max_new_tokens: 100, "
+    teacher = "{kind: endpoint, model: m, base_url: 'http://h/v1', max_new_tokens: 100, "
     teacher += "price: {output: 1000}, samples: {per_question: 2}}"
     settings = [f"storage={tmp_path}", f"teacher={teacher}", "questions.num_train=50"]
     with pytest.raises(SystemExit) as caught:

@@ -96,11 +96,11 @@ def test_parts_of_a_cpu_add_up():
 
 
 def test_only_the_phases_that_run_are_looked_at():
-    config = load(SMOKE, ["teacher={kind: reference}", "weigher=null"])
+    config = load(SMOKE, ["teacher={kind: reference}", "weighting=null"])
     assert phases_of(config, ["teacher", "weigh", "assess", "plan"]) == ["assess"]
     config = load(SMOKE)
     artifacts = ["teacher", "weigh", "evaluate_before", "evaluate"]
-    assert phases_of(config, artifacts) == ["teacher", "weigh", "annotate", "evaluate"]
+    assert phases_of(config, artifacts) == ["teacher", "weighting", "apply_weighter", "evaluate"]
 
 
 def test_a_cluster_that_grows_is_warned_about(ray_cluster, caplog):

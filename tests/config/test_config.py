@@ -104,10 +104,10 @@ def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_pa
 
 def test_a_group_of_another_kind_takes_the_place_of_the_whole_group(tmp_path):
     below = (
-        "teacher: {kind: vllm, model: 'tiny:0', samples: {per_question: 4}, missing: reference}\n"
+        "teacher: {kind: vllm, model: 'tiny:0', samples: {per_question: 4}, fallback: reference}\n"
     )
     path = write(tmp_path, top=f"base: below.yaml\n{MINIMAL_TEXT}", below=below)
-    assert load(path).teacher.missing == "drop"
+    assert load(path).teacher.fallback == "drop"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ TEACHER = {"kind": "vllm", "model": "tiny:0"}
             {"temperature": 0, "samples": {"per_question": 2}},
             "samples at temperature 0 are all the same",
         ),
-        ({"temperature": 0, "samples": {"until_correct": 1}}, "samples at temperature 0"),
+        ({"temperature": 0, "samples": {"retry_rounds": 1}}, "samples at temperature 0"),
         ({"filters": {"min_steps": 3, "max_steps": 2}}, "min_steps is larger than max_steps"),
         ({"filters": {"min_tokens": 3, "max_tokens": 2}}, "min_tokens is larger than max_tokens"),
         ({"filters": {"near_duplicate": 0}}, "near_duplicate: Input should be greater than 0"),
@@ -183,13 +183,19 @@ TEACHER = {"kind": "vllm", "model": "tiny:0"}
             {"filters": {"max_step": 2}},
             "unknown key teacher.filters.max_step, did you mean max_steps",
         ),
-        ({"choice": "best"}, "choice: Input should be 'first', 'shortest'"),
+        ({"selection": "best"}, "selection: Input should be 'first', 'shortest'"),
         ({"num_kept": 0}, "num_kept: Input should be greater than or equal to 1"),
         ({"samples": {"per_question": 0}}, "samples.per_question: Input should be greater"),
-        ({"kind": "endpoint", "url": "api.openai.com"}, "url: String should match"),
-        ({"kind": "endpoint", "url": "http://me:secret@h/v1"}, "url holds a user or password"),
-        ({"kind": "endpoint"}, "teacher.url is missing"),
-        ({"kind": "endpoint", "url": "http://h/v1", "max_tries": 0}, "max_tries: Input should be"),
+        ({"kind": "endpoint", "base_url": "api.openai.com"}, "base_url: String should match"),
+        (
+            {"kind": "endpoint", "base_url": "http://me:secret@h/v1"},
+            "base_url holds a user or password",
+        ),
+        ({"kind": "endpoint"}, "teacher.base_url is missing"),
+        (
+            {"kind": "endpoint", "base_url": "http://h/v1", "max_tries": 0},
+            "max_tries: Input should be",
+        ),
     ],
 )
 def test_what_a_teacher_cannot_be_is_said_in_one_line(settings, message):
@@ -219,7 +225,7 @@ def test_questions_without_answers_need_a_teacher_that_agrees_with_itself():
 )
 def test_an_engine_spreads_over_all_of_its_gpus(num_gpus, engine):
     RunConfig.model_validate(MINIMAL).override(
-        {"resources.evaluate.num_gpus": num_gpus, "evaluation.engine": engine}
+        {"resources.evaluate.num_gpus": num_gpus, "evaluation.engine_kwargs": engine}
     )
 
 
@@ -235,7 +241,7 @@ def test_an_engine_spreads_over_all_of_its_gpus(num_gpus, engine):
 def test_gpus_that_an_engine_cannot_use_or_lacks_are_named(num_gpus, engine):
     config = RunConfig.model_validate(MINIMAL).override({"teacher": TEACHER})
     with pytest.raises(KpodError, match=rf"resources.teacher: num_gpus={num_gpus} is not tensor"):
-        config.override({"resources.teacher.num_gpus": num_gpus, "teacher.engine": engine})
+        config.override({"resources.teacher.num_gpus": num_gpus, "teacher.engine_kwargs": engine})
 
 
 def test_a_pool_cannot_be_smaller_at_most_than_at_least():

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from kpod_ray.config import load
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
-from kpod_ray.pipeline.run import Listener, open_run, run_phases
+from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
 from tests.conftest import REPOSITORY
 from tests.training.training_runs import in_this_process, unkept_checkpoints
 
@@ -21,11 +21,11 @@ FILES = [f"{data}-{student}" for data in SETS for student in STUDENTS]
 SMALL = [
     "questions={source: arithmetic, num_train: 6, num_test: 1, max_steps: 2}",
     "teacher={kind: reference}",
-    "weigher.predictor=tiny-t5:1",
-    "weigher.num_adapt_steps=1",
-    "weigher.num_train_steps=1",
-    "weigher.global_batch_size=2",
-    "weigher.precision=fp32",
+    "weighting.predictor=tiny-t5:1",
+    "weighting.num_adapt_steps=1",
+    "weighting.num_train_steps=1",
+    "weighting.global_batch_size=2",
+    "weighting.precision=fp32",
     "schedule.num_stages=1",
     "resources={train: {num_workers: 1, num_threads: 1}}",
     "tracking.mode=disabled",
@@ -49,16 +49,16 @@ def test_a_config_has_the_papers_numbers(name):
     llama_stages = 20 if name.startswith(("gsm8k", "commonsenseqa")) else 40
     assert schedule.num_stages == (llama_stages if is_llama else 100)
     assert schedule.resolved_full_stage == schedule.num_stages // 2
-    assert (schedule.growth, schedule.initial_share) == (0.5, 0.3)
+    assert (schedule.growth, schedule.initial_fraction) == (0.5, 0.3)
     assert (schedule.diversity_weight, schedule.num_clusters) == (12, 5)
     assert student.learning_rate == (1e-5 if is_llama else 5e-5)
     assert student.lora.rank == (64 if is_llama else 128)
     assert (student.global_batch_size, student.template) == (4, "plain")
     assert (student.token_weights, student.target) == ("learned", "rationale")
     assert not config.steps.split_newlines
-    assert config.weigher.predictor == "google/flan-t5-large"
-    assert config.weigher.mask_ratio_weight == 0.5
-    assert (config.weigher.mask, config.weigher.whole_fraction) == ("straight_through", 0)
+    assert config.weighting.predictor == "google/flan-t5-large"
+    assert config.weighting.mask_ratio_weight == 0.5
+    assert (config.weighting.mask, config.weighting.whole_fraction) == ("straight_through", 0)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -75,10 +75,10 @@ def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, 
     }
     llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
     steps = []
-    listener = Listener(lambda phase, row: steps.append((phase, row)), print, print, print)
+    callbacks = RunCallbacks(lambda phase, row: steps.append((phase, row)), print, print, print)
     with unkept_checkpoints():
         for run in (llama, t5):
-            run_phases(run, "train", listener)
+            run_phases(run, "train", callbacks)
     assert [row["loss"] > 0 for phase, row in steps if phase == "train"] == [True] * 4
     for run in (llama, t5):
         folder = f"{run.store.root}/{run.artifacts['train'].folder}/student"

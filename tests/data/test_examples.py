@@ -29,7 +29,7 @@ THREES = r"(?s).{1,3}"
 
 
 def weighted(text, pattern=WORDS, weights=None):
-    """Return a rationale whose weigher's tokens are the pattern's matches, each of its own weight."""
+    """Return a rationale whose weighter's tokens are the pattern's matches, each of its own weight."""
     spans = [match.span() for match in re.finditer(pattern, text)]
     if weights is None:
         weights = [(i + 1) / (len(spans) + 1) for i in range(len(spans))]

@@ -53,13 +53,13 @@ def test_every_field_of_every_class_is_there_with_its_docstring():
         ("seed", ["whole number, at least 0", "`0`"]),
         ("student.learning_rate", ["number, over 0", "`1e-05`"]),
         ("student.model", ["text", "required"]),
-        ("student.keep", ["`last` or `best`", '`"last"`']),
+        ("student.exported_student", ["`last` or `best`", '`"last"`']),
         ("student.max_grad_norm", ["number, over 0, or `null`", "`1.0`"]),
         ("student.lora", ["group or `null`", "`null`"]),
         ("teacher.stop", ["list of texts", "`[]`"]),
         ("teacher.price.output", ["number, at least 0", "`0.0`"]),
         ("resources.train.num_workers", ["whole number, at least 1", "`2`"]),
-        ("comparison.more_arms.NAME.overrides", ["mapping", "`{}`"]),
+        ("comparison.custom_arms.NAME.overrides", ["mapping", "`{}`"]),
     ],
 )
 def test_a_key_has_its_type_limits_and_default(key, cells):
@@ -69,7 +69,7 @@ def test_a_key_has_its_type_limits_and_default(key, cells):
 def test_what_kinds_share_is_told_once_and_what_one_changes_again():
     known = rows()
     assert len(known["teacher.samples.per_question"]) == 1
-    assert [cells[1] for cells in known["teacher.missing"]] == ['`"drop"`', '`"reference"`']
+    assert [cells[1] for cells in known["teacher.fallback"]] == ['`"drop"`', '`"reference"`']
     assert {cells[0] for cells in known["teacher.kind"]} == {
         *("`vllm`", "`endpoint`", "`file`", "`reference`")
     }

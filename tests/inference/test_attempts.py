@@ -1,7 +1,7 @@
 import pytest
 
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.attempts import FINISHED, MOST_STARTS, Ledger
+from kpod_ray.inference.attempts import FINISHED, MOST_STARTS, AttemptTracker
 from kpod_ray.records import Completion
 from kpod_ray.storage.artifacts import Store
 
@@ -12,8 +12,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def ledger(store):
-    return Ledger(store, "parts", "run", num_engines=1)
+def attempts(store):
+    return AttemptTracker(store, "parts", "run", num_engines=1)
 
 
 def write(store, part, ids):
@@ -21,59 +21,59 @@ def write(store, part, ids):
     store.write_table(f"parts/{part}", table)
 
 
-def test_a_block_that_is_begun_again_counts_a_death_for_what_was_under_way(ledger):
-    assert ledger.begin(["a", "b", "c"]) == [0, 0, 0]
-    ledger.under_way("a", ["a", "b"])
-    assert ledger.begin(["a", "b", "c"]) == [1, 1, 0]
-    ledger.under_way("a", ["c"])
-    ledger.under_way("a", ["b"])
-    assert ledger.begin(["a", "b", "c"]) == [1, 2, 0]
+def test_a_block_that_is_begun_again_counts_a_death_for_what_was_under_way(attempts):
+    assert attempts.begin(["a", "b", "c"]) == [0, 0, 0]
+    attempts.under_way("a", ["a", "b"])
+    assert attempts.begin(["a", "b", "c"]) == [1, 1, 0]
+    attempts.under_way("a", ["c"])
+    attempts.under_way("a", ["b"])
+    assert attempts.begin(["a", "b", "c"]) == [1, 2, 0]
 
 
-def test_rows_that_are_written_are_finished_and_die_no_more(ledger):
-    ledger.begin(["a", "b"])
-    ledger.under_way("a", ["a", "b"])
-    ledger.written("run-1.parquet", ["a"])
-    assert ledger.begin(["a", "b"]) == [FINISHED, 1]
+def test_rows_that_are_written_are_finished_and_die_no_more(attempts):
+    attempts.begin(["a", "b"])
+    attempts.under_way("a", ["a", "b"])
+    attempts.written("run-1.parquet", ["a"])
+    assert attempts.begin(["a", "b"]) == [FINISHED, 1]
 
 
-def test_rows_that_were_written_but_not_told_of_are_found_in_the_files(store, ledger):
-    ledger.begin(["a", "b"])
-    ledger.under_way("a", ["a", "b"])
+def test_rows_that_were_written_but_not_told_of_are_found_in_the_files(store, attempts):
+    attempts.begin(["a", "b"])
+    attempts.under_way("a", ["a", "b"])
     write(store, "run-1.parquet", ["b"])
     write(store, "other-1.parquet", ["a"])  # of another run: it was read before this one began
-    assert ledger.begin(["a", "b"]) == [1, FINISHED]
+    assert attempts.begin(["a", "b"]) == [1, FINISHED]
 
 
-def test_a_ledger_that_died_itself_knows_the_files(store, ledger):
-    ledger.begin(["a", "b"])
+def test_a_ledger_that_died_itself_knows_the_files(store, attempts):
+    attempts.begin(["a", "b"])
     write(store, "run-1.parquet", ["b"])
-    again = Ledger(store, "parts", "run", num_engines=1)
+    again = AttemptTracker(store, "parts", "run", num_engines=1)
     assert again.begin(["a", "b"]) == [0, FINISHED]
     again.under_way("x", ["x"])  # a block begun with the one that died
     again.close(["y"])
 
 
-def test_a_closed_block_is_forgotten(ledger):
-    ledger.begin(["a", "b"])
-    ledger.written("run-1.parquet", ["a", "b"])
-    ledger.close(["a"])
-    assert not ledger.blocks
-    assert not ledger.written_ids
+def test_a_closed_block_is_forgotten(attempts):
+    attempts.begin(["a", "b"])
+    attempts.written("run-1.parquet", ["a", "b"])
+    attempts.close(["a"])
+    assert not attempts.blocks
+    assert not attempts.written_ids
 
 
-def test_engines_that_die_again_and_again_are_given_up_unless_rows_get_written(ledger):
+def test_engines_that_die_again_and_again_are_given_up_unless_rows_get_written(attempts):
     for _ in range(MOST_STARTS):
-        ledger.starts()
-    ledger.written("run-1.parquet", ["a"])
+        attempts.starts()
+    attempts.written("run-1.parquet", ["a"])
     for _ in range(MOST_STARTS):
-        ledger.starts()
+        attempts.starts()
     with pytest.raises(KpodError, match="died 10 times and wrote no row"):
-        ledger.starts()
+        attempts.starts()
 
 
-def test_processes_of_all_starts_are_kept_by_node(ledger):
-    ledger.started("n1", {1: 0.5})
-    ledger.started("n1", {2: 0.6})
-    ledger.started("n2", {1: 0.7})
-    assert ledger.seen_processes() == {"n1": {1: 0.5, 2: 0.6}, "n2": {1: 0.7}}
+def test_processes_of_all_starts_are_kept_by_node(attempts):
+    attempts.started("n1", {1: 0.5})
+    attempts.started("n1", {2: 0.6})
+    attempts.started("n2", {1: 0.7})
+    assert attempts.seen_processes() == {"n1": {1: 0.5, 2: 0.6}, "n2": {1: 0.7}}

@@ -12,7 +12,7 @@ def test_the_cost_of_tokens_is_by_the_million():
 
 
 def test_an_estimate_has_a_token_for_four_characters_and_half_of_the_longest_answers():
-    settings = {"kind": "endpoint", "model": "m", "url": "http://h/v1", "max_new_tokens": 200}
+    settings = {"kind": "endpoint", "model": "m", "base_url": "http://h/v1", "max_new_tokens": 200}
     teacher = EndpointTeacher(**settings, price=PRICE)
     empty = len("Q: \nA:\n")
     found = estimate(teacher, [], 1000, 400_000 - 1000 * empty)

@@ -17,7 +17,7 @@ import ray
 
 from kpod_ray.config import ActorResources
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.attempts import MOST_DEATHS, Ledger
+from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import GenerationActor, generate
 from kpod_ray.inference.processes import PATIENCE_SECONDS
@@ -66,13 +66,15 @@ def test_a_call_that_is_made_again_generates_nothing_again(ray_cluster, artifact
     wanted, marks, pending = requests(20), tmp_path / "marks", Pending(artifact)
     pending.add(wanted)
     pool = ServicePool(functools.partial(Scripted, marks), ActorResources(rows_per_block=8), 16)
-    ledger = ray.remote(Ledger).options(num_cpus=0).remote(artifact.store, FOLDER, "run", 1)
+    attempts = (
+        ray.remote(AttemptTracker).options(num_cpus=0).remote(artifact.store, FOLDER, "run", 1)
+    )
     call = pa.Table.from_pylist([dataclasses.asdict(block) for block in pending.blocks(8)])
     for _ in range(2):  # the second time in another process, had the first one died
-        actor = GenerationActor(pool, artifact.store, FOLDER, "run", ledger)
+        actor = GenerationActor(pool, artifact.store, FOLDER, "run", attempts)
         result = asyncio.run(actor(call))
         assert result == {"key": [wanted[i].id for i in (0, 8, 16)], "rows": [8, 8, 4]}
-    ray.kill(ledger)
+    ray.kill(attempts)
     assert sorted(marked(marks)) == [request.id for request in wanted]
     assert len(found(artifact, wanted)) == 20
 

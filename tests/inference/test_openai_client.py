@@ -19,7 +19,9 @@ KEY = "sk-very-secret"
 
 def teacher(url, **settings):
     patient = {"max_wait_s": 0.2, "timeout_s": 5, "max_tries": 3}
-    return EndpointTeacher(**{"kind": "endpoint", "model": "m", "url": url, **patient, **settings})
+    return EndpointTeacher(
+        **{"kind": "endpoint", "model": "m", "base_url": url, **patient, **settings}
+    )
 
 
 def asked(server, num=1, key=KEY, shots=(), **settings):
@@ -37,8 +39,8 @@ def asked(server, num=1, key=KEY, shots=(), **settings):
 
 
 def test_a_chat_is_sent_whole_and_read_whole():
-    settings = {"system": "Be brief.", "instruction": "Think.", "stop": ["##"], "top_p": 0.9}
-    settings["body"] = {"reasoning_effort": "low"}
+    settings = {"system_prompt": "Be brief.", "instruction": "Think.", "stop": ["##"], "top_p": 0.9}
+    settings["extra_body"] = {"reasoning_effort": "low"}
     with EndpointServer(lambda number, body: (200, {}, answer())) as server:
         shots = [("question 0?", "no"), ("one?", "1"), ("two?", "2")]
         assert asked(server, shots=shots, **settings) == [
@@ -200,8 +202,8 @@ def test_a_request_the_server_refuses_is_an_error_row_at_once():
     [
         (401, KEY, "answers 401; it refuses the key in OPENAI_API_KEY"),
         (403, "", "answers 403; it wants a key; set the environment variable OPENAI_API_KEY"),
-        (404, KEY, "answers 404; check teacher.url and teacher.model=m: no such model"),
-        (308, KEY, "answers 308; set teacher.url to where it sends on: https://here/v1"),
+        (404, KEY, "answers 404; check teacher.base_url and teacher.model=m: no such model"),
+        (308, KEY, "answers 308; set teacher.base_url to where it sends on: https://here/v1"),
     ],
 )
 def test_what_no_request_can_survive_ends_the_run(status, key, told):

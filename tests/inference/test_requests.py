@@ -34,14 +34,14 @@ def test_the_fingerprint_is_of_what_is_written_not_of_how_much_or_what_becomes_o
 
     same = [
         fingerprint(samples={"per_question": 4}),
-        fingerprint(choice="longest", filters={"max_steps": 3}, missing="reference"),
+        fingerprint(selection="longest", filters={"max_steps": 3}, fallback="reference"),
     ]
     other = [
         fingerprint(temperature=0.8),
         fingerprint(max_new_tokens=9),
         fingerprint(instruction="Think."),
         fingerprint(stop=["x"]),
-        fingerprint(engine={"dtype": "bfloat16"}),
+        fingerprint(engine_kwargs={"dtype": "bfloat16"}),
         fingerprint(seed=1),
         fingerprint(shots=[("q", "a")]),
     ]
@@ -52,8 +52,8 @@ def test_the_fingerprint_is_of_what_is_written_not_of_how_much_or_what_becomes_o
 
 def test_how_an_endpoint_is_asked_does_not_change_what_it_writes():
     def fingerprint(**settings):
-        teacher = EndpointTeacher(kind="endpoint", model="m", url="http://here/v1", **settings)
+        teacher = EndpointTeacher(kind="endpoint", model="m", base_url="http://here/v1", **settings)
         return generation_fingerprint(teacher, "", [], 0)
 
     assert fingerprint() == fingerprint(max_concurrent=3, requests_per_minute=9, timeout_s=1)
-    assert fingerprint() != fingerprint(body={"reasoning_effort": "low"})
+    assert fingerprint() != fingerprint(extra_body={"reasoning_effort": "low"})

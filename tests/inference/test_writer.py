@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from kpod_ray.inference.completions import CompletionIndex
-from kpod_ray.inference.writer import Journal
+from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.records import Completion
 from kpod_ray.storage.artifacts import Store
 
@@ -20,10 +20,10 @@ def keep(store, rows, num_rows, flush=True):
         told.append((part, ids))
 
     async def main():
-        journal = Journal(store, "parts", "run", num_rows, on_written)
-        await asyncio.gather(*(journal.add(row) for row in rows))
+        writer = CompletionWriter(store, "parts", "run", num_rows, on_written)
+        await asyncio.gather(*(writer.add(row) for row in rows))
         if flush:
-            await journal.flush()
+            await writer.flush()
 
     asyncio.run(main())
     return told
@@ -51,10 +51,10 @@ def test_a_row_does_not_wait_for_ever(tmp_path):
         told.extend(ids)
 
     async def main():
-        journal = Journal(store, "parts", "run", 100, on_written, max_seconds=0.05)
-        await journal.add(completion(1))
+        writer = CompletionWriter(store, "parts", "run", 100, on_written, max_seconds=0.05)
+        await writer.add(completion(1))
         await asyncio.sleep(0.5)
-        await journal.add(completion(2))
+        await writer.add(completion(2))
         await asyncio.sleep(0.5)
 
     asyncio.run(main())
@@ -70,8 +70,8 @@ def test_files_are_written_while_nobody_listens_and_rows_wait_until_they_are_tol
         async def on_written(part, ids):
             await listens.wait()
 
-        journal = Journal(store, "parts", "run", 2, on_written)
-        adding = [asyncio.create_task(journal.add(completion(i))) for i in range(6)]
+        writer = CompletionWriter(store, "parts", "run", 2, on_written)
+        adding = [asyncio.create_task(writer.add(completion(i))) for i in range(6)]
         await asyncio.sleep(0.5)
         assert len(CompletionIndex(store, "parts")) == 6
         assert not adding[1].done()  # it filled the first file
@@ -89,10 +89,10 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_next_call(tmp_path):
         raise AssertionError
 
     async def main():
-        journal = Journal(store, "parts", "run", 100, on_written, max_seconds=0.01)
-        await journal.add(completion(1))
+        writer = CompletionWriter(store, "parts", "run", 100, on_written, max_seconds=0.01)
+        await writer.add(completion(1))
         await asyncio.sleep(0.3)
-        await journal.flush()
+        await writer.flush()
 
     with pytest.raises(OSError, match="parts"):
         asyncio.run(main())

@@ -37,8 +37,9 @@ class Teacher:
 def settings(storage, url):
     student = "labels: {group: student}, num_threads: 1"
     return [
-        *("configs/smoke.yaml", f"storage={storage}", "weigher=null", "schedule.num_stages=2"),
-        f"teacher={{kind: endpoint, model: m, url: '{url}', max_concurrent: 2, missing: reference}}",
+        *("configs/smoke.yaml", f"storage={storage}", "weighting=null", "schedule.num_stages=2"),
+        f"teacher={{kind: endpoint, model: m, base_url: '{url}', max_concurrent: 2, "
+        "fallback: reference}",
         "evaluation.backend=transformers",
         "resources.teacher={labels: {group: teacher}, rows_per_block: 2}",  # written at once
         f"resources.assess={{{student}}}",

@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.data.examples import build_example, encode_with_spans
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.inference.transformers_generator import GreedyWriter
+from kpod_ray.inference.transformers_generator import GreedyGenerator
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Question, WeightedRationale
 from tests.conftest import SHARED_DATA
@@ -114,7 +114,7 @@ def test_a_student_that_learnt_one_rationale_writes_it_and_ends(
         optimizer.zero_grad()
     student.language_model.save_pretrained(tmp_path)
     saved = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
-    writer = GreedyWriter(saved, tokenizer, 80, None)
+    writer = GreedyGenerator(saved, tokenizer, 80, None)
     (row,) = writer.write([encode_prompt(tokenizer, "How many?", "plain")], 4)
     assert row.text == f"{TEXT.replace(chr(10), ' ')} Therefore, the answer is 10.5."
     assert (row.finish_reason, row.num_tokens) == ("stop", len(example.target_ids))

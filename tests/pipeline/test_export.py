@@ -14,7 +14,7 @@ from kpod_ray.data.corpus import BATCH_ROWS, corpus_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun, find_run
-from kpod_ray.pipeline.run import Listener, open_run, run_phases
+from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
 from kpod_ray.records import Question, Rationale, WeightedRationale
 
 QUESTIONS = [
@@ -180,17 +180,17 @@ def imported_config(tmp_path, corpus, **changes):
         name="again",
         questions={"source": "file", "path": path},
         teacher={"kind": "file", "path": path},
-        weigher={"kind": "file", "path": path},
+        weighting={"kind": "file", "path": path},
         steps={"split_newlines": False},
         **changes,
     )
 
 
 def quiet():
-    return Listener(*[lambda *told: None] * len(Listener.__dataclass_fields__))
+    return RunCallbacks(*[lambda *told: None] * len(RunCallbacks.__dataclass_fields__))
 
 
-def test_questions_teacher_and_weigher_of_a_new_run_read_an_export(run, tmp_path, ray_cluster):
+def test_questions_teacher_and_weights_of_a_new_run_read_an_export(run, tmp_path, ray_cluster):
     corpus = tmp_path / "corpus.jsonl"
     export_corpus(run, str(corpus), "kpod")
     again = open_run(imported_config(tmp_path, corpus))
@@ -233,9 +233,9 @@ def test_other_weights_are_another_artifact_and_the_same_ones_are_not(run, tmp_p
     corpus = tmp_path / "corpus.jsonl"
     export_corpus(run, str(corpus), "kpod")
 
-    def names(**weigher):
-        weigher = {"kind": "file", "path": str(tmp_path / "weights.jsonl"), **weigher}
-        config = imported_config(tmp_path, corpus).override({"weigher": weigher})
+    def names(**settings):
+        weighting = {"kind": "file", "path": str(tmp_path / "weights.jsonl"), **settings}
+        config = imported_config(tmp_path, corpus).override({"weighting": weighting})
         artifacts = open_run(config).artifacts
         return {name: artifact.folder for name, artifact in artifacts.items()}
 

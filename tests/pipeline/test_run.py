@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import Listener, open_run, run_phases
+from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -35,8 +35,10 @@ class Notes:
     def rows(self, name, num_done, num_rows):
         self.told.append((name, num_done, num_rows))
 
-    def listener(self):
-        return Listener(self.train_step, self.started.append, self.manifests.__setitem__, self.rows)
+    def callbacks(self):
+        return RunCallbacks(
+            self.train_step, self.started.append, self.manifests.__setitem__, self.rows
+        )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def finished(ray_cluster, tmp_path_factory):
     storage = tmp_path_factory.mktemp("storage")
     run = open_run(load(SMOKE, [f"storage={storage}"]))
     notes = Notes()
-    run_phases(run, "report", notes.listener())
+    run_phases(run, "report", notes.callbacks())
     return run, notes
 
 
@@ -155,7 +157,7 @@ def test_the_report_is_there(finished):
 def test_a_second_run_does_nothing_again(finished):
     run, notes = finished
     again = Notes()
-    run_phases(open_run(run.config), "report", again.listener())
+    run_phases(open_run(run.config), "report", again.callbacks())
     assert again.started == []
     assert again.manifests == notes.manifests
 
@@ -189,7 +191,7 @@ def test_a_finished_run_is_told_to_wandb_without_a_phase_run_again(finished, mon
     [
         ("schedule.diversity_weight=1", ["questions", "teacher", "weigh", "assess"]),
         ("student.learning_rate=1", ["questions", "teacher", "weigh", "assess", "plan"]),
-        ("weigher.num_train_steps=9", ["questions", "teacher"]),
+        ("weighting.num_train_steps=9", ["questions", "teacher"]),
         ("teacher.samples.per_question=1", ["questions"]),
         ("evaluation.limit=2", ["questions", "teacher", "weigh", "assess", "plan", "train"]),
         ("questions.num_train=11", []),
@@ -216,4 +218,4 @@ def test_no_rationale_left_is_said_so(ray_cluster, tmp_path):
     teacher = f"teacher={{kind: file, path: {rationales}}}"
     run = open_run(load(SMOKE, [f"storage={tmp_path / 'store'}", teacher]))
     with pytest.raises(KpodError, match="no rationale is left"):
-        run_phases(run, "teacher", Notes().listener())
+        run_phases(run, "teacher", Notes().callbacks())

@@ -12,7 +12,7 @@ from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, H
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.loading import LoadedQuestions, content_hash, load_questions
-from kpod_ray.questions.splits import are_held_out, hash_fraction
+from kpod_ray.questions.splits import hash_fraction, in_validation_set
 from kpod_ray.records import Question
 
 
@@ -245,14 +245,14 @@ def test_the_content_hash_of_other_sources_is_their_revision():
     assert content_hash(ArithmeticQuestions()) == ""
 
 
-def test_questions_held_out_follow_from_id_and_seed_and_take_their_copies_along():
+def test_questions_validation_follow_from_id_and_seed_and_take_their_copies_along():
     ids = [f"q{i}" for i in range(1000)]
-    held_out = are_held_out(ids, 0.3, 0)
-    assert 250 < sum(held_out) < 350
-    assert are_held_out([f"{i}#{n}" for n, i in enumerate(ids)], 0.3, 0) == held_out
-    assert are_held_out(ids[::-1], 0.3, 0) == held_out[::-1]
-    assert are_held_out(ids, 0.3, 1) != held_out
-    assert not any(are_held_out(ids, 0.0, 0))
+    validation = in_validation_set(ids, 0.3, 0)
+    assert 250 < sum(validation) < 350
+    assert in_validation_set([f"{i}#{n}" for n, i in enumerate(ids)], 0.3, 0) == validation
+    assert in_validation_set(ids[::-1], 0.3, 0) == validation[::-1]
+    assert in_validation_set(ids, 0.3, 1) != validation
+    assert not any(in_validation_set(ids, 0.0, 0))
     # Questions that test_fraction leaves for training are held out as often as others.
     left = [i for i in ids if hash_fraction(i, 0) >= 0.5]
-    assert 0.2 < sum(are_held_out(left, 0.3, 0)) / len(left) < 0.4
+    assert 0.2 < sum(in_validation_set(left, 0.3, 0)) / len(left) < 0.4

@@ -25,15 +25,15 @@ def requests(*ids):
     return table
 
 
-@pytest.mark.parametrize("too_long", ["drop", "cut"])
-def test_a_long_example_is_dropped_or_cut_at_a_step(too_long):
-    config = StudentConfig(model="tiny:0", template="plain", max_length=128, too_long=too_long)
+@pytest.mark.parametrize("overlength", ["drop", "cut"])
+def test_a_long_example_is_dropped_or_cut_at_a_step(overlength):
+    config = StudentConfig(model="tiny:0", template="plain", max_length=128, overlength=overlength)
     assessed = Assessor(config)(requests("short", "long"))
     short, long = Example.from_table(assessed)
     difficulties = assessed["step_difficulties"].to_pylist()
     assert short.num_tokens() <= 128
     assert len(difficulties[0]) == short.num_steps == 2
-    if too_long == "drop":
+    if overlength == "drop":
         assert long.num_tokens() > 128
         assert difficulties[1] == []
         assert assessed["is_cut"].to_pylist() == [False, False]

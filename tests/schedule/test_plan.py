@@ -8,7 +8,7 @@ import pytest
 from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
-from kpod_ray.questions.splits import are_held_out
+from kpod_ray.questions.splits import in_validation_set
 from kpod_ray.records import Question, StageRow, StepDifficulty
 from kpod_ray.schedule.plan import plan_schedule
 from kpod_ray.schedule.tables import given_steps
@@ -54,10 +54,10 @@ def plan(inputs, validation_fraction=0.0, **schedule):
     return artifact.read("schedule"), clusters
 
 
-def test_questions_held_out_are_in_no_stage_and_no_cluster(inputs):
+def test_validation_questions_are_in_no_stage_and_no_cluster(inputs):
     table, clusters = plan(inputs, validation_fraction=0.4)
     ids = sorted(row.question_id for row in inputs[3])
-    trained_on = [i for i, out in zip(ids, are_held_out(ids, 0.4, 0), strict=True) if not out]
+    trained_on = [i for i, out in zip(ids, in_validation_set(ids, 0.4, 0), strict=True) if not out]
     assert 0 < len(trained_on) == len(clusters) < len(ids)
     for stage in range(NUM_STAGES + 1):
         assert list(given_steps(table, stage)) == trained_on

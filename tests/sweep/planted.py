@@ -43,5 +43,5 @@ def run(folder, seconds, **settings):
 
 if __name__ == "__main__":
     connect(ResourcesConfig(local_cpus=4, object_store_gib=0.2))
-    trials = run(sys.argv[1], 2.5, search="random", stopping="none", num_trials=8)
+    trials = run(sys.argv[1], 2.5, search="random", early_stopping="none", num_trials=8)
     Path(sys.argv[1], "states").write_text("\n".join(trial.state for trial in trials))

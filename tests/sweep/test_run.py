@@ -24,7 +24,7 @@ def config_of(storage, space=RATES, **sweep):
             "storage": str(storage),
             "questions": {"source": "arithmetic", "num_train": 9, "num_test": 2, "max_steps": 3},
             "teacher": {"kind": "reference"},
-            "weigher": None,
+            "weighting": None,
             "schedule": {"num_stages": 2, "num_clusters": 2},
             "student": {
                 "model": "tiny:1",
@@ -34,7 +34,7 @@ def config_of(storage, space=RATES, **sweep):
             "evaluation": {"backend": "transformers", "max_new_tokens": 4},
             "resources": {"train": {"num_workers": 1, "num_threads": 1}},
             "tracking": {"mode": "disabled"},
-            "sweep": {"space": space, "search": "grid", "stopping": "none", **sweep},
+            "sweep": {"space": space, "search": "grid", "early_stopping": "none", **sweep},
         }
     )
 
@@ -101,7 +101,7 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
         ({"student.validation_fraction": 0.0}, r"questions that are held out; set student.valid"),
         (
             {"sweep.objective": "validation_accuracy"},
-            r"is not measured; set student.accuracy_every$",
+            r"is not measured; set student.accuracy_every_stages$",
         ),
         (
             {"sweep.space": {"schedule.gowth": {"choice": [1]}}},

@@ -9,7 +9,7 @@ import pytest
 
 from kpod_ray.config import SweepConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_share
+from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.sweep.tuner import WRITTEN_DOWN_SECONDS, Sweep, tune_trials
 from tests.sweep.planted import planted, run
@@ -41,8 +41,8 @@ def test_trials_that_do_badly_are_stopped_early(tuned):
     assert {trial.percent for trial in stopped} <= {12.5, 50.0}
     assert sorted(os.listdir(folder / "marks")) == sorted(t.trial_id for t in finished)
     done = sum(trial.percent for trial in trials)
-    assert saved_share(trials) == pytest.approx(1 - done / 1400)
-    assert saved_share(trials) > 0.4
+    assert saved_fraction(trials) == pytest.approx(1 - done / 1400)
+    assert saved_fraction(trials) > 0.4
 
 
 def test_a_sweep_that_is_finished_is_not_run_again(tuned):
@@ -64,7 +64,7 @@ def grid(folder):
         "schedule.num_clusters": {"choice": [2, 3, 5]},
         "schedule.solver": {"choice": ["merge", "threshold"]},
     }
-    config = SweepConfig(space=space, search="grid", stopping="none")
+    config = SweepConfig(space=space, search="grid", early_stopping="none")
     return Sweep(config, Store.open(str(folder)), "grid", 0, 3)
 
 

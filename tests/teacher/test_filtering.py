@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from kpod_ray.config import FileTeacher
 from kpod_ray.records import Question
-from kpod_ray.teacher.filtering import judge, unknown
+from kpod_ray.teacher.filtering import filter_samples, unknown
 from kpod_ray.teacher.samples import Sample
 
 SETTINGS = FileTeacher(kind="file", path="-", filters={"max_chars": 80})
-WITH_REFERENCES = FileTeacher(kind="file", path="-", missing="reference")
+WITH_REFERENCES = FileTeacher(kind="file", path="-", fallback="reference")
 REFERENCE = " 2 + 3 = 5 in all. So the answer is 5. "
 
 
@@ -36,12 +36,12 @@ def sample(text, question_id="number", index=0, finish_reason="stop", teacher_an
     return Sample(question_id, index, text, finish_reason, 9, teacher_answer)
 
 
-def judged(*samples, questions=QUESTIONS, settings=SETTINGS):
+def result(*samples, questions=QUESTIONS, settings=SETTINGS):
     """Judge samples of several questions; return the rows, by question and sample."""
     rows = [unknown(s, "teacher") for s in samples if s.question_id not in questions]
     for q in questions.values():
         own = [s for s in samples if s.question_id == q.id]
-        rows += judge(q, own, settings, "teacher", split_newlines=True).rows
+        rows += filter_samples(q, own, settings, "teacher", split_newlines=True).rows
     return sorted(rows, key=lambda row: (row.question_id, row.sample_index))
 
 
@@ -74,7 +74,7 @@ def judged(*samples, questions=QUESTIONS, settings=SETTINGS):
     ],
 )
 def test_verdict(given, verdict, answer, text):
-    (row,) = judged(given)
+    (row,) = result(given)
     assert (row.verdict, row.predicted_answer, row.text) == (verdict, answer, text)
 
 
@@ -97,13 +97,13 @@ def test_verdict(given, verdict, answer, text):
 def test_an_answer_beside_the_text_counts_instead_of_the_one_inside(
     question_id, teacher_answer, verdict, answer
 ):
-    (row,) = judged(sample("It is 8 or 9.", question_id, teacher_answer=teacher_answer))
+    (row,) = result(sample("It is 8 or 9.", question_id, teacher_answer=teacher_answer))
     assert (row.verdict, row.predicted_answer) == (verdict, answer)
 
 
 def test_the_first_correct_sample_is_kept_and_later_ones_are_surplus():
     texts = {0: WRONG, 1: RIGHT, 2: "", 3: "3 + 2 = 5. The answer is 5.", 4: WRONG}
-    rows = judged(*(sample(text, index=index) for index, text in texts.items()))
+    rows = result(*(sample(text, index=index) for index, text in texts.items()))
     assert [row.verdict for row in rows] == ["wrong", "kept", "empty", "surplus", "wrong"]
     assert [row.text for row in rows] == [WRONG, "2 + 3 = 5.", "", "3 + 2 = 5.", WRONG]
 
@@ -114,11 +114,11 @@ def test_the_order_of_the_samples_changes_nothing(order):
     samples = [sample(RIGHT, index=i) for i in range(2)]
     samples += [sample(RIGHT, "other"), sample(WRONG, index=2)]
     samples += [sample("Yes.", "boolean", index=i) for i in (1, 0)]
-    assert judged(*(samples[i] for i in order)) == judged(*samples)
+    assert result(*(samples[i] for i in order)) == result(*samples)
 
 
 def test_rows_say_where_they_come_from_and_are_sorted():
-    rows = judged(sample(RIGHT, index=10), sample(RIGHT, index=2), sample("No.", "boolean"))
+    rows = result(sample(RIGHT, index=10), sample(RIGHT, index=2), sample("No.", "boolean"))
     assert [row.id for row in rows] == ["boolean/0", "number/2", "number/10"]
     row = rows[1]
     assert (row.question_id, row.sample_index, row.teacher) == ("number", 2, "teacher")
@@ -127,7 +127,7 @@ def test_rows_say_where_they_come_from_and_are_sorted():
 
 def test_a_reference_stands_in_where_no_sample_is_correct():
     questions = {q.id: q for q in [question("a", reference=REFERENCE), question("b")]}
-    rows = judged(
+    rows = result(
         sample(WRONG, "a"), sample(WRONG, "b"), questions=questions, settings=WITH_REFERENCES
     )
     assert [(row.id, row.verdict) for row in rows] == [
@@ -140,7 +140,7 @@ def test_a_reference_stands_in_where_no_sample_is_correct():
 
 
 def test_a_reference_stands_in_for_a_question_without_samples():
-    rows = judged(questions={"a": question("a", reference=REFERENCE)}, settings=WITH_REFERENCES)
+    rows = result(questions={"a": question("a", reference=REFERENCE)}, settings=WITH_REFERENCES)
     assert [row.id for row in rows] == ["a/reference"]
 
 
@@ -157,7 +157,7 @@ def test_a_reference_stands_in_for_a_question_without_samples():
 )
 def test_no_reference_stands_in(text, reference, settings):
     questions = {"number": question("number", reference=reference)}
-    rows = judged(sample(text), questions=questions, settings=settings)
+    rows = result(sample(text), questions=questions, settings=settings)
     assert [row.id for row in rows] == ["number/0"]
 
 
@@ -168,7 +168,7 @@ def verdicts(texts, question=QUESTIONS["number"], logprobs=None, **settings):
         Sample(question.id, i, text, "stop", 9, "", logprobs[i] if logprobs else None)
         for i, text in enumerate(texts)
     ]
-    found = judge(question, samples, teacher, "teacher", split_newlines=True)
+    found = filter_samples(question, samples, teacher, "teacher", split_newlines=True)
     return [row.verdict for row in found.rows], found
 
 
@@ -180,10 +180,10 @@ STEPS = ["It is 2 + 3 = 5.", "She has 2. Then 3 more. That is 5.", "2 and 3. 2 +
     [
         ({}, ["kept", "surplus", "surplus"]),
         ({"min_steps": 2}, ["too_short", "kept", "surplus"]),
-        ({"max_steps": 1}, ["kept", "too_long", "too_long"]),
-        ({"min_steps": 2, "max_steps": 2}, ["too_short", "too_long", "kept"]),
+        ({"max_steps": 1}, ["kept", "overlength", "overlength"]),
+        ({"min_steps": 2, "max_steps": 2}, ["too_short", "overlength", "kept"]),
         ({"min_tokens": 10}, ["too_short"] * 3),
-        ({"max_tokens": 8}, ["too_long"] * 3),
+        ({"max_tokens": 8}, ["overlength"] * 3),
         ({"min_tokens": 9, "max_tokens": 9}, ["kept", "surplus", "surplus"]),
     ],
 )
@@ -195,7 +195,7 @@ def test_length_in_reasoning_steps_and_tokens(filters, expected):
 def test_tokens_that_were_not_counted_are_neither_too_few_nor_too_many():
     teacher = FileTeacher(kind="file", path="-", filters={"min_tokens": 5})
     uncounted = Sample("number", 0, RIGHT, "", 0, "")
-    found = judge(QUESTIONS["number"], [uncounted], teacher, "t", split_newlines=True)
+    found = filter_samples(QUESTIONS["number"], [uncounted], teacher, "t", split_newlines=True)
     assert found.rows[0].verdict == "kept"
 
 
@@ -243,20 +243,20 @@ FAULTS = [
 @pytest.mark.parametrize(("verdict", "given_sample"), FAULTS)
 def test_of_several_faults_the_first_in_this_order_is_named(verdict, given_sample):
     settings = FileTeacher(kind="file", path="-", filters={"min_steps": 3})
-    (row,) = judged(given_sample, settings=settings)
+    (row,) = result(given_sample, settings=settings)
     assert row.verdict == verdict
 
 
 def test_a_text_cut_by_its_maker_is_truncated():
-    (row,) = judged(sample(RIGHT, finish_reason="content_filter"))
+    (row,) = result(sample(RIGHT, finish_reason="content_filter"))
     assert row.verdict == "truncated"
 
 
 def test_newlines_end_reasoning_steps_if_wanted():
     text = "2 red balls\n3 blue balls\n2 + 3 = 5 balls\nThe answer is 5."
     teacher = FileTeacher(kind="file", path="-", filters={"max_steps": 2})
-    for split_newlines, verdict in ((True, "too_long"), (False, "kept")):
-        found = judge(
+    for split_newlines, verdict in ((True, "overlength"), (False, "kept")):
+        found = filter_samples(
             QUESTIONS["number"], [sample(text)], teacher, "t", split_newlines=split_newlines
         )
         assert [row.verdict for row in found.rows] == [verdict]

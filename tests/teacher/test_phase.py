@@ -52,7 +52,12 @@ def rows_of(artifact, name):
 
 def endpoint(server, **settings):
     patient = {"max_wait_s": 0.05, "max_tries": 4, "timeout_s": 5}
-    base = {"kind": "endpoint", "model": "m", "url": server.url, "filters": {"allow_leaks": True}}
+    base = {
+        "kind": "endpoint",
+        "model": "m",
+        "base_url": server.url,
+        "filters": {"allow_leaks": True},
+    }
     return {**base, **patient, **settings}
 
 
@@ -114,7 +119,7 @@ def test_the_questions_that_go_on_are_those_of_the_rationales(ray_cluster, store
     with EndpointServer(script) as server:
         first, manifest, _ = teach(store, endpoint(server))
         requests = len(server.seen)
-        again, same, _ = teach(store, {**endpoint(server), "missing": "reference"})
+        again, same, _ = teach(store, {**endpoint(server), "fallback": "reference"})
         assert len(server.seen) == requests  # the samples are there: nobody is asked
     assert manifest["counts"]["generated"] == len(TRAINING)
     assert same["counts"]["generated"] == 0
@@ -158,8 +163,8 @@ def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, 
 def test_what_the_user_can_mend_ends_the_phase_in_one_line(
     ray_cluster, store, reply, settings, message
 ):
-    key = {"api_key_variable": "KPOD_TEST_KEY_THAT_IS_NOT_SET"}
-    assert key["api_key_variable"] not in os.environ
+    key = {"api_key_env": "KPOD_TEST_KEY_THAT_IS_NOT_SET"}
+    assert key["api_key_env"] not in os.environ
     with (
         EndpointServer(lambda number, body: reply) as server,
         pytest.raises(KpodError, match=message) as caught,

@@ -8,7 +8,7 @@ import pytest
 from kpod_ray.answers.extraction import answers_equal
 from kpod_ray.config import ColumnsConfig, FileQuestions, FileTeacher
 from kpod_ray.questions.loading import load_questions
-from kpod_ray.teacher.filtering import judge
+from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.samples import read_samples
 from tests.conftest import SHARED_DATA
 
@@ -33,30 +33,32 @@ def test_real_samples_are_all_accounted_for_and_judged_alike_in_any_order(ten_sa
     settings = FileTeacher(
         kind="file",
         path="-",
-        choice="most_diverse",
+        selection="most_diverse",
         num_kept=3,
         filters={"near_duplicate": 0.8, "min_steps": 2, "max_steps": 9},
     )
     counts = Counter()
     for q, samples in ten_samples:
-        found = judge(q, samples, settings, "t", split_newlines=True)
-        assert judge(q, samples[::-1], settings, "t", split_newlines=True) == found
+        found = filter_samples(q, samples, settings, "t", split_newlines=True)
+        assert filter_samples(q, samples[::-1], settings, "t", split_newlines=True) == found
         assert [row.sample_index for row in found.rows] == list(range(10))
         counts += Counter(row.verdict for row in found.rows)
         used = [row for row in found.rows if row.verdict == "kept"]
         assert [c.id for c in found.questions] == [row.question_id for row in used]
         assert bool(used) == any(row.verdict in ("kept", "duplicate") for row in found.rows)
     assert counts.total() == 10 * len(ten_samples) == 4870
-    assert set(counts) >= {"kept", "surplus", "duplicate", "wrong", "too_long"}
+    assert set(counts) >= {"kept", "surplus", "duplicate", "wrong", "overlength"}
 
 
 def test_the_answer_that_real_samples_agree_on_is_right_more_often_than_a_sample(ten_samples):
     settings = FileTeacher(kind="file", path="-", filters={"self_consistency": 0.6})
     num_right_samples, num_agreed, num_right = 0, 0, 0
     for q, samples in ten_samples:
-        with_gold = judge(q, samples, FileTeacher(kind="file", path="-"), "t", split_newlines=True)
+        with_gold = filter_samples(
+            q, samples, FileTeacher(kind="file", path="-"), "t", split_newlines=True
+        )
         num_right_samples += sum(row.verdict in ("kept", "surplus") for row in with_gold.rows)
-        without = judge(
+        without = filter_samples(
             dataclasses.replace(q, answer=""), samples, settings, "t", split_newlines=True
         )
         for agreed in without.questions:

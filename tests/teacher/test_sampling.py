@@ -7,7 +7,7 @@ from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, Question
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.teacher.sampling import Teaching, ask
+from kpod_ray.teacher.sampling import SamplingPlan, ask
 from tests.inference.scripted import Scripted, marked
 
 QUESTIONS = [
@@ -36,7 +36,7 @@ def ask_all(store, questions, marks, is_solved=lambda question, samples: False, 
     resources = ActorResources(rows_per_block=4)
     start = functools.partial(Scripted, marks)
     asked = ask(
-        Teaching(
+        SamplingPlan(
             teacher,
             generation_fingerprint(teacher, "", [], 0),
             lambda num, chars: ServicePool(start, resources, 16),
@@ -72,7 +72,7 @@ def test_more_samples_ask_for_the_new_ones_alone_and_the_same_for_nothing(
     assert ask(samples={"per_question": 1})[1] == 11
     assert ask(samples={"per_question": 3})[1] == 22
     assert ask(samples={"per_question": 2})[1] == 0
-    samples, generated = ask(samples={"per_question": 3}, choice="shortest")
+    samples, generated = ask(samples={"per_question": 3}, selection="shortest")
     assert generated == 0
     assert all(len(of_question) == 3 for of_question in samples.values())
     assert ask(samples={"per_question": 1}, temperature=0.9)[1] == 11
@@ -83,11 +83,11 @@ def test_rounds_go_on_for_questions_that_are_not_solved(ray_cluster, store, ques
         return len(samples) >= 1 + int(question.answer)  # question 0 at once, 1 in the next round
 
     ask = functools.partial(ask_all, store, questions, tmp_path / "marks", is_solved)
-    samples, generated = ask(samples={"per_question": 1, "until_correct": 2})
+    samples, generated = ask(samples={"per_question": 1, "retry_rounds": 2})
     asked = {question.id: len(of_question) for question, of_question in samples.items()}
     assert asked == {q.id: min(3, 1 + int(q.answer)) for q in TRAINING}
     assert generated == sum(asked.values()) == 1 + 2 + 9 * 3
-    again = ask(samples={"per_question": 1, "until_correct": 2})
+    again = ask(samples={"per_question": 1, "retry_rounds": 2})
     assert again == (samples, 0)
 
 
@@ -102,10 +102,10 @@ def test_an_error_is_tried_again_when_the_phase_runs_again(ray_cluster, store, q
     marks, resources = tmp_path / "marks", ActorResources(rows_per_block=4)
     failing = ServicePool(functools.partial(Failing, tmp_path / "failed"), resources, 16)
     artifact = store.artifact("teacher", 1, {}, [])
-    teaching = Teaching(
+    plan = SamplingPlan(
         teacher, fingerprint, lambda num, chars: failing, artifact, lambda done, rows: None
     )
-    asked = ask(teaching, questions, lambda question, samples: False)
+    asked = ask(plan, questions, lambda question, samples: False)
     assert {s.finish_reason for of_q in asked.samples(TRAINING, 0) for s in of_q} == {"error"}
     samples, generated = ask_all(store, questions, marks)
     assert generated == 11

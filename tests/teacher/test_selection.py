@@ -4,7 +4,7 @@ import pytest
 
 from kpod_ray.config import FileTeacher
 from kpod_ray.errors import KpodError
-from kpod_ray.teacher.filtering import judge
+from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.samples import Sample
 from tests.teacher.test_filtering import (
     CHOICES,
@@ -23,14 +23,14 @@ from tests.teacher.test_filtering import (
     ("choice", "kept"), [("first", 0), ("shortest", 1), ("longest", 2), ("most_likely", 1)]
 )
 def test_the_choice_of_one_rationale(choice, kept):
-    found, _ = verdicts(CHOICES, choice=choice, logprobs=[-9.0, -2.0, None])
+    found, _ = verdicts(CHOICES, selection=choice, logprobs=[-9.0, -2.0, None])
     assert found == ["kept" if i == kept else "surplus" for i in range(3)]
 
 
 @pytest.mark.parametrize("choice", ["first", "shortest", "longest", "most_likely", "most_diverse"])
 @pytest.mark.parametrize("num_kept", [1, 2, 3, 5])
 def test_several_may_go_on_each_with_a_question_of_its_own(choice, num_kept):
-    names, found = verdicts(CHOICES, choice=choice, num_kept=num_kept)
+    names, found = verdicts(CHOICES, selection=choice, num_kept=num_kept)
     kept = [row for row in found.rows if row.verdict == "kept"]
     assert len(kept) == min(num_kept, 3)
     assert names.count("surplus") == 3 - len(kept)
@@ -43,10 +43,10 @@ def test_several_may_go_on_each_with_a_question_of_its_own(choice, num_kept):
 
 def test_an_id_like_that_of_a_further_sample_is_refused_only_where_there_may_be_some():
     one, several = (SETTINGS.model_copy(update={"num_kept": num}) for num in (1, 2))
-    assert judge(question("q#1"), [], one, "teacher", split_newlines=True).rows == ()
-    assert judge(question("q#1a"), [], several, "teacher", split_newlines=True).rows == ()
+    assert filter_samples(question("q#1"), [], one, "teacher", split_newlines=True).rows == ()
+    assert filter_samples(question("q#1a"), [], several, "teacher", split_newlines=True).rows == ()
     with pytest.raises(KpodError, match="question id q#1: with"):
-        judge(question("q#1"), [], several, "teacher", split_newlines=True)
+        filter_samples(question("q#1"), [], several, "teacher", split_newlines=True)
 
 
 def test_the_most_diverse_two_are_those_that_share_least():
@@ -55,7 +55,7 @@ def test_the_most_diverse_two_are_those_that_share_least():
         "2 red balls and 3 green balls are 5.",
         "It is 5.",
     ]
-    assert verdicts(texts, choice="most_diverse", num_kept=2)[0] == ["kept", "surplus", "kept"]
+    assert verdicts(texts, selection="most_diverse", num_kept=2)[0] == ["kept", "surplus", "kept"]
 
 
 OPEN = question("open", answer="")
@@ -89,20 +89,20 @@ def test_an_agreed_answer_is_filled_into_every_copy_and_no_reference_takes_its_p
     open_question = question("open", answer="", reference=REFERENCE)
     texts = ["Way 1 gives 1/2.", "Way 2 gives 0.5.", "Way 3 gives 7."]
     filters = {"self_consistency": 0.5}
-    names, found = verdicts(texts, open_question, filters=filters, num_kept=2, missing="reference")
+    names, found = verdicts(texts, open_question, filters=filters, num_kept=2, fallback="reference")
     assert names == ["kept", "kept", "minority"]
     copies = [(q.id, q.answer) for q in found.questions]
     assert copies == [("open", "0.5"), ("open#1", "0.5")]
     assert open_question.answer == ""
     for other in ({}, {**filters, "max_tokens": 1}):
-        names, found = verdicts(texts, open_question, missing="reference", filters=other)
+        names, found = verdicts(texts, open_question, fallback="reference", filters=other)
         assert len(names) == 3
         assert not found.questions
 
 
 def test_the_question_of_a_reference_is_the_question_itself():
     own = question("a", reference=REFERENCE)
-    found = judge(own, [sample(WRONG, "a")], WITH_REFERENCES, "t", split_newlines=True)
+    found = filter_samples(own, [sample(WRONG, "a")], WITH_REFERENCES, "t", split_newlines=True)
     assert [row.verdict for row in found.rows] == ["wrong", "reference"]
     assert found.questions == (own,)
 
@@ -124,7 +124,7 @@ def test_the_most_likely_by_mean_log_probability_of_a_token(logprobs, order):
         for i, (text, (logprob, num_tokens)) in enumerate(zip(CHOICES, logprobs, strict=True))
     ]
     for num_kept in (1, 2, 3):
-        teacher = FileTeacher(kind="file", path="-", choice="most_likely", num_kept=num_kept)
-        found = judge(QUESTIONS["number"], samples, teacher, "t", split_newlines=True)
+        teacher = FileTeacher(kind="file", path="-", selection="most_likely", num_kept=num_kept)
+        found = filter_samples(QUESTIONS["number"], samples, teacher, "t", split_newlines=True)
         kept = [row.sample_index for row in found.rows if row.verdict == "kept"]
         assert kept == sorted(order[:num_kept])

@@ -14,7 +14,7 @@ from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.teacher.sampling import ask, teaching_of
+from kpod_ray.teacher.sampling import ask, sampling_plan
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def texts(store, teacher):
         }
     )
     artifact = store.artifact("teacher", 1, teacher, [])
-    teaching = teaching_of(config, config.teacher, source, artifact, lambda *rows: None)
-    asked = ask(teaching, source, lambda question, samples: False)
-    index = CompletionIndex(store, teaching.folder)
+    plan = sampling_plan(config, config.teacher, source, artifact, lambda *rows: None)
+    asked = ask(plan, source, lambda question, samples: False)
+    index = CompletionIndex(store, plan.folder)
     assert len(index) == 12
     return [
         (sample.text, sample.finish_reason, sample.num_tokens, sample.num_prompt_tokens)
@@ -80,6 +80,6 @@ def texts(store, teacher):
 def test_an_endpoint_writes_what_the_engine_writes(ray_cluster, served, tmp_path):
     store = Store.open(str(tmp_path))
     engine = {"max_model_len": 512, "dtype": "float32", "enforce_eager": True}
-    by_engine = texts(store, {"kind": "vllm", "model": "tiny:0", "engine": engine})
-    by_endpoint = texts(store, {"kind": "endpoint", "model": "tiny", "url": served})
+    by_engine = texts(store, {"kind": "vllm", "model": "tiny:0", "engine_kwargs": engine})
+    by_endpoint = texts(store, {"kind": "endpoint", "model": "tiny", "base_url": served})
     assert by_endpoint == by_engine

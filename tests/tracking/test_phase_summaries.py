@@ -16,7 +16,7 @@ from kpod_ray.records import (
 from kpod_ray.report.shading import Scale
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import tables as facts_tables
-from kpod_ray.tracking.phase_summaries import phase_facts
+from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
 from tests.report.attacks import HOSTILE, PAYLOAD
 from tests.report.pages import Page
@@ -91,23 +91,23 @@ def artifacts(tmp_path_factory):
 
 def test_every_phase_tells_its_numbers_and_where_it_is(artifacts):
     for name in NAMES:
-        facts = phase_facts(name, artifacts)
-        assert facts.numbers[f"phase/{name}/seconds"] == 2.5
+        summary = phase_summary(name, artifacts)
+        assert summary.numbers[f"phase/{name}/seconds"] == 2.5
         folder = artifacts[name].store.address(artifacts[name].folder)
-        assert facts.artifact == (name.removesuffix("_before"), folder)
-    assert phase_facts("questions", artifacts).numbers["phase/questions/train"] == MANY
-    assert phase_facts("weigh", artifacts).numbers["phase/weigh/auc"] == 0.75
-    assert "phase/weigh/keypoint_weight" not in phase_facts("weigh", artifacts).numbers
+        assert summary.artifact == (name.removesuffix("_before"), folder)
+    assert phase_summary("questions", artifacts).numbers["phase/questions/train"] == MANY
+    assert phase_summary("weigh", artifacts).numbers["phase/weigh/auc"] == 0.75
+    assert "phase/weigh/keypoint_weight" not in phase_summary("weigh", artifacts).numbers
 
 
 def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
-    facts = phase_facts("teacher", artifacts)
-    assert facts.numbers["phase/teacher/wrong"] == MANY
-    assert facts.outcome == {"outcome/kept_share": pytest.approx(99 / 400)}
-    verdicts = facts.tables["tables/verdicts"]
+    summary = phase_summary("teacher", artifacts)
+    assert summary.numbers["phase/teacher/wrong"] == MANY
+    assert summary.outcome == {"outcome/kept_fraction": pytest.approx(99 / 400)}
+    verdicts = summary.tables["tables/verdicts"]
     assert [row["verdict"] for row in verdicts] == ["wrong", "kept", "error"]
     assert sum(row["share"] for row in verdicts) == pytest.approx(1)
-    shown = facts.tables["tables/rejects"]
+    shown = summary.tables["tables/rejects"]
     assert len(shown) <= MAX_ROWS
     assert [row["verdict"] for row in shown].count("error") == 1
     assert next(row for row in shown if row["verdict"] == "wrong")["gold"] == "1"
@@ -116,32 +116,32 @@ def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
 
 
 def test_token_weights_become_a_histogram_a_curve_and_a_share(artifacts):
-    facts = phase_facts("weigh", artifacts)
-    histogram = facts.histograms["histograms/token_weights"]
+    summary = phase_summary("weigh", artifacts)
+    histogram = summary.histograms["histograms/token_weights"]
     weights = np.tile(np.array([0.1, 0.6, 0.9], np.float32).astype(np.float64), MANY)
     assert list(histogram.counts) == np.histogram(weights, bins=histogram.edges)[0].tolist()
-    assert facts.outcome["outcome/keypoint_share"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
-    assert sum(row["token_weight/share"] for row in facts.curves) == pytest.approx(1)
-    assert facts.curves[0]["token_weight/weight"] == pytest.approx(0.025)
-    assert len(facts.tables["tables/rationales"]) == MAX_RATIONALES
+    assert summary.outcome["outcome/keypoint_share"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
+    assert sum(row["token_weight/share"] for row in summary.curves) == pytest.approx(1)
+    assert summary.curves[0]["token_weight/weight"] == pytest.approx(0.025)
+    assert len(summary.tables["tables/rationales"]) == MAX_RATIONALES
 
 
 def test_step_difficulties_become_a_histogram(artifacts):
-    histogram = phase_facts("assess", artifacts).histograms["histograms/step_difficulties"]
+    histogram = phase_summary("assess", artifacts).histograms["histograms/step_difficulties"]
     assert (histogram.edges[0], histogram.edges[-1]) == (0, 4.0)
     assert {i: n for i, n in enumerate(histogram.counts) if n} == {2: 1, 5: 1, 19: 1}
 
 
 def test_the_plan_is_told_stage_by_stage(artifacts):
-    facts = phase_facts("plan", artifacts)
-    assert facts.tables["tables/given_steps"] == [
+    summary = phase_summary("plan", artifacts)
+    assert summary.tables["tables/given_steps"] == [
         {"stage": 0, "given_steps": 1, "questions": 1},
         {"stage": 0, "given_steps": 2, "questions": 1},
         {"stage": 1, "given_steps": 1, "questions": 2},
         {"stage": 2, "given_steps": 0, "questions": 2},
     ]
-    assert [point["schedule/given_steps_mean"] for point in facts.curves] == [1.5, 1, 0]
-    assert facts.curves[1] == {
+    assert [point["schedule/given_steps_mean"] for point in summary.curves] == [1.5, 1, 0]
+    assert summary.curves[1] == {
         "schedule/stage": 1,
         "schedule/questions": 2,
         "schedule/given_steps_mean": 1,
@@ -151,21 +151,21 @@ def test_the_plan_is_told_stage_by_stage(artifacts):
 
 
 def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
-    facts = phase_facts("train", artifacts)
+    summary = phase_summary("train", artifacts)
     expected = {"outcome/validation_loss": 0.75, "outcome/validation_token_accuracy": 0.5}
-    assert facts.outcome == expected
-    assert [row["validation_loss"] for row in facts.tables["tables/stages"]] == [1.25, 0.75]
+    assert summary.outcome == expected
+    assert [row["validation_loss"] for row in summary.tables["tables/stages"]] == [1.25, 0.75]
 
 
 def test_accuracies_before_and_after_are_one_outcome(artifacts):
-    assert phase_facts("evaluate_before", artifacts).outcome == {"outcome/accuracy_before": 0.25}
-    facts = phase_facts("evaluate", artifacts)
-    assert facts.outcome == {
+    assert phase_summary("evaluate_before", artifacts).outcome == {"outcome/accuracy_before": 0.25}
+    summary = phase_summary("evaluate", artifacts)
+    assert summary.outcome == {
         "outcome/accuracy": 1.0,
         "outcome/accuracy_before": 0.25,
         "outcome/accuracy_gain": 0.75,
     }
-    rows = facts.tables["tables/predictions"]
+    rows = summary.tables["tables/predictions"]
     assert len(rows) == MAX_ROWS
     changes = [row["change"] for row in rows[:2]]
     assert changes == ["right before and after", "gained"]

@@ -14,7 +14,14 @@ import pytest
 
 from kpod_ray.config import RunConfig
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.tracking import Facts, Histogram, Markup, NullTracker, has_wandb_login, open_tracker
+from kpod_ray.tracking import (
+    Histogram,
+    Markup,
+    NullTracker,
+    PhaseSummary,
+    has_wandb_login,
+    open_tracker,
+)
 from kpod_ray.tracking.tracker import WandbTracker
 from kpod_ray.tracking.wandb_run import run_id
 from kpod_ray.tracking.wandb_upload import send
@@ -37,8 +44,8 @@ def opened(store, mode="offline", **tracking):
     return open_tracker(config(mode, **tracking), Path(store.root) / "runs" / "a")
 
 
-def facts():
-    return Facts(
+def phase_summary():
+    return PhaseSummary(
         numbers={"phase/teacher/kept": 3},
         curves=[{"schedule/stage": 1, "schedule/ceiling": 2.5}],
         histograms={"histograms/token_weights": Histogram([0, 0.5, 1], [7, 3])},
@@ -57,7 +64,7 @@ def test_wandbs_own_reader_finds_all_of_an_offline_run(store, tmp_path, server, 
     monkeypatch.delenv("WANDB_API_KEY")
     tracker = opened(store, group="sweep-1", project="p", entity="team")
     tracker.log({"train/train_step": 1, "train/loss": 0.5})
-    tracker.tell("teacher/1", facts)
+    tracker.log_summary("teacher/1", phase_summary)
     tracker.finish()
     assert not server.sent
     staged = [file.read_bytes() for file in (tmp_path / "store").rglob("staging/*")]
@@ -81,7 +88,7 @@ def test_wandbs_own_reader_finds_all_of_an_offline_run(store, tmp_path, server, 
     table = json.loads(contents["arms"])
     assert table["columns"] == ["arm", "text", "none"]
     assert (table["data"][0][0], table["data"][0][2]) == ("kpod", None)
-    assert contents["page"] == facts().pages["page"].encode()
+    assert contents["page"] == phase_summary().pages["page"].encode()
     names = {row["artifactCollectionName"]: row["artifactTypeName"] for row in server.artifacts}
     tables = {f"run-{run_id}-{name}": "run_table" for name in ("arms", "empty")}
     assert names == {"teacher-0123abcd": "teacher", **tables}
@@ -91,7 +98,7 @@ def test_a_run_that_is_resumed_goes_on_and_tells_nothing_twice(store, tmp_path, 
     for loss in (0.5, 0.25):
         tracker = opened(store)
         tracker.log({"train/train_step": 1, "train/loss": loss})
-        tracker.tell("teacher/1", facts)
+        tracker.log_summary("teacher/1", phase_summary)
         tracker.finish()
     assert "sent 2 W&B files" in send(tmp_path / "store")
     ((_, rows),) = server.history.items()
@@ -226,8 +233,8 @@ def test_wandbs_process_that_hangs_does_not_hang_the_run(tmp_path):
 
 def test_a_failure_is_said_once_and_then_it_is_quiet(store, caplog):
     tracker = opened(store)
-    tracker.tell("broken", lambda: Facts(tables={"arms": [{"a": object()}]}))
-    tracker.tell("more", lambda: Facts(tables={"arms": [{"a": 1}, {"b": 2}]}))
+    tracker.log_summary("broken", lambda: PhaseSummary(tables={"arms": [{"a": object()}]}))
+    tracker.log_summary("more", lambda: PhaseSummary(tables={"arms": [{"a": 1}, {"b": 2}]}))
     tracker.log({"train/loss": 0.5})
     tracker.finish()
     assert [line for line in warnings(caplog) if "off from here" in line] == warnings(caplog)
@@ -260,7 +267,7 @@ def test_disabled_tracking_makes_nothing_and_collects_nothing(store, monkeypatch
     tracker = opened(store, "disabled" if disabled == "setting" else "auto")
     assert isinstance(tracker, NullTracker)
     tracker.log({"train/loss": 1.0})
-    tracker.tell("never", lambda: 1 / 0)
+    tracker.log_summary("never", lambda: 1 / 0)
     tracker.finish()
     assert not store.exists("runs")
 

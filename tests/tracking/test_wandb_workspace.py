@@ -34,10 +34,10 @@ def test_the_sweep_is_drawn_over_the_settings_of_the_value_function():
     assert [column["accessor"] for column in coordinates["config"]["columns"]] == [
         "config:schedule.value.diversity_weight",
         "config:schedule.value.growth",
-        "config:schedule.value.initial_share",
+        "config:schedule.value.initial_fraction",
         "config:schedule.value.num_clusters",
         "config:schedule.value.num_stages",
-        "config:weigher.value.mask_ratio_weight",
+        "config:weighting.value.mask_ratio_weight",
         f"summary:{OBJECTIVE}",
     ]
     assert importance["config"]["targetKey"] == OBJECTIVE

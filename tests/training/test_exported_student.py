@@ -16,7 +16,7 @@ from tests.training.training_runs import TWO, largest_difference, train, train_h
 
 
 @pytest.fixture(scope="module")
-def held_out(training_inputs):
+def with_validation(training_inputs):
     """What training starts from where two of the questions are held out; their ids."""
     store, assess, plan = training_inputs
     ids = sorted(plan.read("clusters")["question_id"].to_pylist())[:2]
@@ -31,9 +31,14 @@ def manifest(inputs, label):
     return inputs[0].artifact("train", 1, {"label": label}, []).manifest()
 
 
-def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, held_out):
-    inputs, ids = held_out
-    settings = {"validation_fraction": 0.3, "keep": "best", "learning_rate": 0.3, "warmup": 0.99}
+def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, with_validation):
+    inputs, ids = with_validation
+    settings = {
+        "validation_fraction": 0.3,
+        "exported_student": "best",
+        "learning_rate": 0.3,
+        "warmup": 0.99,
+    }
     _, two = train(inputs, "best 2", resources=TWO, **settings)
     _, one = train_here(inputs, "best 1", **settings)
     rows, rows_of_two = ([row for row in h if "validation_loss" in row] for h in (one, two))
@@ -53,23 +58,23 @@ def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, held_out):
     assert float(nll.mean()) == pytest.approx(min(losses), rel=1e-4)
 
 
-def examinations(inputs, label):
+def measurements(inputs, label):
     """Folder of what the questions held out were answered with."""
-    return f"{inputs[0].artifact('train', 1, {'label': label}, []).folder}/examinations"
+    return f"{inputs[0].artifact('train', 1, {'label': label}, []).folder}/measurements"
 
 
-def test_the_student_with_the_most_right_answers_is_kept(ray_cluster, held_out):
-    inputs, ids = held_out
+def test_the_student_with_the_most_right_answers_is_kept(ray_cluster, with_validation):
+    inputs, ids = with_validation
     store = inputs[0]
-    settings = {"validation_fraction": 0.3, "accuracy_every": 2}
+    settings = {"validation_fraction": 0.3, "accuracy_every_stages": 2}
     until_2, history = train_here(inputs, "until 2", schedule={"num_stages": 2}, **settings)
     assert [row["validation_accuracy"] for row in history if "validation_accuracy" in row] == [0.0]
     # An examination that is there is not repeated: after stage 2 all was right.
     right = [Prediction(i, "", "stop", 1, "1", "1", True) for i in ids]
-    file = f"{examinations(inputs, 'best answers')}/stage-2.parquet"
+    file = f"{measurements(inputs, 'best answers')}/stage-2.parquet"
     store.write_table(file, Prediction.to_table(right))
-    kept, history = train(inputs, "best answers", keep="best", **settings)
-    assert store.files(examinations(inputs, "best answers")) == [
+    kept, history = train(inputs, "best answers", exported_student="best", **settings)
+    assert store.files(measurements(inputs, "best answers")) == [
         "stage-2.parquet",
         "stage-3.parquet",
     ]
@@ -82,13 +87,13 @@ def test_the_student_with_the_most_right_answers_is_kept(ray_cluster, held_out):
     assert not list(Path(store.root).glob("train/*/students"))
 
 
-def test_the_answers_are_those_of_the_student(ray_cluster, held_out):
-    inputs, ids = held_out
+def test_the_answers_are_those_of_the_student(ray_cluster, with_validation):
+    inputs, ids = with_validation
     store = inputs[0]
-    settings = {"validation_fraction": 0.3, "accuracy_every": 2}
+    settings = {"validation_fraction": 0.3, "accuracy_every_stages": 2}
     train_here(inputs, "answers", schedule={"num_stages": 1}, learning_rate=0.1, **settings)
     rows = Prediction.from_table(
-        store.read_table(f"{examinations(inputs, 'answers')}/stage-1.parquet")
+        store.read_table(f"{measurements(inputs, 'answers')}/stage-1.parquet")
     )
     asked = Question.from_table(store.artifact("teacher", 1, {}, []).read("questions"))
     texts = {question.id: question_text(question) for question in asked}

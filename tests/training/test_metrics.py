@@ -16,7 +16,7 @@ EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2,
 OTHER = Example("o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], 1, [False] * 3)
 NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
 SLOTS = 7
-"""Place of the computed positions among the sums."""
+"""WorkerRank of the computed positions among the sums."""
 
 
 def parts_of(batch, token_nll):

@@ -13,7 +13,7 @@ from kpod_ray.models.safetensors_state import load_state, read_state, state_of, 
 from kpod_ray.models.student import load_student
 from kpod_ray.training.build import add_adapters
 from kpod_ray.training.parallel import recompute_layers, shard
-from kpod_ray.training.trainer import Place, StudentTraining, TrainingSet
+from kpod_ray.training.trainer import StudentTraining, TrainingSet, WorkerRank
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -43,7 +43,7 @@ def student_on(device, folder, *, packing=False, dtype=torch.float32):
 def training_of(student, examples, *, module=None, **settings):
     config = StudentConfig(model="tiny:0", learning_rate=1e-2, **settings)
     training_set = TrainingSet(examples, "learned", 0)
-    return StudentTraining(student, module or student, config, training_set, Place(0, 1))
+    return StudentTraining(student, module or student, config, training_set, WorkerRank(0, 1))
 
 
 def losses_of(training):

@@ -106,7 +106,7 @@ def test_more_workers_than_examples_of_a_train_step_take_the_same_way(alone, tra
 
 @pytest.mark.parametrize("denominator", ["weight", "examples"])
 def test_the_denominator_scales_the_loss(alone, training_inputs, denominator):
-    _, history = train_here(training_inputs, denominator, denominator=denominator)
+    _, history = train_here(training_inputs, denominator, loss_normalization=denominator)
     first, usual = history[0], alone[1][0]
     sums = usual["loss"] * usual["loss_tokens"]
     if denominator == "examples":

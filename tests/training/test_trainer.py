@@ -9,7 +9,7 @@ from kpod_ray.config import StudentConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import load_student
-from kpod_ray.training.trainer import Place, StudentTraining, TrainingSet
+from kpod_ray.training.trainer import StudentTraining, TrainingSet, WorkerRank
 
 GIVEN = {"q0": 0, "q1": 1, "q2": 0}
 
@@ -20,7 +20,7 @@ def training_of(folder, examples, *, packing=False, **settings):
         assert use_packing(student, 1024)
     config = StudentConfig(model="tiny:0", learning_rate=1e-2, **settings)
     return StudentTraining(
-        student, student, config, TrainingSet(examples, "learned", 0), Place(0, 1)
+        student, student, config, TrainingSet(examples, "learned", 0), WorkerRank(0, 1)
     )
 
 

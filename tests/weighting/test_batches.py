@@ -1,4 +1,4 @@
-"""Sequences of the answer predictor: what stands where."""
+"""PackedLayout of the answer predictor: what stands where."""
 
 import dataclasses
 import json

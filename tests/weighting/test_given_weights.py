@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kpod_ray.algorithm.steps import split_steps
-from kpod_ray.config import FileWeights
+from kpod_ray.config import FileWeighting
 from kpod_ray.data.corpus import CorpusRow
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.errors import KpodError
@@ -38,7 +38,7 @@ def row(**changes):
 def read(tmp_path, rows, rationales=None, default_weight=1.0, split_newlines=True):
     path = tmp_path / "weights.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in rows))
-    settings = FileWeights(kind="file", path=str(path), default_weight=default_weight)
+    settings = FileWeighting(kind="file", path=str(path), default_weight=default_weight)
     table = Rationale.to_table([rationale("a", TEXT)]) if rationales is None else rationales
     return read_weights(settings, table, split_newlines=split_newlines)
 
@@ -93,7 +93,7 @@ def test_weights_that_are_all_1_come_back_unchanged(tmp_path):
 def test_parquet_is_read_too(tmp_path):
     path = tmp_path / "weights.parquet"
     pq.write_table(pa.Table.from_pylist([row(weights=[[7.0, 8.0, 0.5]])]), path)
-    settings = FileWeights(kind="file", path=str(path))
+    settings = FileWeighting(kind="file", path=str(path))
     table = Rationale.to_table([rationale("a", TEXT)])
     (back,) = WeightedRationale.from_table(read_weights(settings, table, split_newlines=True).table)
     assert spans(back) == [(0, 7, 1.0), (7, 8, 0.5), (8, 25, 1.0)]
@@ -171,7 +171,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "weights.jsonl"
     path.write_text('{"id": ')
     with pytest.raises(KpodError, match=r"weights\.jsonl line 1: not JSON"):
-        read_weights(FileWeights(kind="file", path=str(path)), RATIONALES, split_newlines=True)
+        read_weights(FileWeighting(kind="file", path=str(path)), RATIONALES, split_newlines=True)
 
 
 def test_a_question_with_two_rows_is_refused(tmp_path):
@@ -186,6 +186,6 @@ def test_a_rationale_without_a_row_is_named(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    settings = FileWeights(kind="file", path=str(tmp_path / "nowhere.jsonl"))
+    settings = FileWeighting(kind="file", path=str(tmp_path / "nowhere.jsonl"))
     with pytest.raises(KpodError, match=r"nowhere\.jsonl doesn't exist"):
         read_weights(settings, RATIONALES, split_newlines=True)

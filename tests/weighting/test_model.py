@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from kpod_ray.algorithm.keypoint_mask import mean_token_weight
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import load_student
 from kpod_ray.weighting import model as weighter_module
@@ -53,7 +53,7 @@ def random_mask(batch, seed=0):
 
 
 def keypoint_loss(weighter, predictor, **settings):
-    return KeypointLoss(weighter, predictor, WeigherConfig(**settings))
+    return KeypointLoss(weighter, predictor, LearnedWeighting(**settings))
 
 
 @pytest.mark.parametrize("mask", ["straight_through", "relaxed"])
@@ -95,10 +95,12 @@ def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch)
 
 def test_the_loss_is_eq_7_of_its_parts(weighter, predictor, batch):
     loss = keypoint_loss(weighter, predictor, mask_ratio_weight=2.0)
-    total, answer_nll, kept_share = loss(batch, random_mask(batch), TEMPERATURE)
-    torch.testing.assert_close(total, (answer_nll + 2 * kept_share).sum())
+    total, answer_nll, kept_fraction = loss(batch, random_mask(batch), TEMPERATURE)
+    torch.testing.assert_close(total, (answer_nll + 2 * kept_fraction).sum())
     logits = weighter(batch.rationale_ids, batch.rationale_mask)
-    torch.testing.assert_close(kept_share, mean_token_weight(logits, batch.rationale_mask).detach())
+    torch.testing.assert_close(
+        kept_fraction, mean_token_weight(logits, batch.rationale_mask).detach()
+    )
 
 
 def test_company_and_padding_do_not_change_the_weights(weighter, masked_examples, batch):
@@ -252,5 +254,5 @@ def test_heads_are_as_many_as_the_models_unless_given(student, num_heads, expect
 
 
 def test_heads_that_do_not_divide_the_width_are_an_error(student):
-    with pytest.raises(KpodError, match=r"weigher\.num_heads: 5 does not divide the width 64"):
+    with pytest.raises(KpodError, match=r"weighting\.num_heads: 5 does not divide the width 64"):
         build_weighter(student, 5)

@@ -31,19 +31,19 @@ def inputs(tmp_path_factory):
     return store, taught
 
 
-def weigh(inputs, label, num_workers=1, **weigher):
+def weigh(inputs, label, num_workers=1, **weighting):
     """Run the phase; return its artifact and its manifest."""
-    config = config_of(inputs, weigher).override({"resources.weigh.num_workers": num_workers})
+    config = config_of(inputs, weighting).override({"resources.weighting.num_workers": num_workers})
     return _weighed(inputs, config, label)
 
 
-def weigh_here(inputs, label, **weigher):
+def weigh_here(inputs, label, **weighting):
     """Run the phase, its training in this process; return its artifact and its manifest."""
     with unkept_checkpoints():
-        return _weighed(inputs, in_this_process(config_of(inputs, weigher), "weigh"), label)
+        return _weighed(inputs, in_this_process(config_of(inputs, weighting), "weigh"), label)
 
 
-def config_of(inputs, weigher):
+def config_of(inputs, weighting):
     return RunConfig.model_validate(
         {
             "name": "t",
@@ -51,7 +51,7 @@ def config_of(inputs, weigher):
             "teacher": {"kind": "file", "path": "-"},
             "student": {"model": "tiny:0"},
             "resources": {"weigh": {"num_threads": 1}},
-            "weigher": {
+            "weighting": {
                 "num_adapt_steps": 3,
                 "num_train_steps": 4,
                 "learning_rate": 1e-2,
@@ -60,7 +60,7 @@ def config_of(inputs, weigher):
                 "validate_every": 2,
                 "max_validation": 3,
                 "validation_fraction": 0.25,
-                **weigher,
+                **weighting,
             },
         }
     )
@@ -126,7 +126,7 @@ def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, input
     artifact, manifest = weigh_here(inputs, "collapse", learning_rate=3e-3, **settings)
     assert manifest["warning"].startswith("the weighter collapsed by train step")
     assert "nearly all tokens are masked" in manifest["warning"]
-    assert manifest["best"]["kept_share"] > 0.04
+    assert manifest["best"]["kept_fraction"] > 0.04
     weights = token_weights(artifact)
     assert sum(weights) / len(weights) > 0.04
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.config import WeigherConfig
+from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
 from kpod_ray.questions.splits import hold_back
 from kpod_ray.weighting.batches import MaskedExample
@@ -41,9 +41,9 @@ def test_the_same_arguments_give_the_same_draw_and_others_another():
     assert len({tuple(d.uniform.tolist()) for d in drawn.values()}) == 4
     again = draw(LONG, whole_fraction=0.0, seed=0, train_step=1, index=0)
     assert again.uniform.tolist() == drawn[0, 1, 0].uniform.tolist()
-    assert (again.prefix_length, again.kept_share) == (
+    assert (again.prefix_length, again.kept_fraction) == (
         drawn[0, 1, 0].prefix_length,
-        drawn[0, 1, 0].kept_share,
+        drawn[0, 1, 0].kept_fraction,
     )
 
 
@@ -54,7 +54,7 @@ def test_prefixes_are_uniform_from_one_token_to_the_whole_rationale():
     counts = Counter(d.prefix_length for d in drawn)
     assert set(counts) == {1, 2, 3, 4}
     assert all(430 < count < 570 for count in counts.values())  # 500 expected, sigma 19
-    shares = [d.kept_share for d in drawn]
+    shares = [d.kept_fraction for d in drawn]
     assert 0 < min(shares) < 0.01
     assert 0.99 < max(shares) < 1
 
@@ -130,8 +130,8 @@ def test_a_batch_of_all_prefixes_holds_each_rationale_once():
 
 
 def test_examples_are_split_by_the_settings():
-    weigher = WeigherConfig(validation_fraction=0.5, max_validation=3, global_batch_size=4)
-    training, held = split_examples(examples(10), weigher, 0, PAD)
+    weighting = LearnedWeighting(validation_fraction=0.5, max_validation=3, global_batch_size=4)
+    training, held = split_examples(examples(10), weighting, 0, PAD)
     assert (len(training.examples), len(held.examples)) == (7, 3)
     ids = {example.question_id for example in [*training.examples, *held.examples]}
     assert len(ids) == 10

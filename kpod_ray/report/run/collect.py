@@ -26,7 +26,7 @@ from kpod_ray.report.run.data import (
     RunResults,
     TokenWeight,
     TrainPoint,
-    WeigherPoint,
+    WeightingPoint,
 )
 from kpod_ray.report.run.page import render
 from kpod_ray.storage.artifacts import Artifact
@@ -77,7 +77,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         ceilings=tuple(totals["ceilings"]),
         planned=tuple(totals["planned"]),
         train_history=tuple(_points(TrainPoint, _json(artifacts["train"], "history"))),
-        weigher_history=tuple(_points(WeigherPoint, _json(artifacts["weigh"], "history"))),
+        weighting_history=tuple(_points(WeightingPoint, _json(artifacts["weigh"], "history"))),
         predictions=tuple(pairs),
         phase_seconds={name: manifest["seconds"] for name, manifest in manifests.items()},
         versions=manifests["evaluate"]["versions"],

@@ -77,13 +77,13 @@ class TrainPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class WeigherPoint:
+class WeightingPoint:
     """One validation of the token weighter."""
 
     train_step: int
     validation_loss: float
     """L_k of Eq. 7 on the held-back rationales, in nats."""
-    kept_share: float
+    kept_fraction: float
     """Mean share of tokens the keypoint mask keeps, in [0, 1]."""
 
 
@@ -127,7 +127,7 @@ class RunResults:
     planned: tuple[float, ...] = ()
     """H(t), the difficulty the plan asks for, per stage from 0, in nats."""
     train_history: tuple[TrainPoint, ...] = ()
-    weigher_history: tuple[WeigherPoint, ...] = ()
+    weighting_history: tuple[WeightingPoint, ...] = ()
     predictions: tuple[PredictionPair, ...] = ()
     """Some test questions."""
     phase_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from kpod_ray.report import plotting as drawing
 from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, Histogram, line
-from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeigherPoint
+from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeightingPoint
 
 MAX_GIVEN_STEPS = 7
 """Questions with so many given steps or more share a colour."""
@@ -43,8 +43,8 @@ def figures_of(results: RunResults) -> dict[str, go.Figure]:
         figures["ceiling"] = ceiling_figure(results.ceilings, results.planned)
     if results.train_history:
         figures["training"] = training_figure(results.train_history)
-    if results.weigher_history:
-        figures["weigher"] = weigher_figure(results.weigher_history)
+    if results.weighting_history:
+        figures["weighting"] = weighting_figure(results.weighting_history)
     return figures
 
 
@@ -178,12 +178,12 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
     )
 
 
-def weigher_figure(history: Sequence[WeigherPoint]) -> go.Figure:
+def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
     """Draw the weighter's validation loss and the share of tokens it keeps by train step."""
     steps = [point.train_step for point in history]
     hover = "train step %{x}: %{y:.4f}"
     losses = line(steps, [p.validation_loss for p in history], "validation loss", BLUE, hover)
-    shares = line(steps, [p.kept_share for p in history], "kept share of tokens", ORANGE, hover)
+    shares = line(steps, [p.kept_fraction for p in history], "kept share of tokens", ORANGE, hover)
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
     figure.add_traces([losses, shares], rows=[1, 2], cols=[1, 1])
     figure.update_traces(mode="lines+markers", showlegend=False)

@@ -98,7 +98,7 @@ def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
     return sorted(finished, key=lambda trial: sign * trial.score)
 
 
-def saved_share(trials: Sequence[SweepTrial]) -> float:
+def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """Return the share of training that stopping early has saved, of that of all trials to their end.
 
     Failed trials don't count.

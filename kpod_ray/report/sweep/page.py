@@ -12,7 +12,7 @@ from kpod_ray.report.sweep.data import (
     STOPPED,
     SweepPage,
     common_stage,
-    saved_share,
+    saved_fraction,
     value_text,
 )
 from kpod_ray.report.sweep.figures import sweep_figures
@@ -76,10 +76,10 @@ def tiles(page: SweepPage) -> list[Tile]:
     states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
     shown = [
         Tile("Trials", str(len(page.trials)), states),
-        Tile("Stopped early", str(counts[STOPPED]), f"by {page.sweep.stopping}"),
+        Tile("Stopped early", str(counts[STOPPED]), f"by {page.sweep.early_stopping}"),
         Tile(
             "Training saved",
-            f"{saved_share(page.trials):.0%}",
+            f"{saved_fraction(page.trials):.0%}",
             "of that of all trials to their end",
         ),
     ]

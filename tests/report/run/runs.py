@@ -11,14 +11,14 @@ from kpod_ray.report.run.data import (
     RunResults,
     TokenWeight,
     TrainPoint,
-    WeigherPoint,
+    WeightingPoint,
 )
 
 VERDICTS = {"kept": 91, "reference": 3, "surplus": 62, "wrong": 27, "no_answer": 6, "truncated": 3}
 PHASE_SECONDS = {
     "teacher": 412.4,
     "weigh": 96.0,
-    "annotate": 8.25,
+    "apply_weighter": 8.25,
     "assess": 21.5,
     "train": 618.9,
     "evaluate": 74.1,
@@ -129,8 +129,8 @@ def plausible_run():
         ceilings=tuple(ceilings),
         planned=tuple(ceiling * 0.985 for ceiling in ceilings),
         train_history=tuple(train_point(step, generator) for step in range(1, 241)),
-        weigher_history=tuple(
-            WeigherPoint(step, 1.1 * math.exp(-step / 40) + 0.4, 0.9 - 0.4 * step / 100)
+        weighting_history=tuple(
+            WeightingPoint(step, 1.1 * math.exp(-step / 40) + 0.4, 0.9 - 0.4 * step / 100)
             for step in range(0, 101, 10)
         ),
         predictions=tuple(

@@ -24,7 +24,7 @@ def train_points(num_points, num_stages=1):
 def test_a_full_run_has_every_figure(results):
     assert set(figures.figures_of(results)) == {
         "accuracy", "token_weights", "difficulty", "position", "given_steps", "ceiling",
-        "training", "weigher",
+        "training", "weighting",
     }  # fmt: skip
 
 
@@ -109,10 +109,10 @@ def test_every_stage_is_marked_and_few_are_labelled(num_stages, num_labels):
     assert len(layout["annotations"]) == num_labels
 
 
-def test_weigher_curves_are_the_given_numbers(results):
-    losses, shares = data_of(figures.weigher_figure(results.weigher_history))
-    assert losses["y"] == [point.validation_loss for point in results.weigher_history]
-    assert shares["y"] == [point.kept_share for point in results.weigher_history]
+def test_weighting_curves_are_the_given_numbers(results):
+    losses, shares = data_of(figures.weighting_figure(results.weighting_history))
+    assert losses["y"] == [point.validation_loss for point in results.weighting_history]
+    assert shares["y"] == [point.kept_fraction for point in results.weighting_history]
 
 
 def test_a_long_curve_is_thinned_to_means_of_neighbours():
