@@ -83,7 +83,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
         micro_batch_tokens=setting.micro_batch_tokens,
     )
     padding = pad_id(load_tokenizer(folder))
-    training_set = TrainingSet(examples, "learned", padding)
+    training_set = TrainingSet(examples, "from_weighting", padding)
     use_recomputed_layers(student.language_model)
     student.to("cuda" if ON_GPU else "cpu")
     return StudentTraining(student, student, config, training_set, WorkerRank(0, 1))

@@ -1,22 +1,23 @@
 """A comparison of methods: arms times seeds over one shared corpus, each tested against a baseline.
 
-Questions, rationales, token weights and step difficulties are made once. Then every arm gets its plan,
-and every arm and seed its training and evaluation, some at a time. All of them are ordinary artifacts:
-a comparison that was killed goes on where it was, and arms that are added later are all that runs.
+Questions, rationales, token weights and step difficulties are made once, and again for an arm that
+changes what determines the last two. Then every arm gets its plan, and every arm and seed its training
+and evaluation, some at a time. All of them are ordinary artifacts: a comparison that was killed goes on
+where it was, and arms that are added later are all that runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kpod_ray.cluster.capacity import num_concurrent
 from kpod_ray.cluster.connection import connect_with_dashboard
 from kpod_ray.cluster.failures import explained
 from kpod_ray.cluster.tasks import run_tasks
-from kpod_ray.config import RunConfig
+from kpod_ray.config import ComparisonConfig, RunConfig
 from kpod_ray.data.batches import num_loss_tokens
 from kpod_ray.data.examples import Example, training_example
 from kpod_ray.evaluation.phase import check_backend
@@ -34,7 +35,9 @@ from kpod_ray.report.comparison.data import ComparisonResults, collect_compariso
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
-"""What all arms have in common, in the order it is made in."""
+"""What is made of the settings that all arms start from, in order."""
+PREPARED = ("weigh", "assess", "plan")
+"""What an arm is trained on, in the order it is made in; the first two are mostly the shared ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ComparisonCallbacks:
     """What wants to know how a comparison goes."""
 
     shared: RunCallbacks
-    """Hears of the phases that all arms share, and of the plans."""
+    """Hears of the phases that all arms share, and of what an arm is trained on."""
     on_trial: Callable[[Trial, Manifest, int, int], None]
     """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
 
@@ -61,17 +64,24 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
     """Train and evaluate every arm with every seed; return what came out.
 
     Raises:
-        KpodError: A phase has nothing to work on, or the cluster is too small.
+        KpodError: The settings of an arm are wrong, a phase has nothing to work on, or the cluster is
+            too small.
     """
     check_backend(config)
     base = open_run(config)
+    comparison = base.config.comparison
+    arms = {
+        name: open_run(base.config.override(arm.overrides))
+        for name, arm in comparison.chosen().items()
+    }
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":
             check_test_questions(manifest)
-            if not all(base.artifacts[shared].is_finished() for shared in SHARED):
-                _join_cluster(base, (*SHARED, "train", "evaluate"))
-    trials = list(_trials(base, callbacks.shared))
+            _check_room(base, arms.values())
+    for arm in arms.values():
+        _prepare(arm, callbacks.shared)
+    trials = list(_trials(comparison, arms))
     _run(trials, callbacks)
     by_arm: dict[str, list[Mapping[str, Artifact]]] = {}
     for trial in trials:
@@ -118,34 +128,41 @@ def train_and_evaluate(config: RunConfig) -> None:
         finish_artifact(run, name, QUIET)
 
 
-def _trials(base: Run, callbacks: RunCallbacks) -> Iterator[Trial]:
-    """Plan every arm, and name its trials."""
-    budget = _budget(base, callbacks)
-    for name, arm in base.config.comparison.chosen().items():
-        overrides = {**arm.overrides, **budget}
-        _finish_plan(open_run(base.config.override(overrides)), callbacks)
-        for seed in range(base.config.comparison.num_seeds):
-            config = base.config.override({**overrides, "student.seed": seed})
-            yield Trial(name, seed, open_run(config))
+def _check_room(base: Run, arms: Iterable[Run]) -> None:
+    """Join the cluster if anything is missing, and check its room for what the settings ask for."""
+    if not all(base.artifacts[name].is_finished() for name in SHARED):
+        _join_cluster(base, (*SHARED, "train", "evaluate"))
+    for arm in arms:
+        own = [n for n in PREPARED if arm.artifacts[n].folder != base.artifacts[n].folder]
+        missing = [name for name in own if not arm.artifacts[name].is_finished()]
+        if missing:
+            _join_cluster(arm, missing)
 
 
-def _finish_plan(run: Run, callbacks: RunCallbacks) -> None:
-    if not run.artifacts["plan"].is_finished():
-        _join_cluster(run, ["plan"])
-    finish_artifact(run, "plan", callbacks)
+def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
+    """Make the plan of an arm, and its weights and difficulties where they aren't the shared ones."""
+    missing = [name for name in PREPARED if not arm.artifacts[name].is_finished()]
+    if missing:
+        _join_cluster(arm, missing)
+    for name in dict.fromkeys((*missing, "plan")):
+        finish_artifact(arm, name, callbacks)
 
 
-def _budget(base: Run, callbacks: RunCallbacks) -> Mapping[str, Any]:
+def _trials(comparison: ComparisonConfig, arms: Mapping[str, Run]) -> Iterator[Trial]:
+    """Name the trials of arms whose plans are made."""
+    budget = _budget(comparison, arms[comparison.baseline])
+    for name, arm in arms.items():
+        for seed in range(comparison.num_seeds):
+            yield Trial(name, seed, open_run(arm.config.override({**budget, "student.seed": seed})))
+
+
+def _budget(comparison: ComparisonConfig, baseline: Run) -> Mapping[str, Any]:
     """Return the overrides that give all arms the same budget."""
-    comparison = base.config.comparison
     if comparison.budget == "train_steps":
         return {}  # all stages have as many train steps in every arm
-    overrides = comparison.chosen()[comparison.baseline].overrides
-    run = open_run(base.config.override(overrides))
-    _finish_plan(run, callbacks)
-    examples = Example.from_table(run.artifacts["assess"].read("examples"))
-    rows = StageRow.from_table(run.artifacts["plan"].read("schedule"))
-    return {"student.loss_token_budget": _supervised_tokens(examples, rows, run.config)}
+    examples = Example.from_table(baseline.artifacts["assess"].read("examples"))
+    rows = StageRow.from_table(baseline.artifacts["plan"].read("schedule"))
+    return {"student.loss_token_budget": _supervised_tokens(examples, rows, baseline.config)}
 
 
 def _supervised_tokens(

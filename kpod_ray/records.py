@@ -138,7 +138,7 @@ class WeightedRationale(Record):
     token_starts: Sequence[int]
     token_ends: Sequence[int]
     token_weights: Sequence[float]
-    """w of Eq. 3 for the token of each span, in (0, 1)."""
+    """w of Eq. 3 for the token of each span, from 0 to 1."""
     step_starts: Sequence[int]
     step_ends: Sequence[int]
     """Reasoning steps, adjoining and covering the whole text."""

@@ -5,15 +5,21 @@ import json
 import os
 import shutil
 
+import pyarrow.compute as pc
 import pytest
 
 from kpod_ray.comparison import ComparisonCallbacks, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.pipeline.export import FORMATS, export_corpus
+from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.pipeline.run import QUIET, open_run
+from kpod_ray.report.run.collect import collect
+from kpod_ray.report.run.page import render
+from kpod_ray.tracking.phase_summaries import phase_summary
 
-ARM_NAMES = ("uniform", "answer_only", "kpod_adaptive")
+ARM_NAMES = ("uniform", "answer_only", "hand_weights", "kpod_adaptive")
 
 
 def config_of(storage, **comparison):
@@ -60,12 +66,50 @@ def first(ray_cluster, tmp_path_factory):
 @pytest.mark.slow
 def test_the_corpus_is_made_once_and_every_arm_once(first):
     storage, ears, results = first
-    shared = [name for name in ears.made if name != "plan"]
-    assert shared == ["questions", "teacher", "weigh", "assess", "evaluate_before"]
-    assert len(list((storage / "assess").iterdir())) == 1
+    shared = ["questions", "teacher", "weigh", "assess", "evaluate_before"]
+    assert ears.made[: len(shared)] == shared
+    # The plan of two arms is the same; the weights and difficulties of one are its own.
+    assert ears.made[len(shared) :] == ["plan", "weigh", "assess", "plan", "plan"]
+    assert len(list((storage / "questions").iterdir())) == 1
+    assert len(list((storage / "assess").iterdir())) == 2
     assert sorted(ears.trials) == sorted(ARM_NAMES)
     assert [arm.name for arm in results.arms] == ["untrained", *ARM_NAMES]
     assert all(arm.correct.shape == (1, 4) for arm in results.arms)
+
+
+def run_of(storage, arm):
+    """The first trial of an arm."""
+    config = config_of(storage).override({**ARMS[arm].overrides, "student.seed": 0})
+    return open_run(config)
+
+
+@pytest.mark.slow
+def test_an_arm_is_trained_with_weights_of_its_own(first):
+    storage, _, _ = first
+    for arm, weights, means in (("uniform", {1.0}, (1, 1)), ("hand_weights", {0.3, 1.0}, (0.3, 1))):
+        run = run_of(storage, arm)
+        written = pc.list_flatten(run.artifacts["weigh"].read("weighted")["token_weights"])
+        assert {round(weight, 6) for weight in written.to_pylist()} == weights
+        train = run.artifacts["train"]
+        history = json.loads(train.store.read_text(f"{train.folder}/history.json"))
+        assert all(means[0] <= row["token_weight_mean"] <= means[1] for row in history)
+        assert len({row["token_weight_mean"] for row in history}) == (1 if arm == "uniform" else 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["uniform", "hand_weights"])
+def test_report_tracking_export_and_card_need_no_learned_weighter(first, arm, tmp_path):
+    run = run_of(first[0], arm)
+    page = render(collect(run.config, run.artifacts))
+    assert "All token weights" in page
+    assert "Validation loss, and the share of tokens" not in page
+    share = phase_summary("weigh", run.artifacts).outcome["outcome/keypoint_share"]
+    assert share == 1 if arm == "uniform" else 0.3 < share < 1
+    for name in FORMATS:
+        out = str(tmp_path / f"{name}.jsonl")
+        assert export_corpus(FinishedRun("c", run.config, run.artifacts), out, name) == 8
+    card = (first[0] / run.artifacts["train"].folder / "student" / "README.md").read_text()
+    assert f"| token weights | {'uniform' if arm == 'uniform' else 'hand'} |" in card
 
 
 @pytest.mark.slow
@@ -74,6 +118,7 @@ def test_all_arms_get_the_same_train_steps(first):
     assert {arm.train_steps for arm in results.arms[1:]} == {(4,)}
     tokens = {arm.name: arm.supervised_tokens[0] for arm in results.arms[1:]}
     assert tokens["answer_only"] < tokens["kpod_adaptive"] < tokens["uniform"]
+    assert tokens["hand_weights"] == tokens["uniform"]
 
 
 @pytest.mark.slow
@@ -93,7 +138,7 @@ def test_what_was_deleted_is_made_again_and_nothing_else(first):
     before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
     deleted = {
         next(path for path in ears.manifests if path.parts[-3] == phase)
-        for phase in ("assess", "train")
+        for phase in ("weigh", "assess", "train")
     }
     for path in deleted:
         shutil.rmtree(path.parent)
@@ -119,10 +164,25 @@ def test_a_token_budget_is_spent_by_every_arm(first):
 
 def test_every_built_in_arm_is_a_valid_config(tmp_path):
     config = config_of(tmp_path, arms=tuple(ARMS))
-    trained = [open_run(config.override(arm.overrides)) for arm in ARMS.values()]
-    folders = {run.artifacts["train"].folder for run in trained}
+    runs = {name: open_run(config.override(arm.overrides)) for name, arm in ARMS.items()}
+    folders = {run.artifacts["train"].folder for run in runs.values()}
     assert len(folders) == len(ARMS)
-    assert len({run.artifacts["assess"].folder for run in trained}) == 1
+    own = runs.pop("hand_weights").artifacts
+    for phase in ("weigh", "assess"):
+        (shared,) = {run.artifacts[phase].folder for run in runs.values()}
+        assert own[phase].folder != shared
+    (shared,) = {run.artifacts["teacher"].folder for run in runs.values()}
+    assert own["teacher"].folder == shared
+
+
+def test_a_wrong_arm_is_refused_before_anything_is_made(tmp_path):
+    overrides = {"weighting": {"kind": "file", "path": str(tmp_path / "nowhere.jsonl")}}
+    custom = {"theirs": {"overrides": overrides}}
+    config = config_of(tmp_path, arms=("uniform", "theirs"), custom_arms=custom)
+    ears = Ears()
+    with pytest.raises(KpodError, match=r"nowhere\.jsonl doesn't exist"):
+        compare(config, ears.callbacks)
+    assert ears.made == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +192,7 @@ def test_every_built_in_arm_is_a_valid_config(tmp_path):
         ({"baseline": "kpod"}, "baseline kpod is not among the arms"),
         (
             {"custom_arms": {"big": {"overrides": {"teacher.kind": "vllm"}}}},
-            "an arm may change student and schedule",
+            "an arm may change weighting, schedule, student",
         ),
     ],
 )

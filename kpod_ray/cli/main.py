@@ -74,7 +74,7 @@ def _add_phase_command(phase: str, text: str) -> None:
 for _phase, _text in {
     "questions": "Read or make the questions.",
     "teacher": "Get a rationale for every training question, and judge it.",
-    "weigh": "Train the token weighter and weigh all rationales.",
+    "weigh": "Weigh the tokens of all rationales, after training the weighter if they are learned.",
     "assess": "Measure the difficulty of every reasoning step.",
     "plan": "Plan which questions get harder at each stage.",
     "train": "Train the student, stage by stage.",

@@ -12,7 +12,6 @@ from kpod_ray.cluster.placement import given_labels, num_processes
 from kpod_ray.config import (
     ActorResources,
     GeneratingTeacher,
-    LearnedWeighting,
     ResourcesConfig,
     RunConfig,
     WorkerResources,
@@ -80,9 +79,7 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
     """Return the phases in ``resources`` that have to run to make artifacts, in order."""
     phases = {
         "teacher": ["teacher"] if isinstance(config.teacher, GeneratingTeacher) else [],
-        "weigh": ["weighting", "apply_weighter"]
-        if isinstance(config.weighting, LearnedWeighting)
-        else [],
+        "weigh": list(config.weighting.resource_groups) if config.weighting else [],
         "assess": ["assess"],
         "train": ["train"],
         "evaluate_before": ["evaluate"],

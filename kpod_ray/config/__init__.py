@@ -41,7 +41,12 @@ from kpod_ray.config.teacher import (
     Template,
     VllmTeacher,
 )
-from kpod_ray.config.weighting import FileWeighting, LearnedWeighting, WeightingConfig
+from kpod_ray.config.weighting import (
+    FileWeighting,
+    HandWeighting,
+    LearnedWeighting,
+    WeightingConfig,
+)
 
 __all__ = [
     "ARMS",
@@ -60,6 +65,7 @@ __all__ = [
     "FileWeighting",
     "FiltersConfig",
     "GeneratingTeacher",
+    "HandWeighting",
     "HubQuestions",
     "LearnedWeighting",
     "LoraConfig",

@@ -88,6 +88,10 @@ def explain(problem: Mapping[str, Any]) -> str:
         known = _known_keys()
         nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
+    if problem["type"] == "union_tag_invalid":
+        tag = problem["ctx"]
+        name = tag["discriminator"].strip("'")
+        return f"{path}.{name}: expected {tag['expected_tags']} (got {tag['tag']!r})"
     if problem["type"] == "missing":
         return f"{path} is missing"
     is_whole = isinstance(problem["input"], Mapping)  # what several keys say together

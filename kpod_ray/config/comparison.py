@@ -18,21 +18,27 @@ class Arm(Config):
     """Dotted path -> value: what differs from the config's own settings."""
 
 
-_UNIFORM = {"student.token_weights": "uniform", "schedule.order": "none"}
-_KPOD = {"student.token_weights": "learned", "schedule.order": "progressive"}
+_CHANGEABLE = ("weighting", "schedule", "student")
+"""Groups of settings that an arm may change."""
+_UNIFORM: dict[str, Any] = {"student.token_weights": "uniform", "schedule.order": "none"}
+_KPOD = {"student.token_weights": "from_weighting", "schedule.order": "progressive"}
 ARMS: dict[str, Arm] = {
     "answer_only": Arm(
         description="the answer alone, no rationale",
         overrides={**_UNIFORM, "student.target": "answer"},
     ),
     "uniform": Arm(description="whole rationales, all tokens alike (Eq. 1)", overrides=_UNIFORM),
-    "probability": Arm(
+    "dft": Arm(
         description="each token scaled by its own probability (DFT)",
-        overrides={**_UNIFORM, "student.token_weights": "probability"},
+        overrides={**_UNIFORM, "student.loss": "dft"},
     ),
-    "symbols": Arm(
+    "hand_weights": Arm(
         description="hand weights: digits and operators",
-        overrides={**_UNIFORM, "student.token_weights": "symbols"},
+        overrides={
+            **_UNIFORM,
+            "student.token_weights": "from_weighting",
+            "weighting": {"kind": "hand"},
+        },
     ),
     "easy_to_hard": Arm(
         description="easy questions first, whole rationales",
@@ -70,7 +76,7 @@ class ComparisonConfig(Config):
     """Names of the arms, built in or of ``custom_arms``."""
     custom_arms: dict[str, Arm] = Field(default_factory=dict)
     """Arms of your own, by name: ``{description: ..., overrides: {dotted.path: value}}``. They may
-    change whatever comes after the corpus: ``student``, ``schedule``."""
+    change whatever comes after the corpus: ``weighting``, ``schedule``, ``student``."""
     baseline: str = "uniform"
     """Arm that the others are tested against."""
     num_seeds: int = Field(5, ge=1)
@@ -90,10 +96,10 @@ class ComparisonConfig(Config):
         if self.baseline not in self.arms:
             raise ValueError(f"the baseline {self.baseline} is not among the arms")
         for name, arm in self.custom_arms.items():
-            early = [p for p in arm.overrides if p.split(".")[0] not in ("student", "schedule")]
+            early = [path for path in arm.overrides if path.split(".")[0] not in _CHANGEABLE]
             if early:
                 raise ValueError(
-                    f"arm {name} changes {early[0]}; an arm may change student and schedule"
+                    f"arm {name} changes {early[0]}; an arm may change {', '.join(_CHANGEABLE)}"
                 )
         return self
 

@@ -51,8 +51,8 @@ class RunConfig(Config):
     steps: StepsConfig = StepsConfig()
     """Cutting rationales into reasoning steps."""
     weighting: WeightingConfig | None = LearnedWeighting()
-    """The token weighter, or a file of token weights; None is off: all tokens of all rationales weigh
-    1."""
+    """The token weights: of a learned weighter, of a file, or by a rule; None is off: all tokens of
+    all rationales weigh 1."""
     schedule: ScheduleConfig = ScheduleConfig()
     """The progressive schedule."""
     student: StudentConfig

@@ -23,8 +23,9 @@ class ScheduleConfig(Config):
     """p of Eq. 10: exponent of the ceiling's growth."""
     initial_fraction: float = Field(0.3, ge=0, le=1)
     """C_0 / B: share of the whole difficulty at stage 0."""
-    difficulty_weights: Literal["learned", "uniform"] = "learned"
-    """Token weights inside a reasoning step when its difficulty is measured (Eq. 8)."""
+    difficulty_weights: Literal["from_weighting", "uniform"] = "from_weighting"
+    """Token weights inside a reasoning step when its difficulty is measured (Eq. 8): as ``weighting``
+    says, or all alike."""
     adaptive: bool = False
     """Plan every stage again from the step losses of the stage before; the paper plans once."""
     diversity_weight: float = Field(12.0, ge=0)

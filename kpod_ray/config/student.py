@@ -29,12 +29,12 @@ class StudentConfig(Config):
     encoder-decoder; see ``teacher.model``."""
     template: Template = "chat"
     """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
-    token_weights: Literal["learned", "uniform", "symbols", "probability"] = "learned"
-    """Weight of a rationale token in the loss: ``learned`` by the weighter (Eq. 15); 1 (``uniform``,
-    Eq. 14, the paper's w.o.-sig); 1 for digits and operators and ``plain_token_weight`` for others
-    (``symbols``); or the student's own probability of the token (``probability``, the DFT loss)."""
-    plain_token_weight: float = Field(0.3, ge=0, le=1)
-    """With ``token_weights: symbols``: weight of a token without digit or operator."""
+    token_weights: Literal["from_weighting", "uniform"] = "from_weighting"
+    """Weight of a rationale token in the loss: as ``weighting`` says (Eq. 15), or 1 (``uniform``,
+    Eq. 14, the paper's w.o.-sig)."""
+    loss: Literal["nll", "dft"] = "nll"
+    """Loss of a token, which its weight multiplies: the negative log-likelihood (``nll``), or that times
+    the student's own probability of the token, without a gradient through it (``dft``)."""
     target: Literal["rationale", "answer"] = "rationale"
     """What the student writes: the rationale and then the answer, or the ``answer`` alone."""
     seed: int | None = Field(None, ge=0)

@@ -1,11 +1,11 @@
-"""Where the token weights come from: a learned weighter, or a file."""
+"""Where the token weights come from: a learned weighter, a file, or a rule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field
 
 from kpod_ray.config.base import Config
 
@@ -13,6 +13,10 @@ from kpod_ray.config.base import Config
 class LearnedWeighting(Config):
     """The token weighter (Eq. 2 to 7): how it is built and trained."""
 
+    resource_groups: ClassVar[tuple[str, ...]] = ("weighting", "apply_weighter")
+    """Groups of ``resources`` that making the weights takes from the cluster."""
+    kind: Literal["learned"] = "learned"
+    """Says that ``weighting`` is of this kind, as it is without a ``kind``."""
     predictor: str | None = None
     """Model that predicts the answer from a masked rationale, causal or encoder-decoder (T5, Flan-T5),
     named like a student; None takes a copy of the student."""
@@ -65,6 +69,7 @@ class LearnedWeighting(Config):
 class FileWeighting(Config):
     """Token weights that lie in a file, in place of a learned weighter's."""
 
+    resource_groups: ClassVar[tuple[str, ...]] = ()
     kind: Literal["file"]
     path: str
     """JSON Lines or Parquet with the columns ``id``, ``rationale``, ``weights`` (spans ``[start, end,
@@ -73,13 +78,22 @@ class FileWeighting(Config):
     """Weight of the text outside all spans."""
 
 
-def _tag(value: Any) -> str:
-    """Tell a file's weights from a learned weighter's, which has no ``kind``."""
-    is_file = "kind" in value if isinstance(value, Mapping) else isinstance(value, FileWeighting)
-    return "file" if is_file else "learned"
+class HandWeighting(Config):
+    """Token weights by a rule: a token of the student with a digit or an operator weighs 1."""
+
+    resource_groups: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["hand"]
+    plain_weight: float = Field(0.3, ge=0, le=1)
+    """Weight of a rationale token without digit or operator."""
+
+
+def _with_kind(value: Any) -> Any:
+    """Add the kind to settings that have none: they are a learned weighter's."""
+    return {"kind": "learned", **value} if isinstance(value, Mapping) else value
 
 
 WeightingConfig = Annotated[
-    Annotated[LearnedWeighting, Tag("learned")] | Annotated[FileWeighting, Tag("file")],
-    Discriminator(_tag),
+    LearnedWeighting | FileWeighting | HandWeighting,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
 ]

@@ -33,8 +33,6 @@ class Example(Record):
     token_steps: Sequence[int]
     """Of every target token: its 0-based reasoning step; ``num_steps`` in the answer segment."""
     num_steps: int
-    token_is_symbol: Sequence[bool]
-    """Of every target token: whether it belongs to the rationale and has a digit or an operator."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -44,7 +42,6 @@ class Example(Record):
             "token_weights": pa.list_(pa.float32()),
             "token_steps": pa.list_(pa.int32()),
             "num_steps": pa.int32(),
-            "token_is_symbol": pa.list_(pa.bool_()),
         }
     )
 
@@ -70,7 +67,6 @@ def build_example(
         token_weights=[*weights.tolist(), 1.0],
         token_steps=[*steps.tolist(), num_steps],
         num_steps=num_steps,
-        token_is_symbol=[*(_are_symbols(text, starts, ends) & ~in_answer).tolist(), False],
     )
 
 
@@ -92,18 +88,6 @@ def cut_example(example: Example, max_length: int) -> Example | None:
         token_weights=example.token_weights[:end],
         token_steps=steps[:end],
         num_steps=steps[end - 1] + 1,
-        token_is_symbol=example.token_is_symbol[:end],
-    )
-
-
-def _are_symbols(
-    text: str, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Tell for each span whether it has a digit or an operator."""
-    spans = zip(starts.tolist(), ends.tolist(), strict=True)
-    return np.array(
-        [any(c.isdigit() or c in OPERATORS for c in text[start:end]) for start, end in spans],
-        dtype=bool,
     )
 
 
@@ -130,18 +114,27 @@ def spread_weights(
 ) -> npt.NDArray[np.float64]:
     """Return each span's mean token weight over the rationale's characters that it covers.
 
-    A span that covers no weighted character gets the rationale's mean weight.
+    An empty span, a blank whose offsets the tokenizer trims, gets the mean weight of the empty spans at
+    its place. Another span that covers no weighted character gets the rationale's mean weight.
     """
     sums, counts = np.zeros(len(rationale.text) + 1), np.zeros(len(rationale.text) + 1)
     spans = zip(rationale.token_starts, rationale.token_ends, rationale.token_weights, strict=True)
+    empty = dict[int, list[float]]()
     for start, end, weight in spans:
         sums[start:end] += weight
         counts[start:end] += 1
+        if start == end:
+            empty.setdefault(start, []).append(weight)
     last = len(rationale.text)
     totals = _range_sums(sums, starts, ends, last)
     covered = _range_sums(counts, starts, ends, last)
     mean = float(np.mean(rationale.token_weights)) if len(rationale.token_weights) else 1.0
-    return np.where(covered > 0, totals / np.maximum(covered, 1), mean)
+    is_empty = (starts == ends).tolist()
+    uncovered = [
+        float(np.mean(empty[start])) if is_point and start in empty else mean
+        for start, is_point in zip(starts.tolist(), is_empty, strict=True)
+    ]
+    return np.where(covered > 0, totals / np.maximum(covered, 1), uncovered)
 
 
 def _range_sums(
@@ -156,21 +149,9 @@ def _range_sums(
 
 def training_example(example: Example, student: StudentConfig) -> Example:
     """Return an example as a student's settings want it trained on."""
-    if student.token_weights in ("uniform", "probability"):
-        example = with_plain_weights(example, 1.0, is_plain=[True] * len(example.target_ids))
-    elif student.token_weights == "symbols":
-        is_plain = [not is_symbol for is_symbol in example.token_is_symbol]
-        example = with_plain_weights(example, student.plain_token_weight, is_plain)
+    if student.token_weights == "uniform":
+        example = dataclasses.replace(example, token_weights=[1.0] * len(example.target_ids))
     return answer_alone(example) if student.target == "answer" else example
-
-
-def with_plain_weights(example: Example, weight: float, is_plain: list[bool]) -> Example:
-    """Give the plain tokens of the rationale one weight, and 1 to all other tokens."""
-    weights = [
-        weight if plain and step < example.num_steps else 1.0
-        for plain, step in zip(is_plain, example.token_steps, strict=True)
-    ]
-    return dataclasses.replace(example, token_weights=weights)
 
 
 def answer_alone(example: Example) -> Example:
@@ -181,8 +162,4 @@ def answer_alone(example: Example) -> Example:
         target_ids=[example.target_ids[j] for j in kept],
         token_weights=[example.token_weights[j] for j in kept],
         token_steps=[example.token_steps[j] for j in kept],
-        token_is_symbol=[example.token_is_symbol[j] for j in kept],
     )
-
-
-OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")

@@ -115,8 +115,8 @@ def use_packing(student: Any, max_length: int) -> bool:
     return bool(student.is_packing)
 
 
-_PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1, [False] * 3)
-_OTHERS = [Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], 1, [False] * 4) for i in (0, 1)]
+_PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
+_OTHERS = [Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], 1) for i in (0, 1)]
 
 
 @torch.no_grad()

@@ -199,7 +199,7 @@ def _load_language_model(folder: str) -> tuple[type[Student], Any]:
 @torch.no_grad()
 def _has_plain_logits(student: Any) -> bool:
     """Tell, from a few tokens, whether the logits are the output head times the predicting states."""
-    probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1, [False] * 3)
+    probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
     batch = student.collate([probe], [0], 0)
     logits = student.language_model(**batch.model_inputs(), use_cache=False).logits
     product = (

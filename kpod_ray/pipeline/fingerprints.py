@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpod_ray.config import FileTeacher, FileWeighting, RunConfig, VllmTeacher
+from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
 from kpod_ray.models.sources import model_hash
-from kpod_ray.questions.loading import content_hash
+from kpod_ray.questions.loading import content_hash as questions_hash
 from kpod_ray.schedule.embeddings import embedding_hash
 from kpod_ray.storage.artifacts import Artifact, Store
 from kpod_ray.storage.user_files import file_hash
+from kpod_ray.weighting.phase import content_hash as weighting_hash
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised when the content of any artifact changes for the same settings."""
 _DRIVING = {
     *("api_key_env", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
@@ -38,7 +39,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
 def _corpus(config: RunConfig) -> _Contents:
     questions = {
         "questions": config.questions.model_dump(),
-        "content": content_hash(config.questions),
+        "content": questions_hash(config.questions),
         "seed": config.seed,
     }
     teacher = {
@@ -49,7 +50,7 @@ def _corpus(config: RunConfig) -> _Contents:
     }
     weigh = {
         "weighting": config.weighting and config.weighting.model_dump(),
-        "content": _weighting_hash(config),
+        "content": weighting_hash(config.weighting),
         "steps": config.steps.model_dump(),
         "reading": _reading(config),
         "seed": config.seed,
@@ -106,10 +107,3 @@ def _teacher_hash(config: RunConfig) -> str:
     if isinstance(config.teacher, VllmTeacher):
         return model_hash(config.teacher.model)
     return ""  # the questions' own
-
-
-def _weighting_hash(config: RunConfig) -> str:
-    if isinstance(config.weighting, FileWeighting):
-        return file_hash(config.weighting.path)
-    predictor = config.weighting and config.weighting.predictor
-    return model_hash(predictor) if predictor else ""

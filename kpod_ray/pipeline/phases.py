@@ -8,17 +8,16 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from kpod_ray.config import FileWeighting, LearnedWeighting, RunConfig
+from kpod_ray.config import RunConfig
 from kpod_ray.evaluation.phase import evaluate_student
 from kpod_ray.questions.loading import load_questions
-from kpod_ray.records import Question, Rationale, WeightedRationale
+from kpod_ray.records import Question
 from kpod_ray.schedule.assess import assess_difficulty
 from kpod_ray.schedule.plan import plan_schedule
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.teacher.phase import generate_rationales
 from kpod_ray.training.phase import train_student
-from kpod_ray.weighting.given_weights import read_weights, unweighted
-from kpod_ray.weighting.phase import learn_token_weights
+from kpod_ray.weighting.phase import write_token_weights
 
 OnTrainStep = Callable[[str, Mapping[str, float]], None]
 OnRows = Callable[[str, int, int], None]
@@ -48,11 +47,7 @@ def makers(
     return {
         "questions": lambda out: _write_questions(config, out),
         "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),
-        "weigh": lambda out: (
-            learn_token_weights(config, teacher, out, on_weigh)
-            if isinstance(config.weighting, LearnedWeighting)
-            else _take_weights(config, teacher, out)
-        ),
+        "weigh": lambda out: write_token_weights(config, teacher, out, on_weigh),
         "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),
         "train": lambda out: train_student(
@@ -76,20 +71,4 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
     if bad:
         artifact.write("bad_rows", pa.Table.from_pylist(bad))
     counts = {"train": splits.count("train"), "test": splits.count("test"), "bad_rows": len(bad)}
-    return {"counts": counts}
-
-
-def _take_weights(config: RunConfig, teacher: Artifact, artifact: Artifact) -> Manifest:
-    """Phase ``weigh`` without a weighter: the weights come from a file, or all tokens weigh 1."""
-    rationales, split = teacher.read("rationales"), config.steps.split_newlines
-    counts = {"rationales": rationales.num_rows}
-    if isinstance(config.weighting, FileWeighting):
-        imported = read_weights(config.weighting, rationales, split_newlines=split)
-        table = imported.table
-        counts["unused_rows"] = imported.num_unused
-    else:
-        rows = Rationale.from_table(rationales)
-        table = WeightedRationale.to_table(unweighted(row, split_newlines=split) for row in rows)
-    artifact.write("weighted", table)
-    artifact.store.write_text(f"{artifact.folder}/history.json", "[]")
     return {"counts": counts}

@@ -18,7 +18,7 @@ import yaml
 from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect, is_ray_job
 from kpod_ray.cluster.failures import explained
-from kpod_ray.config import LearnedWeighting, RunConfig, VllmTeacher
+from kpod_ray.config import RunConfig, VllmTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.sources import MODEL_CACHE, check_decoder, check_model, model_folder
@@ -28,6 +28,7 @@ from kpod_ray.pipeline.phases import makers
 from kpod_ray.report.run.collect import write_report
 from kpod_ray.schedule.embeddings import check_embedding
 from kpod_ray.storage.artifacts import Artifact, Manifest, Store
+from kpod_ray.weighting.phase import model_names
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
 """In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
@@ -73,11 +74,9 @@ def open_run(config: RunConfig) -> Run:
         KpodError: The storage can't be written, a file or a model isn't there.
     """
     config = config.override({"storage": _absolute(config.storage)})
-    models = {config.student.model}
+    models = {config.student.model, *model_names(config.weighting)}
     if isinstance(config.teacher, VllmTeacher):
         models.add(config.teacher.model)
-    if isinstance(config.weighting, LearnedWeighting) and config.weighting.predictor:
-        models.add(config.weighting.predictor)
     for model in sorted(models):
         check_model(model)
     if isinstance(config.teacher, VllmTeacher):

@@ -28,7 +28,7 @@ def difficulty_column(config: ScheduleConfig) -> str:
     """Return the column of ``difficulties`` that a plan is made from."""
     return (
         "step_difficulties"
-        if config.difficulty_weights == "learned"
+        if config.difficulty_weights == "from_weighting"
         else "uniform_step_difficulties"
     )
 

@@ -103,7 +103,7 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
 
 
 def _token_loss(student: StudentConfig) -> TokenLoss:
-    return probability_scaled_nll if student.token_weights == "probability" else weighted_nll
+    return probability_scaled_nll if student.loss == "dft" else weighted_nll
 
 
 def add_adapters(language_model: Any, config: LoraConfig) -> None:

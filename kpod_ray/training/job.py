@@ -33,7 +33,7 @@ class TrainJob:
     """Path in the store of a table with the questions that are trained on; others are for validation."""
     folder: str
     """Folder in the store to write to: ``student/``, and ``step_losses/`` of every stage."""
-    difficulty_weights: Literal["learned", "uniform"]
+    difficulty_weights: Literal["from_weighting", "uniform"]
     """Token weights inside a step in these losses."""
     resources: StudentWorkerResources
     num_threads: int

@@ -60,7 +60,8 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
         "writes": "the rationale, then the answer"
         if student.target == "rationale"
         else "the answer",
-        "token weights": student.token_weights,
+        "token weights": _token_weights(config),
+        "loss": student.loss,
         "stages": counts["stages"],
         "train steps": f"{counts['train_steps']:,} of {student.global_batch_size} examples",
         "tokens": f"{counts['tokens']:,}, {counts['loss_tokens']:,} of them in the loss",
@@ -75,6 +76,13 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
         version=version,
         rows=rows.items(),
     )
+
+
+def _token_weights(config: RunConfig) -> str:
+    """Return the kind of token weights that the student was trained with."""
+    if config.weighting is None or config.student.token_weights == "uniform":
+        return "uniform"
+    return config.weighting.kind
 
 
 def _teacher(teacher: TeacherConfig) -> str:

@@ -43,8 +43,8 @@ class TrainingSet:
     """What is trained on."""
 
     examples: Sequence[Example]
-    """All examples, with the learned token weights."""
-    difficulty_weights: Literal["learned", "uniform"]
+    """All examples, with the token weights of ``weighting``."""
+    difficulty_weights: Literal["from_weighting", "uniform"]
     """Token weights inside a step in the losses of reasoning steps."""
     pad_id: int
     """Token to pad with."""
@@ -229,7 +229,7 @@ def _make_state(optimizer: torch.optim.AdamW) -> None:
 
 def _step_weights(example: Example, kind: str) -> Sequence[float]:
     """Weights of Eq. 8, whatever the weights of the loss are."""
-    return example.token_weights if kind == "learned" else [1.0] * len(example.token_weights)
+    return example.token_weights if kind == "from_weighting" else [1.0] * len(example.token_weights)
 
 
 _TICKS = 1_000_000

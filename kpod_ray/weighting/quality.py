@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kpod_ray.data.examples import OPERATORS
-
 KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
 """Kinds of tokens."""
+OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")
+"""Signs of arithmetic."""
 NUMBER_WORDS = frozenset(
     re.findall(
         "[a-z]+",

@@ -119,6 +119,8 @@ def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
             {"kind": "file", "path": "x", "default_weight": 2},
             ["weighting.default_weight", "equal to 1"],
         ),
+        ({"kind": "hand", "plain_weight": 1.5}, ["weighting.plain_weight", "equal to 1"]),
+        ({"kind": "hand", "path": "x"}, ["unknown key weighting.path"]),
         ({"num_heds": 2}, ["unknown key weighting.num_heds, did you mean num_heads?"]),
     ],
 )

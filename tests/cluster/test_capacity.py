@@ -103,6 +103,11 @@ def test_only_the_phases_that_run_are_looked_at():
     assert phases_of(config, artifacts) == ["teacher", "weighting", "apply_weighter", "evaluate"]
 
 
+@pytest.mark.parametrize("weighting", ["{kind: hand}", "{kind: file, path: w}", "null"])
+def test_weights_that_are_not_learned_take_nothing_from_the_cluster(weighting):
+    assert phases_of(load(SMOKE, [f"weighting={weighting}"]), ["weigh", "assess"]) == ["assess"]
+
+
 def test_a_cluster_that_grows_is_warned_about(ray_cluster, caplog):
     needs = ["resources.train.labels={group: student}", "resources.train.num_workers=1"]
     with pytest.raises(KpodError, match=r"resources\.train\.labels"):

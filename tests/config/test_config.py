@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from kpod_ray.config import RunConfig, load, parse_override
+from kpod_ray.config import LearnedWeighting, RunConfig, load, parse_override
 from kpod_ray.errors import KpodError
 from tests.conftest import REPOSITORY
 
@@ -32,9 +32,25 @@ def test_an_override_replaces_one_value_and_nothing_else():
     assert changed.override({"student.learning_rate": 1e-5, "schedule.num_stages": 20}) == config
 
 
-def test_a_dump_validates_to_the_same_config():
-    config = RunConfig.model_validate(MINIMAL)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weighting": None},
+        {"weighting": {"num_train_steps": 3}},
+        {"weighting": {"kind": "file", "path": "w.jsonl"}},
+        {"weighting": {"kind": "hand", "plain_weight": 0.5}},
+    ],
+)
+def test_a_dump_validates_to_the_same_config(settings):
+    config = RunConfig.model_validate({**MINIMAL, **settings})
     assert RunConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize("kind", [{}, {"kind": "learned"}])
+def test_token_weights_without_a_kind_are_learned(kind):
+    config = RunConfig.model_validate({**MINIMAL, "weighting": {**kind, "num_train_steps": 3}})
+    assert config.weighting == LearnedWeighting(num_train_steps=3)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +65,10 @@ def test_a_dump_validates_to_the_same_config():
             {"schedule.adaptive": True, "schedule.order": "none"},
             ["adaptive needs order progressive"],
         ),
-        ({"questions.source": "nowhere"}, ["questions", "nowhere"]),
+        ({"questions.source": "nowhere"}, ["questions.source", "'arithmetic'", "nowhere"]),
+        ({"weighting": {"kind": "hnd"}}, ["weighting.kind", "'learned'", "'hand'", "hnd"]),
+        ({"student.token_weights": "symbols"}, ["student.token_weights", "from_weighting"]),
+        ({"student.loss": "probability"}, ["student.loss", "dft"]),
         ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
         ({"name.first": 1}, ["name.first", "is a value"]),
     ],

@@ -6,7 +6,7 @@ from kpod_ray.data.examples import Example
 
 EOS, PAD = 99, 0
 
-SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2, [False] * 3)
+SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2)
 LONG = Example(
     "long",
     [3, 4, 5],
@@ -14,7 +14,6 @@ LONG = Example(
     [0.5, 0.75, 0.25, 1, 1],
     [0, 0, 1, 2, 2],
     2,
-    [False] * 5,
 )
 
 
@@ -36,7 +35,6 @@ def drawn_examples(draw):
                 weights,
                 steps,
                 len(lengths) - 1,
-                [False] * len(steps),
             )
         )
         given_steps.append(draw(st.integers(0, len(lengths) - 1)))

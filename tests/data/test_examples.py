@@ -16,7 +16,6 @@ from kpod_ray.data.examples import (
     spread_weights,
 )
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.models.random_models import byte_tokenizer
 from kpod_ray.records import Question, WeightedRationale
 
 QUESTION = Question("q", "How many?", "7", "number", (), "train", "")
@@ -169,6 +168,14 @@ def test_tokens_that_share_a_character_share_their_weights():
     assert weights.tolist() == pytest.approx([0.4, 0.4, 0.4])
 
 
+def test_an_empty_token_has_the_weight_of_the_empty_tokens_at_its_place():
+    # Blanks whose offsets are trimmed: one of weight .9 at 1, two of .2 and .4 at 3; the mean is .5.
+    starts, ends, weights = [0, 1, 1, 3, 3], [1, 1, 3, 3, 3], [0.6, 0.9, 0.4, 0.2, 0.4]
+    rationale = WeightedRationale("q", "abc", starts, ends, weights, [0], [3])
+    asked = np.array([0, 1, 1, 3, 2]), np.array([1, 1, 3, 3, 2])
+    assert spread_weights(rationale, *asked).tolist() == pytest.approx([0.6, 0.9, 0.4, 0.3, 0.5])
+
+
 def test_a_rationale_without_weighted_tokens_weighs_1():
     rationale = WeightedRationale("q", "ab", [], [], [], [0], [2])
     assert spread_weights(rationale, np.array([0]), np.array([2])).tolist() == [1]
@@ -183,30 +190,6 @@ def test_an_example_survives_its_table(tokenizer):
     assert (read.question_id, read.num_steps) == (example.question_id, example.num_steps)
 
 
-def test_symbols_by_hand():
-    text = "Half of 14 is 14 / 2 = 7, and he has x<3 at 50%: pull-out."
-    rationale = weighted(text)
-    example = build_example(byte_tokenizer(), QUESTION, rationale, "plain")
-    found = "".join(
-        c if is_symbol else "_" for c, is_symbol in zip(text, example.token_is_symbol, strict=False)
-    )
-    assert found == "________14____14_/_2_=_7______________<3____50%______-____"
-    answer = example.token_is_symbol[len(text) :]  # "Therefore, the answer is 7." has a digit
-    assert len(example.token_is_symbol) == len(example.target_ids)
-    assert not any(answer)
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_a_token_is_a_symbol_where_its_own_text_has_a_digit_or_an_operator(tokenizer, text):
-    example = build_example(tokenizer, QUESTION, weighted(text), "plain")
-    length = rationale_length(example)
-    for token, is_symbol in zip(
-        example.target_ids[:length], example.token_is_symbol[:length], strict=True
-    ):
-        assert is_symbol == any(c.isdigit() or c in "+-*/=<>%" for c in tokenizer.decode([token]))
-    assert not any(example.token_is_symbol[length:])
-
-
 STEPS = Example(
     question_id="q",
     prompt_ids=[1, 2],
@@ -214,7 +197,6 @@ STEPS = Example(
     token_weights=[0.1, 0.2, 0.3, 0.4, 1.0, 1.0],
     token_steps=[0, 0, 1, 3, 4, 4],  # step 2 has no token of its own, 4 is the answer
     num_steps=4,
-    token_is_symbol=[True, False, True, False, False, False],
 )
 
 
@@ -231,7 +213,6 @@ def test_an_example_is_cut_after_the_last_step_that_fits(max_length, num_kept, n
         STEPS.token_weights[:num_kept],
         STEPS.token_steps[:num_kept],
         num_steps,
-        STEPS.token_is_symbol[:num_kept],
     )
 
 

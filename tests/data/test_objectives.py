@@ -14,7 +14,6 @@ EXAMPLE = Example(
     token_weights=[0.2, 0.9, 0.7, 0.8, 1.0, 1.0],
     token_steps=[0, 0, 1, 1, 2, 2],
     num_steps=2,
-    token_is_symbol=[False, True, True, True, True, False],
 )
 
 
@@ -22,18 +21,14 @@ def made(**settings):
     return training_example(EXAMPLE, StudentConfig(model="m", **settings))
 
 
-def test_learned_weights_leave_the_example_as_it_is():
-    assert made(token_weights="learned") == EXAMPLE
+@pytest.mark.parametrize("loss", ["nll", "dft"])
+def test_the_weights_of_the_weighting_leave_the_example_as_it_is(loss):
+    assert made(token_weights="from_weighting", loss=loss) == EXAMPLE
 
 
-@pytest.mark.parametrize("kind", ["uniform", "probability"])
-def test_uniform_and_probability_weigh_every_token_1(kind):
-    assert made(token_weights=kind).token_weights == [1.0] * 6
-
-
-def test_symbols_lower_the_words_of_the_rationale_alone():
-    weights = made(token_weights="symbols", plain_token_weight=0.25).token_weights
-    assert weights == [0.25, 1.0, 1.0, 1.0, 1.0, 1.0]
+@pytest.mark.parametrize("loss", ["nll", "dft"])
+def test_uniform_weighs_every_token_1(loss):
+    assert made(token_weights="uniform", loss=loss).token_weights == [1.0] * 6
 
 
 def test_the_answer_alone_follows_the_question():

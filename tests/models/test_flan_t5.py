@@ -12,7 +12,8 @@ from kpod_ray.data.examples import build_example, encode_with_spans
 from kpod_ray.data.prompts import encode_prompt
 from kpod_ray.inference.transformers_generator import GreedyGenerator
 from kpod_ray.models.student import load_student, load_tokenizer
-from kpod_ray.records import Question, WeightedRationale
+from kpod_ray.records import Question, Rationale, WeightedRationale
+from kpod_ray.weighting.hand_weights import hand_weighted
 from tests.conftest import SHARED_DATA
 
 SPIECE = SHARED_DATA / "tokenizers" / "flan_t5" / "spiece.model"
@@ -70,7 +71,7 @@ def test_the_prompt_is_plain_text_without_special_tokens(tokenizer):
     assert not set(ids) & {tokenizer.eos_token_id, tokenizer.pad_token_id}
 
 
-def test_steps_and_symbols_follow_their_characters(tokenizer, example):
+def test_steps_follow_their_characters(tokenizer, example):
     assert example.num_steps == 3
     pieces = [
         tokenizer.decode(
@@ -84,12 +85,18 @@ def test_steps_and_symbols_follow_their_characters(tokenizer, example):
         "So 12 - 1.5 = 10.5 are left.",
         "Therefore, the answer is 10.5.</s>",
     ]
-    flagged = [
-        tokenizer.decode([token])
-        for token, is_symbol in zip(example.target_ids, example.token_is_symbol, strict=True)
-        if is_symbol
-    ]
+
+
+def test_hand_weights_follow_their_characters(tokenizer):
+    rationale = Rationale("q/0", "q", 0, TEXT, "t", "stop", 0, "10.5", "kept")
+    row = hand_weighted(rationale, tokenizer, 0.25, split_newlines=True)
+    question = Question("q", "How many?", "10.5", "number", (), "train", "")
+    example = build_example(tokenizer, question, row, "plain")
+    tokens = zip(example.target_ids, example.token_steps, example.token_weights, strict=True)
+    in_rationale = [(token, weight) for token, step, weight in tokens if step < 3]
+    flagged = [tokenizer.decode([token]) for token, weight in in_rationale if weight == 1]
     assert "".join(flagged) == "341.512-1.5=10.5"
+    assert {weight for _, weight in in_rationale} == {0.25, 1.0}
 
 
 def test_a_batch_reads_the_given_steps_and_writes_the_rest(folder, tokenizer, example):

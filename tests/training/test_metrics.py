@@ -11,9 +11,9 @@ from kpod_ray.models.student import LossParts
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 
 # Two rationale tokens of weights .5 and .25, and two answer tokens.
-EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2, [False] * 4)
+EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2)
 # Two rationale tokens of weights log 2 and 0 in one step, then the end.
-OTHER = Example("o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], 1, [False] * 3)
+OTHER = Example("o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], 1)
 NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
 SLOTS = 7
 """WorkerRank of the computed positions among the sums."""
@@ -81,7 +81,7 @@ def test_nothing_in_the_loss_gives_metrics_of_0(denominator):
 
 
 def test_an_example_without_a_token_in_the_loss_measures_nothing():
-    unfinished = Example("u", [1, 2], [3, 4], [0.5, 0.25], [0, 1], 2, [False] * 2)
+    unfinished = Example("u", [1, 2], [3, 4], [0.5, 0.25], [0, 1], 2)
     losses = StageLosses([unfinished, OTHER], [unfinished.token_weights, OTHER.token_weights])
     batch = collate([unfinished, OTHER], [2, 0], 0)
     losses.add([0, 1], [2, 0], NLL[: len(batch.labels)])
@@ -109,7 +109,7 @@ def test_stage_losses_of_several_visits_are_their_mean_and_workers_add_up():
 
 
 def test_a_step_without_tokens_is_unmeasured():
-    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2, [False] * 2)
+    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2)
     losses = StageLosses([example], [example.token_weights])
     losses.add([0], [0], torch.tensor([2.0, 1.0]))
     assert str(losses.means(losses.sums)) == "[[nan, 2.0]]"

@@ -1,5 +1,6 @@
 """The card of a student says what was trained on what, and nothing of the machine."""
 
+import pytest
 import yaml
 
 from kpod_ray.config import RunConfig
@@ -31,6 +32,23 @@ def test_a_card_names_models_data_and_method():
         "kpod_ray 1.2",
     ):
         assert told in text
+
+
+@pytest.mark.parametrize(
+    ("weighting", "student", "told"),
+    [
+        ({}, {}, "learned"),
+        ({"kind": "hand"}, {}, "hand"),
+        ({"kind": "file", "path": "secret"}, {}, "file"),
+        (None, {}, "uniform"),
+        ({"kind": "hand"}, {"token_weights": "uniform"}, "uniform"),
+    ],
+)
+def test_a_card_tells_the_kind_of_token_weights(weighting, student, told):
+    text = card({"model": "org/small", "loss": "dft", **student}, weighting=weighting)
+    assert f"| token weights | {told} |" in text
+    assert "| loss | dft |" in text
+    assert "secret" not in text
 
 
 def test_folders_of_the_machine_stay_out_of_a_card(tmp_path):

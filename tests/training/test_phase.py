@@ -143,7 +143,7 @@ def untrained_losses(example, student, weights):
     return result.numpy()
 
 
-@pytest.mark.parametrize("difficulty_weights", ["learned", "uniform"])
+@pytest.mark.parametrize("difficulty_weights", ["from_weighting", "uniform"])
 def test_step_losses_are_those_of_the_emitted_steps(
     ray_cluster, training_inputs, tiny_folder, difficulty_weights
 ):
@@ -158,7 +158,7 @@ def test_step_losses_are_those_of_the_emitted_steps(
         losses = step_losses(training_inputs, difficulty_weights, stage)
         assert sorted(losses) == sorted(e.question_id for e in examples)
         for example in examples:
-            learned = difficulty_weights == "learned"
+            learned = difficulty_weights == "from_weighting"
             weights = example.token_weights if learned else [1.0] * len(example.token_weights)
             expected = untrained_losses(example, student, weights)
             expected[: max(0, example.num_steps - stage)] = np.nan

@@ -66,7 +66,6 @@ def test_a_train_step_without_a_token_in_the_loss_is_refused(tiny_folder, exampl
             token_weights=e.token_weights[:4],
             token_steps=[0] * 4,
             num_steps=1,
-            token_is_symbol=e.token_is_symbol[:4],
         )
         for e in examples
     ]

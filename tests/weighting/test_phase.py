@@ -1,157 +1,109 @@
-"""Phase weigh on the tiny model: how many workers change nothing; what its manifest tells."""
+"""Phase weigh where nothing is learned: what each kind of weights writes, and what determines it."""
 
 import json
 
 import pytest
-import torch
 
-from kpod_ray.config import RunConfig
+from kpod_ray.config import FileWeighting, HandWeighting, LearnedWeighting, RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.records import Question, Rationale, WeightedRationale
+from kpod_ray.models.random_models import byte_tokenizer
+from kpod_ray.models.sources import model_hash
+from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.weighting.phase import learn_token_weights
-from tests.training.training_runs import in_this_process, unkept_checkpoints
+from kpod_ray.weighting.given_weights import unweighted
+from kpod_ray.weighting.hand_weights import hand_weighted
+from kpod_ray.weighting.phase import content_hash, model_names, write_token_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Twelve questions with a rationale each, in a store."""
-    store = Store.open(str(tmp_path_factory.mktemp("storage")))
-    questions, rationales = [], []
-    for i in range(12):
-        text = f"He has {i} eggs and gets 2 more. So {i} + 2 = {i + 2}."
-        questions.append(Question(f"q{i}", f"{i} and 2?", str(i + 2), "number", (), "train", ""))
-        answer = str(i + 2)
-        rationales.append(Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 0, answer, "kept"))
-    taught = store.artifact("teacher", 1, {}, [])
-    taught.write("rationales", Rationale.to_table(rationales))
-    taught.write("questions", Question.to_table(questions))
-    return store, taught
+TEXTS = ["He has 3 eggs\n3 + 4 = 7.", "7 is 7."]
+RATIONALES = [
+    Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 9, "7", "kept")
+    for i, text in enumerate(TEXTS)
+]
+ROW = {"id": "q0", "rationale": TEXTS[0], "weights": [[7, 8, 0.5]]}
+OTHERS = [{"id": "q1", "rationale": TEXTS[1], "weights": []}, {"id": "z"}]
 
 
-def weigh(inputs, label, num_workers=1, **weighting):
-    """Run the phase; return its artifact and its manifest."""
-    config = config_of(inputs, weighting).override({"resources.weighting.num_workers": num_workers})
-    return _weighed(inputs, config, label)
-
-
-def weigh_here(inputs, label, **weighting):
-    """Run the phase, its training in this process; return its artifact and its manifest."""
-    with unkept_checkpoints():
-        return _weighed(inputs, in_this_process(config_of(inputs, weighting), "weigh"), label)
-
-
-def config_of(inputs, weighting):
-    return RunConfig.model_validate(
+def weigh(tmp_path, weighting, split_newlines=True):
+    """Run the phase; return its rows, its manifest and its history."""
+    store = Store.open(str(tmp_path / "storage"))
+    config = RunConfig.model_validate(
         {
             "name": "t",
-            "storage": inputs[0].root,
-            "teacher": {"kind": "file", "path": "-"},
+            "storage": store.root,
+            "teacher": {"kind": "reference"},
+            "steps": {"split_newlines": split_newlines},
+            "weighting": weighting,
             "student": {"model": "tiny:0"},
-            "resources": {"weigh": {"num_threads": 1}},
-            "weighting": {
-                "num_adapt_steps": 3,
-                "num_train_steps": 4,
-                "learning_rate": 1e-2,
-                "adapt_learning_rate": 1e-3,
-                "global_batch_size": 4,
-                "validate_every": 2,
-                "max_validation": 3,
-                "validation_fraction": 0.25,
-                **weighting,
-            },
         }
     )
-
-
-def _weighed(inputs, config, label):
-    store, taught = inputs
-    artifact = store.artifact("weigh", 1, {"label": label}, [])
-    return artifact, learn_token_weights(config, taught, artifact, lambda metrics: None)
-
-
-def token_weights(artifact):
-    """All token weights, by question."""
+    taught, artifact = (store.artifact(phase, 1, {}, []) for phase in ("teacher", "weigh"))
+    taught.write("rationales", Rationale.to_table(RATIONALES))
+    manifest = write_token_weights(config, taught, artifact, lambda metrics: None)
     rows = WeightedRationale.from_table(artifact.read("weighted"))
-    rows.sort(key=lambda row: row.question_id)
-    return [weight for row in rows for weight in row.token_weights]
+    history = json.loads(store.read_text(f"{artifact.folder}/history.json"))
+    return rows, manifest, history
 
 
-@pytest.fixture(scope="module")
-def alone(ray_cluster, inputs):
-    return weigh(inputs, "alone")
+def as_read(rows):
+    return WeightedRationale.from_table(WeightedRationale.to_table(rows))
 
 
-def test_every_token_of_every_rationale_is_weighed(alone):
-    rows = WeightedRationale.from_table(alone[0].read("weighted"))
-    assert len(rows) == 12
-    for row in rows:
-        assert len(row.token_weights) == len(row.text)  # a byte a token
-        assert all(0 < weight < 1 for weight in row.token_weights)
-
-
-def test_the_manifest_tells_the_best_train_step_and_the_quality(alone):
-    artifact, manifest = alone
-    history = json.loads(artifact.store.read_text(f"{artifact.folder}/history.json"))
-    assert [row["train_step"] for row in history] == [2, 4]
-    assert manifest["best"] in history
-    assert manifest["counts"]["rationales"] == 12
-    quality = manifest["quality"]
-    losses = {"highest_half_loss", "random_half_loss", "lowest_half_loss"}
-    shares = {"auc", "keypoint_weight", "function_word_weight"}
-    assert set(quality) == losses | shares
-    assert all(quality[name] > 0 for name in losses)
-    assert all(0 <= quality[name] <= 1 for name in shares)
-    assert "warning" not in manifest
-
-
-@pytest.mark.parametrize("prefixes", ["sampled", "all"])
-def test_two_workers_learn_the_same_weighter_as_one(alone, inputs, prefixes):
-    if prefixes == "sampled":
-        one, told = alone
-    else:
-        one, told = weigh_here(inputs, "all", prefixes=prefixes)
-    two, told_by_two = weigh(inputs, f"two {prefixes}", num_workers=2, prefixes=prefixes)
-    # Not the parameters: the keys' bias has no gradient but rounding, which Adam makes large.
-    ours, expected = (torch.tensor(token_weights(artifact)) for artifact in (two, one))
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
-    for name, value in told["quality"].items():
-        assert told_by_two["quality"][name] == pytest.approx(value, abs=1e-4)
-
-
-def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, inputs):
-    settings = {"mask_ratio_weight": 1000, "num_train_steps": 60, "validate_every": 1}
-    artifact, manifest = weigh_here(inputs, "collapse", learning_rate=3e-3, **settings)
-    assert manifest["warning"].startswith("the weighter collapsed by train step")
-    assert "nearly all tokens are masked" in manifest["warning"]
-    assert manifest["best"]["kept_fraction"] > 0.04
-    weights = token_weights(artifact)
-    assert sum(weights) / len(weights) > 0.04
-
-
-def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
-    _, manifest = weigh_here(inputs, "flat", learning_rate=1e-9)
-    assert manifest["warning"].startswith(
-        "no weighter was sound in 4 train steps: all tokens weigh"
+@pytest.mark.parametrize("split_newlines", [True, False])
+def test_hand_weights_are_those_of_the_students_tokens(tmp_path, split_newlines):
+    weighting = {"kind": "hand", "plain_weight": 0.1}
+    rows, manifest, history = weigh(tmp_path, weighting, split_newlines)
+    tokenizer = byte_tokenizer()  # that of tiny students
+    assert rows == as_read(
+        hand_weighted(row, tokenizer, 0.1, split_newlines=split_newlines) for row in RATIONALES
     )
-    assert manifest["best"] is None
+    assert len(rows[0].step_starts) == (2 if split_newlines else 1)
+    assert (manifest, history) == ({"counts": {"rationales": 2}}, [])
 
 
-def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
-    _, manifest = weigh_here(
-        inputs,
-        "others",
-        precision="bf16",
-        mask="straight_through",
-        mask_position="after_attention",
-        final_temperature=0.3,
-        predictor="tiny-t5:1",
-    )
-    assert manifest["quality"]["highest_half_loss"] > 0
+def test_without_a_weighting_all_tokens_weigh_1(tmp_path):
+    rows, manifest, history = weigh(tmp_path, None)
+    assert rows == as_read(unweighted(row, split_newlines=True) for row in RATIONALES)
+    assert (manifest, history) == ({"counts": {"rationales": 2}}, [])
 
 
-def test_more_workers_than_rationales_of_a_train_step_are_an_error(ray_cluster, inputs):
-    with pytest.raises(KpodError, match=r"resources\.weigh\.num_workers=5 is more"):
-        weigh(inputs, "too many", num_workers=5)
+def write_weights(tmp_path, *rows):
+    path = tmp_path / "weights.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def test_weights_of_a_file_are_read_and_other_rows_are_counted(tmp_path):
+    path = write_weights(tmp_path, ROW, *OTHERS)
+    rows, manifest, history = weigh(tmp_path, {"kind": "file", "path": path})
+    assert rows[0].token_weights == (1.0, 0.5, 1.0)
+    assert rows[1].token_weights == (1.0,)
+    assert (manifest, history) == ({"counts": {"rationales": 2, "unused_rows": 1}}, [])
+
+
+def test_a_file_without_a_rationale_is_refused(tmp_path):
+    path = write_weights(tmp_path, ROW)
+    with pytest.raises(KpodError, match=r"no row for question 'q1'"):
+        weigh(tmp_path, {"kind": "file", "path": path})
+
+
+def test_a_hash_holds_the_bytes_of_a_file_and_the_predictor_and_nothing_else(tmp_path):
+    path = write_weights(tmp_path, ROW)
+    first = content_hash(FileWeighting(kind="file", path=path))
+    assert first == content_hash(FileWeighting(kind="file", path=path, default_weight=0.5))
+    write_weights(tmp_path, ROW, *OTHERS)
+    assert content_hash(FileWeighting(kind="file", path=path)) != first
+    assert content_hash(LearnedWeighting(predictor="tiny:1")) == model_hash("tiny:1")
+    others = (None, LearnedWeighting(), HandWeighting(kind="hand"))
+    assert [content_hash(weighting) for weighting in others] == [""] * 3
+
+
+def test_a_hash_of_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(KpodError, match=r"nowhere\.jsonl"):
+        content_hash(FileWeighting(kind="file", path=str(tmp_path / "nowhere.jsonl")))
+
+
+def test_only_a_predictor_is_a_model_besides_the_student():
+    assert model_names(LearnedWeighting(predictor="tiny-t5:1")) == {"tiny-t5:1"}
+    others = (None, LearnedWeighting(), HandWeighting(kind="hand"))
+    assert [model_names(weighting) for weighting in others] == [set()] * 3
+    assert model_names(FileWeighting(kind="file", path="p")) == set()

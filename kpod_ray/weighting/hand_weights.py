@@ -1,0 +1,43 @@
+"""Token weights by a rule: tokens with a digit or an operator count more than others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.data.examples import encode_with_spans
+from kpod_ray.records import Rationale, WeightedRationale
+from kpod_ray.weighting.quality import OPERATORS
+
+
+def hand_weighted(
+    rationale: Rationale, tokenizer: Any, plain_weight: float, *, split_newlines: bool
+) -> WeightedRationale:
+    """Return a rationale with its reasoning steps and a weight for each of its tokens.
+
+    Args:
+        rationale: to be weighed.
+        tokenizer: of the student, so that a training example has the weight of each of its tokens.
+        plain_weight: from 0 to 1, weight of a token without digit or operator; others weigh 1.
+        split_newlines: how the rationale is cut into reasoning steps.
+    """
+    text = rationale.text
+    _, starts, ends = encode_with_spans(tokenizer, text)
+    spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+    steps = split_steps(text, split_newlines=split_newlines)
+    return WeightedRationale(
+        question_id=rationale.question_id,
+        text=text,
+        token_starts=[start for start, _ in spans],
+        token_ends=[end for _, end in spans],
+        token_weights=[
+            1.0 if has_digit_or_operator(text[start:end]) else plain_weight for start, end in spans
+        ],
+        step_starts=[start for start, _ in steps],
+        step_ends=[end for _, end in steps],
+    )
+
+
+def has_digit_or_operator(text: str) -> bool:
+    """Whether a text holds a digit or an operator."""
+    return any(character.isdigit() or character in OPERATORS for character in text)

@@ -1,0 +1,157 @@
+"""Learned token weights: train the token weighter, then weigh the tokens of every rationale."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.cluster.actor_pool import ActorPool, discard_stream, stream_rows
+from kpod_ray.cluster.metrics_board import Watcher, watched
+from kpod_ray.cluster.placement import described, threads_of
+from kpod_ray.cluster.torch_trainer import fit
+from kpod_ray.config import LearnedWeighting, RunConfig
+from kpod_ray.data.examples import encode_with_spans
+from kpod_ray.errors import KpodError
+from kpod_ray.models.safetensors_state import fetch_module
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.student import load_student, load_tokenizer
+from kpod_ray.records import Rationale, WeightedRationale
+from kpod_ray.storage.artifacts import Artifact, Manifest, Store
+from kpod_ray.weighting.entry import weighting_worker
+from kpod_ray.weighting.job import WeightingJob
+from kpod_ray.weighting.model import build_weighter
+
+BATCH_SIZE = 32
+
+
+class Annotator:
+    """Weighs the tokens of rationales and cuts them into reasoning steps."""
+
+    def __init__(
+        self, model: str, num_heads: int | None, split_newlines: bool, storage: str, weighter: str
+    ) -> None:
+        folder = model_folder(model, MODEL_CACHE)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer, self.split_newlines = load_tokenizer(folder), split_newlines
+        self.weighter = build_weighter(
+            load_student(folder, torch.float32).language_model, num_heads
+        )
+        fetch_module(self.weighter, Store.open(storage), weighter)
+        self.weighter.eval().to(self.device)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return the weighted rationales of a batch of rationales."""
+        rows = Rationale.from_table(batch)
+        return WeightedRationale.to_table(self._weigh(row) for row in rows)
+
+    @torch.no_grad()
+    def _weigh(self, row: Rationale) -> WeightedRationale:
+        ids, starts, ends = encode_with_spans(self.tokenizer, row.text)
+        tokens = torch.tensor([ids], device=self.device)
+        logits = self.weighter(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        steps = split_steps(row.text, split_newlines=self.split_newlines)
+        return WeightedRationale(
+            question_id=row.question_id,
+            text=row.text,
+            token_starts=starts.tolist(),
+            token_ends=ends.tolist(),
+            token_weights=torch.sigmoid(logits[0]).tolist(),
+            step_starts=[start for start, _ in steps],
+            step_ends=[end for _, end in steps],
+        )
+
+
+def learn_token_weights(
+    config: RunConfig,
+    weighting: LearnedWeighting,
+    teacher: Artifact,
+    artifact: Artifact,
+    watch: Watcher,
+) -> Manifest:
+    """Write the trained ``weighter.safetensors`` and ``weighted``, one row a rationale.
+
+    Args:
+        config: of the run.
+        weighting: the weighter and its training.
+        teacher: holds the questions and the rationales that go on.
+        artifact: to be written.
+        watch: gets the metrics of every train step, on the driver, soon after it.
+
+    Raises:
+        KpodError: More workers than rationales of one train step.
+    """
+    workers = config.resources.weighting
+    rationales = teacher.read("rationales")
+    if workers.num_workers > min(weighting.global_batch_size, rationales.num_rows):
+        raise KpodError(
+            f"resources.weighting.num_workers={workers.num_workers} is more than the rationales of one "
+            "train step; lower it or raise weighting.global_batch_size"
+        )
+    job = WeightingJob(
+        weighting=weighting,
+        model=config.student.model,
+        template=config.student.template,
+        seed=config.seed,
+        storage=config.storage,
+        questions=f"{teacher.folder}/questions.parquet",
+        rationales=f"{teacher.folder}/rationales.parquet",
+        folder=artifact.folder,
+        num_threads=threads_of(workers),
+    )
+    with watched(watch) as board:
+        returned = fit(weighting_worker, {"job": job, "board": board}, workers, artifact)
+    result = stream_rows(
+        artifact, "annotated", rationales, _pool(config, weighting, artifact), "question_id"
+    )
+    artifact.write("weighted", result.table.cast(WeightedRationale.schema))
+    text = json.dumps(returned["history"])
+    artifact.store.write_text(f"{artifact.folder}/history.json", text)
+    discard_stream(artifact, "annotated")
+    artifact.store.delete(f"{artifact.folder}/fit")
+    artifact.store.delete(f"{artifact.folder}/adapted.safetensors")
+    warnings = [*returned["warnings"], *_collapse(returned)]
+    return {
+        "counts": {"rationales": result.table.num_rows, "resumed": result.num_resumed},
+        "best": returned["best"],
+        "quality": returned["quality"],
+        "workers": workers.num_workers,
+        "nodes": described(returned["nodes"] | result.nodes),
+        **({"warning": "; ".join(warnings)} if warnings else {}),
+    }
+
+
+def _collapse(returned: dict[str, Any]) -> list[str]:
+    """Say in a line whether the weights collapsed, and which weighter is used all the same."""
+    problem, best, last = returned["collapse"], returned["best"], returned["train_step"]
+    if best is None:
+        return [
+            f"no weighter was sound in {last} train steps: {problem}; the token weights say little, "
+            "raise weighting.num_adapt_steps, or change weighting.learning_rate or "
+            "weighting.mask_ratio_weight"
+        ]
+    if problem is None:
+        return []
+    return [
+        f"the weighter collapsed by train step {last}: {problem}; "
+        f"the one of train step {best['train_step']:.0f} is used"
+    ]
+
+
+def _pool(config: RunConfig, weighting: LearnedWeighting, artifact: Artifact) -> ActorPool:
+    return ActorPool(
+        actor=Annotator,
+        arguments={
+            "model": config.student.model,
+            "num_heads": weighting.num_heads,
+            "split_newlines": config.steps.split_newlines,
+            "storage": config.storage,
+            "weighter": f"{artifact.folder}/weighter.safetensors",
+        },
+        resources=config.resources.apply_weighter,
+        batch_size=BATCH_SIZE,
+        batch_format="pyarrow",
+    )
