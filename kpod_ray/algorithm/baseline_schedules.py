@@ -1,9 +1,11 @@
-"""Schedules that move no boundary inside a rationale: the baselines of the progressive one.
+"""Baseline schedules without given steps, to compare the progressive schedule with.
 
-`plan_at_once` is the paper's ablation without progression. `plan_easy_to_hard` orders whole questions:
-an easy one is written whole from the start, a hard one takes no part until the ceiling allows it.
+`plan_at_once` is the paper's ablation without progression: all questions take part in all stages.
+`plan_easy_to_hard` is a curriculum over whole questions: a stage includes the easiest questions whose
+difficulties fit under the stage's ceiling.
 
-Invariant of both: nothing is ever given, and a question that takes part does so until the end.
+Invariants of both plans: the number of given steps is always 0, and a question that is included in a
+stage is included in all later stages.
 """
 
 from __future__ import annotations
@@ -24,15 +26,20 @@ from kpod_ray.algorithm.schedule import (
 
 
 def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages: int) -> Plan:
-    """Plan stages in which the student writes every reasoning step of every question.
+    """Plan stages in which every reasoning step of every question is supervised.
 
     Args:
-        step_difficulties: [sum of num_steps], Eq. 8, question after question, in nats.
-        num_steps: [Q], n_i >= 1.
-        num_stages: N_e.
+        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
+            in order, then those of question 1, and so on.
+        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
+        num_stages: N_e, training stages.
+
+    Returns:
+        A plan of stages 0 to N_e. The ceiling of every stage is the total difficulty.
 
     Raises:
-        ValueError: As in `schedule.plan_stages`.
+        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
+            is negative or not finite.
     """
     check_steps(step_difficulties, num_steps)
     shape = (num_stages + 1, num_steps.size)
@@ -45,17 +52,24 @@ def plan_easy_to_hard(
 ) -> Plan:
     """Plan stages of whole questions, the easiest first, under the ceiling of Eq. 10.
 
-    Questions are sorted by the mean difficulty of their reasoning steps, equal ones by position. The
-    first so many take part whose difficulties sum to at most D(t); the easiest always does, so that
-    no stage is empty, and all do after T. Of the settings it uses those of the ceiling.
+    Questions are sorted by the mean difficulty of their reasoning steps; ties keep the order of the
+    arguments. Stage t includes the longest run of easiest questions whose difficulties sum to at most
+    D(t). The easiest question is always included, so that no stage is empty. After stage T all
+    questions are included.
 
     Args:
-        step_difficulties: [sum of num_steps], Eq. 8, question after question, in nats.
-        num_steps: [Q], n_i >= 1.
-        settings: What shapes the plan.
+        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
+            in order, then those of question 1, and so on.
+        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
+        settings: The number of stages and the parameters of the ceiling. ``step_size`` and ``solver``
+            are not used.
+
+    Returns:
+        A plan of stages 0 to N_e.
 
     Raises:
-        ValueError: As in `schedule.plan_stages`.
+        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
+            is negative or not finite.
     """
     check_steps(step_difficulties, num_steps)
     total = math.fsum(step_difficulties)
@@ -64,6 +78,7 @@ def plan_easy_to_hard(
     order = np.argsort(sums / num_steps, kind="stable")
     spent = np.cumsum(sums[order])
     counts = np.maximum(1, np.searchsorted(spent, ceilings + ROUNDING * total, side="right"))
+    # After T all questions take part, even if rounding lifts the last cumulative sum above `total`.
     counts[settings.full_stage + 1 :] = num_steps.size
     ranks = np.empty(num_steps.size, dtype=np.int64)
     ranks[order] = np.arange(num_steps.size)

@@ -1,7 +1,8 @@
-"""The keypoint mask of the token weighter (Eq. 3 to 7).
+"""The keypoint mask and the loss of the token weighter (Eq. 3 to 7).
 
-The mask acts on embeddings, never on token ids: replacing ids would cut the gradient to the token
-weights and leave only the mask-ratio penalty, which drives all of them to 0.
+The mask is multiplied into token embeddings. Replacing token ids instead would cut the gradient from
+the answer loss to the token weights; only the mask-ratio penalty would remain, which drives all token
+weights to 0.
 """
 
 from __future__ import annotations
@@ -11,21 +12,32 @@ from torch import Tensor
 
 
 def gumbel_noise(uniform: Tensor) -> Tensor:
-    """Turn uniform numbers in (0, 1) into the difference of two Gumbel variables (logistic noise)."""
-    clipped = uniform.clamp(1e-6, 1 - 1e-6)
+    """Return logistic noise, the difference of two Gumbel variables, from uniform numbers.
+
+    Args:
+        uniform: Tensor of any shape, numbers from 0 to 1.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    clipped = uniform.clamp(1e-6, 1 - 1e-6)  # the logarithms of 0 would be infinite
     return torch.log(clipped) - torch.log1p(-clipped)
 
 
 def annealed_temperature(
     train_step: int, num_train_steps: int, first: float, last: float | None
 ) -> float:
-    """Return the Gumbel temperature of a train step, from ``first`` to ``last`` by equal factors.
+    """Return the Gumbel temperature of a train step, annealed geometrically.
 
     Args:
-        train_step: counted from 0.
-        num_train_steps: as many as are planned; the last one has the last temperature.
-        first: > 0.
-        last: > 0; None keeps the first.
+        train_step: Train step, counted from 0.
+        num_train_steps: Planned number of train steps.
+        first: Temperature of train step 0, > 0.
+        last: Temperature of the last planned train step and of any later one, > 0. None keeps the
+            temperature at ``first``.
+
+    Returns:
+        The temperature, > 0. The ratio of the temperatures of two successive train steps is constant.
     """
     if last is None:
         return first
@@ -34,64 +46,83 @@ def annealed_temperature(
 
 
 def relaxed_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """Return the two-class Gumbel-softmax of [log(1 - w), log w], w = sigmoid(logits).
+    """Return the relaxed keypoint mask: the Gumbel-softmax of [log(1 - w), log w], w = sigmoid(logits).
 
     Args:
         logits: [B, L], logits of the token weights.
         noise: [B, L], from `gumbel_noise`.
-        temperature: > 0; near 0 the mask is binary.
+        temperature: > 0; the mask becomes binary as the temperature goes to 0.
 
     Returns:
-        [B, L] in (0, 1), 1 = kept.
+        [B, L] in (0, 1); 1 keeps a token, 0 masks a token.
     """
+    # A softmax over two classes is the sigmoid of the difference of their logits.
     return torch.sigmoid((logits + noise) / temperature)
 
 
 def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """Return a binary keypoint mask (Eq. 4) whose gradient is that of `relaxed_mask`."""
+    """Return a binary keypoint mask (Eq. 4) with the gradient of `relaxed_mask`.
+
+    Args:
+        logits: [B, L], logits of the token weights.
+        noise: [B, L], from `gumbel_noise`.
+        temperature: > 0, temperature of the relaxed mask.
+
+    Returns:
+        [B, L], 0 or 1; 1 keeps a token.
+    """
     relaxed = relaxed_mask(logits, noise, temperature)
     rounded = (relaxed > 0.5).to(relaxed.dtype)
-    return rounded + (relaxed - relaxed.detach())  # in this order it is exactly 0 or 1
+    # The brackets matter: the difference is exactly 0, so the sum is exactly 0 or 1.
+    return rounded + (relaxed - relaxed.detach())
 
 
 def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tensor) -> Tensor:
-    """Replace masked tokens by a learned vector: m e + (1 - m) v.
+    """Replace the embeddings e of masked tokens by a learned vector v: m e + (1 - m) v.
 
     Args:
-        embeddings: [B, L, d].
-        keypoint_mask: [B, L], 1 = kept, 0 = masked.
-        mask_vector: [d].
+        embeddings: [B, L, d], token embeddings.
+        keypoint_mask: [B, L], m in 0 to 1; 1 keeps a token, 0 masks a token.
+        mask_vector: [d], the learned vector.
+
+    Returns:
+        [B, L, d], masked embeddings.
     """
     kept = keypoint_mask.unsqueeze(-1)
     return kept * embeddings + (1 - kept) * mask_vector
 
 
 def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
-    """Return the expected share of kept tokens of each rationale, Eq. 6 divided by its length.
+    """Return the expected fraction of kept tokens of each rationale: Eq. 6 divided by the length.
+
+    The expectation takes the place of the fraction of a sampled mask, because the expectation has the
+    same mean and no sampling variance.
 
     Args:
         logits: [B, L], logits of the token weights.
-        token_mask: [B, L], 1 where a rationale token exists.
+        token_mask: [B, L], 1 at rationale tokens, 0 at padding.
 
     Returns:
-        [B], in (0, 1). It is the mean of the sampled mask ratio, without the sampling's variance.
+        [B], in (0, 1); 0 for a rationale without tokens.
     """
     token_weights = torch.sigmoid(logits) * token_mask
     return token_weights.sum(-1) / token_mask.sum(-1).clamp_min(1)
 
 
 def keypoint_loss(answer_nll: Tensor, kept_fraction: Tensor, mask_ratio_weight: float) -> Tensor:
-    """Sum Eq. 7 divided by the rationale's length: answer loss + alpha * share of kept tokens.
+    """Return the loss of Eq. 7, each rationale divided by its length and summed over the rationales.
 
-    Eq. 5 sums over all prefixes and Eq. 6 over all tokens, both N of them. With one prefix drawn
-    uniformly for each rationale and the share instead of the sum, alpha keeps its meaning.
+    The loss of a rationale is the answer loss plus alpha times the fraction of kept tokens. For a
+    rationale of N tokens, Eq. 5 is a sum over N prefixes and Eq. 6 a sum over N tokens. One prefix
+    drawn uniformly estimates Eq. 5 divided by N, and the fraction of kept tokens is Eq. 6 divided by
+    N. So alpha weighs the two terms as in the paper.
 
     Args:
         answer_nll: [B], negative log-likelihood of the answer after one masked prefix, in nats.
-        kept_fraction: [B].
+        kept_fraction: [B], fraction of kept tokens, such as `mean_token_weight`.
         mask_ratio_weight: alpha of Eq. 7.
 
     Returns:
-        Scalar, a sum over the rationales.
+        Scalar, the sum over the batch.
     """
     return (answer_nll + mask_ratio_weight * kept_fraction).sum()

@@ -1,8 +1,9 @@
-"""Weighted token losses (Eq. 14, 15; DFT).
+"""Weighted token losses (Eq. 14, 15, and DFT).
 
-Losses are sums over tokens, in nats: divided once by a denominator of the whole train step, they make
-micro-batches, accumulation and several workers equal to one large batch. Logits exist only for one
-chunk of tokens at a time; tokens outside the loss never reach the output head.
+A loss is a sum over tokens, in nats. The caller divides the sum once by a denominator of the whole
+train step. A split into micro-batches, gradient accumulation and several workers then gives the same
+gradient as one large batch. The kernel computes the logits of one chunk of tokens at a time; the full
+[L, V] matrix of logits is never in memory.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ def weighted_nll(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the negative log-likelihood of the labels, each token scaled by its weight.
 
-    KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With weights of 1 it is Eq. 14.
+    KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With token weights of 1 the sum is Eq. 14.
 
     Args:
         hidden: [L, d], final hidden state that predicts each label (already shifted).
-        head: [V, d], output head; logits are ``hidden @ head.T``.
+        head: [V, d], weight of the output head; the logits are ``hidden @ head.T``.
         labels: [L], token ids.
-        token_weights: [L], >= 0, dimensionless; no gradient flows into them.
+        token_weights: [L], >= 0, dimensionless; the token weights get no gradient.
 
     Returns:
-        The weighted sum, scalar float32 with gradients to ``hidden`` and ``head``; the unweighted
-        negative log-likelihood of each token, [L] float32 without gradients, both in nats; and whether
-        each label is the likeliest token, [L].
+        Three tensors: the weighted sum in nats, a float32 scalar with gradients to ``hidden`` and
+        ``head``; the unweighted negative log-likelihood of each token in nats, [L] float32 without
+        gradient; and whether each label has the largest logit, [L] bool.
 
     Raises:
-        ValueError: The shapes disagree.
+        ValueError: The shapes of the arguments disagree.
     """
     return _scaled_nll(hidden, head, labels, token_weights, _by_weight)
 
@@ -42,9 +43,9 @@ def probability_scaled_nll(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the negative log-likelihood of the labels, each token scaled by weight and probability.
 
-    Dynamic fine-tuning (arXiv 2508.05629), with token weights: L = -sum_j w_j sg(p_j) log p_j, where
-    p_j = P(r_j | r_<j, x), and sg lets no gradient through. A token that the student finds unlikely
-    counts less.
+    Dynamic fine-tuning (DFT, arXiv 2508.05629) with token weights: L = -sum_j w_j sg(p_j) log p_j,
+    where p_j = P(r_j | r_<j, x) and sg stops the gradient. Tokens that are unlikely under the student
+    have a small weight in the loss.
 
     Arguments, results and errors are those of `weighted_nll`.
     """
@@ -70,7 +71,8 @@ def _scaled_nll(
             f"hidden has {num_tokens} tokens, labels {tuple(labels.shape)}, "
             f"token_weights {tuple(token_weights.shape)}"
         )
-    if not torch.is_grad_enabled():  # else the head's gradient would be computed in vain
+    if not torch.is_grad_enabled():
+        # `_ScaledNll` computes gradients in its forward pass, for every input that requires one.
         hidden, head = hidden.detach(), head.detach()
     total, nll, is_top = _ScaledNll.apply(hidden, head, labels, token_weights.float(), scale)
     return total, nll, is_top

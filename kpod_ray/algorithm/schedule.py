@@ -1,14 +1,20 @@
-"""How many leading reasoning steps are given at each stage: KPOD, Eq. 10, 11 and Algorithm 1.
+"""The progressive schedule: given steps of every question at every stage (Eq. 10, 11, Algorithm 1).
 
-The ceiling D(t) says how much difficulty may be emitted at stage t; a solver of Eq. 13 chooses the
-questions whose boundary moves. `plan_stages` makes the whole plan before training, from fixed step
-difficulties; `replan` makes one stage of it while training goes on, from what the steps cost now.
+The given steps of a question are the leading reasoning steps that are put into the student's input.
+The remaining steps are supervised. The ceiling D(t) bounds the summed difficulty of all supervised
+steps at stage t. A solver of Eq. 13 chooses the questions whose number of given steps falls.
+`plan_stages` plans all stages before training, from fixed step difficulties. `replan` plans one stage
+during training, from step difficulties that were measured again.
 
-Invariants of a plan: what is emitted at a stage up to T stays at or below that stage's ceiling (up
-to 1e-9 of the total difficulty, left for rounding); the number of given steps never rises from one
-stage to the next; after stage T it is 0 for every question, whatever was reached. A replanned stage
-keeps the last two; if steps that are emitted already have got harder than the ceiling allows, it
-moves nothing.
+Invariants of a plan:
+
+- Up to stage T the difficulty of the supervised steps is at most the stage's ceiling, plus 1e-9 of
+  the total difficulty for rounding.
+- The number of given steps of a question never rises from one stage to the next.
+- After stage T every question has 0 given steps.
+
+A replanned stage keeps the second and third invariant. The first can fail when supervised steps have
+become more difficult than the ceiling allows; the stage then changes no question.
 """
 
 from __future__ import annotations
@@ -23,39 +29,51 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 ROUNDING = 1e-9
-"""Share of the total difficulty by which a ceiling may be passed, so that a last step fits."""
+"""Fraction of the total difficulty by which a plan may exceed a ceiling.
+
+Rounding of the sums must not exclude a step that fits exactly.
+"""
 
 
 class Solver(Protocol):
-    """A solver of Eq. 13, such as `selection.select_by_merge` with its diversity weight bound."""
+    """A solver of Eq. 13, such as `selection.select_by_merge` with a fixed ``diversity_weight``."""
 
     def __call__(
         self, costs: FloatArray, cluster_ids: IntArray, *, budget: float
     ) -> npt.NDArray[np.bool_]:
-        """Return which items to take, [N], so that their costs sum to at most the budget."""
+        """Select questions whose costs sum to at most the budget.
+
+        Args:
+            costs: [N], difficulty in nats that a selection of each question adds.
+            cluster_ids: [N], cluster of each question.
+            budget: Most difficulty to add, in nats; the selection is empty below 0.
+
+        Returns:
+            [N], whether each question is selected.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """What shapes a plan.
+    """Parameters of a schedule.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: A parameter is out of its range.
     """
 
     num_stages: int
-    """N_e: training stages, one an epoch; at least 1."""
+    """N_e: training stages, each of one epoch; at least 1."""
     full_stage: int
     """T: stage at which the ceiling reaches the total difficulty; 1 to `num_stages`."""
     growth: float
-    """p of Eq. 10, >= 0."""
+    """p of Eq. 10, >= 0: the ceiling grows with the power p + 1 of the stage."""
     initial_fraction: float
-    """C_0 / B, 0 to 1."""
+    """C_0 / B, 0 to 1: ceiling of stage 0 as a fraction of the total difficulty."""
     step_size: int
-    """Delta_s of Eq. 11: reasoning steps moved when a question gets harder; at least 1."""
+    """Delta_s of Eq. 11, at least 1: number by which the given steps of a selected question fall."""
     solver: Solver
-    """Chooses the questions that get harder."""
+    """Selects the questions whose given steps fall."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.full_stage <= self.num_stages:
@@ -70,33 +88,39 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The schedule of every question for one or more stages in a row; stage 0 is before training."""
+    """The schedule of all questions for one or more consecutive stages.
+
+    Stage 0 is the initial state of Algorithm 1; training starts with stage 1.
+    """
 
     first_stage: int
-    """Stage of row 0: 0 for a whole plan."""
+    """Stage of row 0 of the arrays; 0 for a plan of all stages."""
     num_given_steps: npt.NDArray[np.int32]
-    """[stages, Q], c_i(t): leading reasoning steps handed to the student as input."""
+    """[stages, Q], c_i(t): leading reasoning steps that are put into the student's input."""
     included: npt.NDArray[np.bool_]
     """[stages, Q], whether the question takes part in the stage."""
     ceilings: FloatArray
-    """[stages], D(t), in nats."""
+    """[stages], D(t), most difficulty of the supervised steps, in nats."""
     planned: FloatArray
-    """[stages], H(t): difficulty of all the steps that are emitted, in nats."""
+    """[stages], H(t), difficulty of the supervised steps, in nats."""
 
 
 def difficulty_ceiling(
     stage: int, *, total: float, initial_fraction: float, growth: float, full_stage: int
 ) -> float:
-    """Return D(t) of Eq. 10: the difficulty that may be emitted at a stage.
+    """Return D(t) of Eq. 10: the most difficulty that the supervised steps of a stage may have.
 
-    D(t) = C_0 + (B - C_0) * (t / T)^(p + 1), and B from T on.
+    D(t) = C_0 + (B - C_0) * (t / T)^(p + 1) before stage T, and D(t) = B from stage T on.
 
     Args:
         stage: t, >= 0.
         total: B, difficulty of all reasoning steps, in nats.
         initial_fraction: C_0 / B, 0 to 1.
-        growth: p.
+        growth: p, >= 0.
         full_stage: T, at least 1.
+
+    Returns:
+        D(t), in nats.
 
     Raises:
         ValueError: `stage` is negative.
@@ -117,24 +141,29 @@ def plan_stages(
 ) -> Plan:
     """Plan all stages before training (Algorithm 1).
 
-    Row 0 starts from every step given (c_i = n_i) and lets the solver work up to C_0, pass after
-    pass, until nothing fits. Each stage t = 1..T is one pass with the budget D(t) - H: what a stage
-    leaves unused goes to the next. After T nothing is given.
+    Stage 0 starts with all steps given (c_i = n_i). The solver selects questions again and again
+    until no further step fits under C_0. Each stage t = 1..T is one call of the solver with the
+    budget D(t) - H, where H is the difficulty of the steps that are supervised already; budget that a
+    stage leaves unused is available to the next stage. After stage T no step is given.
 
     Args:
-        step_difficulties: [sum of num_steps], Eq. 8, >= 0, in nats: the steps of question 0 in
-            order, then those of question 1, and so on. Pass questions in the order of their ids,
-            for ties are decided by position.
-        num_steps: [Q], n_i >= 1.
+        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats, >= 0: all steps of
+            question 0 in order, then those of question 1, and so on. The solver breaks ties by
+            position, so questions are passed in the order of their ids.
+        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
         cluster_ids: [Q], cluster of each question.
-        settings: What shapes the plan.
+        settings: Parameters of the schedule.
+
+    Returns:
+        A plan of stages 0 to N_e that includes every question in every stage.
 
     Raises:
-        ValueError: The shapes disagree, there is no question or one without steps, or a difficulty
+        ValueError: The shapes disagree, there is no question, a question has no step, or a difficulty
             is negative or not finite.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
+    # `fsum` over the buffer (`.data`) is faster than over the array: no NumPy scalars are made.
     total = math.fsum(step_difficulties.data)
     ceilings = stage_ceilings(total, settings)
     planned = np.full(settings.num_stages + 1, total)
@@ -142,10 +171,10 @@ def plan_stages(
     state = _State(num_steps, step_difficulties, num_steps, cluster_ids, settings)
     while state.advance(ceilings[0] + ROUNDING * total):
         pass
-    num_given_steps[0], planned[0] = state.num_given, state.emitted
+    num_given_steps[0], planned[0] = state.num_given, state.supervised_difficulty
     for stage in range(1, settings.full_stage + 1):
         state.advance(ceilings[stage] + ROUNDING * total)
-        num_given_steps[stage], planned[stage] = state.num_given, state.emitted
+        num_given_steps[stage], planned[stage] = state.num_given, state.supervised_difficulty
     included = np.broadcast_to(np.True_, num_given_steps.shape)
     return Plan(0, num_given_steps, included, ceilings, planned)
 
@@ -158,26 +187,28 @@ def replan(
     cluster_ids: IntArray,
     settings: ScheduleSettings,
 ) -> Plan:
-    """Plan one stage again, from what the reasoning steps cost now; the paper plans but once.
+    """Plan one stage from step difficulties that were measured during training (not in the paper).
 
-    With B' the sum of the new difficulties and H' the difficulty of what is emitted already, the
-    stage is one pass of the solver with the budget D'(t) - H', where D'(t) is Eq. 10 with B' for B.
-    Below 0 it moves nothing: a step that the student has written is never given back. With the
-    difficulties of `plan_stages` it makes the next row of that plan.
+    B' is the sum of the new difficulties, H' the difficulty of the steps that are supervised already,
+    and D'(t) is Eq. 10 with B' for B. The stage is one call of the solver with the budget D'(t) - H'.
+    A negative budget changes no question: a supervised step never becomes a given step again. With
+    the difficulties that were passed to `plan_stages` the result is the next row of that plan.
 
     Args:
-        stage: t, at least 1; after T nothing is given.
-        num_given_steps: [Q], c_i(t-1).
-        step_difficulties: as in `plan_stages`, re-assessed.
-        num_steps: [Q], n_i >= 1.
+        stage: t, at least 1; after stage T no step is given.
+        num_given_steps: [Q], c_i(t-1), given steps of each question at the stage before.
+        step_difficulties: [sum of num_steps], the new difficulties in nats, in the order of
+            `plan_stages`.
+        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
         cluster_ids: [Q], cluster of each question.
-        settings: What shapes the plan.
+        settings: Parameters of the schedule.
 
     Returns:
-        A plan of this stage alone.
+        A plan of this stage alone (one row).
 
     Raises:
-        ValueError: As in `plan_stages`, or `num_given_steps` or `stage` is out of its range.
+        ValueError: The shapes disagree, there is no question, a question has no step, a difficulty
+            is negative or not finite, or `num_given_steps` or `stage` is out of its range.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
@@ -197,12 +228,20 @@ def replan(
         num_given_steps=state.num_given.astype(np.int32)[None],
         included=np.ones((1, num_steps.size), dtype=np.bool_),
         ceilings=np.array([ceiling]),
-        planned=np.array([state.emitted]),
+        planned=np.array([state.supervised_difficulty]),
     )
 
 
 def stage_ceilings(total: float, settings: ScheduleSettings) -> FloatArray:
-    """Return D(t) of Eq. 10 for stage 0 to the last, [num_stages + 1], in nats."""
+    """Return the ceilings D(t) of Eq. 10 of stages 0 to N_e, in nats.
+
+    Args:
+        total: B, difficulty of all reasoning steps, in nats.
+        settings: Parameters of the schedule.
+
+    Returns:
+        [num_stages + 1].
+    """
     stages = range(settings.num_stages + 1)
     return np.array([_ceiling(stage, total, settings) for stage in stages])
 
@@ -218,7 +257,7 @@ def _ceiling(stage: int, total: float, settings: ScheduleSettings) -> float:
 
 
 class _State:
-    """Where every question's boundary is, and the difficulty emitted so far."""
+    """The given steps of every question, and the difficulty of all supervised steps."""
 
     def __init__(
         self,
@@ -230,33 +269,46 @@ class _State:
     ) -> None:
         self.num_given = num_given_steps.astype(np.int64)
         self._offsets = np.cumsum(num_steps) - num_steps
-        self.emitted = 0.0
+        self.supervised_difficulty = 0.0
         if (self.num_given < num_steps).any():
-            first_emitted = np.repeat(self._offsets + self.num_given, num_steps)
-            is_emitted = np.arange(step_difficulties.size) >= first_emitted
-            self.emitted = math.fsum(step_difficulties[is_emitted].data)
+            first_supervised = np.repeat(self._offsets + self.num_given, num_steps)
+            is_supervised = np.arange(step_difficulties.size) >= first_supervised
+            self.supervised_difficulty = math.fsum(step_difficulties[is_supervised].data)
         self._step_difficulties = step_difficulties
         self._cluster_ids = cluster_ids
         self._settings = settings
 
     def advance(self, ceiling: float) -> bool:
-        """Move the boundary of the selected questions (Eq. 11); return whether there were any."""
+        """Lower the given steps of the questions that the solver selects (Eq. 11).
+
+        Args:
+            ceiling: Most difficulty that the supervised steps may have afterwards, in nats.
+
+        Returns:
+            Whether the solver selected any question.
+        """
         questions = np.flatnonzero(self.num_given)
         costs = self._next_costs(questions)
         selected = self._settings.solver(
-            costs, self._cluster_ids[questions], budget=ceiling - self.emitted
+            costs, self._cluster_ids[questions], budget=ceiling - self.supervised_difficulty
         )
         moved = questions[selected]
         self.num_given[moved] = np.maximum(self.num_given[moved] - self._settings.step_size, 0)
-        # An exactly rounded sum, so that the plan does not depend on the order of the questions.
-        self.emitted += math.fsum(costs[selected].data)
+        # `fsum` rounds once, whatever the order of the terms: the order of questions changes no plan.
+        self.supervised_difficulty += math.fsum(costs[selected].data)
         return moved.size > 0
 
     def _next_costs(self, questions: IntArray) -> FloatArray:
-        """Return the difficulty that one more move of each question would add.
+        """Return the difficulty that becomes supervised if each of the questions is selected.
 
-        Summed afresh from the steps: differences of running totals would carry the rounding of all
-        questions before, and could come out negative.
+        The costs are sums of the single steps. Differences of cumulative sums would carry the rounding
+        errors of all earlier questions, and could be negative.
+
+        Args:
+            questions: [N], indices of questions that have given steps.
+
+        Returns:
+            [N], in nats.
         """
         given = self.num_given[questions]
         last = self._offsets[questions] + given - 1
@@ -268,11 +320,15 @@ class _State:
 
 
 def check_steps(step_difficulties: FloatArray, num_steps: IntArray) -> None:
-    """Check the difficulties of all questions' reasoning steps, as `plan_stages` takes them.
+    """Check the step difficulties and step counts of all questions.
+
+    Args:
+        step_difficulties: [sum of num_steps], in nats.
+        num_steps: [Q], reasoning steps of each question.
 
     Raises:
-        ValueError: There is no question or one without steps, the sizes disagree, or a difficulty is
-            negative or not finite.
+        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
+            is negative or not finite.
     """
     if num_steps.ndim != 1:
         raise ValueError(f"num_steps has shape {num_steps.shape}")

@@ -1,25 +1,26 @@
-"""Which questions get harder when a stage begins: the knapsack of KPOD, Eq. 12 and 13.
+"""Selection of the questions whose given steps fall at a stage: the knapsack of Eq. 12 and 13.
 
-A question's cost c is the difficulty its next move adds; the budget b is the growth one stage
-allows. Both solvers maximise F (Eq. 12) by way of G(S) = F(S) + b, which is monotone, submodular
-and 0 for the empty set:
+The cost c of a question is the difficulty that its selection adds. The budget b is the difficulty
+that the stage may add. Both solvers maximise F (Eq. 12) through the function G(S) = F(S) + b, which is
+monotone, submodular and 0 for the empty set:
 
     G(S) = sum of the costs in S + beta * sum_k sqrt(|C_k & S|)
 
-Both take the items in a fixed order, skip those that no longer fit, and then try whether a prefix
-of that sequence plus one other item is worth more. Invariants: equal input gives equal output; the
-result costs at most the budget (up to the rounding of the sum, 1e-9 relative); nothing that was
-left out still fits.
+Both solvers go through the questions in a fixed order and skip every question that no longer fits.
+The solvers then compare the resulting sequence with its prefixes, each extended by one other question,
+and return the best. Invariants: equal input gives equal output; the selected costs sum to at most the
+budget (up to rounding of the sum, 1e-9 relative); no question that wasn't selected still fits.
 
-Why the order is fixed in advance. G(u|S) = c(u) + beta * (sqrt(m + 1) - sqrt(m)) with m members of
-u's cluster in S. Within a cluster, sorted by cost, the item of rank m (from 0) has density
+Why the order is known in advance: the gain of a question u is
+G(u|S) = c(u) + beta * (sqrt(m + 1) - sqrt(m)), where S holds m questions of the cluster of u. Sort a
+cluster by cost. The question of rank m (from 0) has the density (gain divided by cost)
 
     1 + beta / (c_m * (sqrt(m + 1) + sqrt(m)))
 
-when the m cheaper ones are in S. Both factors below beta grow with m, so the density never rises
-with the rank: any order by falling density (or by density rounded to levels) takes each cluster
-from its cheapest item upward, and the ranks are exact. Skipping keeps this true: what comes later
-in the cluster costs no less than what did not fit, so it does not fit either.
+when the m cheaper questions are in S. Both factors in the denominator grow with m, so the density never
+rises with the rank. Every order by falling density (or by density rounded to levels) therefore takes
+the questions of a cluster from the cheapest upward, and the rank equals m. Skipped questions don't
+break this: all later questions of the cluster cost at least as much, so these don't fit either.
 """
 
 from __future__ import annotations
@@ -46,17 +47,20 @@ def value(
     budget: float,
     diversity_weight: float,
 ) -> float:
-    """Return F(S) of Eq. 12: minus the unused budget, plus the diversity of the selection.
+    """Return F(S) of Eq. 12: the diversity of a selection, weighted by beta, minus the unused budget.
 
     Args:
-        selected: [Q], which questions are in S.
-        costs: [Q], difficulty each question would add, in nats.
+        selected: [Q], whether each question is in S.
+        costs: [Q], difficulty that each question adds, in nats.
         cluster_ids: [Q], cluster of each question.
-        budget: Delta_D, growth of difficulty that the stage allows, in nats.
-        diversity_weight: beta.
+        budget: Delta_D, difficulty that the stage may add, in nats.
+        diversity_weight: beta, >= 0.
+
+    Returns:
+        F(S).
 
     Raises:
-        ValueError: The shapes disagree, or a number is negative or not finite.
+        ValueError: The shapes disagree, a cost or beta is negative, or a number is not finite.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     if selected.shape != costs.shape:
@@ -69,33 +73,34 @@ def value(
 def select_by_merge(
     costs: FloatArray, cluster_ids: IntArray, *, budget: float, diversity_weight: float
 ) -> BoolArray:
-    """Solve Eq. 13 by density greedy, a merge of the clusters' sorted costs, with one extension.
+    """Solve Eq. 13 by density greedy with one extension; the order merges the clusters' sorted costs.
 
-    G of the result is at least (1 - MERGE_GRID) / 2 = 0.495 of the optimum. Proof: let o be the
-    costliest item of the optimum O and r the largest grid value <= b - c(o). As long as a prefix Q
-    of the sequence costs <= r, all of O fits, so the next item has at least the density of O - o
-    given Q, which is >= (G(O) - G(Q + o)) / (b - c(o)). Take the longest such Q: if G(Q + o) >=
-    G(O) / 2, its best extension is as good; if not, the density was above G(O) / 2(b - c(o)) all
-    the way to the first prefix that costs more than r >= (1 - MERGE_GRID)(b - c(o)), which is in
-    the sequence. If b - c(o) lies below the grid, O - o costs almost nothing: o alone is worth
-    G(O) / 2, or the sequence gains all of G(O - o) but exp(1 - 1 / MERGE_GRID).
+    G of the result is at least (1 - MERGE_GRID) / 2 = 0.495 of the optimum. Proof: let O be an optimal
+    selection, o its costliest question and r the largest grid value <= b - c(o). While a prefix P of
+    the sequence costs <= r, every question of O fits. So the next question has at least the density of
+    O - o given P, which is >= (G(O) - G(P + o)) / (b - c(o)). Let P be the longest such prefix. If
+    G(P + o) >= G(O) / 2, the best extension of P is at least as good. Otherwise the density was above
+    G(O) / 2(b - c(o)) up to the first prefix of the sequence that costs more than
+    r >= (1 - MERGE_GRID)(b - c(o)). If b - c(o) lies below the grid, the cost of O - o is nearly 0:
+    either G of o alone is at least G(O) / 2, or the sequence gains G(O - o) up to the factor
+    1 - exp(1 - 1 / MERGE_GRID).
 
-    The order of falling density does not depend on beta > 0: only the extension does. With beta = 0
-    clusters are of no account and the cheapest come first. O(Q log Q) for a bounded number of
-    clusters.
+    For beta > 0 the order by falling density doesn't depend on beta; only the extension does. With
+    beta = 0 the clusters have no effect, and the cheapest questions come first. The time is
+    O(Q log Q) for a bounded number of clusters.
 
     Args:
-        costs: [Q], >= 0, difficulty each question would add, in nats. Equal ones are taken by
-            cluster, then in the order given.
+        costs: [Q], >= 0, difficulty that each question adds, in nats. Ties are broken by cluster, then
+            by position.
         cluster_ids: [Q], cluster of each question.
-        budget: Delta_D, most difficulty to add, in nats; below 0 nothing is selected.
-        diversity_weight: beta.
+        budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
+        diversity_weight: beta, >= 0.
 
     Returns:
-        [Q], which questions get harder.
+        [Q], whether each question is selected.
 
     Raises:
-        ValueError: The shapes disagree, or a number is negative or not finite.
+        ValueError: The shapes disagree, a cost or beta is negative, or a number is not finite.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     items = _sort_by_cluster(costs, cluster_ids, budget, diversity_weight)
@@ -110,25 +115,26 @@ def select_by_thresholds(
     diversity_weight: float,
     epsilon: float,
 ) -> BoolArray:
-    """Solve Eq. 13 by falling density thresholds, a reconstruction in the spirit of FTGP.
+    """Solve Eq. 13 by falling density thresholds (a reconstruction of the paper's solver, FTGP).
 
-    Thresholds fall by the factor 1 - epsilon; at each, every item that fits and whose density
-    reaches the threshold is taken, the cheapest first. The threshold at which an item comes up is
-    known beforehand (module docstring), so the sweeps are one sort by threshold. They go on until
-    nothing fits. G of the result is at least 1/2 - epsilon of the optimum.
+    The thresholds fall by the factor 1 - epsilon. At each threshold, every question that fits and
+    whose density reaches the threshold is taken, the cheapest first, until no question fits. The
+    threshold of every question is known in advance (module docstring), so one sort by threshold takes
+    the place of the sweeps. G of the result is at least 1/2 - epsilon of the optimum.
 
-    Here beta does count: densities are near 1 for a small beta, so most items share a threshold and
-    the cheapest come first; with a large beta the order nears that of `select_by_merge`.
+    Unlike in `select_by_merge`, beta changes the order: with a small beta the densities are near 1, so
+    most questions share a threshold and the cheapest come first; with a large beta the order
+    approaches that of `select_by_merge`.
 
     Args:
-        costs: [Q], >= 0, difficulty each question would add, in nats.
+        costs: [Q], >= 0, difficulty that each question adds, in nats.
         cluster_ids: [Q], cluster of each question.
-        budget: Delta_D, most difficulty to add, in nats; below 0 nothing is selected.
-        diversity_weight: beta.
+        budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
+        diversity_weight: beta, >= 0.
         epsilon: Accuracy, above 0 and below 0.5.
 
     Returns:
-        [Q], which questions get harder.
+        [Q], whether each question is selected.
 
     Raises:
         ValueError: The shapes disagree, or a number is out of its range.
@@ -142,19 +148,24 @@ def select_by_thresholds(
 
 @dataclass(frozen=True)
 class _Items:
-    """The items that fit the budget on their own, by cluster, then cost, then question."""
+    """The questions whose own cost fits the budget, sorted by cluster, then cost, then position.
+
+    A position in these arrays stands for one question ("item").
+    """
 
     budget: float
+    """In nats."""
     diversity_weight: float
+    """beta."""
     questions: IntArray
-    """[N], index of the item in the caller's arrays."""
+    """[N], index of each item in the caller's arrays."""
     costs: FloatArray
-    """[N]."""
+    """[N], in nats."""
     roots: FloatArray
-    """[N], sqrt(m + 1) + sqrt(m) of the item's rank m in its cluster: 1 / (sqrt(m + 1) - sqrt(m)),
-    but rising with m in floating point too."""
+    """[N], sqrt(m + 1) + sqrt(m), where m is the item's rank in its cluster. The reciprocal is the
+    gain sqrt(m + 1) - sqrt(m); unlike the difference, the sum is monotone in floating point."""
     bounds: IntArray
-    """[clusters + 1], where each cluster begins."""
+    """[clusters + 1], position of each cluster's first item, then N."""
 
 
 def _check(
@@ -175,7 +186,7 @@ def _sort_by_cluster(
 ) -> _Items:
     questions = np.flatnonzero(costs <= budget)
     ends = [questions.size]
-    if diversity_weight:
+    if diversity_weight:  # without a diversity term all questions are one cluster
         labels = _narrow(cluster_ids)[questions]
         order = np.argsort(labels, kind="stable")
         questions, labels = questions[order], labels[order]
@@ -193,19 +204,20 @@ def _sort_by_cluster(
 
 
 def _narrow(labels: IntArray) -> npt.NDArray[np.integer]:
-    """Return the labels in a small type if they fit: up to 16 bits numpy sorts in linear time."""
+    """Return the labels as int16 if all labels fit, because numpy sorts int16 in linear time."""
     small = labels.astype(np.int16)
     return small if (small == labels).all() else labels
 
 
 def _stable_argsort(keys: FloatArray) -> IntArray:
-    """Sort numbers >= 0 like ``np.argsort(keys, kind="stable")``, several times faster.
+    """Return ``np.argsort(keys, kind="stable")`` of numbers >= 0, several times faster.
 
-    The bits of such numbers are in the order of the numbers. Their lowest ones make room for the
-    position, so that one plain sort of integers moves both; what looks equal then is sorted exactly.
+    Read as integers, the bits of floats >= 0 have the order of the floats. The position takes the
+    place of the lowest bits, so that one sort of integers moves keys and positions together. Keys that
+    differ only in the replaced bits are then sorted exactly.
     """
     positions = np.int64((1 << keys.size.bit_length()) - 1)
-    packed = (keys + 0.0).view(np.int64)  # no negative zero
+    packed = (keys + 0.0).view(np.int64)  # -0.0 + 0.0 is 0.0; the sign bit of -0.0 would sort first
     packed &= ~positions
     packed |= np.arange(keys.size)
     packed.sort()
@@ -215,25 +227,26 @@ def _stable_argsort(keys: FloatArray) -> IntArray:
     if looks_equal.any():
         tied = np.append(looks_equal, False)
         tied[1:] |= looks_equal
-        some = order[tied]
-        order[tied] = some[np.lexsort((some, keys[some]))]
+        candidates = order[tied]
+        order[tied] = candidates[np.lexsort((candidates, keys[candidates]))]
     return order
 
 
 def _density_order(items: _Items) -> IntArray:
-    """Positions by falling density: `cost * root` is beta / (density - 1), without dividing."""
+    """Return the positions by falling density."""
+    # cost * root = beta / (density - 1) rises as the density falls, and needs no division by 0.
     return _stable_argsort(items.costs * items.roots)
 
 
 def _threshold_order(items: _Items, epsilon: float) -> IntArray:
-    """Positions by falling threshold, then by cost."""
+    """Return the positions by falling threshold, then by cost."""
     order = _density_order(items)
     if not items.costs.any():
         return order
     _, values = _prefixes(items, _pack(items.costs, order, items.budget))
-    # The optimum is at most 3.2 times the better of density greedy and the best single item.
+    # G of the optimum is at most 3.2 times the better of density greedy and the best single item.
     estimate = max(float(values[-1]), float(items.costs.max()) + items.diversity_weight)
-    # A cost of 0 counts as 1e-200: such items come first all the same.
+    # A cost of 0 is replaced by 1e-200 to avoid a division by 0; the density stays the highest.
     density = 1 + items.diversity_weight / np.maximum(items.costs * items.roots, 1e-200)
     highest = min(3.2 * estimate / items.budget / epsilon, float(density.max()))
     num_thresholds = math.ceil(math.log(highest) / -math.log1p(-epsilon)) + 1
@@ -242,10 +255,11 @@ def _threshold_order(items: _Items, epsilon: float) -> IntArray:
 
 
 def _pack(costs: FloatArray, order: IntArray, budget: float) -> IntArray:
-    """Return the positions taken when going through `order` and skipping what no longer fits.
+    """Return the positions taken when going through `order` and skipping items that no longer fit.
 
-    Each round ends at an item that does not fit; the rest of its cluster goes with it, so there are
-    at most as many rounds as clusters.
+    A round takes items up to the first that doesn't fit, then drops every item that doesn't fit. The
+    rest of that item's cluster is dropped with the item (later items of a cluster cost no less), so
+    there are at most as many rounds as clusters.
     """
     rounds = [order[:0]]
     while order.size:
@@ -259,7 +273,7 @@ def _pack(costs: FloatArray, order: IntArray, budget: float) -> IntArray:
 
 
 def _prefixes(items: _Items, sequence: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return cost and G of every prefix of the sequence, the empty one first: [len + 1] each."""
+    """Return the cost and G of every prefix of the sequence, from the empty one: [len + 1] each."""
     spent = np.concatenate(([0.0], np.cumsum(items.costs[sequence])))
     diversity = np.concatenate(([0.0], np.cumsum(1 / items.roots[sequence])))
     return spent, spent + items.diversity_weight * diversity
@@ -272,31 +286,35 @@ def _select(items: _Items, order: IntArray, *, num_questions: int, grid: float) 
     chosen[sequence[:prefix]] = True
     if extension is not None:
         chosen[extension] = True
-        # G is monotone: whatever still fits is worth taking.
-        room = items.budget - float(items.costs[chosen].sum())
-        chosen[_pack(items.costs, order[~chosen[order]], room)] = True
+        # G is monotone: every item that still fits adds to the value.
+        unused = items.budget - float(items.costs[chosen].sum())
+        chosen[_pack(items.costs, order[~chosen[order]], unused)] = True
     selected = np.zeros(num_questions, dtype=np.bool_)
     selected[items.questions[chosen]] = True
     return selected
 
 
 def _best_extension(items: _Items, sequence: IntArray, grid: float) -> tuple[int, int | None]:
-    """Return the best (prefix length, position of one more item); None if the whole sequence is.
+    """Return the best pair (prefix length, position of the item that extends the prefix).
 
-    Prefixes are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the
-    empty one, whose extension is the best single item. In a cluster the best extension is the
-    costliest item that fits, for all of them gain the same diversity; of equal ones the first.
+    The position is None if no extended prefix has a higher G than the whole sequence. The prefixes
+    tried are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the empty
+    prefix, whose extension is the best single item. The best extension from a cluster is the
+    costliest item that fits, because all items of a cluster add the same diversity; ties go to the
+    first item.
     """
     spent, values = _prefixes(items, sequence)
     num_limits = math.ceil(math.log(grid) / math.log1p(-grid)) + 1
     limits = items.budget * (1 - grid) ** np.arange(num_limits)
     lengths = np.unique(np.append(np.searchsorted(spent[1:], limits, side="right"), 0))
+    # `times`: when the sequence takes each item; `sequence.size` for items that are never taken.
     times = np.full(items.costs.size, sequence.size)
     times[sequence] = np.arange(sequence.size)
     best: tuple[int, int | None] = (sequence.size, None)
     best_value = values[-1]
     for start, stop in itertools.pairwise(items.bounds):
         costs = items.costs[start:stop]
+        # The sequence takes a cluster's items in order, so each prefix holds the first `members`.
         members = np.searchsorted(times[start:stop], lengths)
         fitting = np.searchsorted(costs, items.budget - spent[lengths], side="right")
         gains = costs[fitting - 1] + items.diversity_weight / (

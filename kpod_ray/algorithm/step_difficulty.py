@@ -9,11 +9,11 @@ from torch import Tensor
 def step_difficulties(
     token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
 ) -> Tensor:
-    """Return the weighted generation loss of each reasoning step of one rationale.
+    """Return the difficulty of each reasoning step of one rationale.
 
     KPOD Eq. 8: d_k = -sum_{j in step k} w^_j log P(r_j | r_<j, x), where w^ is the softmax of the
-    token weights over the tokens of the same step. It is a weighted mean, so it does not grow with
-    the step's length. A step without tokens has difficulty 0.
+    token weights over the tokens of step k. The difficulty is a weighted mean of token losses, so the
+    difficulty doesn't grow with the number of tokens. A step without tokens has difficulty 0.
 
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
@@ -25,16 +25,19 @@ def step_difficulties(
         [S], float32, in nats.
 
     Raises:
-        ValueError: The shapes disagree.
+        ValueError: The shapes of the three tensors differ.
     """
     weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
+    # The norm is 0 only for a step without tokens, whose numerator is 0 too.
     return weighted / norm.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def step_loss_sums(
     token_nll: Tensor, token_weights: Tensor, token_steps: Tensor, num_steps: int
 ) -> Tensor:
-    """Return numerator and denominator of Eq. 8 for each reasoning step, so that visits add up.
+    """Return the numerator and the denominator of Eq. 8 for each reasoning step.
+
+    Sums of several training visits to a rationale can be added before the division.
 
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
@@ -43,14 +46,15 @@ def step_loss_sums(
         num_steps: S, number of reasoning steps.
 
     Returns:
-        [2, S], float32: sum of exp(w) * nll, and sum of exp(w), over a step's tokens.
+        [2, S], float32: the sums of exp(w) * nll (row 0) and of exp(w) (row 1) over a step's tokens.
 
     Raises:
-        ValueError: The shapes disagree.
+        ValueError: The shapes of the three tensors differ.
     """
     if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
         raise ValueError("token_nll, token_weights and token_steps differ in shape")
-    exponentials = token_weights.float().exp()  # weights lie in (0, 1): no overflow
+    # The softmax needs no shift by the maximum: token weights are in (0, 1), so exp can't overflow.
+    exponentials = token_weights.float().exp()
     zeros = torch.zeros(2, num_steps, device=token_nll.device)
     values = torch.stack([exponentials * token_nll.float(), exponentials])
     return zeros.index_add(1, token_steps, values)

@@ -1,13 +1,13 @@
 """Reasoning steps of a rationale, as character spans (KPOD section on step difficulty).
 
-The paper separates reasoning steps by the symbol "."; taken literally that breaks decimals and
-list numbers and glues lines together. Here a step ends after a full stop unless a digit follows
-directly, and, if wanted, at newlines.
+The paper separates reasoning steps by the symbol ".". A literal reading would split decimals and list
+numbers, and would join lines that end without a full stop. In this module a step ends after a full
+stop that ends a sentence and, optionally, at newlines.
 
-Invariants of the spans: they are half-open, non-empty, in order, adjoin each other and cover the
-whole text. White space after a full stop belongs to the NEXT step, so that a token which carries
-its leading blank (" The") starts in its own step; a newline and the white space after it belong
-to the step that they end (with newlines off they are white space like any other).
+Invariants of the spans: a span is half-open and not empty; the spans are in order, adjoin each other
+and cover the whole text. White space after a full stop belongs to the NEXT step, because tokenizers
+attach a blank to the word that follows (" The"): the token then starts in the step of its word. A
+newline that ends a step, and the white space after the newline, belong to the step that ends.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ _LIST_MARK = re.compile(r"[\s(\[*#>•-]{0,8}(?:\d{1,3}|[^\W\d_])[.)*\]\s]{0,4}"
 _NEVER_LAST = frozenset({"mr", "mrs", "ms", "dr", "prof", "vs", "e.g", "i.e"})
 _RARELY_LAST = frozenset({"approx", "etc", "jr", "sr", "st", "ft", "lb", "lbs", "oz", "sq", "hr"})
 _LONGEST_ABBREVIATION = 8
+"""Most characters before a full stop that are searched for an abbreviation."""
 _LONGEST_MARK = 16
+"""Most characters of a list mark such as "  (12) ", white space counted."""
 _FEWEST_WORDS = 2
+"""Fewest words or numbers of a reasoning step."""
 
 
 def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
     """Split a rationale into reasoning steps.
 
-    A step ends after "." (an ellipsis counts once; closing quotes and brackets go with it) unless
-    a digit follows directly or the full stop belongs to an abbreviation (``sentence_ends``). A
-    list number ("1. ", "2) ") at the start of a line or step goes with what it numbers. A piece
-    of fewer than two words or numbers joins the step before it, or, at the start of the text,
-    the step after it.
+    A step ends after a full stop that ends a sentence (`sentence_ends`); closing quotes and brackets
+    after the full stop belong to the step that ends. A list number ("1. ", "2) ") at the start of a
+    line or step belongs to the item that follows. A piece of fewer than two words or numbers is
+    joined to the step before the piece or, at the start of the text, to the step after the piece.
 
     Args:
         text: The rationale.
-        split_newlines: Whether a newline ends a step too; off in the paper.
+        split_newlines: Whether a newline ends a step too; False is the paper's rule.
 
     Returns:
-        Character spans ``[start, end)``, one a step; empty for an empty text.
+        Character spans ``[start, end)``, one for each step; empty for an empty text.
     """
     ends = {end for end in sentence_ends(text) if not _is_line_start_mark(text, end)}
     if split_newlines:
@@ -53,17 +55,19 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
 
 
 def sentence_ends(text: str) -> Iterator[int]:
-    """Yield the positions just after every full stop that ends a sentence, in order.
+    """Yield the position after every full stop that ends a sentence, in ascending order.
 
-    Full stops before a digit ("3.5", ".3") and of an abbreviation ("Mr.", "e.g.", "No. 7") do not
-    count. Where an abbreviation may also be the last word ("3 p.m.", "etc."), it ends the
-    sentence unless a lower-case letter or a digit follows.
+    The position lies after closing quotes and brackets; an ellipsis ("...") is one full stop. Full
+    stops before a digit ("3.5", ".3") and in an abbreviation ("Mr.", "e.g.", "No. 7") end no
+    sentence. An abbreviation that may close a sentence ("3 p.m.", "etc.") ends the sentence unless a
+    lower-case letter or a digit follows.
     """
     return (stop.end() for stop in _FULL_STOP.finditer(text) if _ends_sentence(stop))
 
 
 def last_sentence_end(text: str) -> int:
-    """Return the last of `sentence_ends`, which most texts need no look at the others for, or 0."""
+    """Return the last position that `sentence_ends` yields; 0 if no sentence ends."""
+    # From the end of the text, the first full stop examined is nearly always the answer.
     stops = reversed(list(_FULL_STOP.finditer(text)))
     return next((stop.end() for stop in stops if _ends_sentence(stop)), 0)
 
@@ -72,20 +76,20 @@ def steps_of_tokens(
     token_starts: Sequence[int] | NDArray[np.integer],
     step_starts: Sequence[int] | NDArray[np.integer],
 ) -> NDArray[np.int64]:
-    """Return the reasoning step of every token, by the character at which the token starts.
+    """Return the reasoning step of every token: the step that holds the token's first character.
 
-    A token that straddles a boundary so belongs to the earlier step, and one that starts before
-    the first step to step 0.
+    A token that straddles a boundary belongs to the earlier step. A token that starts before the
+    first step belongs to step 0.
 
     Args:
-        token_starts: [L], character positions, in any order.
-        step_starts: [S], first character of every step, ascending.
+        token_starts: [L], character position of each token's start, in any order.
+        step_starts: [S], character position of each step's start, strictly ascending.
 
     Returns:
         int64 [L], 0-based steps.
 
     Raises:
-        ValueError: The step starts do not ascend, or there are tokens but no steps.
+        ValueError: The step starts don't ascend, or there are tokens but no steps.
     """
     tokens = np.asarray(token_starts, dtype=np.int64)
     steps = np.asarray(step_starts, dtype=np.int64)
@@ -103,7 +107,10 @@ def _ends_sentence(stop: re.Match[str]) -> bool:
 
 
 def _is_abbreviation(text: str, dot: int, after: int) -> bool:
-    """Tell whether the full stop at ``dot`` is part of a word and not the end of a sentence."""
+    """Return whether the full stop at ``dot`` belongs to an abbreviation and ends no sentence.
+
+    ``after`` is the position after the full stop, or after the last full stop of an ellipsis.
+    """
     word = _word_before(text, dot)
     if not word or after - dot > 1:
         return False
@@ -118,8 +125,9 @@ def _is_abbreviation(text: str, dot: int, after: int) -> bool:
 
 
 def _word_before(text: str, end: int) -> str:
-    """Return the word (or two dotted initials, "e.g") that ends here, in lower case."""
-    start, low = end, max(0, end - _LONGEST_ABBREVIATION)
+    """Return the word (or two dotted initials, "e.g") that ends at ``end``, in lower case."""
+    start = end
+    low = max(0, end - _LONGEST_ABBREVIATION)
     while start > low and text[start - 1].isalpha():
         start -= 1
     if end - start == 1 and _INITIAL.match(text, max(0, start - 2), start):
@@ -137,7 +145,7 @@ def _is_list_mark(text: str, start: int, end: int) -> bool:
 
 
 def _without_list_marks(text: str, ends: list[int]) -> list[tuple[int, int]]:
-    """Turn ends into pieces, leaving out an end that would cut a list mark from its item."""
+    """Return the pieces between the ends, without ends that would cut a list mark from its item."""
     pieces: list[tuple[int, int]] = []
     start = 0
     for end in ends:
@@ -161,4 +169,5 @@ def _join_short_pieces(text: str, pieces: list[tuple[int, int]]) -> list[tuple[i
 
 def _is_short(text: str, start: int, end: int) -> bool:
     words = _WORD.finditer(text, start, end)
+    # `zip` stops after the second word: a long piece isn't counted to its end.
     return sum(1 for _, _ in zip(range(_FEWEST_WORDS), words, strict=False)) < _FEWEST_WORDS
