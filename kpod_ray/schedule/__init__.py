@@ -1,1 +1,1 @@
-"""Phases ``assess`` and ``plan``: step difficulties, question clusters, stages; replanning."""
+"""Phases ``assess`` and ``plan``: step difficulties, question clusters and stages; replanning."""

@@ -1,4 +1,9 @@
-"""Phase ``assess``: difficulty of every reasoning step under the undistilled student (Eq. 8)."""
+"""Phase ``assess``: the difficulty of every reasoning step under the student before training (Eq. 8).
+
+`assess_difficulty` runs the phase: a pool of `Assessor` actors tokenizes the weighted rationales and
+measures their steps with `measure_steps`. Rationales that don't fit ``student.max_length`` are cut or
+left out, as ``student.overlength`` says.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,19 @@ from kpod_ray.records import Question, StepDifficulty, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 MEASURES = ("step_difficulties", "uniform_step_difficulties")
+"""Columns of `StepDifficulty` that hold one number for each reasoning step."""
 BATCH_SIZE = 32
-"""Rationales that an actor gets at once."""
+"""Rationales of one call of an actor."""
 BATCH_TOKENS = 8192
-"""Most tokens of one forward pass, padding counted: memory doesn't grow with the rationales."""
+"""Most tokens of one forward pass, padding included, which bounds the memory of the pass."""
 
 
 class Assessor:
-    """Builds the examples of a batch and measures their steps with a student."""
+    """An actor that tokenizes weighted rationales and measures the difficulty of their steps.
+
+    Args:
+        config: Settings of the student whose losses are measured.
+    """
 
     def __init__(self, config: StudentConfig) -> None:
         folder = model_folder(config.model, MODEL_CACHE)
@@ -41,7 +51,16 @@ class Assessor:
         self.config = config
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return examples and difficulties; too long an example has no difficulties."""
+        """Return the example and the step difficulties of every weighted rationale.
+
+        Args:
+            batch: Rows with the columns of `Question` and of `WeightedRationale`.
+
+        Returns:
+            One row for each input row: the columns of `Example`, ``is_cut`` (whether the example was
+            shortened to ``max_length``) and the columns of `MEASURES`. The lists of `MEASURES` are
+            empty for an example that doesn't fit.
+        """
         questions = Question.from_table(batch)
         rationales = WeightedRationale.from_table(batch)
         examples = [
@@ -57,13 +76,14 @@ class Assessor:
         is_cut = [short not in (None, example) for example, short in pairs]
         table = table.append_column("is_cut", pa.array(is_cut))
         for name in MEASURES:
+            # An example that doesn't fit isn't in `measured`: its list is empty.
             values = [getattr(measured.get(e.question_id), name, []) for e in examples]
             column = pa.array(values, StepDifficulty.schema.field(name).type)
             table = table.append_column(name, column)
         return table
 
     def _shortened(self, example: Example) -> Example | None:
-        """Return an example that fits, None when it is to be set aside."""
+        """Return the example, cut to ``max_length`` if necessary; None if the example is left out."""
         max_length = self.config.max_length
         if example.num_tokens() <= max_length:
             return example
@@ -73,10 +93,22 @@ class Assessor:
 def assess_difficulty(
     config: RunConfig, questions: Artifact, weigh: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Write ``difficulties`` and ``examples`` for every rationale that fits the student.
+    """Run the phase: write the tables ``difficulties`` and ``examples``.
+
+    Both tables have one row for each rationale that fits ``student.max_length``. Rationales that an
+    interrupted call has assessed are not assessed again.
+
+    Args:
+        config: Settings of the run.
+        questions: Finished artifact with the table ``questions``.
+        weigh: Finished artifact with the table ``weighted``.
+        artifact: Artifact that gets the tables.
+
+    Returns:
+        The manifest: counts of rationales, and the nodes that assessed them.
 
     Raises:
-        KpodError: None fits.
+        KpodError: No rationale fits ``student.max_length``.
     """
     requests = _requests(questions, weigh)
     pool = ActorPool(
@@ -107,8 +139,35 @@ def assess_difficulty(
     return {"counts": counts, "nodes": described(result.nodes)}
 
 
+@torch.no_grad()
+def measure_steps(
+    student: Student, examples: Sequence[Example], pad_id: int, max_tokens: int
+) -> Iterator[tuple[str, StepDifficulty]]:
+    """Measure the step difficulties of examples (Eq. 8), with no step given.
+
+    Args:
+        student: The student before training, on any device.
+        examples: Examples of any length.
+        pad_id: Token id that pads the batches.
+        max_tokens: Most tokens of one forward pass, padding included; a longer example has a forward
+            pass of its own.
+
+    Yields:
+        The question id and the difficulties of each example, in order of length.
+    """
+    device = next(student.parameters()).device
+    for rows in batches_by_tokens([example.num_tokens() for example in examples], max_tokens):
+        chosen = [examples[i] for i in rows]
+        no_given_steps = [0] * len(chosen)
+        batch = student.collate(chosen, no_given_steps, pad_id)
+        token_nll = student(batch.to(device)).token_nll.cpu()
+        lengths = [len(example.target_ids) for example in chosen]
+        for example, nll in zip(chosen, token_nll.split(lengths), strict=True):
+            yield example.question_id, _difficulties(example, nll)
+
+
 def _requests(questions: Artifact, weigh: Artifact) -> pa.Table:
-    """Join the weighted rationales with their questions."""
+    """Return the weighted rationales, each row joined with its question."""
     by_id = {q.id: q for q in Question.from_table(questions.read("questions"))}
     weighted = weigh.read("weighted")
     joined = Question.to_table(by_id[i] for i in weighted["question_id"].to_pylist())
@@ -117,35 +176,14 @@ def _requests(questions: Artifact, weigh: Artifact) -> pa.Table:
     return joined
 
 
-@torch.no_grad()
-def measure_steps(
-    student: Student, examples: Sequence[Example], pad_id: int, max_tokens: int
-) -> Iterator[tuple[str, StepDifficulty]]:
-    """Yield every example's question id and difficulties (Eq. 8), whole rationales at a time.
-
-    Args:
-        student: the student before any distillation.
-        examples: of any length.
-        pad_id: what batches are padded with.
-        max_tokens: of one forward pass, padding counted; a longer example is a pass of its own.
-    """
-    device = next(student.parameters()).device
-    for rows in batches_by_tokens([example.num_tokens() for example in examples], max_tokens):
-        chosen = [examples[i] for i in rows]
-        batch = student.collate(chosen, [0] * len(chosen), pad_id)
-        token_nll = student(batch.to(device)).token_nll.cpu()
-        lengths = [len(example.target_ids) for example in chosen]
-        for example, nll in zip(chosen, token_nll.split(lengths), strict=True):
-            yield example.question_id, _difficulties(example, nll)
-
-
 def _difficulties(example: Example, token_nll: torch.Tensor) -> StepDifficulty:
-    steps, weights = torch.tensor(example.token_steps), torch.tensor(example.token_weights)
-    inside = steps < example.num_steps
+    steps = torch.tensor(example.token_steps)
+    weights = torch.tensor(example.token_weights)
+    in_rationale = steps < example.num_steps  # the answer segment belongs to no step
 
     def of_steps(weights: torch.Tensor) -> list[float]:
         """Return the difficulty of every step under these token weights."""
-        losses = token_nll[inside], weights[inside], steps[inside]
+        losses = token_nll[in_rationale], weights[in_rationale], steps[in_rationale]
         return step_difficulties(*losses, example.num_steps).tolist()
 
     return StepDifficulty(example.question_id, of_steps(weights), of_steps(weights * 0))

@@ -1,4 +1,8 @@
-"""Vectors of questions for their clusters: from the student, a sentence encoder or word vectors."""
+"""Vectors of questions, which the schedule clusters.
+
+``schedule.embedding`` chooses the source: the student's input embeddings (None), a ``.txt`` file of word
+vectors, or a sentence encoder.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +21,24 @@ from kpod_ray.schedule.clustering import mean_embeddings, unit_length, word_vect
 from kpod_ray.storage.user_files import checked_file, file_hash
 
 BATCH_SIZE = 64
-"""Texts that an encoder reads at once."""
+"""Texts of one forward pass of a sentence encoder."""
 
 
 def embed_questions(
     texts: Sequence[str], embedding: str | None, student: str
 ) -> npt.NDArray[np.float32]:
-    """Return a vector of unit length for each text, [Q, d].
+    """Return a vector of unit length for each text.
 
     Args:
         texts: Q questions.
-        embedding: ``schedule.embedding``: None, a ``.txt`` file of word vectors, or an encoder.
-        student: model whose input embeddings are averaged when ``embedding`` is None.
+        embedding: ``schedule.embedding``: None, a ``.txt`` file of word vectors, or a sentence encoder.
+        student: Name of the model whose input embeddings are averaged when ``embedding`` is None.
+
+    Returns:
+        [Q, d].
 
     Raises:
-        KpodError: The file or the model isn't there, or can't be used.
+        KpodError: The file or the model doesn't exist or can't be used.
     """
     if embedding is None:
         folder = model_folder(student, MODEL_CACHE)
@@ -44,10 +51,13 @@ def embed_questions(
 
 
 def check_embedding(embedding: str | None) -> None:
-    """Check, without loading anything, that an embedding can be had.
+    """Check that the file or model of an embedding exists, without loading it.
+
+    Args:
+        embedding: ``schedule.embedding``.
 
     Raises:
-        KpodError: It isn't there.
+        KpodError: The file or the model doesn't exist.
     """
     if embedding is None:
         return
@@ -58,7 +68,15 @@ def check_embedding(embedding: str | None) -> None:
 
 
 def embedding_hash(embedding: str | None) -> str:
-    """Return what identifies an embedding's content beyond its name; empty if there is no more."""
+    """Return the content hash of an embedding, for fingerprints.
+
+    Args:
+        embedding: ``schedule.embedding``.
+
+    Returns:
+        The hash of the word-vector file or of the encoder's local folder; empty for None and for a
+        model that isn't a local folder.
+    """
     if embedding is None:
         return ""
     return file_hash(embedding) if embedding.endswith(".txt") else model_hash(embedding)
@@ -66,17 +84,17 @@ def embedding_hash(embedding: str | None) -> str:
 
 @torch.no_grad()
 def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the mean of an encoder's last hidden states over each text, scaled to unit length.
+    """Return the mean of a sentence encoder's last hidden states over each text, of unit length.
 
     Args:
-        folder: folder or hub name of an encoder such as all-MiniLM-L6-v2.
-        texts: Q texts; what is longer than the encoder reads is cut off.
+        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2.
+        texts: Q texts; a text longer than the encoder's context is truncated.
 
     Returns:
         [Q, d].
 
     Raises:
-        KpodError: It is no encoder of texts.
+        KpodError: The model can't be loaded as a sentence encoder.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -86,7 +104,7 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         raise KpodError(f"schedule.embedding {folder} is no sentence encoder: {reason}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder.to(device)
-    # Texts of like length together: padding costs as much as text.
+    # Batches hold texts of similar length: padding costs as much time as text.
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = [
         _encode_batch(tokenizer, encoder, [texts[i] for i in order[start : start + BATCH_SIZE]])

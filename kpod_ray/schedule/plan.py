@@ -1,4 +1,4 @@
-"""Phase ``plan``: cluster the questions and plan every stage before training (Algorithm 1)."""
+"""Phase ``plan``: cluster the questions and plan all stages before training (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,34 @@ from kpod_ray.storage.artifacts import Artifact, Manifest
 def plan_schedule(
     config: RunConfig, questions: Artifact, assess: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Write ``schedule`` (question, stage, given steps), ``clusters`` and the plan's totals.
+    """Run the phase: write ``schedule`` (question, stage, given steps), ``clusters`` and the totals.
 
-    Questions that are held out for validation are in none of them.
+    Questions of the validation set are in none of the three files.
+
+    Args:
+        config: Settings of the run.
+        questions: Finished artifact with the table ``questions``.
+        assess: Finished artifact with the table ``difficulties``.
+        artifact: Artifact that gets the files.
+
+    Returns:
+        The manifest: counts, and the total difficulty in nats.
 
     Raises:
-        KpodError: All are.
+        KpodError: All questions are in the validation set.
     """
-    schedule, table = config.schedule, assess.read("difficulties")
-    all_ids, fraction = table["question_id"].to_pylist(), config.student.validation_fraction
+    schedule = config.schedule
+    table = assess.read("difficulties")
+    all_ids = table["question_id"].to_pylist()
+    fraction = config.student.validation_fraction
     is_validation = in_validation_set(all_ids, fraction, config.seed)
     if all(is_validation):
         raise KpodError(
             f"all {len(is_validation)} questions are held out for validation; "
             "lower student.validation_fraction"
         )
-    # Sorted by question id, which decides ties.
+    # `step_values` sorts by question id. The solvers break ties by position, so the plan is the same
+    # in whatever order the actors of phase ``assess`` finished.
     difficulties = step_values(
         table.filter(pc.invert(pa.array(is_validation))), difficulty_column(schedule)
     )

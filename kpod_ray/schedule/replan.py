@@ -1,6 +1,6 @@
-"""One stage of an adaptive schedule, planned again from what its reasoning steps cost now.
+"""Planning one stage of an adaptive schedule from the step losses of the stage before.
 
-It runs inside the scheduler actor and loads no model.
+A `Replanner` runs inside the scheduler actor. A `Replanner` reads tables and loads no model.
 """
 
 from __future__ import annotations
@@ -20,53 +20,58 @@ from kpod_ray.storage.artifacts import Store
 
 @dataclasses.dataclass(frozen=True)
 class Replanner:
-    """Plans single stages of one training run; holds nothing but plain values."""
+    """Plans single stages of one training run. All fields can be pickled."""
 
     schedule: ScheduleConfig
+    """Settings of the schedule."""
     assess: str
-    """Folder of the artifact with the difficulties."""
+    """Folder of the artifact of phase ``assess``, which holds the difficulties before training."""
     clusters: str
-    """Folder of the artifact with the clusters of what is trained on: the plan before training."""
+    """Folder of the artifact of phase ``plan``, which holds the clusters of the training questions."""
     train: str
-    """Folder of the training run, which holds its step losses and gets the plans."""
+    """Folder of the training run, which holds the measured step losses and gets the new plans."""
 
     def replan(self, store: Store, stage: int, plan: str, plan_stage: int) -> str:
-        """Plan a stage from the given steps of the one before; return the folder of its plan.
+        """Plan a stage from the given steps and step losses of the stage before; write the plan.
 
         Args:
-            store: holds all of these folders.
+            store: Store that holds all folders.
             stage: t, at least 1.
-            plan: folder whose schedule holds the given steps of stage t - 1.
-            plan_stage: stage of that schedule.
+            plan: Folder of the plan that holds the given steps of stage t - 1.
+            plan_stage: Stage of that plan's table whose rows are the given steps of stage t - 1.
+
+        Returns:
+            Folder of the new plan, which holds stage t alone.
         """
         clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
         table = store.read_table(f"{self.assess}/difficulties.parquet")
         table = table.filter(pc.is_in(table["question_id"], clusters["question_id"]))
-        known = step_values(table, difficulty_column(self.schedule))
-        difficulties = self._reassessed(store, stage - 1, known.values)
+        initial = step_values(table, difficulty_column(self.schedule))
+        difficulties = self._reassessed(store, stage - 1, initial.values)
         schedule = store.read_table(f"{plan}/schedule.parquet")
         rows = schedule.filter(pc.field("stage") == plan_stage).sort_by("question_id")
         replanned = replan(
             stage,
             rows["num_given_steps"].to_numpy(),
             difficulties,
-            known.num_steps,
+            initial.num_steps,
             clusters["cluster_id"].to_numpy(),
             schedule_settings(self.schedule),
         )
         folder = f"{self.train}/replans/stage-{stage}"
-        write_plan(store, folder, known.question_ids, replanned)
+        write_plan(store, folder, initial.question_ids, replanned)
         return folder
 
     def _reassessed(
-        self, store: Store, stage: int, known: npt.NDArray[np.float64]
+        self, store: Store, stage: int, initial: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
-        """Return the losses of a stage's steps where they were measured, else the first ones.
+        """Return the losses of the steps that a stage supervised, and the initial value of the others.
 
-        No step is given again once it was emitted, so what isn't measured now never was.
+        Losses of earlier stages aren't needed: a supervised step never becomes a given step again, so
+        a step without a loss at this stage has no loss at any earlier stage.
         """
         path = f"{self.train}/step_losses/stage-{stage}.parquet"
-        if not store.exists(path):
-            return known
+        if not store.exists(path):  # stage 0 trains nothing
+            return initial
         measured = step_values(store.read_table(path), "step_losses").values
-        return np.where(np.isnan(measured), known, measured)
+        return np.where(np.isnan(measured), initial, measured)

@@ -1,7 +1,8 @@
-"""The scheduler: one actor a run that holds the plan and is asked once at every stage.
+"""The scheduler: one actor for each training run, which decides what every stage trains on.
 
-A decision is written down before it is given. A restarted actor, or the actor of a new driver, gives
-the same answers. The class is plain; the trainer wraps it with ``ray.remote`` where it is created.
+A decision is written to the store before the decision is returned. A restarted actor, or the actor of
+a resumed run, therefore returns the same decisions. `Scheduler` is a plain class; phase ``train`` wraps
+the class with ``ray.remote``.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from kpod_ray.storage.artifacts import Store
 
 
 class Scheduler:
-    """Answers which plan a stage trains on; keeps the statistics of finished stages.
+    """Decides which plan each stage trains on, and stores the statistics of finished stages.
 
     Args:
-        storage: of the run.
-        folder: of the training run in the store.
-        plan: folder of the plan that was made before training.
-        num_stages: N_e, stages of the plan.
-        replanner: plans each stage anew when it is asked for; None keeps to the plan.
+        storage: Address of the run's store.
+        folder: Folder of the training run in the store.
+        plan: Folder of the plan of phase ``plan``.
+        num_stages: N_e, number of stages of the plan.
+        replanner: Plans each stage again when the stage begins; None uses the plan of phase ``plan``
+            for all stages.
     """
 
     def __init__(
@@ -37,13 +39,18 @@ class Scheduler:
     ) -> None:
         self.store = Store.open(storage)
         self.path = f"{folder}/decisions.json"
-        self.plan, self.num_stages, self.replanner = plan, num_stages, replanner
+        self.plan = plan
+        self.num_stages = num_stages
+        self.replanner = replanner
         self.decisions: dict[str, dict[str, Any]] = {}
         if self.store.exists(self.path):
             self.decisions = json.loads(self.store.read_text(self.path))
 
     def decide(self, stage: int) -> Decision:
-        """Return the decision for a stage; the first answer is kept and given again for ever.
+        """Return the decision for a stage. The call is idempotent: the first decision is stored.
+
+        Args:
+            stage: Stage that begins, at least 1.
 
         Raises:
             ValueError: The stage is below 1.
@@ -53,18 +60,23 @@ class Scheduler:
         if str(stage) not in self.decisions:
             decision = self._decision(stage)
             self._persist(stage, {**dataclasses.asdict(decision), "decided_at": time.time()})
-        kept = self.decisions[str(stage)]
-        return Decision(kept["stage"], kept["plan"], kept["plan_stage"])
+        stored = self.decisions[str(stage)]
+        return Decision(stored["stage"], stored["plan"], stored["plan_stage"])
 
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
-        """Keep a finished stage's statistics beside its decision."""
+        """Store the statistics of a finished stage beside the stage's decision.
+
+        Args:
+            stage: Finished stage.
+            statistics: Metric name -> value.
+        """
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
 
     def _decision(self, stage: int) -> Decision:
         if self.replanner is None:
             return Decision(stage, self.plan, min(stage, self.num_stages))
         before = self.decide(stage - 1) if stage > 1 else Decision(0, self.plan, 0)
-        if stage > self.num_stages:
+        if stage > self.num_stages:  # further epochs repeat the last stage
             return dataclasses.replace(before, stage=stage)
         folder = self.replanner.replan(self.store, stage, before.plan, before.plan_stage)
         return Decision(stage, folder, stage)

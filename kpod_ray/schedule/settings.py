@@ -1,7 +1,4 @@
-"""One stage of an adaptive schedule, planned again from what its reasoning steps cost now.
-
-It runs inside the scheduler actor and loads no model.
-"""
+"""From ``schedule`` settings to the parameters of `kpod_ray.algorithm.schedule`."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from kpod_ray.config import ScheduleConfig
 
 
 def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
-    """Return what shapes a plan."""
+    """Return the parameters of a schedule, with the solver and its diversity weight bound."""
     return ScheduleSettings(
         num_stages=config.num_stages,
         full_stage=config.resolved_full_stage,
@@ -25,7 +22,7 @@ def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
 
 
 def difficulty_column(config: ScheduleConfig) -> str:
-    """Return the column of ``difficulties`` that a plan is made from."""
+    """Return the name of the column of table ``difficulties`` that a plan is computed from."""
     return (
         "step_difficulties"
         if config.difficulty_weights == "from_weighting"

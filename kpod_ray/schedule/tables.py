@@ -1,6 +1,6 @@
-"""The schedule as tables: from arrays over all questions to rows, and back.
+"""The schedule as Arrow tables: from arrays over all questions to rows, and back.
 
-Questions are always in the order of their ids. Everything here works on whole columns.
+Arrays over questions are sorted by question id. All functions work on whole columns, not on rows.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ from kpod_ray.storage.artifacts import Store
 
 @dataclasses.dataclass(frozen=True)
 class StepValues:
-    """A number for every reasoning step of every question."""
+    """One number for every reasoning step of every question."""
 
     question_ids: pa.Array
     """[Q], sorted."""
     values: npt.NDArray[np.float64]
-    """[sum of num_steps], question after question."""
+    """[sum of num_steps], all steps of the first question in order, then those of the next one."""
     num_steps: npt.NDArray[np.int64]
-    """[Q]."""
+    """[Q], number of reasoning steps."""
 
 
 def step_values(table: pa.Table, column: str) -> StepValues:
-    """Return a column of lists, one number a reasoning step, in the order of the question ids."""
+    """Return the values of a list column, sorted by question id.
+
+    Args:
+        table: One row for each question, with ``question_id`` and the list column.
+        column: Name of a column that holds a list of one number for each reasoning step.
+    """
     table = table.select(["question_id", column]).sort_by("question_id").combine_chunks()
     lists = pc.cast(table[column], pa.list_(pa.float64())).combine_chunks()
     return StepValues(
@@ -42,14 +47,26 @@ def step_values(table: pa.Table, column: str) -> StepValues:
 
 
 def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) -> None:
-    """Write the tables ``schedule`` and ``totals.json`` of a plan, the schedule last."""
+    """Write a plan as ``totals.json`` and then ``schedule.parquet``.
+
+    Args:
+        store: Store to write to.
+        folder: Folder of the two files in the store.
+        question_ids: [Q], ids in the order of the plan's arrays.
+        plan: Plan of one or more stages.
+    """
     totals = {"ceilings": plan.ceilings.tolist(), "planned": plan.planned.tolist()}
     store.write_text(f"{folder}/totals.json", json.dumps(totals))
     store.write_table(f"{folder}/schedule.parquet", schedule_table(question_ids, plan))
 
 
 def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
-    """Return a row for each stage and each question that takes part in it, stage by stage."""
+    """Return a plan as `StageRow` rows, sorted by stage, for the questions included in each stage.
+
+    Args:
+        question_ids: [Q], ids in the order of the plan's arrays.
+        plan: Plan of one or more stages.
+    """
     rows, questions = np.nonzero(plan.included)
     columns = {
         "question_id": question_ids.take(pa.array(questions)),
@@ -60,7 +77,12 @@ def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
 
 
 def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
-    """Return the given steps of every question that takes part in a stage, by question id."""
+    """Return the number of given steps of every question included in a stage, by question id.
+
+    Args:
+        schedule: Table of `StageRow` rows.
+        stage: Stage whose rows are read.
+    """
     rows = schedule.filter(pc.field("stage") == stage)
     ids, given = rows["question_id"].to_pylist(), rows["num_given_steps"].to_pylist()
     return dict(zip(ids, given, strict=True))
@@ -68,11 +90,11 @@ def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What a stage trains on: small enough to be broadcast to every worker."""
+    """The plan that one stage trains on; small enough to be broadcast to every worker."""
 
     stage: int
-    """1 or more; beyond the number of stages it is the last one over and over."""
+    """Stage, at least 1. Stages beyond ``schedule.num_stages`` repeat the last one."""
     plan: str
-    """Folder whose ``schedule`` table says who takes part, with how many given steps."""
+    """Folder of the plan whose table ``schedule`` holds the questions and their given steps."""
     plan_stage: int
-    """Stage of that table."""
+    """Stage of that table whose rows apply."""
