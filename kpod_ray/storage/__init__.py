@@ -1,1 +1,1 @@
-"""Files: artifacts of phases in local or object storage, and tables of the user's own."""
+"""Storage: artifacts of phases on local disks or in object storage, and files of the user."""

@@ -1,8 +1,9 @@
-"""The artifact store: one folder a phase and fingerprint, finished when its manifest is there.
+"""The artifact store: one folder for each phase and fingerprint, in local or object storage.
 
-A fingerprint hashes what determines the content: the phase's settings, its inputs' fingerprints and
-its schema version. ``manifest.json`` is written last and atomically. A folder with one is never done
-again; a folder without one is continued.
+A fingerprint is a hash of everything that determines the content of an artifact: the settings of the
+phase, the fingerprints of its inputs and the schema version. A phase writes ``manifest.json`` last, as
+an atomic write. A folder with a manifest is finished and never computed again; a run continues the work
+in a folder without a manifest.
 """
 
 from __future__ import annotations
@@ -27,32 +28,39 @@ from kpod_ray.errors import KpodError
 from kpod_ray.storage.filesystems import open_address, reason
 
 _HALF_WRITTEN = ".tmp"
-"""Ends the name of a file under way; a writer that is killed leaves one behind."""
+"""Suffix of temporary files of atomic writes; a writer that is killed leaves its temporary file."""
 _SPOOL_BYTES = 1 << 26
-"""What is under way to an object store is kept in memory up to this size, and then on a disk."""
+"""Most bytes of a file for an object store that are buffered in memory; a larger file is buffered on
+the local disk."""
 _BLOCK_BYTES = 1 << 24
+"""Bytes of one read while a file is copied."""
 Manifest = dict[str, Any]
-"""What a phase says of its result: at least ``counts``, how many rows went where."""
+"""Summary of a finished phase; the key ``counts`` holds the number of rows by what became of them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """A folder on a local disk or an object store."""
+    """A folder on a local disk or in object storage, which holds all artifacts.
+
+    Paths that methods take are relative to the root.
+    """
 
     root: str
-    """Absolute path inside the file system."""
+    """Absolute path of the folder inside the file system."""
     filesystem: pafs.FileSystem
     scheme: str = ""
-    """``s3``, ``gs`` and the like; empty for a local disk."""
+    """Scheme of the address, such as ``s3`` or ``gs``; empty for a local disk."""
     options: str = ""
-    """What stands behind the ``?`` of its address."""
+    """Query part of the address, after the ``?``."""
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Open, and make if needed, the store at a path or ``s3://``, ``gs://`` address.
+        """Open the store at a local path or an ``s3://`` or ``gs://`` address; create the folder.
+
+        A test file is written and deleted, to find missing permissions before the run starts.
 
         Raises:
-            KpodError: It can't be reached or written.
+            KpodError: The folder can't be reached or written.
         """
         try:
             scheme, separator, rest = uri.partition("://")
@@ -73,52 +81,62 @@ class Store:
     def artifact(
         self, phase: str, schema_version: int, settings: Mapping[str, Any], inputs: list[str]
     ) -> Artifact:
-        """Return the artifact of a phase: the same arguments give the same folder."""
+        """Return the artifact of a phase, finished or not. Equal arguments give the same artifact.
+
+        Args:
+            phase: Name of the phase.
+            schema_version: Version of the artifacts' content.
+            settings: JSON-serializable settings that determine the content.
+            inputs: Fingerprints of the artifacts that the phase reads.
+        """
         content = [phase, schema_version, dict(settings), inputs]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         return Artifact(self, phase, fingerprint)
 
     def is_local(self) -> bool:
-        """Whether the store is a folder of this machine."""
+        """Return whether the store is on a local disk (or a mounted network disk)."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self, path: str) -> bool:
-        """Whether a file or folder is there; the path is relative to the root."""
+        """Return whether a file or folder exists."""
         info = self.filesystem.get_file_info(f"{self.root}/{path}")
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the names of the whole files in a folder, sorted; none if it is missing."""
+        """Return the sorted names of the files in a folder, without temporary files.
+
+        The list is empty if the folder doesn't exist.
+        """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
-        """Return a file's text."""
+        """Return the text of a file."""
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a file: afterwards it holds the whole text, or what it held before."""
+        """Write a text file as an atomic write: a failed call leaves the file as before the call."""
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """Read one Parquet file, or some of its columns."""
+        """Return the table of a Parquet file, with all columns or only those named."""
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Write one Parquet file: afterwards it holds the whole table, or what it held before."""
+        """Write a Parquet file as an atomic write: a failed call leaves the file as before the call."""
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
     def upload(self, file: Path, path: str) -> None:
         """Copy a local file into the store."""
         with open(file, "rb") as source:
-            if not self.is_local():
+            if not self.is_local():  # the source is complete: no second local copy is needed
                 _copy(source, self.filesystem, f"{self.root}/{path}")
                 return
             with _Replacement(self, path) as stream:
@@ -131,7 +149,7 @@ class Store:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
-        """Delete a file or a folder with all it holds, if it is there."""
+        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist."""
         full = f"{self.root}/{path}"
         kind = self.filesystem.get_file_info(full).type
         if kind == pafs.FileType.Directory:
@@ -140,7 +158,7 @@ class Store:
             self.filesystem.delete_file(full)
 
     def address(self, path: str) -> str:
-        """Return what opens a file or folder from anywhere: a local path or a full address."""
+        """Return the absolute local path, or the full address with scheme and options, of a path."""
         if not self.scheme:
             return f"{self.root}/{path}"
         options = f"?{self.options}" if self.options else ""
@@ -149,7 +167,7 @@ class Store:
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """The results of one phase for one fingerprint."""
+    """The output folder of one phase for one fingerprint."""
 
     store: Store
     phase: str
@@ -157,16 +175,16 @@ class Artifact:
 
     @property
     def folder(self) -> str:
-        """Path relative to the store's root."""
+        """Path of the folder relative to the store's root."""
         return f"{self.phase}/{self.fingerprint}"
 
     @property
     def path(self) -> str:
-        """Path inside the store's file system."""
+        """Absolute path of the folder inside the store's file system."""
         return f"{self.store.root}/{self.folder}"
 
     def is_finished(self) -> bool:
-        """Whether the manifest is there."""
+        """Return whether the artifact has a manifest."""
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
@@ -175,20 +193,24 @@ class Artifact:
         return manifest
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, after everything else: from now on the artifact never changes."""
+        """Write the manifest, which marks the artifact as finished. Call `finish` after all writes.
+
+        Args:
+            manifest: JSON-serializable summary of the phase.
+        """
         text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
         self.store.write_text(f"{self.folder}/manifest.json", text)
 
     def read(self, name: str) -> pa.Table:
-        """Read the table of that name."""
+        """Return the table with this name (the file name without ``.parquet``)."""
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write the table of that name, whole or not at all."""
+        """Write the table with this name, as an atomic write."""
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
-        """Yield the table of that name in order, at most ``size`` rows at a time."""
+        """Yield the table with this name in parts of at most ``size`` rows, in order."""
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(size):
@@ -196,14 +218,26 @@ class Artifact:
 
     @contextlib.contextmanager
     def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-        """Write the table of that name piece by piece; it appears when all is well at the end."""
+        """Return a context that writes the table with this name in several parts.
+
+        The file appears when the context ends without an exception; otherwise nothing is written.
+
+        Args:
+            name: Name of the table.
+            schema: Schema of the parts.
+        """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:
             yield writer
 
 
 class _Replacement:
-    """A stream whose content takes a file's place on success and vanishes on failure."""
+    """A context with a stream for an atomic write of one file.
+
+    A local file is written under a temporary name, flushed to the disk and renamed. A file for object
+    storage is buffered locally and uploaded at the end. If the context ends with an exception, the
+    content is discarded.
+    """
 
     def __init__(self, store: Store, path: str) -> None:
         self.store = store
@@ -211,7 +245,9 @@ class _Replacement:
         self.temporary = f"{self.target}.{uuid.uuid4().hex}{_HALF_WRITTEN}"
 
     def __enter__(self) -> IO[bytes]:
-        if not self.store.is_local():  # a stream of the object store would show what it has got
+        if not self.store.is_local():
+            # Closing a stream of an object store publishes the bytes written so far, also when an
+            # exception closes the stream. Nothing is sent before the content is complete.
             self.stream: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)
             return self.stream
         self.store.filesystem.create_dir(os.path.dirname(self.target), recursive=True)
@@ -225,15 +261,16 @@ class _Replacement:
         finally:
             self.stream.close()
 
-    def _send(self, is_whole: bool) -> None:
-        if is_whole:
+    def _send(self, is_complete: bool) -> None:
+        if is_complete:
             self.stream.seek(0)
             _copy(self.stream, self.store.filesystem, self.target)
 
-    def _rename(self, is_whole: bool) -> None:
+    def _rename(self, is_complete: bool) -> None:
         try:
             self.stream.close()
-            if is_whole:
+            if is_complete:
+                # Without fsync, a crash of the machine after the rename could leave an empty file.
                 with open(self.temporary, "rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(self.temporary, self.target)

@@ -11,16 +11,17 @@ import pyarrow.fs as pafs
 from kpod_ray.errors import KpodError
 
 ATTEMPTS = 8
-"""Tries of one S3 request, with longer and longer waits between them: about a minute in all."""
+"""Attempts of one S3 request, with exponential backoff: about a minute in all."""
 
 
 class PatientS3(pafs.S3FileSystem):
-    """S3 that asks again while a server doesn't answer, in every process that it is handed to.
+    """An S3 file system that retries requests while the server doesn't answer.
 
-    pyarrow's own forgets how often it is to ask again when it is pickled.
+    pyarrow's `S3FileSystem` loses its retry strategy when an instance is pickled. This class sets the
+    strategy again in every process that unpickles an instance.
 
     Args:
-        options: as pyarrow's own takes them.
+        options: Keyword arguments of `pyarrow.fs.S3FileSystem`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -31,20 +32,19 @@ class PatientS3(pafs.S3FileSystem):
         return _patient_s3, super().__reduce__()[1]
 
 
-def _patient_s3(options: dict[str, Any]) -> PatientS3:
-    return PatientS3(**options)
-
-
 def open_address(address: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of an address, and the path inside it.
+    """Return the file system of an address, and the path inside the file system.
 
-    Keys and server of S3 come from AWS's environment variables (``AWS_ACCESS_KEY_ID``,
-    ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and files, on every machine for itself.
+    Every machine reads the keys and the server of S3 from its own AWS environment variables
+    (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and AWS files.
+
+    Args:
+        address: Address such as ``s3://bucket/folder``.
 
     Raises:
-        KpodError: The address holds a key.
-        OSError: There is no such file system.
-        pa.ArrowInvalid: It is no address.
+        KpodError: The address contains a key.
+        OSError: The file system can't be opened.
+        pa.ArrowInvalid: The text is not an address that pyarrow knows.
     """
     parts = urlsplit(address)
     if "@" in parts.netloc:
@@ -54,12 +54,13 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
         )
     filesystem, path = pafs.FileSystem.from_uri(address)
     if isinstance(filesystem, pafs.S3FileSystem):
+        # pyarrow's own pickling holds the options that `from_uri` parsed from the address.
         filesystem = _patient_s3(*filesystem.__reduce__()[1])
     return filesystem, path
 
 
 def reason(error: OSError | pa.ArrowInvalid) -> str:
-    """Return in a line why a file system can't be used, and what to do where that is known."""
+    """Return one line that says why a file system can't be used and, if known, what to do."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:
         return f"{first}; check the keys, and what they may do"
@@ -68,3 +69,7 @@ def reason(error: OSError | pa.ArrowInvalid) -> str:
     if "NETWORK_CONNECTION" in first:
         return f"{first}; check AWS_ENDPOINT_URL and the network"
     return first
+
+
+def _patient_s3(options: dict[str, Any]) -> PatientS3:
+    return PatientS3(**options)

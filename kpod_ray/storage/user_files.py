@@ -1,7 +1,8 @@
-"""Rows of user files, one at a time, and their fields, with errors that name file, line and field.
+"""Reading rows and fields of the user's JSON Lines and Parquet files.
 
-A row that can't be read is a `BadRow`, never an exception: the caller decides how many it bears. A
-file that can't be read at all is a `KpodError`. Files are streamed, never held in memory.
+Errors name the file, the line and the field. A row that can't be read becomes a `BadRow` and no
+exception, so that the caller decides how many bad rows are tolerated. A file that can't be read raises
+`KpodError`. Files are streamed; memory doesn't grow with the file.
 """
 
 from __future__ import annotations
@@ -23,31 +24,33 @@ _BATCH_ROWS = 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't be used, and why; its text form is one line for the user."""
+    """A row that can't be used, with the reason. ``str(bad_row)`` is one line for the user."""
 
     path: str
+    """File of the row, as the user named it."""
     line: int
-    """Line of a JSON Lines file, row of any other source; from 1."""
+    """Line of a JSON Lines file, or row of any other source; counted from 1."""
     reason: str
+    """What is wrong with the row."""
 
     def __str__(self) -> str:
         return f"{place(self.path, self.line)}: {self.reason}"
 
 
 class FieldError(ValueError):
-    """A field that can't be used; the text names the field and says what is wrong."""
+    """An unusable field of a row; the message names the field and says what is wrong."""
 
 
 def place(path: str, line: int) -> str:
-    """Return where a row stands, such as ``a.jsonl line 3`` or ``a.parquet row 3``."""
+    """Return the place of a row for a message, such as ``a.jsonl line 3`` or ``a.parquet row 3``."""
     return f"{path} {'line' if path.lower().endswith('.jsonl') else 'row'} {line}"
 
 
 def checked_file(path: str) -> Path:
-    """Return an existing file; ``~`` is the home folder.
+    """Return the path of an existing file, with ``~`` expanded.
 
     Raises:
-        KpodError: It is missing or a folder.
+        KpodError: The path doesn't exist or is a folder.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -58,10 +61,10 @@ def checked_file(path: str) -> Path:
 
 
 def file_hash(path: str) -> str:
-    """Return the sha256 of a file's bytes.
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        KpodError: It is missing or can't be read.
+        KpodError: The file doesn't exist or can't be read.
     """
     try:
         with checked_file(path).open("rb") as stream:
@@ -71,12 +74,19 @@ def file_hash(path: str) -> str:
 
 
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """Return the rows of a JSON Lines or Parquet file with their line or row numbers, from 1.
+    """Return an iterator over the rows of a JSON Lines or Parquet file.
 
-    Blank lines of a JSON Lines file are no rows. The file is checked now and read while iterating.
+    The call checks the file; the iteration reads the rows.
+
+    Args:
+        path: File that ends in ``.jsonl`` or ``.parquet``.
+
+    Returns:
+        Pairs of a line number (JSON Lines) or row number (Parquet), counted from 1, and the row, which
+        is a `BadRow` if the row can't be read. Blank lines are skipped.
 
     Raises:
-        KpodError: The file is missing, a folder, of an unknown format or can't be read.
+        KpodError: The file doesn't exist, has another ending, or can't be read.
     """
     file = checked_file(path)
     ending = file.suffix.lower()
@@ -88,10 +98,10 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 
 
 def id_field(row: Mapping[str, Any], name: str) -> str:
-    """Return an id, given as text or as a whole number.
+    """Return the id in a field as text; the field holds text or an integer.
 
     Raises:
-        FieldError: It is missing, empty or of another type.
+        FieldError: The field is missing, empty or of another type.
     """
     value = row.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -100,10 +110,10 @@ def id_field(row: Mapping[str, Any], name: str) -> str:
 
 
 def text_field(row: Mapping[str, Any], name: str) -> str:
-    """Return a text that must be there.
+    """Return the text of a required field.
 
     Raises:
-        FieldError: It is missing, empty, no text, or holds half a surrogate pair.
+        FieldError: The field is missing, null, empty, not text, or holds half a surrogate pair.
     """
     if row.get(name) is None:
         raise FieldError(f"field {name!r} is missing")
@@ -114,10 +124,10 @@ def text_field(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional_text_field(row: Mapping[str, Any], name: str) -> str:
-    """Return a text, empty when it is missing or null.
+    """Return the text of an optional field; the text is empty if the field is missing or null.
 
     Raises:
-        FieldError: It is no text, or holds half a surrogate pair.
+        FieldError: The field is not text, or holds half a surrogate pair.
     """
     value = row.get(name)
     if value is None:
@@ -125,7 +135,7 @@ def optional_text_field(row: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise FieldError(f"field {name!r} must be text, not {type(value).__name__}")
     try:
-        value.encode()
+        value.encode()  # JSON escapes can hold half a pair, which no UTF-8 file can store
     except UnicodeEncodeError:
         raise FieldError(f"field {name!r} holds half a surrogate pair, which is no text") from None
     return value
@@ -143,12 +153,13 @@ def _json_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | Ba
 
 def _json_row(path: str, number: int, line: bytes) -> dict[str, Any] | BadRow:
     try:
+        # Some editors begin a file with a byte order mark.
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         return BadRow(path, number, f"not UTF-8 at byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
         return BadRow(path, number, f"not JSON: {error.msg} at column {error.colno}")
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits, 10000 brackets
+    except (ValueError, RecursionError) as error:  # such as a number of 5000 digits, 10000 brackets
         return BadRow(path, number, f"not JSON that can be read: {error}")
     if not isinstance(row, dict):
         return BadRow(path, number, f"not an object but {type(row).__name__}")
@@ -171,7 +182,7 @@ def _parquet_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] |
 def _batch_rows(path: str, first: int, batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadRow]:
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # raised before the first row: find the bad rows one by one
         for index in range(batch.num_rows):
             yield _batch_row(path, first + index, batch.slice(index, 1))
 
