@@ -1,5 +1,8 @@
-"""The one exception a user is meant to read: what is wrong and what to do, in one line."""
+"""The exception class of user errors."""
 
 
 class KpodError(Exception):
-    """Something the user can mend. The command line prints its text and exits with code 2."""
+    """An error that the user can fix, with a message of one line: what is wrong, and what to do.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """

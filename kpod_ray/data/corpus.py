@@ -1,4 +1,4 @@
-"""The finished corpus: every rationale that goes on, with its question and its token weights."""
+"""The corpus: every kept rationale with its question and its token weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from kpod_ray.records import Question, Rationale, Record, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact
 
 BATCH_ROWS = 1024
-"""Rows of a table that are read at once."""
+"""Rows of a table that are held in memory at a time."""
+Span = tuple[int, int, float]
+"""Start (included), end (excluded) and token weight of a piece of text, in characters of the text."""
 R = TypeVar("R", bound=Record)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CorpusRow:
-    """One rationale with all that is known of it: the three agree in their question id."""
+    """One rationale with its question and its token weights; all three have the same question id."""
 
     question: Question
     rationale: Rationale
@@ -24,14 +26,14 @@ class CorpusRow:
 
 
 def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
-    """Yield the corpus in the order of its weighted rationales.
+    """Yield the rows of the corpus in the order of the weighted rationales.
 
-    The tables are read side by side: memory is flat when they are in the same order, as the phases
-    write them. Another order costs memory, and no row.
+    The three tables are read in parallel. Memory is constant if the tables are in the same order, in
+    which the phases write the tables. Rows in another order are all yielded too, and need more memory.
 
     Args:
-        teacher: finished, with ``questions`` and ``rationales``.
-        weigh: finished, with ``weighted``.
+        teacher: Finished artifact with the tables ``questions`` and ``rationales``.
+        weigh: Finished artifact with the table ``weighted``.
 
     Raises:
         RuntimeError: A weighted rationale has no rationale or no question.
@@ -46,25 +48,29 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
 
 
 def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
-    """Yield the rows of an artifact's table; a batch of them is in memory."""
+    """Yield the rows of an artifact's table, with `BATCH_ROWS` rows in memory at a time.
+
+    Args:
+        artifact: Artifact that holds the table.
+        name: Name of the table.
+        record: Class of the rows.
+    """
     for batch in artifact.batches(name, BATCH_ROWS):
         yield from record.from_table(batch)
 
 
 class _Lookup(Generic[R]):
-    """Rows by id, read only as far as they are asked for."""
+    """Rows by id from an iterator, which is read only up to the rows that are requested."""
 
     def __init__(self, rows: Iterator[tuple[str, R]]) -> None:
-        self.rows, self.waiting = rows, dict[str, R]()
+        self.rows = rows
+        self.waiting: dict[str, R] = {}
 
     def take(self, row_id: str) -> R:
-        """Return the row of an id, once."""
+        """Return and remove the row of an id."""
         while row_id not in self.waiting:
             found = next(self.rows, None)
             if found is None:
                 raise RuntimeError(f"question {row_id!r} has token weights but no rationale")
             self.waiting[found[0]] = found[1]
         return self.waiting.pop(row_id)
-
-
-Span = tuple[int, int, float]

@@ -1,4 +1,4 @@
-"""Text of prompts and targets: one rendering for teacher, weighter, student and evaluation."""
+"""Text of prompts and targets. Teacher, token weighter, student and evaluation share this rendering."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 
 CLOSING = "Therefore, the answer is "
-"""Words between the rationale and the answer."""
+"""Text between the rationale and the answer in a target."""
 NEXT_QUESTION = "\nQ:"
-"""Where a plain continuation ends: a model that goes on to ask the next question is stopped."""
+"""Stop string of generation from a plain prompt: the model begins to write another question."""
 Template = Literal["chat", "plain"]
+"""``chat`` is the chat template of the model's tokenizer; ``plain`` writes ``Q:`` and ``A:`` lines."""
 Shot = tuple[str, str]
-"""A worked example: the text of a question and what is written below it."""
+"""A worked example: the text of a question and its target."""
 Message = dict[str, str]
-"""A turn of a chat: ``role`` and ``content``."""
+"""One message of a chat, with the keys ``role`` and ``content``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptAffixes:
-    """What stands around every question."""
+    """Texts that are added to the question of every prompt."""
 
     system: str = ""
-    """Before everything else; empty for nothing."""
+    """System message, or the first paragraph of a plain prompt; empty for none."""
     instruction: str = ""
-    """Below the question; empty for nothing."""
+    """Line below each question; empty for none."""
 
     def asked(self, text: str) -> str:
-        """Return a question with the instruction below it."""
+        """Return the text of a question with the instruction on the next line."""
         return f"{text}\n{self.instruction}" if self.instruction else text
 
 
@@ -40,7 +41,7 @@ NO_AFFIXES = PromptAffixes()
 
 
 def question_text(question: Question) -> str:
-    """Return the question, with lettered answer choices below it if it has any."""
+    """Return the text of a question, with the lettered answer choices on lines below, if any."""
     if not question.choices:
         return question.question
     letters = string.ascii_uppercase
@@ -49,24 +50,35 @@ def question_text(question: Question) -> str:
 
 
 def target_text(rationale: str, answer: str) -> tuple[str, int]:
-    """Return what a student writes, and where in it the answer segment starts (a character)."""
+    """Return the target of a student: rationale, closing words and answer.
+
+    Returns:
+        The text, and the character position at which the answer segment (the closing words) starts.
+    """
     rationale = rationale.rstrip()
     separator = " " if rationale else ""
     return f"{rationale}{separator}{CLOSING}{answer}.", len(rationale)
 
 
 def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]:
-    """Return the first questions with a reference rationale: one more than wanted.
+    """Return worked examples from the first questions that have a reference rationale.
 
-    A question that is itself among them is left out of its own prompt, so the extra one keeps the
-    number of shots the same.
+    A question that is itself a worked example is left out of its own prompt. One example more than
+    ``num_shots`` is returned, so that the prompts of these questions have ``num_shots`` examples, too.
+
+    Args:
+        questions: Training questions.
+        num_shots: Worked examples of one prompt.
+
+    Returns:
+        ``num_shots + 1`` examples; none if ``num_shots`` is 0.
 
     Raises:
-        KpodError: There are too few.
+        KpodError: Fewer than ``num_shots + 1`` questions have a reference rationale.
     """
-    wanted = num_shots + 1 if num_shots else 0
-    worked = list(itertools.islice((q for q in questions if q.reference_rationale), wanted))
-    if len(worked) < wanted:
+    num_needed = num_shots + 1 if num_shots else 0
+    worked = list(itertools.islice((q for q in questions if q.reference_rationale), num_needed))
+    if len(worked) < num_needed:
         raise KpodError(
             f"teacher.num_shots={num_shots}: only {len(worked)} training questions carry a "
             "reference rationale, and one more than the number of shots is needed"
@@ -75,11 +87,14 @@ def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]
 
 
 def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
-    """Return the worked examples for one question: never itself, always one fewer than there are.
+    """Return the worked examples of one question's prompt, which never include the question itself.
 
     Args:
-        text: of the question.
-        shots: one more than wanted (`worked_examples`), or none.
+        text: Text of the question, from `question_text`.
+        shots: Result of `worked_examples`.
+
+    Returns:
+        One example fewer than ``shots``; none if ``shots`` is empty.
     """
     return [shot for shot in shots if shot[0] != text][: max(0, len(shots) - 1)]
 
@@ -87,20 +102,32 @@ def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
 def messages(
     text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES
 ) -> list[Message]:
-    """Return the turns of a chat that asks one question, worked examples first."""
+    """Return the messages of a chat prompt: system message, worked examples, question.
+
+    Args:
+        text: Text of the question.
+        shots: Worked examples; each becomes a user message and an assistant message.
+        affixes: System message and instruction.
+    """
     turns: list[Message] = []
     if affixes.system:
         turns.append({"role": "system", "content": affixes.system})
-    for asked, said in shots:
-        turns.append({"role": "user", "content": affixes.asked(asked)})
-        turns.append({"role": "assistant", "content": said})
+    for question, target in shots:
+        turns.append({"role": "user", "content": affixes.asked(question)})
+        turns.append({"role": "assistant", "content": target})
     return [*turns, {"role": "user", "content": affixes.asked(text)}]
 
 
 def plain_text(text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES) -> str:
-    """Return the text that asks one question by Q: and A: lines, worked examples first."""
+    """Return a plain prompt: system paragraph, worked examples and question with Q: and A: lines.
+
+    Args:
+        text: Text of the question.
+        shots: Worked examples.
+        affixes: System paragraph and instruction.
+    """
     opening = f"{affixes.system}\n\n" if affixes.system else ""
-    worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{said}\n\n" for asked, said in shots)
+    worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{target}\n\n" for asked, target in shots)
     return f"{opening}{worked}Q: {affixes.asked(text)}\nA:\n"
 
 
@@ -111,10 +138,17 @@ def encode_prompt(
     shots: Sequence[Shot] = (),
     affixes: PromptAffixes = NO_AFFIXES,
 ) -> list[int]:
-    """Return the token ids a model continues: worked examples, the question, the turn to answer.
+    """Return the token ids of a prompt, up to the position where the model begins its answer.
+
+    Args:
+        tokenizer: Tokenizer of the model that continues the prompt.
+        text: Text of the question.
+        template: Kind of the prompt.
+        shots: Worked examples.
+        affixes: System message and instruction.
 
     Raises:
-        KpodError: The template is ``chat``, and the model has none.
+        KpodError: The template is ``chat``, and the tokenizer has no chat template.
     """
     if template == "chat":
         if not tokenizer.chat_template:
@@ -125,26 +159,34 @@ def encode_prompt(
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     else:
         prompt = plain_text(text, shots, affixes)
+        # Some tokenizers define a BOS token and don't put it before a text: ask the tokenizer.
         if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
             prompt = tokenizer.bos_token + prompt
+    # The text of the prompt contains all of its special tokens already.
     ids: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
     return ids
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptBuilder:
-    """How a question becomes a prompt."""
+    """Builds the prompts of one phase."""
 
     template: Template
+    """Kind of the prompts."""
     shots: Sequence[Shot] = ()
-    """Worked examples: one more than are put before a question, or none."""
+    """Result of `worked_examples`: one more than a prompt has, or none."""
     affixes: PromptAffixes = NO_AFFIXES
+    """System message and instruction."""
 
     def encode(self, tokenizer: Any, text: str) -> list[int]:
-        """Return the token ids that a model continues.
+        """Return the token ids of the prompt of a question.
+
+        Args:
+            tokenizer: Tokenizer of the model that continues the prompt.
+            text: Text of the question, from `question_text`.
 
         Raises:
-            KpodError: The template is ``chat``, and the model has none.
+            KpodError: The template is ``chat``, and the tokenizer has no chat template.
         """
         shots = shots_for(text, self.shots)
         return encode_prompt(tokenizer, text, self.template, shots, self.affixes)

@@ -1,8 +1,8 @@
-"""Order and split of examples: pure functions of (seed, stage), the same for any workers.
+"""Order of the examples in a stage, and split of global batches among workers and micro-batches.
 
-Invariants: a stage visits the examples that take part equally often, but for its last pass; the
-global batches don't depend on the number of workers; the workers' parts of a global batch are disjoint
-and complete.
+The order is a pure function of the seed and the stage. Invariants: a stage visits all included examples
+equally often, except in an incomplete last pass; the global batches don't depend on the number of
+workers; every example of a global batch belongs to exactly one worker.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ import numpy as np
 def global_batches(
     indices: Sequence[int], global_batch_size: int, *, num_train_steps: int, seed: int, stage: int
 ) -> list[list[int]]:
-    """Return the example indices of every train step of a stage; the last may be short.
+    """Return the global batch of every train step of a stage.
 
-    The examples come in a random order. When they are through before the train steps are, they come
-    again in a new one.
+    The examples are visited in a random order. If the stage has more train steps than one pass over
+    the examples needs, a further pass in another random order follows.
 
     Args:
-        indices: examples that take part, at least one.
-        global_batch_size: examples of one train step.
-        num_train_steps: train steps of the stage.
-        seed: of the run.
-        stage: t.
+        indices: Indices of the examples included in the stage, at least one.
+        global_batch_size: Examples of one train step.
+        num_train_steps: Train steps of the stage.
+        seed: Seed of the training.
+        stage: Stage, which changes the random order.
+
+    Returns:
+        One list of example indices for each train step; the last list may be shorter than
+        ``global_batch_size``.
 
     Raises:
-        ValueError: No example takes part.
+        ValueError: No example is included.
     """
     if not indices:
         raise ValueError(f"no example takes part in stage {stage}")
@@ -41,48 +45,67 @@ def global_batches(
 
 
 def num_stage_train_steps(num_examples: int, global_batch_size: int) -> int:
-    """Return the train steps of a stage, whatever part of the examples takes part in it."""
-    return -(-num_examples // global_batch_size)
+    """Return the number of train steps of one pass over all examples, which every stage has.
+
+    Args:
+        num_examples: All training examples, whether or not a stage includes them.
+        global_batch_size: Examples of one train step.
+    """
+    return -(-num_examples // global_batch_size)  # rounded up
 
 
 def worker_share(indices: Sequence[int], rank: int, num_workers: int) -> list[int]:
-    """Return a worker's part of a global batch; it may be empty."""
+    """Return the elements of a list that belong to one worker; possibly none.
+
+    Args:
+        indices: Example indices, such as a global batch.
+        rank: Rank of the worker.
+        num_workers: Number of workers.
+    """
     return list(indices[rank::num_workers])
 
 
 def micro_batches(
     indices: Sequence[int], lengths: Sequence[int], max_tokens: int, rank: int, num_workers: int
 ) -> list[list[int]]:
-    """Cut a worker's part of a global batch into micro-batches of examples of similar length.
+    """Return the micro-batches of one worker's share of a global batch.
 
-    The parts are about equally long, and every example of the global batch is in one of them. A
-    worker without examples computes another's, see `StudentTraining`.
+    A micro-batch holds examples of similar length, and the shares of the workers have similar numbers
+    of tokens. A worker whose share is empty gets the shortest example of the global batch, because
+    every worker must run a forward and a backward pass (see `StudentTraining`).
 
     Args:
-        indices: examples of the global batch.
-        lengths: tokens of every example there is.
-        max_tokens: of a micro-batch, padding counted; a longer example is one of its own.
-        rank: which worker.
-        num_workers: how many there are.
+        indices: Example indices of the global batch.
+        lengths: Number of tokens of every example of the data set.
+        max_tokens: Most tokens of a micro-batch, padding included; a longer example is a micro-batch of
+            its own.
+        rank: Rank of the worker.
+        num_workers: Number of workers.
+
+    Returns:
+        One list of example indices for each micro-batch.
     """
     by_length = sorted(indices, key=lambda i: (lengths[i], i))
-    mine = worker_share(by_length, rank, num_workers) or by_length[:1]
-    rows = batches_by_tokens([lengths[i] for i in mine], max_tokens)
-    return [[mine[row] for row in batch] for batch in rows]
+    share = worker_share(by_length, rank, num_workers) or by_length[:1]
+    batches = batches_by_tokens([lengths[i] for i in share], max_tokens)
+    return [[share[row] for row in batch] for batch in batches]
 
 
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Cut rows into batches that hold at most so many tokens, padding counted.
+    """Group rows of similar length into batches of a bounded number of tokens, padding included.
 
-    Rows of similar length come together. A row that is longer than that is a batch of its own.
+    Args:
+        lengths: Number of tokens of each row.
+        max_tokens: Most tokens of a batch after padding; a longer row is a batch of its own.
 
     Returns:
-        The indices of each batch's rows.
+        One list of row indices for each batch, in ascending order of length.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        # The row is the longest so far: the other rows of the batch are padded to its length.
         if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
-            batches[-1].append(row)  # the longest so far: all others are padded to it
+            batches[-1].append(row)
         else:
             batches.append([row])
     return batches
