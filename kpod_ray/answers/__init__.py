@@ -1,1 +1,1 @@
-"""Reading answers out of texts: extraction, comparison with gold answers, the final sentence."""
+"""Answers in texts: extraction, comparison with gold answers, and the final answer sentence."""

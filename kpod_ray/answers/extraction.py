@@ -1,14 +1,14 @@
-r"""Answers: found in a text, and compared with gold.
+r"""Extraction of the answer from a text, and comparison of answers with gold answers.
 
-The last-answer rule: what follows the LAST announcement ("the answer is", "Answer:", "####",
-``\boxed{}``, a last line "A: 18") that holds an answer of the asked kind; without one, the last
-candidate of the last sentence that has any (so a "Therefore, ..." counts if it closes the text).
+The last-answer rule: the answer follows the LAST announcement ("the answer is", "Answer:", "####",
+``\boxed{}``, a last line "A: 18") after which an answer of the requested kind stands. Without such an
+announcement the answer is the last candidate in the last sentence that has a candidate.
 
-Kinds are "number", "choice" (a letter), "boolean" ("yes"/"no") and "text". Answers are strings; a
-number is written as a plain decimal without commas, signs of currency, percent or trailing zeros,
-or as a reduced fraction if it has no finite decimal.
+Kinds are "number", "choice" (a letter), "boolean" ("yes"/"no") and "text". Answers are strings. A number
+in plain form is a decimal without commas, currency signs, percent signs or trailing zeros, or a reduced
+fraction if the number has no finite decimal.
 
-Invariant: the time is linear in the text, whatever stands in it.
+Invariant: the time is linear in the length of the text, for any text.
 """
 
 from __future__ import annotations
@@ -40,26 +40,30 @@ _DIGIT = re.compile(r"[0-9]")
 def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
     r"""Return the answer that a text gives, by the last-answer rule of this module.
 
-    Numbers lose sign of currency, percent, unit and scale words after digits ("1.8 billion" is
-    1.8, for gold answers mostly keep to the question's unit). Of an equation the answer is what
-    follows the last "="; a dash between two numbers is no sign, so "16 - 10 = 6" gives 6 and the
-    range "10-15" has the numbers 10 and 15. After an announcement the first number counts, and
-    there it may be spelled ("twenty-one"); without one the last, except that a number which
-    repeats the result just calculated goes first ("... 3 * 4 = 12. So he eats 12 apples in 4
-    days."). Numbers too large to be meant (over 400 characters or an exponent over 300) are
-    passed over.
+    Numbers:
 
-    Choices are letters ("(c)", "c)", "C"); only where a sentence has none, texts of choices.
+    - Currency signs, percent signs, units and scale words are dropped ("1.8 billion" gives 1.8,
+      because gold answers mostly use the question's unit).
+    - In an equation the number after the last "=" is the answer.
+    - A dash between two numbers is not a sign: "16 - 10 = 6" gives 6, and the range "10-15" holds the
+      numbers 10 and 15.
+    - After an announcement the first number is the answer; a number in words counts ("twenty-one").
+    - Without an announcement the last number of the sentence is the answer. A number that repeats the
+      result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4 days.").
+    - Numbers of over 400 characters or with an exponent over 300 are ignored.
+
+    Choices are letters ("(c)", "c)", "C"). The texts of the choices count only in a sentence without
+    such a letter.
 
     Args:
-        text: Whole output of a model or of a teacher.
+        text: Complete output of a model.
         kind: "number", "choice", "boolean" or "text".
-        choices: Options of a multiple-choice question in the order of their letters; without
-            them any letter is accepted.
+        choices: Options of a multiple-choice question in the order of their letters; any letter is
+            accepted if empty.
 
     Returns:
-        The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"); for text what follows the
-        announcement up to the end of its sentence, without quotes. None if there is none.
+        The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"). For kind "text": the text after the
+        announcement up to the end of its sentence, without quotes. None if the text gives no answer.
 
     Raises:
         ValueError: The kind is none of the four.
@@ -81,18 +85,24 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
 
 
 def answers_equal(predicted: str, gold: str, kind: str) -> bool:
-    """Tell whether two answers are the same.
+    """Return whether two answers are equal.
 
-    Numbers are compared exactly as fractions. Only if one of the two has more than five decimals
-    (or no finite decimal at all) is a relative difference of 1e-6 allowed: "0.333333" equals
-    "1/3" and "2.9999999999999996" equals "3", while "0.33" is not "1/3" and "1000001" is not
-    "1000000". What can't be read as a number, or is too large to be meant, equals nothing.
-    Letters and booleans are compared without case ("true" is "yes"); text without case, outer
-    quotes, final full stop, differences of white space and blanks between single letters ("k p o d"
-    is "kpod"), but with its articles.
+    Numbers are compared exactly, as fractions. A relative difference of 1e-6 is allowed only if one of
+    the numbers has more than five decimals or no finite decimal: "0.333333" equals "1/3" and
+    "2.9999999999999996" equals "3", but "0.33" differs from "1/3" and "1000001" from "1000000". A text
+    that isn't a number, or a number that is too large (`extract_answer`), equals nothing.
+
+    Letters and booleans are compared without case; "true" equals "yes". Texts are compared without
+    case, outer quotes, final full stop, differences of white space, and blanks between single letters
+    ("k p o d" equals "kpod"). Articles count.
+
+    Args:
+        predicted: First answer.
+        gold: Second answer.
+        kind: "number", "choice", "boolean" or "text".
 
     Raises:
-        ValueError: The kind is none of "number", "choice", "boolean" and "text".
+        ValueError: The kind is none of the four.
     """
     _check_kind(kind)
     if kind == "number":
@@ -110,7 +120,7 @@ def _check_kind(kind: str) -> None:
 
 
 def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of sentences from the text's end, leaving out marks of numbered lists."""
+    """Yield the spans of the sentences from the last to the first, without marks of numbered lists."""
     end = len(text)
     for start in reversed([0, *breaks(text)]):
         is_list_mark = text[end : end + 1] == " " and _LIST_MARK.fullmatch(text, start, end)
@@ -120,14 +130,14 @@ def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _announced_candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
-    """Return the candidates of an announced piece; only there do spelled numbers count."""
+    """Return the candidates in the text after an announcement, where numbers in words count."""
     if kind == "number" and not _DIGIT.search(segment):
         segment = plain_spelling(spelled_in_digits(segment))
     return _candidates(segment, kind, choices)
 
 
 def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
-    """Return what may be answers in a piece of text, as it is written there, in order."""
+    """Return the pieces of a text that may be answers of a kind, as written in the text, in order."""
     if kind == "number":
         return _number_candidates(segment)
     if kind == "choice":
@@ -145,12 +155,14 @@ def _number_candidates(segment: str) -> list[str]:
 
 
 def _result_last(numbers: list[str], before: str) -> list[str]:
-    """Order the numbers of a concluding sentence so that the one just calculated is last.
+    """Return the numbers of a sentence, with those equal to the result just calculated moved last.
 
-    "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." answers 12, not 4.
+    In "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." the answer is 12, not 4. ``before`` is the
+    text before the sentence.
     """
     result = NUMBER.search(before, before.rfind("=") + 1) if "=" in before else None
     value = parse_number(result.group()) if result else None
+    # A stable sort by a boolean: equal numbers move to the end, the others keep their order.
     return sorted(numbers, key=lambda number: value is not None and parse_number(number) == value)
 
 
@@ -171,12 +183,13 @@ def _choice_texts(segment: str, choices: Sequence[str]) -> list[str]:
     longest_first = sorted(filter(None, letters), key=len, reverse=True)
     if not longest_first:
         return []
+    # An alternation takes the first branch that matches: "New York" must stand before "New".
     pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
     return [letters[match] for match in re.findall(pattern, segment.casefold())]
 
 
 def _first_answer(candidates: Iterable[str], kind: str) -> str | None:
-    """Return the first candidate that is an answer, in plain form."""
+    """Return the first candidate that is an answer, in plain form; None if no candidate is."""
     return next(filter(None, (_plain_answer(candidate, kind) for candidate in candidates)), None)
 
 
@@ -199,7 +212,7 @@ def _unquoted(text: str) -> str:
 
 
 def _joined_letters(text: str) -> str:
-    """Write a word in one that is spelled with blanks between its letters: "k p o d"."""
+    """Return the text without blanks if the text is a word with blanks between letters ("k p o d")."""
     words = text.split()
     is_spelled = all(len(word) == 1 and word.isalpha() for word in words)
     return "".join(words) if is_spelled else text

@@ -1,4 +1,10 @@
-"""Closings: the sentence that announces the answer is cut off a rationale's end."""
+"""Statements of the answer in a rationale: at the end, and before the reasoning.
+
+`strip_closing` cuts off a closing, the final sentence that announces the answer; the student's target
+states the gold answer in its own closing sentence. `leaks_answer` finds rationales that state the answer
+before or without any reasoning. `is_readable` rejects broken text. All functions take time linear in the
+length of the text.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +21,53 @@ from kpod_ray.answers.markers import (
 )
 
 _LONGEST_CLOSING = 80
+"""Most characters between an announcement and the end of a closing."""
 _LONGEST_PHRASE = 3
+"""Most words of a phrase before a comma ("For this question, the answer is") that holds no reasoning."""
 _MOST_CLOSINGS = 8
+"""Most closings in a row that are cut off."""
 _AFTER_ANSWER = " \t\r\n.!*$\"'\u201d\u2019)"
+"""Characters that may follow the sentence of an answer in a closing."""
 _CONNECTIVES = frozenset({"so", "therefore", "thus", "hence", "finally", "and", "then", "which"})
-_FILLERS = frozenset({"the", "my", "our", "final", "correct", "right", "best", "means", "that"})
-_LEAD_WORDS = _CONNECTIVES | _FILLERS | {""}
+"""Words that separate reasoning from the announcement in the same sentence."""
+_ANSWER_MODIFIERS = frozenset({"the", "my", "our", "final", "correct", "right", "best"})
+_LEAD_WORDS = _CONNECTIVES | _ANSWER_MODIFIERS | {"means", "that", ""}
+"""Words directly before an announcement that belong to the closing."""
 _MARKS = "*#>-:,;$\\("
+"""Characters that are stripped from a word before the word is looked up."""
 _WORD = re.compile(r"\S+")
 _CALCULATION = re.compile(
     r"=|[0-9)](?:\s?[+*\u00d7\u00f7]\s?|\s[-/x]\s)[$(0-9]"  # not "2/3", "10-15"
 )
 _DIGIT = re.compile(r"[0-9]")
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
+_WORDS_BEFORE_REASONING = _ANSWER_MODIFIERS | frozenset(
+    {"so", "therefore", "thus", "hence", "then", "well", "sure", "okay", "a", "solution", "\\"}
+)
+"""Words that may precede the first announcement of a text without being reasoning; "a" is the letter
+of "A: The answer is"."""
+_PIECE = re.compile(r"\w+|#{4,}|\\")
+_WORD_CHARACTERS = re.compile(r"\w+")
+_CLAUSE_END = re.compile(r"[,;]\s|\s(?:because|since|as|for)\b|\}")
+_MARKS_AROUND_ANSWER = 20
+"""Most additional characters of a text that consists of the answer alone."""
 
 
 def strip_closing(text: str) -> str:
-    r"""Return a rationale without the sentence that announces its answer, if it ends with one.
+    r"""Return a rationale without its closings, the final sentences that announce the answer.
 
-    Such are "Therefore, the answer is 18.", "So the answer is (c) bank.", "Answer: 18", "#### 18"
-    and ``\boxed{18}`` on its own; up to eight in a row are cut. Reasoning stays: the calculation
-    of "16 - 3 = 13, so the answer is 13.", the whole of "The answer is 54 - 48 = 6.", of
-    "Therefore, she has 18 eggs." and of announcements with more than 80 characters after them.
+    Closings are "Therefore, the answer is 18.", "So the answer is (c) bank.", "Answer: 18", "#### 18"
+    and ``\boxed{18}`` on its own. Up to eight closings in a row are cut off. Reasoning is never cut
+    off: "16 - 3 = 13, so the answer is 13." keeps the calculation; "The answer is 54 - 48 = 6.",
+    "Therefore, she has 18 eggs." and sentences with more than 80 characters after the announcement
+    are kept completely.
+
+    Args:
+        text: The rationale.
 
     Returns:
-        A prefix of the text; the text itself, unchanged, if it doesn't end with its answer.
+        The part of the text before the closings, without trailing white space; the unchanged text if
+        the text ends with no closing.
     """
     end = len(text)
     for _ in range(_MOST_CLOSINGS):
@@ -50,79 +78,15 @@ def strip_closing(text: str) -> str:
     return text if end == len(text) else text[:end].rstrip()
 
 
-def is_readable(text: str, max_chars: int) -> bool:
-    r"""Tell whether a text can be a rationale.
-
-    It must hold a letter or digit, at most ``max_chars`` characters, and neither control
-    characters (other than newline, tab and carriage return) nor replacement characters U+FFFD nor
-    unpaired surrogates, which are the marks of a broken decoding.
-    """
-    if len(text) > max_chars or _UNREADABLE.search(text):
-        return False
-    return any(character.isalnum() for character in text)
-
-
-def _closing_start(text: str, end: int) -> int:
-    """Return where the closing that ends at ``end`` starts; ``end`` if none ends there."""
-    low = max(0, end - 2 * LONGEST_ANSWER)
-    body_end = low + len(text[low:end].rstrip())
-    for match in ANNOUNCEMENT.finditer(text, low, body_end):
-        rest = text[match.end() : body_end].lstrip(BEFORE_ANSWER)
-        if _is_last_sentence(rest):
-            lead = text[low : match.start()]
-            sentence_start = last_break(lead)
-            start = _lead_start(lead[sentence_start:], match.group())
-            return end if start is None else low + sentence_start + start
-    return end
-
-
-def _is_last_sentence(rest: str) -> bool:
-    """Tell whether nothing follows an announcement but the answer: short and not calculated."""
-    if len(rest) > _LONGEST_CLOSING or _CALCULATION.search(rest):
-        return False
-    return not rest[sentence_length(rest) :].strip(_AFTER_ANSWER)
-
-
-def _lead_start(lead: str, announcement: str) -> int | None:
-    """Return where the closing starts in what stands before the announcement in its sentence.
-
-    That is after the reasoning that shares the sentence, if a connective or a comma parts them;
-    else at the start of the sentence, or None if that would cut a calculation.
-    """
-    words = list(_WORD.finditer(lead))
-    is_parted = announcement.startswith("#")
-    while words and (word := words[-1].group().strip(_MARKS).casefold()) in _LEAD_WORDS:
-        is_parted = is_parted or word in _CONNECTIVES
-        words.pop()
-    if not words:
-        return 0
-    last, has_digit = words[-1].group(), _DIGIT.search(lead) is not None
-    if is_parted or (last[-1] in ",;:" and (has_digit or len(words) > _LONGEST_PHRASE)):
-        return words[-1].start() + len(last.rstrip(",;:"))
-    return None if has_digit or "{" in announcement else 0
-
-
-_WORDS_BEFORE_REASONING = frozenset(
-    {"so", "therefore", "thus", "hence", "then", "well", "sure", "okay", "a", "solution"}
-    | {"the", "my", "our", "final", "correct", "right", "best", "\\"}
-)
-"""Words before an announcement that are no reasoning yet; "a" is that of "A: The answer is"."""
-_PIECE = re.compile(r"\w+|#{4,}|\\")
-_WORD_CHARACTERS = re.compile(r"\w+")
-_CLAUSE_END = re.compile(r"[,;]\s|\s(?:because|since|as|for)\b|\}")
-_MARKS_AROUND_ANSWER = 20
-"""Characters beside the answer's own that a text may have that is nothing but the answer."""
-
-
 def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] = ()) -> bool:
-    """Tell whether a rationale starts with the announcement of its answer, or is nothing else.
+    """Return whether a rationale states its answer before any reasoning, or consists of the answer.
 
     "The answer is 12. Because 5 + 7 = 12." and "12." leak the answer 12. "5 + 7 = 12. The answer is
-    12." doesn't, nor does "The answer is 5 + 7 = 12.", which calculates it. Linear in the text.
+    12." and "The answer is 5 + 7 = 12." don't: both calculate the answer.
 
     Args:
-        reasoning: The rationale without its closing.
-        answer: Its answer, as `extract_answer` gives it.
+        reasoning: The rationale without closings, from `strip_closing`.
+        answer: Answer of the rationale, from `extract_answer`.
         kind: "number", "choice", "boolean" or "text".
         choices: Options of a multiple-choice question in the order of their letters.
 
@@ -137,8 +101,66 @@ def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] 
     return _is_answer_alone(reasoning, answer, kind, choices)
 
 
+def is_readable(text: str, max_chars: int) -> bool:
+    """Return whether a text can be a rationale.
+
+    A readable text has a letter or digit and at most ``max_chars`` characters. A readable text has no
+    control characters (except newline, tab and carriage return), and none of the signs of wrong
+    decoding: replacement characters U+FFFD and unpaired surrogates.
+
+    Args:
+        text: Text of any length.
+        max_chars: Most characters.
+    """
+    if len(text) > max_chars or _UNREADABLE.search(text):
+        return False
+    return any(character.isalnum() for character in text)
+
+
+def _closing_start(text: str, end: int) -> int:
+    """Return the position at which the closing that ends at ``end`` starts; ``end`` if there is none."""
+    low = max(0, end - 2 * LONGEST_ANSWER)  # a bounded window keeps the time linear
+    body_end = low + len(text[low:end].rstrip())
+    for match in ANNOUNCEMENT.finditer(text, low, body_end):
+        rest = text[match.end() : body_end].lstrip(BEFORE_ANSWER)
+        if _is_last_sentence(rest):
+            lead = text[low : match.start()]
+            sentence_start = last_break(lead)
+            start = _lead_start(lead[sentence_start:], match.group())
+            return end if start is None else low + sentence_start + start
+    return end
+
+
+def _is_last_sentence(rest: str) -> bool:
+    """Return whether the text after an announcement is an answer alone: short, without calculation."""
+    if len(rest) > _LONGEST_CLOSING or _CALCULATION.search(rest):
+        return False
+    return not rest[sentence_length(rest) :].strip(_AFTER_ANSWER)
+
+
+def _lead_start(lead: str, announcement: str) -> int | None:
+    """Return the position in ``lead`` at which the closing starts.
+
+    ``lead`` is the part of the sentence before the announcement. If a connective or a comma separates
+    reasoning from the announcement, the closing starts after the reasoning. Otherwise the closing is the
+    whole sentence (position 0), or there is no closing (None) if the sentence holds a calculation.
+    """
+    words = list(_WORD.finditer(lead))
+    is_separated = announcement.startswith("#")
+    while words and (word := words[-1].group().strip(_MARKS).casefold()) in _LEAD_WORDS:
+        is_separated = is_separated or word in _CONNECTIVES
+        words.pop()
+    if not words:
+        return 0
+    last = words[-1].group()
+    has_digit = _DIGIT.search(lead) is not None
+    if is_separated or (last[-1] in ",;:" and (has_digit or len(words) > _LONGEST_PHRASE)):
+        return words[-1].start() + len(last.rstrip(",;:"))
+    return None if has_digit or "{" in announcement else 0
+
+
 def _announced_first(text: str) -> str:
-    """Return the clause that a text announces as its answer before it says anything else."""
+    """Return the clause after an announcement at the start of a text; empty if there is none."""
     for piece in _PIECE.finditer(text):
         announcement = ANNOUNCEMENT.match(text, piece.start())
         if announcement:
@@ -151,7 +173,7 @@ def _announced_first(text: str) -> str:
 
 
 def _is_answer_alone(text: str, answer: str, kind: str, choices: Sequence[str]) -> bool:
-    """Tell whether a text holds the answer, or the text of that choice, and not one word more."""
+    """Return whether a text has no words but those of the answer and of the answer's choice."""
     named = f"{answer} {choices[ord(answer) - ord('A')]}" if choices else answer
     if len(text) > 2 * len(named) + _MARKS_AROUND_ANSWER:
         return False

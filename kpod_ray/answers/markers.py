@@ -1,7 +1,7 @@
-r"""Announcements of an answer ("the answer is", "Answer:", "####", ``\boxed{}``), and what they hold.
+r"""Announcements of an answer ("the answer is", "Answer:", "####", ``\boxed{}``), and sentence ends.
 
-Invariant: every search is linear in the text, whatever stands in it. Looked at are the last
-hundred announcements and at most 300 characters after each.
+Invariant: every search is linear in the length of the text, for any text. Only the last 100
+announcements and at most 300 characters after each announcement are read.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from collections.abc import Iterator
 from kpod_ray.algorithm.steps import last_sentence_end, sentence_ends
 
 LONGEST_ANSWER = 300
-"""Characters after an announcement, or before a concluding sentence, that are looked at."""
+"""Most characters after an announcement, or before a concluding sentence, that are read."""
 BEFORE_ANSWER = " \t\r\n:=*"
 """Characters that may stand between an announcement and its answer."""
 ANNOUNCEMENT = re.compile(
-    r"(?=[#\\acbr])(?:"  # what one can start with: most places fail here, at once
-    r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading announces nothing
+    r"(?=[#\\acbr])(?:"  # possible first characters: most positions fail here, which saves time
+    r"\#{4,}(?!\W{0,5}(?:step|part|case)\b)"  # a heading such as "#### Step 2" announces no answer
     r"|\\f?boxed\s{0,2}\{"
-    r"|(?<!wrong\s)(?<!incorrect\s)(?<!his\s)(?<!her\s)(?<!their\s)"  # "his" of "this answer", too
+    r"|(?<!wrong\s)(?<!incorrect\s)(?<!his\s)(?<!her\s)(?<!their\s)"  # excludes "this answer", too
     r"\b(?:answer|(?:correct|best|right)\s(?:choice|option))\*{0,2}"
     r"(?:\s{0,2}\([^()\n]{0,60}\))?(?:\sto\s[^.:\n]{1,100}?)?\s{0,2}"
     r"(?:(?:is|are|was|would\sbe|will\sbe)\b(?!\snot\b)|[:=])"
     r"|(?<![^\n])A:(?=[^\n]{1,40}\Z))",
     re.IGNORECASE,
 )
+"""Matches an announcement, up to the characters before its answer. A ``\\boxed`` match ends in "{"."""
 _MOST_ANNOUNCEMENTS = 100
 _BRACE = re.compile(r"[{}]")
 _LABEL = re.compile(r"\W{0,3}[A-Z][.:]\s")
@@ -34,10 +35,10 @@ _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 
 
 def announced(text: str) -> Iterator[str]:
-    """Yield what follows each announcement up to the end of its sentence, the last first.
+    r"""Yield the text after each announcement, up to the end of the sentence, the last one first.
 
-    A calculation goes on over the lines that follow as long as they calculate too, or where a
-    line ends with "=".
+    A calculation continues over the following lines as long as these contain "=", or as long as the
+    line before ends with "=". After ``\boxed{`` the text up to the closing brace is yielded.
     """
     text = text.rstrip()
     for match in reversed(deque(ANNOUNCEMENT.finditer(text), maxlen=_MOST_ANNOUNCEMENTS)):
@@ -50,17 +51,20 @@ def announced(text: str) -> Iterator[str]:
 
 
 def breaks(text: str) -> list[int]:
-    """Return where the sentences and lines of a text end, in order."""
+    """Return the positions at which the sentences and lines of a text end, in ascending order."""
     return sorted({*sentence_ends(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text))})
 
 
 def last_break(text: str) -> int:
-    """Return the last of `breaks`, or 0."""
+    """Return the last position of `breaks`; 0 if there is none."""
     return max(last_sentence_end(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text)), 0)
 
 
 def sentence_length(segment: str) -> int:
-    """Return the length of the first sentence; the full stop of "B. the bank" ends none."""
+    """Return the length of the first sentence in characters.
+
+    The full stop after the letter of a choice ("B. the bank") ends no sentence.
+    """
     label = _LABEL.match(segment)
     start = label.end() if label else 0
     rest = segment[start:]
@@ -71,7 +75,7 @@ def sentence_length(segment: str) -> int:
 
 def _calculation_length(segment: str) -> int:
     length = sentence_length(segment)
-    if not segment[:length].endswith("\n"):  # as for most: nothing can go on
+    if not segment[:length].endswith("\n"):  # the common case: only a line can be continued
         return length
     for end in [*breaks(segment), len(segment)]:
         if end > length:
@@ -82,14 +86,14 @@ def _calculation_length(segment: str) -> int:
 
 
 def _goes_on(calculation: str, line: str) -> bool:
-    """Tell whether the line after a calculation belongs to it."""
+    """Return whether the next line belongs to a calculation."""
     if not calculation.endswith("\n") or "=" not in calculation:
         return False
     return "=" in line or calculation.rstrip().endswith("=")
 
 
 def _closing_brace(segment: str) -> int:
-    """Return where the brace opened before the segment closes, or where the line ends."""
+    r"""Return the position of the brace that closes ``\boxed{``; the end of the line if none does."""
     depth = 1
     for brace in _BRACE.finditer(segment):
         depth += 1 if brace.group() == "{" else -1

@@ -1,6 +1,10 @@
-"""Numbers as people and models write them: read exactly, written plainly, compared.
+"""Numbers in texts: parsing of digits and number words, plain form, comparison.
 
-A number is a `fractions.Fraction`; numbers too large to be meant are none at all.
+Numbers are exact: a number is a `fractions.Fraction`. Numbers of over 400 characters or with an exponent
+over 300 are not parsed, because their powers of ten would take too much time and memory.
+
+`plain_spelling` and `spelled_in_digits` rewrite the numbers in a text in the ASCII form that `NUMBER`
+matches. Both take time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ import unicodedata
 from fractions import Fraction
 
 _LONGEST_NUMBER = 400
+"""Most characters of a number."""
 _LARGEST_EXPONENT = 300
 _TOLERANCE = Fraction(1, 10**6)
+"""Relative difference that is allowed between rounded numbers."""
 _EXACT_SCALE = 10**5
+"""Numbers whose denominators divide this scale have at most five decimals and are compared exactly."""
 _SPELLINGS = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"),
@@ -33,107 +40,19 @@ _EQUALS = re.compile(r"(?=e)\b(?:equals|equal to)\b", re.IGNORECASE)
 _LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
 _POWER_OF_TEN = re.compile(
-    r"(?=[ x\u00d7*\u00b7\\1])"  # what one can start with: most places fail here, at once
+    r"(?=[ x\u00d7*\u00b7\\1])"  # possible first characters: most positions fail here, which saves time
     r"(?:(?<=[0-9]) ?(?P<times>x|\u00d7|\*|\u00b7|\\times|\\cdot) ?|(?<![\w.^*/]))"
     r"10 ?(?:\^|\*\*) ?[{(]?(?P<exponent>[-+]?[0-9]{1,3})(?![0-9.])[})]?"
 )
 _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
 NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)%.])(?<![0-9)%] )[-+])?"  # not the dash of a subtraction or a range
+    r"(?P<sign>(?<![\w)%.])(?<![0-9)%] )[-+])?"  # excludes the dash of a subtraction or a range
     r"(?:(?P<whole>[0-9]{1,9}) (?=[0-9]{1,9}/[0-9]))?"
     rf"(?P<top>{_DECIMAL})(?P<exponent>[eE][-+]?[0-9]+)?(?:/(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
 )
+"""Matches a number of `plain_spelling`: mixed number, fraction or decimal, with sign and exponent."""
 
-
-def plain_spelling(text: str) -> str:
-    """Write numbers in ASCII: one minus, no signs of currency, a/b for a fraction, e for powers.
-
-    "1{,}000" becomes "1000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", "5 dollars and 20 cents"
-    "5.20"; "equals" becomes "=". Linear in the text.
-    """
-    is_latex, is_ascii = "\\" in text or "{" in text, text.isascii()
-    if is_latex:
-        text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
-    if not is_ascii:
-        text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
-    if is_latex:
-        text = _LATEX_FRACTION.sub(r"\1/\2", text)
-    if not is_ascii:
-        text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
-    text = _CURRENCY.sub("", _BLANKS.sub(" ", text))
-    if "10" in text:  # a search for two letters is far cheaper than one for the expression
-        text = _POWER_OF_TEN.sub(_scientific, text)
-    lowered = text.lower()
-    if "equal" in lowered:
-        text = _EQUALS.sub("=", text)
-    return _CENTS.sub(_hundredths, text) if "cent" in lowered else text
-
-
-def parse_number(answer: str) -> Fraction | None:
-    """Read one number; None if it is none or too large to be meant."""
-    if len(answer) > _LONGEST_NUMBER:
-        return None
-    match = NUMBER.fullmatch(plain_spelling(answer).strip().rstrip("%. "))
-    if match is None:
-        return None
-    exponent = int(match["exponent"][1:]) if match["exponent"] else 0
-    bottom = Fraction(match["bottom"] or 1)
-    if abs(exponent) > _LARGEST_EXPONENT or not bottom:
-        return None
-    number = Fraction(match["top"].replace(",", ""))
-    if match["exponent"] or match["bottom"] or match["whole"]:
-        number = int(match["whole"] or 0) + number * Fraction(10) ** exponent / bottom
-    return -number if match["sign"] == "-" else number
-
-
-def plain_number(answer: str) -> str | None:
-    """Write a number plainly; None if it is none or too large to be meant."""
-    if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
-        return answer.lstrip("0") or "0"  # as most are
-    number = parse_number(answer)
-    return None if number is None else write_number(number)
-
-
-def write_number(number: Fraction) -> str:
-    """Write a number as an exact decimal, or as a fraction where that has no end."""
-    scale = number.denominator
-    num_decimals = scale.bit_length()  # enough for any product of twos and fives
-    if 10**num_decimals % scale:
-        return str(number)
-    digits = str(abs(number.numerator) * 10**num_decimals // scale).rjust(num_decimals + 1, "0")
-    decimal = f"{digits[:-num_decimals]}.{digits[-num_decimals:]}".rstrip("0").rstrip(".")
-    return f"-{decimal}" if number < 0 else decimal
-
-
-def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
-    """Tell whether two numbers are the same; None equals nothing.
-
-    A relative difference of 1e-6 is allowed only if one has more than five decimals, or no end.
-    """
-    if first is None or second is None:
-        return False
-    is_rounded = any(_EXACT_SCALE % number.denominator for number in (first, second))
-    tolerance = _TOLERANCE * max(abs(first), abs(second)) if is_rounded else 0
-    return abs(first - second) <= tolerance
-
-
-def _ascii_exponent(raised: re.Match[str]) -> str:
-    return "^" + unicodedata.normalize("NFKC", raised.group())
-
-
-def _ascii_fraction(vulgar: re.Match[str]) -> str:
-    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
-    return f"{'' if vulgar['after'] is None else ' '}{value}"
-
-
-def _scientific(power: re.Match[str]) -> str:
-    return f"{'' if power['times'] else 1}e{power['exponent']}"
-
-
-def _hundredths(cents: re.Match[str]) -> str:
-    return f".{cents[1]:0>2}"
-
-
+# Number words, from small to large: a pattern is named after the numbers that the pattern matches.
 _WORD = re.compile(r"[a-z]+")
 _SMALL = _WORD.findall(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
@@ -171,17 +90,119 @@ _PRONOUN = re.compile(
 _TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE | re.ASCII)
 
 
-def spelled_in_digits(text: str) -> str:
-    """Return a text that starts with a spelled number with all of its numbers in digits.
+def plain_spelling(text: str) -> str:
+    """Return a text with its numbers rewritten in one ASCII form.
 
-    "About twenty-one dollars" becomes "About 21 dollars"; texts that start with anything else, or
-    with "one" as a pronoun ("one of them"), are returned unchanged. Linear in the text.
+    Minus signs become "-", currency signs disappear, fractions become a/b and powers of ten an
+    exponent: "1{,}000" becomes "1,000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", and "5 dollars and 20
+    cents" "5.20". "equals" becomes "=".
+
+    Args:
+        text: Any text.
+    """
+    is_latex = "\\" in text or "{" in text
+    is_ascii = text.isascii()
+    if is_latex:
+        text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
+    if not is_ascii:
+        text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
+    if is_latex:
+        text = _LATEX_FRACTION.sub(r"\1/\2", text)
+    if not is_ascii:
+        text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
+    text = _CURRENCY.sub("", _BLANKS.sub(" ", text))
+    if "10" in text:  # far faster than the search for the expression
+        text = _POWER_OF_TEN.sub(_scientific, text)
+    lowered = text.lower()
+    if "equal" in lowered:
+        text = _EQUALS.sub("=", text)
+    return _CENTS.sub(_hundredths, text) if "cent" in lowered else text
+
+
+def parse_number(answer: str) -> Fraction | None:
+    """Return the value of a text that is one number; None if the text is no number or too large."""
+    if len(answer) > _LONGEST_NUMBER:
+        return None
+    match = NUMBER.fullmatch(plain_spelling(answer).strip().rstrip("%. "))
+    if match is None:
+        return None
+    exponent = int(match["exponent"][1:]) if match["exponent"] else 0
+    bottom = Fraction(match["bottom"] or 1)
+    if abs(exponent) > _LARGEST_EXPONENT or not bottom:
+        return None
+    number = Fraction(match["top"].replace(",", ""))
+    if match["exponent"] or match["bottom"] or match["whole"]:
+        number = int(match["whole"] or 0) + number * Fraction(10) ** exponent / bottom
+    return -number if match["sign"] == "-" else number
+
+
+def plain_number(answer: str) -> str | None:
+    """Return a number in plain form (`write_number`); None if the text is no number or too large."""
+    if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
+        return answer.lstrip("0") or "0"  # the common case, without parsing
+    number = parse_number(answer)
+    return None if number is None else write_number(number)
+
+
+def write_number(number: Fraction) -> str:
+    """Return a number as an exact decimal ("1250.5"), or as a reduced fraction ("2/3").
+
+    The fraction is used for numbers without a finite decimal.
+    """
+    scale = number.denominator
+    # 2^a 5^b has a finite decimal of max(a, b) digits, and max(a, b) <= a + b <= bit length.
+    num_decimals = scale.bit_length()
+    if 10**num_decimals % scale:
+        return str(number)
+    digits = str(abs(number.numerator) * 10**num_decimals // scale).rjust(num_decimals + 1, "0")
+    decimal = f"{digits[:-num_decimals]}.{digits[-num_decimals:]}".rstrip("0").rstrip(".")
+    return f"-{decimal}" if number < 0 else decimal
+
+
+def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
+    """Return whether two numbers are equal; None equals nothing.
+
+    A relative difference of 1e-6 is allowed only if one of the numbers has more than five decimals or
+    no finite decimal.
+    """
+    if first is None or second is None:
+        return False
+    is_rounded = any(_EXACT_SCALE % number.denominator for number in (first, second))
+    tolerance = _TOLERANCE * max(abs(first), abs(second)) if is_rounded else 0
+    return abs(first - second) <= tolerance
+
+
+def spelled_in_digits(text: str) -> str:
+    """Return a text that begins with a number in words, with all number words replaced by digits.
+
+    "About twenty-one dollars" becomes "About 21 dollars". A text that begins with anything else, or with
+    the pronoun "one" ("one of them"), is returned unchanged.
+
+    Args:
+        text: Text after the announcement of an answer.
     """
     opening = _OPENING.match(text)
     start = opening.end() if opening else 0
     if not _SPELLED.match(text, start) or _PRONOUN.match(text, start):
         return text
     return _SPELLED.sub(_digits, text)
+
+
+def _ascii_exponent(raised: re.Match[str]) -> str:
+    return "^" + unicodedata.normalize("NFKC", raised.group())
+
+
+def _ascii_fraction(vulgar: re.Match[str]) -> str:
+    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
+    return f"{'' if vulgar['after'] is None else ' '}{value}"
+
+
+def _scientific(power: re.Match[str]) -> str:
+    return f"{'' if power['times'] else 1}e{power['exponent']}"
+
+
+def _hundredths(cents: re.Match[str]) -> str:
+    return f".{cents[1]:0>2}"
 
 
 def _digits(spelled: re.Match[str]) -> str:
@@ -200,13 +221,14 @@ def _over(fraction: str) -> str:
 
 
 def _whole(words: str) -> int:
-    """Return the value of a whole number in words; "a" counts as one."""
-    total = group = 0
+    """Return the value of an integer in words; "a" counts as one."""
+    total = group = 0  # `group`: the value since the last scale word
     for word in _WORD.findall(words.casefold()):
         if word == "hundred":
             group *= 100
         elif word in _SCALES:
-            total, group = total + group * _SCALES[word], 0
+            total += group * _SCALES[word]
+            group = 0
         elif word != "and":
             group += _VALUES[word]
     return total + group
