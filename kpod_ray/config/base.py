@@ -1,4 +1,4 @@
-"""What all settings share."""
+"""The base class of all settings, dotted overrides, merging of layers, and error messages."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from kpod_ray.errors import KpodError
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, and a misspelt key is an error."""
+    """Base class of all groups of settings. Instances are immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 _OF_SEVERAL_KINDS = ("questions", "teacher", "weighting")
-"""Groups of settings behind whose names pydantic puts the kind that it took them for."""
+"""Groups that are a union of kinds. pydantic inserts the kind after the group's name in error paths."""
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Split ``dotted.path=value``; the value is read as YAML.
+    """Return the path and the value of an override.
+
+    Args:
+        text: ``dotted.path=value``; the value is parsed as YAML.
 
     Raises:
-        KpodError: There is no ``=`` or no path before it.
+        KpodError: The text has no ``=`` or no path before the ``=``, or the value is not YAML.
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
@@ -40,8 +43,12 @@ def parse_override(text: str) -> tuple[str, Any]:
 def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy of nested settings with the values at dotted paths replaced.
 
+    Args:
+        raw: Nested mapping of settings.
+        overrides: Dotted path -> value. Missing groups on a path are created.
+
     Raises:
-        KpodError: A path goes through a value.
+        KpodError: A path leads through a value that is not a group.
     """
     result = _deep_copy(raw)
     for path, value in overrides.items():
@@ -56,37 +63,39 @@ def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two layers of nested settings as one: where both set a value, ``above`` wins.
+    """Merge two layers of nested settings; where both set a value, ``above`` wins.
 
-    A group of another ``kind`` or ``source`` takes the place of the whole group: their keys differ.
+    A group in ``above`` with another ``kind`` or ``source`` replaces the whole group in ``below``: the
+    kinds have different keys.
+
+    Args:
+        below: Settings of lower priority.
+        above: Settings of higher priority.
     """
     result = _deep_copy(below)
     for key, value in above.items():
-        known = result.get(key)
-        if isinstance(value, Mapping) and isinstance(known, dict) and _are_alike(known, value):
-            result[key] = merged(known, value)
+        lower = result.get(key)
+        if isinstance(value, Mapping) and isinstance(lower, dict) and _have_same_kind(lower, value):
+            result[key] = merged(lower, value)
         else:
             result[key] = value
     return result
 
 
-def _are_alike(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    return all(name not in above or below.get(name) == above[name] for name in ("kind", "source"))
-
-
-def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in node.items()}
-
-
 def explain(problem: Mapping[str, Any]) -> str:
-    """Say in words what pydantic found wrong with one setting; name the nearest known key."""
-    told = problem["msg"].removeprefix("Value error, ")
+    """Return a message for one validation error of pydantic.
+
+    The message for an unknown key names the most similar key of all settings.
+
+    Args:
+        problem: One element of ``ValidationError.errors()``.
+    """
+    message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
-        return told
+        return message
     path = ".".join(_without_kind(problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        known = _known_keys()
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), _all_keys(), n=1)
         return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
     if problem["type"] == "union_tag_invalid":
         tag = problem["ctx"]
@@ -94,8 +103,16 @@ def explain(problem: Mapping[str, Any]) -> str:
         return f"{path}.{name}: expected {tag['expected_tags']} (got {tag['tag']!r})"
     if problem["type"] == "missing":
         return f"{path} is missing"
-    is_whole = isinstance(problem["input"], Mapping)  # what several keys say together
-    return f"{path}: {told}" + ("" if is_whole else f" (got {problem['input']!r})")
+    is_group = isinstance(problem["input"], Mapping)  # a whole group is too long for a message
+    return f"{path}: {message}" + ("" if is_group else f" (got {problem['input']!r})")
+
+
+def _have_same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    return all(name not in above or below.get(name) == above[name] for name in ("kind", "source"))
+
+
+def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in node.items()}
 
 
 def _without_kind(location: Sequence[str | int]) -> list[str]:
@@ -103,8 +120,9 @@ def _without_kind(location: Sequence[str | int]) -> list[str]:
     return [first, *others[1:]] if first in _OF_SEVERAL_KINDS else [first, *others]
 
 
-def _known_keys() -> list[str]:
-    classes, keys = [Config], set[str]()
+def _all_keys() -> list[str]:
+    classes = [Config]
+    keys: set[str] = set()
     while classes:
         current = classes.pop()
         classes += current.__subclasses__()

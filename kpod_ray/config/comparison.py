@@ -1,4 +1,4 @@
-"""A comparison of methods: arms times seeds over one shared corpus."""
+"""Settings of a comparison of methods. Every arm is trained with every seed on one shared corpus."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kpod_ray.config.base import Config
 
 
 class Arm(Config):
-    """One method of a comparison."""
+    """One method of a comparison: the config's settings with overrides."""
 
     description: str = ""
-    """What it is, in a line for tables."""
+    """Short description of the method, for tables."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Dotted path -> value: what differs from the config's own settings."""
+    """Dotted path -> value, for every setting that differs from the config."""
 
 
 _CHANGEABLE = ("weighting", "schedule", "student")
@@ -66,26 +66,26 @@ ARMS: dict[str, Arm] = {
         overrides={**_KPOD, "schedule.adaptive": True},
     ),
 }
-"""The arms that are built in; the untouched student is always beside them."""
+"""The built-in arms. A comparison always evaluates the student before training, too."""
 
 
 class ComparisonConfig(Config):
-    """What ``kpod compare`` trains and tests."""
+    """Comparison of methods (``kpod compare``)."""
 
     arms: tuple[str, ...] = tuple(ARMS)
-    """Names of the arms, built in or of ``custom_arms``."""
+    """Names of the arms to train, built-in arms or ``custom_arms``."""
     custom_arms: dict[str, Arm] = Field(default_factory=dict)
-    """Arms of your own, by name: ``{description: ..., overrides: {dotted.path: value}}``. They may
-    change whatever comes after the corpus: ``weighting``, ``schedule``, ``student``."""
+    """Further arms by name: ``{description: ..., overrides: {dotted.path: value}}``. The overrides may
+    change settings of ``weighting``, ``schedule`` and ``student``."""
     baseline: str = "uniform"
-    """Arm that the others are tested against."""
+    """Name of the arm that all other arms are compared with in statistical tests."""
     num_seeds: int = Field(5, ge=1)
     """Trainings of each arm, with ``student.seed`` 0, 1, 2 ..."""
     budget: Literal["train_steps", "loss_tokens"] = "train_steps"
-    """What all arms get the same of: train steps, or tokens in the loss (as many as the baseline's
-    stages have)."""
+    """Training budget that is equal for all arms: the number of train steps, or the number of tokens in
+    the loss (as many as in the stages of the baseline)."""
     max_concurrent: int | None = Field(None, ge=1)
-    """Trainings at the same time; None takes as many as the cluster has room for."""
+    """Most trainings that run at the same time; None runs as many as fit on the cluster."""
 
     @model_validator(mode="after")
     def _check_arms(self) -> ComparisonConfig:
@@ -104,6 +104,6 @@ class ComparisonConfig(Config):
         return self
 
     def chosen(self) -> dict[str, Arm]:
-        """Return the arms to train, in order."""
+        """Return the arms to train by name, in the order of ``arms``."""
         known = {**ARMS, **self.custom_arms}
         return {name: known[name] for name in self.arms}

@@ -1,4 +1,4 @@
-"""Where the questions come from."""
+"""Settings of the questions: generated arithmetic, a file, or a data set of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kpod_ray.config.base import Config
 
 
 class ColumnsConfig(Config):
-    """Names of the columns in a file of questions or rationales; a missing optional column is empty."""
+    """Names of the columns in a file of questions or rationales. Optional columns may be missing."""
 
     id: str = "id"
     """Question id, unique among the questions."""
@@ -19,31 +19,32 @@ class ColumnsConfig(Config):
     answer: str = "answer"
     """Gold answer."""
     choices: str = "choices"
-    """Answer options of a multiple-choice question (optional)."""
+    """List of the answer options of a multiple-choice question (optional)."""
     split: str = "split"
-    """``train`` or ``test`` (optional, else ``train``)."""
+    """``train`` or ``test`` (optional; ``train`` if missing)."""
     rationale: str = "rationale"
-    """Rationale text: the reference of a question (optional), the teacher's in a rationale file."""
+    """Text of a rationale: the reference rationale in a file of questions (optional), the teacher's
+    rationale in a file of rationales."""
     teacher_answer: str = "teacher_answer"
-    """Answer already extracted from the teacher's text (optional, rationale files only)."""
+    """Answer that was extracted from the teacher's text (optional, files of rationales only)."""
     finish_reason: str = "finish_reason"
-    """Why generation ended (optional, rationale files only)."""
+    """Reason for the end of generation, such as ``stop`` (optional, files of rationales only)."""
 
 
 class ArithmeticQuestions(Config):
-    """Arithmetic word problems made on the spot, with reference rationales; needs no download."""
+    """Generated arithmetic word problems with reference rationales. No download is needed."""
 
     source: Literal["arithmetic"] = "arithmetic"
     num_train: int = Field(96, ge=1)
-    """Training questions."""
+    """Number of training questions."""
     num_test: int = Field(48, ge=0)
-    """Test questions; no test question repeats a training question."""
+    """Number of test questions; no test question repeats a training question."""
     min_steps: int = Field(1, ge=1, le=5)
     """Fewest reasoning steps of a question."""
     max_steps: int = Field(5, ge=1, le=5)
     """Most reasoning steps of a question."""
     largest_result: int = Field(999, ge=50)
-    """Largest result of a reasoning step: the smaller, the easier the arithmetic."""
+    """Largest result of a reasoning step; a smaller limit makes the arithmetic easier."""
 
     @model_validator(mode="after")
     def _check_steps(self) -> ArithmeticQuestions:
@@ -53,24 +54,25 @@ class ArithmeticQuestions(Config):
 
 
 class SplitConfig(Config):
-    """Which part of a file or a data set is trained on and which is evaluated on."""
+    """Reading of a file or data set, and its split into training and test questions."""
 
     limit: int | None = Field(None, ge=1)
-    """Only the first so many training questions, in the file's order; None takes all."""
+    """Number of training questions to use, from the start of the file; None uses all."""
     test_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the training questions moved to the test split, chosen by a seeded hash of the id."""
+    """Fraction of the training questions moved to the test split, chosen by a seeded hash of the id."""
     answer_separator: str | None = None
-    """Mark before the answer inside the answer column (GSM8K: ``####``); the text before it is the
-    reference rationale. None: the column holds the answer alone."""
+    """Text before the answer in the answer column (GSM8K: ``####``). The text before the separator is
+    the reference rationale. None: the column holds only the answer."""
     allow_missing_answers: bool = False
-    """Whether rows without an answer are training questions, for a teacher with
-    ``filters.self_consistency``; else they are unusable."""
+    """Whether training questions may have no answer, which needs a teacher with
+    ``filters.self_consistency``. ``false`` counts rows without an answer as unusable."""
     answer_kind: Literal["number", "boolean", "text"] = "number"
-    """What the answers of such rows are, unless they have choices."""
+    """Kind of the answers of questions without an answer and without choices."""
     max_bad_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of unusable rows that is tolerated: they are set aside and counted. Beyond it: error."""
+    """Largest tolerated fraction of unusable rows, which are left out and counted. A larger fraction is
+    an error."""
     columns: ColumnsConfig = ColumnsConfig()
-    """Column names."""
+    """Names of the columns."""
 
 
 class FileQuestions(SplitConfig):
@@ -78,25 +80,25 @@ class FileQuestions(SplitConfig):
 
     source: Literal["file"]
     path: str
-    """The file; the format is told by its ending, ``.jsonl`` or ``.parquet``."""
+    """File of the questions, which ends in ``.jsonl`` or ``.parquet``."""
     test_path: str | None = None
-    """A second file whose questions are the test split."""
+    """File whose questions are all test questions; None is no such file."""
 
 
 class HubQuestions(SplitConfig):
-    """Questions from a Hugging Face data set by name (needs the hub, or its local cache)."""
+    """Questions from a data set of the Hugging Face hub (needs the hub or its local cache)."""
 
     source: Literal["hub"]
     dataset: str
-    """Name on the hub, such as ``openai/gsm8k``."""
+    """Name of the data set on the hub, such as ``openai/gsm8k``."""
     subset: str | None = None
-    """Configuration of the data set, such as ``main``."""
+    """Configuration of the data set, such as ``main``; None takes the default configuration."""
     revision: str | None = None
-    """Commit or tag of the data set; None takes the newest, which may change under you."""
+    """Commit or tag of the data set; None takes the newest version, which may change between runs."""
     train_split: str = "train"
-    """The data set's split to train on."""
+    """Split of the data set with the training questions."""
     test_split: str | None = "test"
-    """The data set's split to evaluate on."""
+    """Split of the data set with the test questions; None is no such split."""
 
 
 QuestionsConfig = Annotated[

@@ -1,4 +1,4 @@
-"""What the phases take from a machine or a cluster; nothing in here changes a result."""
+"""Settings of machines, processors and processes. These settings change no result of a run."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from kpod_ray.config.base import Config
 LabelValue = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
 ]
-"""What Ray takes as the value of a node's label."""
+"""Value of a node label that Ray accepts."""
 
 
 class Placement(Config):
-    """On which machines of a cluster a phase may run."""
+    """The nodes of a cluster on which a phase may run."""
 
     accelerator_type: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
-    """Accelerator of the machines, such as ``A100``, by Ray's name; None takes any."""
+    """Ray's name of the accelerator that a node must have, such as ``A100``; None allows all nodes."""
     labels: dict[str, LabelValue] = Field(default_factory=dict)
-    """Labels that the machines must have, such as ``{group: teacher}``: those of ``ray start
-    --labels``."""
+    """Labels that a node must have (``ray start --labels``), such as ``{group: teacher}``."""
 
 
 class ActorResources(Placement):
-    """What one pool of actors takes from the cluster; never changes a result, so never fingerprinted."""
+    """Resources of one pool of actors."""
 
     num_actors: int = Field(1, ge=1)
-    """Actors in the pool."""
+    """Number of actors in the pool."""
     max_actors: int | None = Field(None, ge=1)
-    """Actors that the pool may grow to while rows wait and the cluster has room; None: it stays."""
+    """Number of actors up to which the pool grows while rows wait and the cluster has free resources;
+    None keeps the pool at ``num_actors``."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one actor."""
     num_gpus: float = Field(0, ge=0)
     """GPUs of one actor."""
     num_threads: int | None = Field(None, ge=1)
-    """CPU threads of one actor; None takes its share of the machine's cores."""
+    """CPU threads of one actor; None divides the machine's cores by the number of actors."""
     rows_per_block: int = Field(32, ge=1)
-    """Rows that an actor gets at a time. A crash costs each actor at most these, or one batch if that
-    is larger."""
+    """Rows that an actor gets at a time. After a crash, at most this number of rows of each actor (or
+    one batch, if larger) is computed again."""
 
     @model_validator(mode="after")
     def _check_actors(self) -> ActorResources:
@@ -50,10 +50,15 @@ class ActorResources(Placement):
 
 
 def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None:
-    """Check that an engine's parallel sizes are those of the GPUs it gets.
+    """Check that a vLLM engine uses exactly the GPUs of its actor.
+
+    Args:
+        resources: Resources of the actor.
+        engine: Engine arguments, of which ``tensor_parallel_size`` and ``pipeline_parallel_size`` are
+            read.
 
     Raises:
-        ValueError: They aren't.
+        ValueError: The product of the two sizes is not the number of GPUs.
     """
     num_gpus = resources.num_gpus
     stages = engine.get("pipeline_parallel_size", 1)
@@ -66,23 +71,24 @@ def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None
 
 
 class WorkerResources(Placement):
-    """What the workers of one training take from the cluster."""
+    """Resources of the workers of one training."""
 
     num_workers: int = Field(1, ge=1)
-    """Worker processes."""
+    """Number of worker processes."""
     min_workers: int | None = Field(None, ge=1)
-    """Fewest workers to go on with while the cluster has no room for all, from the last checkpoint on;
-    None always waits for all."""
+    """Fewest workers with which training continues, from the last checkpoint, while the cluster lacks
+    resources for ``num_workers``; None waits until all workers fit."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one worker."""
     num_gpus: float = Field(0, ge=0)
     """GPUs of one worker."""
     num_threads: int | None = Field(None, ge=1)
-    """CPU threads of one worker; None takes its share of the machine's cores."""
+    """CPU threads of one worker; None divides the machine's cores by the number of workers."""
     max_failures: int = Field(3, ge=0)
-    """Worker deaths that are survived before the phase fails."""
+    """Number of worker failures after which training is resumed; one more fails the phase."""
     num_checkpoints: int = Field(2, ge=1)
-    """Checkpoints that are kept while the phase runs; a damaged one gives way to the one before."""
+    """Number of most recent checkpoints that are kept during training. If the last checkpoint is
+    damaged, training resumes from the one before."""
 
     @model_validator(mode="after")
     def _check_workers(self) -> WorkerResources:
@@ -92,35 +98,38 @@ class WorkerResources(Placement):
 
 
 class StudentWorkerResources(WorkerResources):
-    """What the workers of the student's training take."""
+    """Resources of the workers of the student's training."""
 
     num_workers: int = Field(2, ge=1)
-    """Worker processes."""
+    """Number of worker processes."""
     sharding: bool = False
-    """Whether each worker holds a part of the parameters, gradients and optimizer state (FSDP2), instead
-    of all."""
+    """Whether parameters, gradients and optimizer state are sharded across the workers (FSDP2);
+    ``false`` replicates all of these on every worker."""
     checkpoint_every: int | None = Field(None, ge=1)
-    """Train steps after which a checkpoint is saved inside a stage, too; None: at the end of each."""
+    """Train steps between checkpoints within a stage; None saves a checkpoint only at the end of each
+    stage."""
 
 
 class ResourcesConfig(Config):
-    """Where the phases run. Nothing in here changes a result."""
+    """Machines, processors and processes of the phases. These settings change no result."""
 
     local_cpus: int | None = Field(None, ge=1)
-    """Logical CPUs of a Ray started on this machine; None: the cores, and at least 4."""
+    """Logical CPUs of a Ray cluster that is started on this machine; None is the number of cores, at
+    least 4."""
     object_store_gib: float = Field(1.0, gt=0)
-    """Object store of a Ray started on this machine, in GiB."""
+    """Size in GiB of the object store of a Ray cluster that is started on this machine."""
     autoscaling: bool = False
-    """Whether the cluster grows on demand: what it has no room for yet is waited for, with a warning."""
+    """Whether the cluster adds nodes on demand. With ``true``, a phase that doesn't fit on the current
+    nodes waits, with a warning; with ``false``, the phase fails."""
     teacher: ActorResources = ActorResources()
-    """The teacher's engines."""
+    """Actors that generate the teacher's rationales."""
     weighting: WorkerResources = WorkerResources()
-    """Training of the weighter."""
+    """Workers that train the token weighter."""
     apply_weighter: ActorResources = ActorResources()
-    """The weighter applied to all rationales."""
+    """Actors that compute the token weights of all rationales."""
     assess: ActorResources = ActorResources()
-    """Measuring step difficulty."""
+    """Actors that measure step difficulties."""
     train: StudentWorkerResources = StudentWorkerResources()
-    """Training of the student."""
+    """Workers that train the student."""
     evaluate: ActorResources = ActorResources()
-    """The student's engines."""
+    """Actors that generate the student's answers."""

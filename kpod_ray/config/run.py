@@ -1,4 +1,4 @@
-"""Where metrics go."""
+"""The settings of a run: the root of all groups, and loading from YAML files."""
 
 from __future__ import annotations
 
@@ -22,51 +22,52 @@ from kpod_ray.errors import KpodError
 
 
 class TrackingConfig(Config):
-    """Weights & Biases."""
+    """Weights & Biases (W&B)."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto`` is online with an API key and offline without one; ``WANDB_MODE`` may say ``offline`` or
-    ``disabled``. What goes online lies in files of this machine, too."""
+    """Where metrics are logged. ``auto`` is ``online`` with an API key and ``offline`` without one,
+    unless the variable ``WANDB_MODE`` is ``offline`` or ``disabled``. ``online`` also writes files on
+    this machine."""
     entity: str | None = None
-    """W&B team or user; None is ``WANDB_ENTITY``, or the key's own."""
+    """W&B team or user; None takes the variable ``WANDB_ENTITY``, or else the owner of the API key."""
     project: str = "kpod"
     """W&B project."""
     group: str | None = None
-    """W&B group, such as the name of a sweep."""
+    """W&B group, such as the name of a sweep; None is no group."""
 
 
 class RunConfig(Config):
-    """One distillation run from questions to a student."""
+    """One distillation run, from questions to a trained and evaluated student."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run: letters, digits, ``.``, ``_`` and ``-``."""
     storage: str = "~/kpod_runs"
-    """Folder of all results, a local path, ``s3://`` or ``gs://``."""
+    """Folder of all results: a local path, or an ``s3://`` or ``gs://`` address."""
     seed: int = Field(0, ge=0)
-    """Seed of everything random."""
+    """Seed of all random numbers."""
     questions: QuestionsConfig = ArithmeticQuestions()
-    """Where the questions come from."""
+    """Source of the questions."""
     teacher: TeacherConfig
-    """Where the rationales come from."""
+    """Source of the rationales."""
     steps: StepsConfig = StepsConfig()
-    """Cutting rationales into reasoning steps."""
+    """How rationales are split into reasoning steps."""
     weighting: WeightingConfig | None = LearnedWeighting()
-    """The token weights: of a learned weighter, of a file, or by a rule; None is off: all tokens of
-    all rationales weigh 1."""
+    """Source of the token weights: a learned token weighter, a file, or a rule. None gives all tokens
+    the weight 1."""
     schedule: ScheduleConfig = ScheduleConfig()
-    """The progressive schedule."""
+    """The progressive schedule (Eq. 10 to 13)."""
     student: StudentConfig
-    """The student."""
+    """The student and its training."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """Evaluation."""
+    """Evaluation of the student on the test questions."""
     comparison: ComparisonConfig = ComparisonConfig()
-    """Comparison of methods."""
+    """Comparison of methods (``kpod compare``)."""
     sweep: SweepConfig = SweepConfig()
-    """A sweep over settings."""
+    """Sweep over settings (``kpod sweep``)."""
     resources: ResourcesConfig = ResourcesConfig()
-    """Where things run."""
+    """Machines, processors and processes of the phases. These settings change no result."""
     tracking: TrackingConfig = TrackingConfig()
-    """Weights & Biases."""
+    """Weights & Biases (W&B)."""
 
     @model_validator(mode="after")
     def _check_answers(self) -> RunConfig:
@@ -94,17 +95,17 @@ class RunConfig(Config):
 
     @property
     def training_seed(self) -> int:
-        """Seed of the student's training."""
+        """Seed of the student's training: ``student.seed``, or else ``seed``."""
         return self.seed if self.student.seed is None else self.student.seed
 
     def override(self, overrides: Mapping[str, Any]) -> RunConfig:
-        """Return a validated copy with dotted paths replaced.
+        """Return a validated copy with the values at dotted paths replaced.
 
         Args:
-            overrides: dotted path -> value, such as ``{"student.learning_rate": 3e-5}``.
+            overrides: Dotted path -> value, such as ``{"student.learning_rate": 3e-5}``.
 
         Raises:
-            KpodError: A path leads nowhere or a value is not allowed.
+            KpodError: A path names no setting, or a value is not allowed.
         """
         return _validated(replaced(self.model_dump(), overrides))
 
@@ -112,19 +113,26 @@ class RunConfig(Config):
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file, apply ``dotted.path=value`` overrides and validate the result once.
 
-    A key ``base`` names a file, or several, whose settings hold where this file sets none; of several
-    the later ones win. Their paths are relative to the file that names them.
+    The key ``base`` of a file names one or more base files, relative to the file. The file's settings
+    have priority over those of its bases, and later bases over earlier ones.
+
+    Args:
+        path: YAML file.
+        overrides: Overrides ``dotted.path=value``, later ones over earlier ones.
 
     Raises:
-        KpodError: A file is missing or no YAML mapping, or is its own base; a key is unknown, a value
-            is not allowed.
+        KpodError: A file can't be read, is not a YAML mapping, or is its own base; a key is unknown;
+            or a value is not allowed.
     """
     raw = _read_layers(Path(path), ())
     return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))
 
 
 def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a file over its bases; ``above`` are the files that led here."""
+    """Return the settings of a file merged over its bases.
+
+    ``above`` holds the files whose bases lead to this file, to find a file that is its own base.
+    """
     if path.resolve() in above:
         raise KpodError(f"config {path}: it is its own base; take it out of a base")
     top = _read(path)

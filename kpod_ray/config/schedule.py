@@ -1,4 +1,4 @@
-"""The progressive schedule."""
+"""Settings of the progressive schedule."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ class ScheduleConfig(Config):
     """The progressive schedule (Eq. 10 to 13)."""
 
     num_stages: int = Field(20, ge=1)
-    """Training epochs; one stage is one epoch."""
+    """N_e: number of training stages; one stage is one epoch."""
     order: Literal["progressive", "none", "easy_to_hard"] = "progressive"
-    """``progressive``: given steps fall question by question; ``none``: the student writes everything
-    from stage 1; ``easy_to_hard``: whole questions join under the same ceiling, the easiest first."""
+    """``progressive`` lowers the number of given steps of each question from stage to stage. ``none``
+    gives no steps at any stage. ``easy_to_hard`` gives no steps and adds whole questions, the easiest
+    first, under the same ceiling."""
     full_stage: int | None = Field(None, ge=1)
-    """T: stage at which the ceiling reaches the whole difficulty; None is half of num_stages."""
+    """T: stage at which the ceiling reaches the total difficulty; None is half of ``num_stages``."""
     growth: float = Field(0.5, ge=0)
-    """p of Eq. 10: exponent of the ceiling's growth."""
+    """p of Eq. 10: the ceiling grows with the power p + 1 of the stage."""
     initial_fraction: float = Field(0.3, ge=0, le=1)
-    """C_0 / B: share of the whole difficulty at stage 0."""
+    """C_0 / B of Eq. 10: ceiling of stage 0 as a fraction of the total difficulty."""
     difficulty_weights: Literal["from_weighting", "uniform"] = "from_weighting"
-    """Token weights inside a reasoning step when its difficulty is measured (Eq. 8): as ``weighting``
-    says, or all alike."""
+    """Token weights inside a reasoning step when the step's difficulty is measured (Eq. 8): the weights
+    of ``weighting``, or equal weights (``uniform``)."""
     adaptive: bool = False
-    """Plan every stage again from the step losses of the stage before; the paper plans once."""
+    """Whether every stage is planned again from the step losses of the stage before. The paper plans all
+    stages before training (``false``)."""
     diversity_weight: float = Field(12.0, ge=0)
-    """beta of Eq. 12; 0 takes no heed of diversity."""
+    """beta of Eq. 12: weight of the diversity term; 0 turns the term off."""
     embedding: str | None = None
-    """What question clusters are made of: None is the mean of the student's input embeddings; a file
-    ``*.txt`` of word vectors (GloVe's format), as in the paper; else a sentence encoder: a folder, a
-    hub name or ``packaged:all-MiniLM-L6-v2``."""
+    """Vectors by which questions are clustered. None: the mean of the student's input embeddings. A
+    ``.txt`` file: the mean of word vectors in GloVe's format, as in the paper. Any other text: a
+    sentence encoder, given as a folder, a hub name or ``packaged:all-MiniLM-L6-v2``."""
     clustering: Literal["kmeans", "agglomerative"] = "kmeans"
-    """How questions are clustered; ``agglomerative`` (Ward's) holds the distances of all pairs."""
+    """Algorithm that clusters the questions. ``agglomerative`` (Ward's criterion) needs memory for the
+    distances of all pairs of questions."""
     num_clusters: int = Field(5, ge=1)
-    """K: clusters of questions."""
+    """K: number of question clusters."""
     step_size: int = Field(1, ge=1)
-    """Delta_s of Eq. 11: reasoning steps moved when a question gets harder."""
+    """Delta_s of Eq. 11: number by which the given steps of a selected question fall."""
     solver: Literal["merge", "threshold"] = "merge"
-    """How Eq. 13 is solved: density greedy by K-way ``merge``, or falling ``threshold`` (FTGP-like)."""
+    """Solver of Eq. 13: density greedy (``merge``), or falling density thresholds like the paper's FTGP
+    (``threshold``)."""
     epsilon: float = Field(0.1, gt=0, lt=0.5)
-    """Accuracy of the threshold solver."""
+    """Accuracy of the ``threshold`` solver; smaller is more accurate and slower."""
 
     @model_validator(mode="after")
     def _check(self) -> ScheduleConfig:
@@ -55,5 +59,5 @@ class ScheduleConfig(Config):
 
     @property
     def resolved_full_stage(self) -> int:
-        """T of the paper, at least 1."""
+        """T, at least 1: ``full_stage``, or half of ``num_stages`` if ``full_stage`` is None."""
         return self.full_stage or max(1, self.num_stages // 2)

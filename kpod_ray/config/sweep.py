@@ -1,4 +1,4 @@
-"""A sweep over settings: trials share whatever their settings don't change."""
+"""Settings of a sweep: the search space, the search and the early stopping of trials."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ OBJECTIVES: dict[str, Literal["min", "max"]] = {
     "validation_token_accuracy": "max",
     "validation_accuracy": "max",
 }
-"""What a sweep can be about, and which way is better."""
+"""Metrics that a sweep can optimize, with the direction of improvement."""
 FIXED = ("name", "storage", "evaluation", "comparison", "resources", "tracking", "sweep")
-"""Groups of settings that no trial may change: they change no student, or what it is measured by."""
+"""Settings that no trial may change, because these don't change the student, or change how the student
+is measured."""
 
 
 def _number(value: object) -> object:
-    """Read 1e-5 as a number, which YAML takes for a text."""
+    """Return a text such as "1e-5", which YAML doesn't parse as a number, as a number."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -30,18 +31,18 @@ def _number(value: object) -> object:
 
 
 class Domain(Config):
-    """What one setting may be: one of these four."""
+    """Values that a sweep may give to one setting. Exactly one of the four fields is set."""
 
     uniform: tuple[float, float] | None = None
-    """Any number between the lowest and the highest."""
+    """Lowest and highest number, sampled uniformly."""
     loguniform: tuple[Positive, Positive] | None = None
-    """Any number between the lowest and the highest, evenly over orders of magnitude."""
+    """Lowest and highest number, sampled uniformly on a logarithmic scale."""
     randint: tuple[int, int] | None = None
-    """Any whole number from the lowest to the highest."""
+    """Lowest and highest whole number, both included, sampled uniformly."""
     choice: tuple[Annotated[Value, BeforeValidator(_number)], ...] | None = Field(
         None, min_length=1
     )
-    """One of these values."""
+    """List of values to choose from."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Domain:
@@ -54,7 +55,7 @@ class Domain(Config):
         return self
 
     def ends(self) -> tuple[Value, Value]:
-        """Return two values far apart."""
+        """Return the two ends of the domain: the lowest and highest value, or first and last choice."""
         values: Sequence[Value] = (
             self.uniform or self.loguniform or self.randint or self.choice or ()
         )
@@ -62,36 +63,39 @@ class Domain(Config):
 
 
 class SweepConfig(Config):
-    """What ``kpod sweep`` tries.
+    """A search for good settings. A trial is a run with sampled settings.
 
-    Trials are judged by questions that are held out of training (``student.validation_fraction``),
-    never by test questions.
+    Trials are compared on the validation set (``student.validation_fraction``), never on test questions.
     """
 
     space: dict[str, Domain] = Field(default_factory=dict)
-    """Dotted path -> what it may be: ``{uniform: [0, 24]}``, ``{loguniform: [1e-6, 1e-4]}``,
-    ``{randint: [2, 12]}`` or ``{choice: [2, 5, 10]}``. Any setting that changes a student."""
+    """Search space: dotted path of a setting -> values to try, as ``{uniform: [0, 24]}``,
+    ``{loguniform: [1e-6, 1e-4]}``, ``{randint: [2, 12]}`` or ``{choice: [2, 5, 10]}``. Every setting
+    that changes the student is allowed."""
     objective: Literal["validation_loss", "validation_token_accuracy", "validation_accuracy"] = (
         "validation_loss"
     )
-    """What trials are judged by; ``validation_accuracy`` needs ``student.accuracy_every_stages``."""
+    """Metric that the sweep optimizes. ``validation_accuracy`` needs
+    ``student.accuracy_every_stages``."""
     search: Literal["optuna", "random", "grid"] = "optuna"
-    """How settings are chosen: by Optuna from what earlier trials brought, at random, or every
-    combination of choices once (``grid``)."""
+    """Search algorithm: ``optuna`` learns from earlier trials, ``random`` samples independently,
+    ``grid`` tries every combination of choices once."""
     num_trials: int = Field(16, ge=1)
-    """Trials; a ``grid`` has as many as it has combinations."""
+    """Number of trials. A ``grid`` ignores this setting and tries all combinations."""
     num_seeds: int = Field(1, ge=1)
-    """Trainings of a trial that isn't stopped, with ``student.seed`` 0, 1, 2 ...; it is judged by their
-    mean, and stopped by the first."""
+    """Trainings of each trial, with ``student.seed`` 0, 1, 2 ... The objective is their mean; early
+    stopping uses the first training only."""
     early_stopping: Literal["asha", "median", "none"] = "asha"
-    """Which trials are stopped early: those outside the best part at a rung (``asha``), those worse
-    than the median of the others' means (``median``), or none."""
+    """Rule that stops trials early. ``asha`` stops trials that aren't among the best ones at a rung
+    (``reduction_factor``); ``median`` stops trials that are worse than the median of the other trials'
+    means; ``none`` stops no trial."""
     grace_fraction: float = Field(0.125, gt=0, le=1)
-    """Share of its stages that every trial gets before it may be stopped."""
+    """Fraction of the stages that every trial completes before early stopping applies."""
     reduction_factor: float = Field(4.0, gt=1)
-    """With ``asha``: one in so many goes on at each rung, and rungs are so many times apart."""
+    """With ``asha``: one in this many trials continues at each rung, and the number of stages up to the
+    next rung grows by this factor."""
     max_concurrent: int | None = Field(None, ge=1)
-    """Trials at the same time; None takes as many as the cluster has room for."""
+    """Most trials that run at the same time; None runs as many as fit on the cluster."""
 
     @model_validator(mode="after")
     def _check_space(self) -> SweepConfig:

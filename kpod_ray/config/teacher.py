@@ -1,4 +1,4 @@
-"""What a teacher's rationale must be, besides correct, to be trained on."""
+"""Settings of the teacher's rationales: source, sampling, filters, and split into reasoning steps."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from kpod_ray.config.questions import ColumnsConfig
 
 
 class FiltersConfig(Config):
-    """Limits; a rationale outside one is set aside, and counted under the name of that limit."""
+    """Filters of correct rationales. A rejected rationale is counted under the verdict of its filter."""
 
     max_chars: int = Field(8000, ge=1)
-    """Rationales with more characters are set aside as unreadable."""
+    """Most characters of a rationale; a longer rationale is rejected as unreadable."""
     min_steps: int = Field(1, ge=1)
-    """Fewest reasoning steps, the sentence that announces the answer not counted."""
+    """Fewest reasoning steps of a rationale, without the final sentence that announces the answer."""
     max_steps: int | None = Field(None, ge=1)
-    """Most reasoning steps."""
+    """Most reasoning steps of a rationale; None is no limit."""
     min_tokens: int = Field(0, ge=0)
-    """Fewest generated tokens; a rationale whose tokens weren't counted passes."""
+    """Fewest generated tokens of a rationale; rationales of unknown token count are accepted."""
     max_tokens: int | None = Field(None, ge=1)
-    """Most generated tokens."""
+    """Most generated tokens of a rationale; None is no limit."""
     near_duplicate: float | None = Field(None, gt=0, le=1)
-    """A rationale is a duplicate when it shares this part of its word triples (Jaccard index) with an
-    earlier one of the same question. None: only the same text, white space and case aside, is one."""
+    """Jaccard index of word triples from which a rationale is a duplicate of an earlier rationale of the
+    same question. None rejects only equal texts, compared without case and white space."""
     allow_leaks: bool = False
-    """Whether a rationale may start with its answer and reason afterwards, or never."""
+    """Whether a rationale may state its answer before the reasoning, or without any reasoning."""
     self_consistency: float | None = Field(None, gt=0, le=1)
-    """Questions without a gold answer are then allowed: the answer that most samples give stands in
-    for it when at least this share of the samples that give any agrees; others are set aside."""
+    """Fraction of a question's samples that must agree on an answer, for questions without a gold
+    answer; samples without an answer don't count. The most frequent answer then takes the place of the
+    gold answer; with less agreement all samples are rejected. None allows no questions without a gold
+    answer."""
 
     @model_validator(mode="after")
     def _check_limits(self) -> FiltersConfig:
@@ -46,52 +48,52 @@ Selection = Literal["first", "shortest", "longest", "most_likely", "most_diverse
 
 
 class SamplesConfig(Config):
-    """How many rationales are asked for; more of them never ask again for those that are there."""
+    """Number of rationales to generate. After an increase, only the additional ones are generated."""
 
     per_question: int = Field(1, ge=1)
-    """Rationales generated for each question in a round."""
+    """Rationales generated for each question in one round."""
     retry_rounds: int = Field(0, ge=0)
-    """Further rounds, each only for the questions that have no correct rationale yet."""
+    """Further rounds, each only for the questions without a correct rationale so far."""
 
 
 class TeacherBase(Config):
-    """What every kind of teacher shares."""
+    """Settings of all kinds of teachers."""
 
     fallback: Literal["drop", "reference"] = "drop"
-    """What becomes of a training question without a correct rationale: ``drop`` it, or use the
-    ``reference`` rationale that came with the question, counted apart."""
+    """Treatment of a training question without a correct rationale: ``drop`` leaves the question out,
+    ``reference`` uses the question's reference rationale (counted separately)."""
     filters: FiltersConfig = FiltersConfig()
-    """What else a rationale must be, besides correct."""
+    """Filters that a rationale must pass besides being correct."""
     selection: Selection = "first"
-    """Which of a question's correct rationales goes on: by sample index, by length in characters, by
-    mean log-probability of a token, or those that share the fewest words."""
+    """Rule that selects among a question's correct rationales: by sample index (``first``), by length in
+    characters, by mean log-probability of a token, or by fewest shared words (``most_diverse``)."""
     num_kept: int = Field(1, ge=1)
-    """Most rationales of a question that go on, each as a training example of its own."""
+    """Most rationales of a question that are kept; each is a training example of its own."""
 
 
 class GeneratingTeacher(TeacherBase):
-    """What the teachers share that write new rationales."""
+    """Settings of the teachers that generate rationales."""
 
     model: str
-    """The model's name."""
+    """Name of the model."""
     samples: SamplesConfig = SamplesConfig()
-    """How many rationales are asked for."""
+    """Number of rationales to generate."""
     temperature: float = Field(0.7, ge=0)
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Nucleus sampling."""
+    """Cumulative probability of nucleus sampling; 1 turns nucleus sampling off."""
     max_new_tokens: int = Field(256, ge=1)
-    """Longest rationale, in tokens; a longer one is cut off, and set aside."""
+    """Most tokens of a rationale; a rationale that reaches the limit is truncated and rejected."""
     stop: tuple[str, ...] = ()
-    """Texts at which a rationale ends, beside the model's own end."""
+    """Stop strings that end a rationale, in addition to the model's end-of-sequence token."""
     template: Template = "chat"
-    """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
+    """``chat`` renders the chat template of the model; ``plain`` writes Q: and A: lines."""
     system_prompt: str = ""
-    """System message before everything else; in a ``plain`` prompt, its first paragraph."""
+    """System message, or first paragraph of a ``plain`` prompt; empty is none."""
     instruction: str = ""
-    """Put below every question, such as ``Let's think step by step.``"""
+    """Line below every question, such as ``Let's think step by step.`` Empty is none."""
     num_shots: int = Field(0, ge=0, le=8)
-    """Worked examples put before the question."""
+    """Number of worked examples before the question."""
 
     @model_validator(mode="after")
     def _check_samples(self) -> GeneratingTeacher:
@@ -106,70 +108,73 @@ class VllmTeacher(GeneratingTeacher):
 
     kind: Literal["vllm"]
     model: str
-    """A folder, a hub name, ``packaged:NAME`` (a model inside an installed package) or
-    ``tiny:SEED`` (a random one, for tests)."""
+    """A folder, a hub name, ``packaged:NAME`` (a model in an installed package) or ``tiny:SEED`` (a
+    model with random parameters, for tests)."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further vLLM engine arguments, such as ``max_model_len`` or ``dtype``."""
+    """Further arguments of the vLLM engine, such as ``max_model_len`` or ``dtype``."""
 
 
 class PriceConfig(Config):
-    """What an endpoint asks for a million tokens, in the currency of your choice."""
+    """Price of an endpoint for a million tokens, in any currency."""
 
     input: float = Field(0.0, ge=0)
-    """A million tokens of prompts."""
+    """Price of a million prompt tokens."""
     output: float = Field(0.0, ge=0)
-    """A million generated tokens."""
+    """Price of a million generated tokens."""
 
 
 class EndpointTeacher(GeneratingTeacher):
-    """Rationales from a server that speaks the OpenAI protocol, such as ``vllm serve``."""
+    """Rationales from a server with the OpenAI protocol, such as ``vllm serve``."""
 
     kind: Literal["endpoint"]
     base_url: str = Field(pattern=r"^https?://[^\s]+$")
-    """Address up to the version, such as ``https://api.openai.com/v1``, without a password.
-    ``template: chat`` posts to ``/chat/completions`` below it, ``plain`` to ``/completions``."""
+    """Address of the server up to the version, such as ``https://api.openai.com/v1``, without a
+    password. Requests go to ``/chat/completions`` (``template: chat``) or ``/completions`` (``plain``)
+    below this address."""
     api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key, in the process that starts the run; may be unset."""
+    """Name of the environment variable that holds the API key in the process that starts the run. The
+    variable may be unset."""
     max_concurrent: int = Field(32, ge=1)
-    """Most requests under way at the same time."""
+    """Most concurrent requests."""
     requests_per_minute: int | None = Field(None, ge=1)
-    """Most requests sent in a minute; None sends as fast as answers come."""
+    """Most requests in a minute; None is no limit."""
     tokens_per_minute: int | None = Field(None, ge=1)
-    """Most tokens used in a minute, prompts and answers; None means no limit."""
+    """Most tokens in a minute, prompt and generated tokens together; None is no limit."""
     timeout_s: float = Field(600.0, gt=0)
-    """Seconds after which a request without an answer is given up and sent again."""
+    """Seconds after which a request without a response is abandoned and sent again."""
     max_tries: int = Field(6, ge=1)
-    """How often a request is sent that meets a busy or broken server, before its row is an error."""
+    """Most attempts of a request while the server is busy or fails; afterwards the row is an error."""
     max_wait_s: float = Field(60.0, gt=0)
-    """Longest wait between two tries; the server's Retry-After may ask for more and is obeyed."""
+    """Longest wait between two attempts, in seconds. A longer Retry-After of the server is obeyed."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of every request, such as ``reasoning_effort``."""
+    """Further fields of every request body, such as ``reasoning_effort``."""
     price: PriceConfig = PriceConfig()
-    """For the estimate of the costs."""
+    """Prices for the cost estimate."""
     max_cost: float | None = Field(None, gt=0)
-    """The run isn't started when it could cost more."""
+    """Largest possible cost at which the run still starts, in the currency of ``price``; None is no
+    limit."""
 
     @model_validator(mode="after")
     def _check_url(self) -> EndpointTeacher:
-        if "@" in self.base_url:  # a config is kept and shown: no place for a password
+        if "@" in self.base_url:  # configs are stored and logged, so these must hold no password
             raise ValueError("base_url holds a user or password; the key comes from api_key_env")
         return self
 
 
 class FileTeacher(TeacherBase):
-    """Rationales that already exist, in a JSON Lines or Parquet file."""
+    """Rationales from a JSON Lines or Parquet file."""
 
     kind: Literal["file"]
     path: str
-    """The file; several rows with the same question id are several samples."""
+    """File of the rationales. Several rows with the same question id are several samples."""
     name: str | None = None
-    """Name of the teacher, for the records; None takes the file's name."""
+    """Name of the teacher in the results; None takes the name of the file."""
     columns: ColumnsConfig = ColumnsConfig()
-    """Column names."""
+    """Names of the columns."""
 
 
 class ReferenceTeacher(TeacherBase):
-    """The rationales that came with the questions, such as the human solutions of GSM8K."""
+    """The reference rationales of the questions, such as the human solutions of GSM8K."""
 
     kind: Literal["reference"]
     fallback: Literal["reference"] = "reference"
@@ -182,7 +187,8 @@ TeacherConfig = Annotated[
 
 
 class StepsConfig(Config):
-    """How a rationale is cut into reasoning steps."""
+    """How rationales are split into reasoning steps."""
 
     split_newlines: bool = True
-    """Cut at newlines as well as after full stops; the paper cuts at full stops alone."""
+    """Whether a newline ends a reasoning step, in addition to full stops. The paper splits only at full
+    stops (``false``)."""
