@@ -101,7 +101,8 @@ def steps_of_tokens(
 
 
 def _ends_sentence(stop: re.Match[str]) -> bool:
-    text, after = stop.string, stop.end(1)
+    text = stop.string
+    after = stop.end(1)
     is_before_digit = text[after : after + 1].isdecimal()
     return not is_before_digit and not _is_abbreviation(text, stop.start(), after)
 

@@ -68,7 +68,8 @@ def plan_schedule(
 
 
 def _plan(config: ScheduleConfig, difficulties: StepValues, clusters: np.ndarray) -> Plan:
-    values, num_steps = difficulties.values, difficulties.num_steps
+    values = difficulties.values
+    num_steps = difficulties.num_steps
     if config.order == "none":
         return plan_at_once(values, num_steps, config.num_stages)
     if config.order == "easy_to_hard":

@@ -84,7 +84,8 @@ def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
         stage: Stage whose rows are read.
     """
     rows = schedule.filter(pc.field("stage") == stage)
-    ids, given = rows["question_id"].to_pylist(), rows["num_given_steps"].to_pylist()
+    ids = rows["question_id"].to_pylist()
+    given = rows["num_given_steps"].to_pylist()
     return dict(zip(ids, given, strict=True))
 
 

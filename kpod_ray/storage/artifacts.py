@@ -69,11 +69,10 @@ class Store:
                 store = cls(root, filesystem, scheme, rest.partition("?")[2])
             else:
                 store = cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
-            filesystem, root = store.filesystem, store.root
-            filesystem.create_dir(root, recursive=True)
+            store.filesystem.create_dir(store.root, recursive=True)
             probe = f".write-test-{uuid.uuid4().hex}"
             store.write_text(probe, "")
-            filesystem.delete_file(f"{root}/{probe}")
+            store.filesystem.delete_file(f"{store.root}/{probe}")
         except (OSError, pa.ArrowInvalid) as error:
             raise KpodError(f"storage {uri} can't be written: {reason(error)}") from error
         return store
