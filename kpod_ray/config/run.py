@@ -134,7 +134,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     ``above`` holds the files whose bases lead to this file, to find a file that is its own base.
     """
     if path.resolve() in above:
-        raise KpodError(f"config {path}: it is its own base; take it out of a base")
+        raise KpodError(f"config {path}: the file is its own base; remove it from the key base")
     top = _read(path)
     layers: dict[str, Any] = {}
     for base in _bases(path, top.pop("base", [])):

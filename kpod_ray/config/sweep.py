@@ -48,7 +48,7 @@ class Domain(Config):
     def _check_kind(self) -> Domain:
         kinds = [self.uniform, self.loguniform, self.randint, self.choice]
         if sum(kind is not None for kind in kinds) != 1:
-            raise ValueError("give one of uniform, loguniform, randint, choice")
+            raise ValueError("give exactly one of uniform, loguniform, randint, choice")
         bounds = self.uniform or self.loguniform or self.randint
         if bounds is not None and not bounds[0] < bounds[1]:
             raise ValueError("the lowest value is not below the highest")
@@ -111,4 +111,6 @@ def _check_path(path: str) -> None:
     if group in FIXED:
         raise ValueError(f"{path}: a trial may not change {group}")
     if path in ("student.validation_fraction", "student.accuracy_every_stages", "student.seed"):
-        raise ValueError(f"{path}: trials could not be compared; set it for all of them")
+        raise ValueError(
+            f"{path}: trials with different values can't be compared; set it outside sweep.space"
+        )

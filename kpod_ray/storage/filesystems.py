@@ -63,7 +63,7 @@ def reason(error: OSError | pa.ArrowInvalid) -> str:
     """Return one line that says why a file system can't be used and, if known, what to do."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:
-        return f"{first}; check the keys, and what they may do"
+        return f"{first}; check the keys and their permissions"
     if first.startswith("Bucket") and "not found" in first:
         return f"{first.partition('. ')[0]}; make it first"
     if "NETWORK_CONNECTION" in first:
