@@ -63,6 +63,7 @@ def _by_weight_and_probability(nll: Tensor, token_weights: Tensor) -> Tensor:
 def _scaled_nll(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Check the shapes, and sum the losses scaled by ``scale`` (`weighted_nll`)."""
     num_tokens, width = hidden.shape
     if head.shape[1:] != (width,):
         raise ValueError(f"hidden has width {width}, head has shape {tuple(head.shape)}")

@@ -184,6 +184,7 @@ def _check(
 def _sort_by_cluster(
     costs: FloatArray, cluster_ids: IntArray, budget: float, diversity_weight: float
 ) -> _Items:
+    """Return the questions that fit the budget on their own, in the order of `_Items`."""
     questions = np.flatnonzero(costs <= budget)
     ends = [questions.size]
     if diversity_weight:  # without a diversity term all questions are one cluster
@@ -280,6 +281,7 @@ def _prefixes(items: _Items, sequence: IntArray) -> tuple[FloatArray, FloatArray
 
 
 def _select(items: _Items, order: IntArray, *, num_questions: int, grid: float) -> BoolArray:
+    """Return the selection of a solver that takes the items in `order`, [num_questions]."""
     sequence = _pack(items.costs, order, items.budget)
     prefix, extension = _best_extension(items, sequence, grid)
     chosen = np.zeros(items.costs.size, dtype=np.bool_)

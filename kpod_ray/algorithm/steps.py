@@ -137,6 +137,7 @@ def _word_before(text: str, end: int) -> str:
 
 
 def _is_line_start_mark(text: str, end: int) -> bool:
+    """Return whether the line up to ``end`` is nothing but a list mark such as "1."."""
     line_start = text.rfind("\n", max(0, end - _LONGEST_MARK - 1), end) + 1
     return _is_list_mark(text, line_start, end)
 
@@ -157,6 +158,7 @@ def _without_list_marks(text: str, ends: list[int]) -> list[tuple[int, int]]:
 
 
 def _join_short_pieces(text: str, pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the pieces with every short piece joined to its neighbor."""
     steps: list[tuple[int, int]] = []
     for start, end in pieces:
         if steps and _is_short(text, start, end):
@@ -169,6 +171,7 @@ def _join_short_pieces(text: str, pieces: list[tuple[int, int]]) -> list[tuple[i
 
 
 def _is_short(text: str, start: int, end: int) -> bool:
+    """Return whether a piece has fewer than `_FEWEST_WORDS` words or numbers."""
     words = _WORD.finditer(text, start, end)
     # `zip` stops after the second word: a long piece isn't counted to its end.
     return sum(1 for _, _ in zip(range(_FEWEST_WORDS), words, strict=False)) < _FEWEST_WORDS

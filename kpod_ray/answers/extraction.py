@@ -148,6 +148,7 @@ def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
 
 
 def _number_candidates(segment: str) -> list[str]:
+    """Return the first number after the last "=", or else all numbers."""
     numbers = list(NUMBER.finditer(segment))
     equals = segment.rfind("=")
     results = [number.group() for number in numbers if number.start() > equals >= 0]
@@ -167,6 +168,7 @@ def _result_last(numbers: list[str], before: str) -> list[str]:
 
 
 def _letters(segment: str, num_choices: int) -> list[str]:
+    """Return the letters of choices in a text, without the words "A" and "I"."""
     letters = []
     for match in _LETTER.finditer(segment):
         letter = match.group(match.lastindex or 0).upper()
@@ -177,6 +179,7 @@ def _letters(segment: str, num_choices: int) -> list[str]:
 
 
 def _choice_texts(segment: str, choices: Sequence[str]) -> list[str]:
+    """Return the letters of the choices whose texts stand in a text, in order."""
     letters: dict[str, str] = {}
     for index, choice in enumerate(choices):
         letters.setdefault(choice.strip().casefold(), chr(ord("A") + index))

@@ -74,6 +74,7 @@ def sentence_length(segment: str) -> int:
 
 
 def _calculation_length(segment: str) -> int:
+    """Return the length of a calculation of one or more lines, or of the first sentence."""
     length = sentence_length(segment)
     if not segment[:length].endswith("\n"):  # the common case: only a line can be continued
         return length

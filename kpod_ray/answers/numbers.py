@@ -206,6 +206,7 @@ def _hundredths(cents: re.Match[str]) -> str:
 
 
 def _digits(spelled: re.Match[str]) -> str:
+    """Return a match of `_SPELLED` in digits: "2 1/2", "3/4", "21" or "2.5"."""
     sign = "-" if spelled["sign"] else ""
     if spelled["fraction"]:
         return f"{sign}{_over(spelled['fraction'])}"
@@ -216,6 +217,7 @@ def _digits(spelled: re.Match[str]) -> str:
 
 
 def _over(fraction: str) -> str:
+    """Return a fraction in words, such as "three quarters", as "3/4"."""
     *top, bottom = _WORD.findall(fraction.casefold())
     return f"{_whole(' '.join(top))}/{_BOTTOMS[bottom.removesuffix('s')]}"
 

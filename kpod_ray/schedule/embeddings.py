@@ -116,6 +116,7 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 def _encode_batch(tokenizer: Any, encoder: Any, texts: list[str]) -> npt.NDArray[np.float32]:
+    """Return the mean of the last hidden states over the tokens of each text, [len(texts), d]."""
     longest = encoder.config.max_position_embeddings
     batch = tokenizer(
         texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"

@@ -180,6 +180,7 @@ def _parquet_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] |
 
 
 def _batch_rows(path: str, first: int, batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadRow]:
+    """Yield the rows of a batch; rows with text that is not UTF-8 are yielded as `BadRow`."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:  # raised before the first row: find the bad rows one by one
