@@ -1,9 +1,12 @@
-"""Judge stored outputs of models beside the verdicts of others: ``python -m benchmarks.answers``.
+"""Compare our verdicts on stored model outputs with published ones: ``python -m benchmarks.answers``.
 
-For each file of ``model_outputs`` it prints how often our verdict (`extract_answer`, `answers_equal`)
-is theirs, and every row where it isn't, with who is right as read by hand. Their verdict is
-``is_correct`` where a row has it, else whether the answer they parsed is the gold text. The last line
-is one JSON object. ``--data`` names the folder of the data, ``../shared/data`` if left out.
+For each file in ``DIR/model_outputs``, an answer is extracted from every output and compared with the
+gold answer (`extract_answer`, `answers_equal`). The published verdict of a row is its field
+``is_correct``; without this field, whether the published parsed answer equals the gold text.
+
+For each file, the benchmark prints the share of equal verdicts, and every row with different verdicts
+together with the verdict that a human reader found right (`benchmarks.answers_read`). The last line is
+one JSON object. ``--data DIR`` names the folder of the data, by default ``../shared/data``.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from kpod_ray.answers.extraction import answers_equal, extract_answer
 from kpod_ray.questions.gold_answers import classify
 
 ORACLE = "gsm8k_test_openai"
+"""OpenAI's own verdicts on outputs of GPT-3; our verdicts should agree on every row."""
 EXCERPT = 70
+"""Characters at the end of an output that are printed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One judged output."""
+    """Our verdict and the published verdict on one model output."""
 
     file: str
     id: str
@@ -42,12 +47,19 @@ class Row:
 
     @property
     def is_ours_right(self) -> bool:
-        """Whether our verdict is the one that a reader gives, as far as the row was read."""
+        """Whether our verdict is right; if no reader has read the row, whether both verdicts agree."""
         return self.reading.startswith("ours") or (self.is_same_verdict and not self.reading)
 
 
-def filter_samples(file: str, row: dict[str, Any]) -> Row:
-    """Judge one row; one that differs and was never read counts against us."""
+def judge(file: str, row: dict[str, Any]) -> Row:
+    """Extract and judge the answer of one stored output, and compare with the published verdict.
+
+    A row with different verdicts that no reader has read counts as our mistake.
+
+    Args:
+        file: short name of the file.
+        row: one row of the file.
+    """
     text = "\n".join(filter(None, (row["output"], row.get("closing"))))
     gold, kind = classify(row["answer"])
     ours = extract_answer(text, kind) or ""
@@ -59,7 +71,7 @@ def filter_samples(file: str, row: dict[str, Any]) -> Row:
 
 
 def shares(rows: list[Row]) -> dict[str, float]:
-    """Return the number of rows and the agreement in per cent, raw and after reading."""
+    """Return the number of rows and the agreement in per cent, before and after reading by hand."""
     same = sum(row.is_same_verdict for row in rows)
     right = sum(row.is_ours_right for row in rows)
     return {
@@ -70,7 +82,7 @@ def shares(rows: list[Row]) -> dict[str, float]:
 
 
 def report(rows: list[Row]) -> None:
-    """Print the rows of one file that differ, or that both sides misjudge."""
+    """Print the agreement for one file, and its rows with different or with two wrong verdicts."""
     counts = shares(rows)
     print(
         f"\n{rows[0].file}: {counts['rows']} rows, {counts['raw']} % agree, {counts['read']} % read"
@@ -86,14 +98,12 @@ def report(rows: list[Row]) -> None:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Judge every file, report it and return the figures."""
+    """Judge the outputs of every file in a folder, print the differences and return the figures."""
     files: dict[str, list[Row]] = collections.defaultdict(list)
     started = time.perf_counter()
     for path in sorted(folder.glob("*.jsonl")):
         file = path.stem.removesuffix("_text_davinci_002_zeroshotcot")
-        files[file] = [
-            filter_samples(file, json.loads(line)) for line in path.read_text().splitlines()
-        ]
+        files[file] = [judge(file, json.loads(line)) for line in path.read_text().splitlines()]
     seconds = time.perf_counter() - started
     for rows in files.values():
         report(rows)
@@ -108,7 +118,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description="Compare our verdicts with those of others.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     folder = parser.parse_args().data / "model_outputs"

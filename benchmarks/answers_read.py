@@ -1,16 +1,17 @@
-"""Who is right where our verdict on a stored output isn't theirs, as read by hand, row by row.
+"""Verdicts of a human reader on the rows where our verdict or answer differs from the published one.
 
-The rest of an id is left out ("0186" of ``addsub`` is ``addsub-0186``); no text of the data stands
-here. All rows that differed, and all rows in which only the answers differed, were read.
+Used by `benchmarks.answers`. The keys are the reasons, the values the row numbers by file: number
+"0186" of ``addsub`` is the row ``addsub-0186``. The tables hold no text of the data. All rows with
+different verdicts, and all rows with different answers and equal verdicts, were read.
 """
 
 OURS = {
-    # Their parse takes the first number of "3/4", or of ".5".
+    # The published parser takes the first number of "3/4", or of ".5".
     "ours: fraction": {
         "addsub": "0181 0184 0185 0186 0190 0199 0205 0206 0257",
         "singleeq": "0292 0297 0298 0299 0304 0315 0317 0324 0325",
     },
-    # It takes the first number of "3 + 4 = 7".
+    # The published parser takes the first number of "3 + 4 = 7".
     "ours: equation": {
         "addsub": "0034 0129",
         "gsm8k_test": "0046 0128 0169 0216 0222 0257 0577 0582 0631",
@@ -18,9 +19,9 @@ OURS = {
         "singleeq": "0018 0286 0467 0500 0506",
         "svamp": "302 584 629 706 800",
     },
-    # ... which happens to be the gold number, while the model's result is another.
+    # The first number of the equation equals the gold answer; the model's result doesn't.
     "ours: luck": {"addsub": "0383", "svamp": "29 316"},
-    # It reads no numbers in words (one is in Roman numerals, with the plain answer before).
+    # The published parser reads no numbers in words. (One row has Roman numerals after the answer.)
     "ours: words": {
         "addsub": "0061 0123 0320 0323",
         "gsm8k_test": "0050 0073 0170 0208 0224 0230 0504",
@@ -28,7 +29,7 @@ OURS = {
         "singleeq": "0212 0221 0401 0471",
         "svamp": "56 152 376 714 916 953 969",
     },
-    # They compare as text: "12.00" with "12", and "5600" with "5,600".
+    # The published verdict compares texts: "12.00" with "12", and "5600" with "5,600".
     "ours: spelling": {
         "addsub": "0124 0173",
         "gsm8k_test": "0146 0249",
@@ -38,7 +39,7 @@ OURS = {
         "gsm8k_test_phi_4_mini_instruct": "0195 0272 0638",
         "singleeq": "0215 0464",
     },
-    # As text differs the sixteenth decimal, too.
+    # The published verdict compares texts that differ in the sixteenth decimal.
     "ours: rounding": {
         "addsub": "0223 0243 0246 0247 0250",
         "singleeq": "0294 0327 0356 0360 0363 0366",
@@ -46,13 +47,18 @@ OURS = {
 }
 
 NEITHER = {
-    # A calculation over several lines, and then a sentence with the answer.
+    # The output is a calculation over several lines, followed by a sentence with the answer.
     "neither: end": {"gsm8k_test": "0011 0187"},
 }
 
 
 def reading(file: str, row_id: str) -> str:
-    """Return who is right on a row, and why the other isn't; empty for rows not listed."""
+    """Return which verdict on a row is right and why; an empty text if the row isn't listed.
+
+    Args:
+        file: short name of the file.
+        row_id: id of the row; the part after the last hyphen is its number.
+    """
     number = row_id.rpartition("-")[2]
     for verdict, files in (OURS | NEITHER).items():
         if number in files.get(file, "").split():

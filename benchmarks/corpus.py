@@ -1,9 +1,12 @@
-"""What a row costs without a model: ``python -m benchmarks.corpus [--rows 10000 100000 1000000]``.
+"""Measure the teacher phase without a model: ``python -m benchmarks.corpus [--rows N ...]``.
 
-The phase ``teacher`` as a run does it (read questions, make requests, stream them through Ray Data,
-write completions, judge, write rationales) with a service that answers at once. Everything is held to
-one core. Each size is a process of its own; memory is the peak of the process that drives the run, and
-of the largest of all others (without the shared object store). The last line is one JSON object.
+The phase ``teacher`` runs as in a run (read questions, make requests, stream requests through Ray Data,
+write completions, filter, write rationales) with a service that answers at once. All processes share
+one core. Each number of rows, by default 10,000, 100,000 and 1,000,000, runs in a process of its own.
+
+For each size, the benchmark prints rows per second, seconds of sampling and of filtering, and the peak
+memory in MiB of the driver and of the largest other process (without the shared object store). The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from kpod_ray.teacher.sampling import SamplingPlan, ask
 
 ROWS_PER_BLOCK = 256
 WRITE_ROWS = 10_000
+"""Questions that are made and written at a time."""
 RATIONALE = (
     "There are {0} boxes with 12 pencils in each of them. That makes {0} * 12 = {1} pencils in all "
     "the boxes together. She gives 3 of them to her brother and 4 to her sister, so she has "
@@ -42,7 +46,7 @@ RATIONALE = (
 
 
 class Instant:
-    """Answers at once, by the number at the start of the question."""
+    """A service that answers at once: the rationale follows from the number that starts the question."""
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request."""
@@ -52,7 +56,7 @@ class Instant:
 
 
 def write_questions(store: Store, num_rows: int) -> Artifact:
-    """Write so many questions, which `Instant` can answer."""
+    """Write a number of questions that `Instant` can answer; return their artifact."""
     artifact = store.artifact("questions", 1, {}, [])
     with artifact.writer("questions", Question.schema) as writer:
         for start in range(0, num_rows, WRITE_ROWS):
@@ -68,7 +72,7 @@ def _question(number: int) -> Question:
 
 
 def run_phase(num_rows: int) -> dict[str, Any]:
-    """Run the phase once in this process; return seconds of its parts, rows a second and memory."""
+    """Run the teacher phase once in this process; return seconds, rows per second and peak memory."""
     connect(ResourcesConfig(local_cpus=4, object_store_gib=0.3))
     config = RunConfig.model_validate(
         {
@@ -107,7 +111,10 @@ def run_phase(num_rows: int) -> dict[str, Any]:
 
 
 def _watch_memory() -> dict[str, int]:
-    """Return the peak bytes of each kind of child process, kept up to date by a thread."""
+    """Start a thread that measures child processes; return their peak memory in bytes by name.
+
+    The thread keeps updating the returned mapping.
+    """
     peaks = defaultdict[str, int](int)
 
     def watch() -> None:
@@ -125,7 +132,7 @@ def _watch_memory() -> dict[str, int]:
 
 
 def main() -> None:
-    """Run every size and print the figures."""
+    """Run the phase for every number of rows and print the figures."""
     parser = argparse.ArgumentParser(description="the teacher phase without a model")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--here", type=int, help="one size, in this process")
@@ -142,7 +149,7 @@ def main() -> None:
             command, check=True, text=True, stdout=subprocess.PIPE, env=environment
         )
         printed = [line for line in result.stdout.splitlines() if line.startswith("{")]
-        figures.append(json.loads(printed[-1]))  # Ray may print lines, too, even after it
+        figures.append(json.loads(printed[-1]))  # Ray may print lines before and after the figures
         print(figures[-1], flush=True)
     machine = f"{platform.machine()}, held to one core"
     print(json.dumps({"benchmark": "corpus", "machine": machine, "figures": figures}))

@@ -1,9 +1,14 @@
-"""Jobs on a cluster of two groups, each stopped once: ``python -m benchmarks.jobs``.
+"""Stop and resubmit Ray jobs on a cluster with two groups of nodes: ``python -m benchmarks.jobs``.
 
-Starts a head without CPUs and two nodes with the labels ``group=teacher`` and ``group=student`` on this
-machine, closed by a token. Submits jobs/run.py, jobs/sweep.py and jobs/compare.py from this clone with
-``ray job submit``, all with the same storage; each is stopped in the middle of a training and submitted
-again. The last line is one JSON object.
+The benchmark starts a head without CPUs and two nodes with the labels ``group=teacher`` and
+``group=student`` on this machine, with token authentication. Then jobs/run.py, jobs/sweep.py and
+jobs/compare.py are submitted from this clone with ``ray job submit``, all with the same storage. Each
+job is stopped in the middle of a training and submitted again.
+
+For each job, the benchmark prints the seconds of both submissions, the number of artifacts and how many
+were made twice, and how many stages of the stopped training were kept. It also prints the HTTP status
+for a wrong token, the number of files that hold the token, the uploaded files, and the nodes of each
+phase. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,18 +35,24 @@ PLACED = (
     "schedule.num_stages=12",  # the training outlasts the stop by far
     "evaluation.backend=transformers",
 )
+"""Overrides that place the teacher on one group and everything else on the other."""
 MOST_SECONDS = 1800.0
+"""Timeout of one wait for a training."""
+MADE = "*/*/manifest.json"
+STAGES = "train/*/step_losses/*.parquet"
+Times = dict[Path, int]
+"""Path of a file -> time of its last change, in nanoseconds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One job, and when it is stopped."""
+    """One job, and the training in which it is stopped."""
 
     name: str
     config: str
     overrides: tuple[str, ...]
     num_trained: int
-    """It is stopped in the training after so many others."""
+    """Trainings of this job that are finished before the training in which the job is stopped."""
 
 
 CASES = (
@@ -66,7 +77,7 @@ CASES = (
 
 
 def measure(case: Case, cluster: LocalGroups, storage: Path) -> dict[str, Any]:
-    """Submit a job, stop it in the middle, submit it again; return its figures."""
+    """Submit a job, stop it in the middle of a training, submit it again; return its figures."""
     overrides = [f"storage={storage}", *PLACED, *case.overrides]
     job = ["--", "python", f"jobs/{case.name}.py", case.config, *overrides]
     started, num_before = time.perf_counter(), num_trained(times(storage, MADE))
@@ -90,17 +101,13 @@ def measure(case: Case, cluster: LocalGroups, storage: Path) -> dict[str, Any]:
     }
 
 
-MADE, STAGES = "*/*/manifest.json", "train/*/step_losses/*.parquet"
-Times = dict[Path, int]
-
-
 def times(storage: Path, pattern: str) -> Times:
-    """Return when files were written."""
+    """Return the times of the files in a storage that match a glob pattern."""
     return {path: path.stat().st_mtime_ns for path in storage.glob(pattern)}
 
 
 def under_way(stages: Times, manifests: Times) -> Times:
-    """Return the stages of trainings that aren't finished."""
+    """Return the stage files of trainings without a manifest: trainings that aren't finished."""
     return {
         path: when
         for path, when in stages.items()
@@ -109,15 +116,21 @@ def under_way(stages: Times, manifests: Times) -> Times:
 
 
 def num_trained(manifests: Times) -> int:
-    """Return how many trainings are finished."""
+    """Return the number of finished trainings."""
     return sum(path.parts[-3] == "train" for path in manifests)
 
 
 def wait_for_training(storage: Path, num_finished: int, cluster: LocalGroups, job: str) -> None:
-    """Wait until a training has some stages behind it, and so many others are finished.
+    """Wait until an unfinished training has at least two finished stages.
+
+    Args:
+        storage: folder of the storage.
+        num_finished: number of trainings that must be finished before.
+        cluster: runs the job.
+        job: submission id of the job.
 
     Raises:
-        SystemExit: It takes too long, or the job is over.
+        SystemExit: The wait took longer than `MOST_SECONDS`, or the job ended before.
     """
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline:
@@ -132,10 +145,13 @@ def wait_for_training(storage: Path, num_finished: int, cluster: LocalGroups, jo
 
 
 def ended_well(done: tuple[int, str]) -> None:
-    """Check how ``ray job submit`` ended.
+    """Check the exit status of ``ray job submit``.
+
+    Args:
+        done: exit status and output of the command.
 
     Raises:
-        SystemExit: Not well.
+        SystemExit: The exit status isn't 0.
     """
     status, printed = done
     if status:
@@ -143,7 +159,7 @@ def ended_well(done: tuple[int, str]) -> None:
 
 
 def nodes_by_phase(storage: Path) -> dict[str, dict[str, list[str]]]:
-    """Return of each phase the ids of the nodes that it ran on, by their labels."""
+    """Return the ids of the nodes that each phase ran on: phase -> labels of a node -> sorted ids."""
     found = defaultdict[str, dict[str, list[str]]](dict)
     for path in storage.glob(MADE):
         phase, manifest = path.parts[-3], json.loads(path.read_text())
@@ -155,13 +171,13 @@ def nodes_by_phase(storage: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def num_with(text: str, *folders: Path) -> int:
-    """Return how many files hold a text."""
+    """Return the number of files in folders that contain a text."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     return sum(text.encode() in path.read_bytes() for path in files)
 
 
 def main() -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     with tempfile.TemporaryDirectory() as name, local_groups({"teacher": 2, "student": 3}) as ray:
         root = Path(name)
         figures: dict[str, Any] = {

@@ -1,10 +1,12 @@
-"""How good the token weights are on real rationales: ``python -m benchmarks.keypoints --data DIR``.
+"""Measure the quality of token weights: ``python -m benchmarks.keypoints --data DIR``.
 
-For each question set and teacher, trains the product's weighter (`run_phases` up to ``weigh``) with
-SmolLM2 as student, and prints what the rationales held back say of its weights: AUC of keypoints above
-function words, and answer loss with the highest, a random and the lowest half of the tokens kept.
-``--seeds N`` adds Spearman's correlation of the weights of N seeds. Settings may follow, as for kpod:
-``weighting.num_train_steps=40``. The last line is one JSON object.
+For each question set and teacher of real rationales, the token weighter is trained as in a run
+(`run_phases` up to ``weigh``) with SmolLM2-135M as student. The benchmark prints the quality of the
+weights on the validation set: the AUC of keypoints against function words, and the answer loss in nats
+with the highest, a random and the lowest half of the tokens kept. It also prints tokens with extreme
+weights and some weighted rationales. ``--seeds N`` trains N weighters and adds Spearman's rank
+correlation of their weights. ``--only NAME ...`` selects sets. Config overrides may follow, as for
+``kpod run``: ``weighting.num_train_steps=40``. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ from kpod_ray.weighting.quality import rank_correlation
 
 
 class Source(NamedTuple):
-    """A question set and a teacher."""
+    """Files of a question set and of the rationales of one teacher, below ``--data``."""
 
     questions: str
     rationales: str
     max_chars: int = 400
-    """Longer rationales are left out: they take most of the time."""
+    """Longer rationales, in characters, are left out because they take most of the time."""
 
 
 SETS = {
@@ -49,8 +51,11 @@ SETS = {
     "csqa/llama3": Source("commonsenseqa/train.jsonl", "commonsenseqa/teacher_llama3_70b_l2.jsonl"),
     "csqa/palm540b": Source("commonsenseqa/train.jsonl", "commonsenseqa/teacher_palm540b.jsonl"),
 }
-"""Paths are below ``--data``."""
-NUM_SHOWN, NUM_WORDS = 2, 12
+"""Name for ``--only`` -> files."""
+NUM_SHOWN = 2
+"""Weighted rationales that are printed per seed."""
+NUM_WORDS = 12
+"""Tokens with the highest and with the lowest weights that are printed per seed."""
 SHORT = {
     "num_adapt_steps": 24,
     "adapt_learning_rate": 2e-4,
@@ -58,12 +63,19 @@ SHORT = {
     "max_validation": 24,
     "mask_ratio_weight": 1.5,
 }
-"""Settings of the weighter for minutes on two cores. With the paper's alpha of .5 the weights part
-less: docs/results.md has both."""
+"""Settings of the weighter that take minutes on two cores. With the paper's alpha of 0.5 the weights
+differ less between tokens; docs/results.md has figures of both."""
 
 
 def config_of(name: str, data: str, storage: str, overrides: list[str]) -> RunConfig:
-    """Return the config of one set and teacher."""
+    """Return the config of a question set and teacher.
+
+    Args:
+        name: key of `SETS`.
+        data: folder of the question sets.
+        storage: folder of the storage.
+        overrides: texts ``dotted.path=value``.
+    """
     source = SETS[name]
     config = RunConfig.model_validate(
         {
@@ -92,7 +104,7 @@ def weigh(config: RunConfig) -> tuple[dict[str, Any], list[WeightedRationale]]:
 
 
 def measure(name: str, config: RunConfig, num_seeds: int) -> dict[str, Any]:
-    """Train the weighter of one set, once a seed; print and return what its weights are like."""
+    """Train the weighter of one set, once per seed; print and return the quality of its weights."""
     weights, correlations, figures = [], [], dict[str, Any]()
     for seed in range(config.seed, config.seed + num_seeds):
         manifest, rows = weigh(config.override({"seed": seed}))
@@ -109,15 +121,15 @@ def measure(name: str, config: RunConfig, num_seeds: int) -> dict[str, Any]:
         _show(rows)
     for first, second in itertools.combinations(weights, 2):
         correlations.append(rank_correlation(first, second))
-    known = [value for value in correlations if value is not None]
-    if known:
-        figures["rank_correlation"] = _rounded(statistics.fmean(known))
+    defined = [value for value in correlations if value is not None]
+    if defined:
+        figures["rank_correlation"] = _rounded(statistics.fmean(defined))
         print(f"{name} rank correlation over seeds: {figures['rank_correlation']}", flush=True)
     return figures
 
 
 def _show(rows: list[WeightedRationale]) -> None:
-    """Print the token texts of the extreme weights, and some rationales with every weight."""
+    """Print the tokens with the highest and the lowest weights, and some weighted rationales."""
     for label, tokens in zip(("highest", "lowest"), token_extremes(rows), strict=True):
         words = [f"{token.text} {token.mean_weight:.2f}" for token in tokens[:NUM_WORDS]]
         print(f"  {label}: {', '.join(words)}")
@@ -131,7 +143,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def main() -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description="quality of token weights on real rationales")
     parser.add_argument("--data", required=True, help="folder of the question sets")
     parser.add_argument("--only", nargs="+", choices=sorted(SETS), default=list(SETS))

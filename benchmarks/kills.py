@@ -1,8 +1,11 @@
-"""Kill a run in every phase and run it again: ``python -m benchmarks.kills [config] [key=value ...]``.
+"""Kill a run in every phase and resume it: ``python -m benchmarks.kills [CONFIG] [key=value ...]``.
 
-Runs the config untouched in one store; in another, SIGKILLs the driver some seconds after each phase
-has begun, and runs on. Then both stores are compared, table by table and by id. The last line is one
-JSON object.
+The config, by default ``configs/smoke.yaml``, runs once without kills. In a second storage, the driver
+gets SIGKILL some seconds after each phase has started and is started again. Then both storages are
+compared: rows and ids of every table, and the parameters of the students.
+
+The benchmark prints the phases in which the driver was killed and the result of the comparison. The
+last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate_before", "evaluate")
-# Seconds into the phase: inside the engine's work, the training, the streaming. The two phases
-# that take less than a second are killed as they begin.
+# Seconds from the start of a phase to the kill, chosen to fall into generation, training or streaming.
+# The two phases that take less than a second are killed at their start.
 DELAYS = {"questions": 0.0, "teacher": 25.0, "weigh": 20.0, "assess": 8.0, "plan": 0.0} | {
     "train": 18.0,
     "evaluate_before": 25.0,
@@ -41,7 +44,7 @@ TABLES = (
 
 
 def start(config: str, storage: Path, overrides: list[str]) -> subprocess.Popen[str]:
-    """Start ``kpod run`` as a process of its own."""
+    """Start ``kpod run`` in a process with a Ray of its own."""
     command = [
         sys.executable,
         "-m",
@@ -58,7 +61,11 @@ def start(config: str, storage: Path, overrides: list[str]) -> subprocess.Popen[
 
 
 def kill_in(phase: str, process: subprocess.Popen[str]) -> bool:
-    """Kill the process some seconds after it says that the phase begins; False if it never does."""
+    """Kill a run some seconds after it has printed the start of a phase.
+
+    Returns:
+        Whether the run was killed; False if the run ended before.
+    """
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == f"{phase} ...":
@@ -73,21 +80,25 @@ def kill_in(phase: str, process: subprocess.Popen[str]) -> bool:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a run to end well."""
+    """Wait until a run has ended.
+
+    Raises:
+        SystemExit: The exit status of the run isn't 0.
+    """
     output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(output)
 
 
 def artifacts(storage: Path) -> dict[str, Path]:
-    """Return the artifact folders of the one run in a store."""
+    """Return the folders of the artifacts of the only run in a storage, by name."""
     (run,) = (storage / "runs").iterdir()
     folders = json.loads((run / "artifacts.json").read_text())
     return {name: storage / folder for name, folder in folders.items()}
 
 
 def compare(untouched: Path, killed: Path) -> dict[str, object]:
-    """Compare two stores: rows and ids of every table, parameters of the students."""
+    """Compare two storages: rows and ids of every table, and the parameters of the students."""
     first, second = artifacts(untouched), artifacts(killed)
     rows: dict[str, list[int]] = {}
     equal_ids, equal_rows = True, True
@@ -108,7 +119,7 @@ def compare(untouched: Path, killed: Path) -> dict[str, object]:
 
 
 def main(config: str = "configs/smoke.yaml", *overrides: str) -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     with tempfile.TemporaryDirectory() as name:
         untouched, killed = Path(name) / "untouched", Path(name) / "killed"
         finish(start(config, untouched, list(overrides)))

@@ -1,6 +1,7 @@
-"""A Ray cluster of ``ray start`` on this machine, closed by a token, and jobs submitted to it.
+"""Start a Ray cluster with ``ray start`` on this machine and submit jobs to the cluster.
 
-The nodes are processes of their own, a head without CPUs and one node a group.
+The cluster has a head without CPUs and one node per group, each in a process of its own, and requires a
+token. Used by `benchmarks.jobs` and by tests.
 """
 
 from __future__ import annotations
@@ -26,37 +27,42 @@ UPLOAD = (
     *("--runtime-env", str(REPOSITORY / "configs/cluster/runtime_env.yaml")),
     *("--working-dir", str(REPOSITORY)),
 )
-"""Options of ``ray job submit`` for a job of this clone."""
+"""Options of ``ray job submit`` that upload this clone."""
 STEADY = {
-    "RAY_health_check_failure_threshold": "20",  # a machine that stalls is no dead node
+    # A machine with few cores may stall or start slowly; Ray would take its nodes for dead.
+    "RAY_health_check_failure_threshold": "20",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
-    "RAY_raylet_start_wait_time_s": "120",  # nor is it one that doesn't start
-    "RAY_worker_niceness": "0",  # nor does whatever else runs there hold up every worker
-    "RAY_enable_worker_prestart": "0",  # processes without the job's files serve nobody
+    "RAY_raylet_start_wait_time_s": "120",
+    # Workers have the priority of other processes, so that other load can't hold up all workers.
+    "RAY_worker_niceness": "0",
+    # Workers that start before a job has uploaded its files can't run the job.
+    "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
 }
-"""Settings of Ray for several nodes on a machine of few cores."""
+"""Environment variables of Ray for several nodes on a machine with few cores."""
 WAIT_SECONDS = 150.0
+"""Timeout for the start of a node."""
 _STARTED = "Ray runtime started."
-"""What ``ray start`` says when a node is one of the cluster's."""
+"""Line that ``ray start`` prints when a node has joined the cluster."""
 
 
 class LocalGroups:
-    """Jobs on a head without CPUs and a node for each group.
+    """A running cluster with a head without CPUs and a node per group; submits and stops jobs.
 
     Args:
-        folder: of the cluster's own files.
-        port: of the dashboard.
-        environment: of the nodes and of ``ray job``; holds the token.
+        folder: folder of the cluster's own files.
+        port: port of the dashboard.
+        environment: environment variables of the nodes and of ``ray job``, with the token.
     """
 
     def __init__(self, folder: Path, port: int, environment: Mapping[str, str]) -> None:
-        self.folder, self.environment = folder, environment
+        self.folder = folder
+        self.environment = environment
         self.token = environment["RAY_AUTH_TOKEN"]
         self.address = f"http://127.0.0.1:{port}"
 
     def submit(self, *arguments: str) -> tuple[int, str]:
-        """Run ``ray job submit`` for a job of this clone; return its exit status and what it printed."""
+        """Run ``ray job submit`` with this clone; return the exit status and the output."""
         done = subprocess.run(
             [RAY, "job", "submit", f"--address={self.address}", *UPLOAD, *arguments],
             env=self.environment,
@@ -67,12 +73,18 @@ class LocalGroups:
         return done.returncode, done.stdout + done.stderr
 
     def ask(self, verb: str, path: str = "", token: str | None = None) -> httpx.Response:
-        """Ask the cluster's jobs API, with another token if one is given."""
+        """Send a request to the cluster's jobs API.
+
+        Args:
+            verb: HTTP method.
+            path: path below ``/api/jobs/``.
+            token: token to send; None sends the cluster's token.
+        """
         headers = {"Authorization": f"Bearer {token or self.token}"}
         return httpx.request(verb, f"{self.address}/api/jobs/{path}", headers=headers, timeout=60)
 
     def stop(self, job: str) -> str:
-        """Stop a job as ``ray job stop`` does, wait until it is over, and return its status."""
+        """Stop a job as ``ray job stop`` does, wait until the job has ended, and return its status."""
         self.ask("POST", f"{job}/stop").raise_for_status()
         while True:
             status: str = self.ask("GET", job).json()["status"]
@@ -81,7 +93,7 @@ class LocalGroups:
             time.sleep(0.1)
 
     def uploaded(self) -> dict[str, int]:
-        """Return the paths and bytes of the files that a job has uploaded, as they lie on the head."""
+        """Return the files that a job has uploaded to the head: relative path -> size in bytes."""
         root = next(self.folder.glob("session_2*/runtime_resources/working_dir_files/*/"))
         files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
         return {str(path.relative_to(root)): path.stat().st_size for path in files}
@@ -91,21 +103,22 @@ class LocalGroups:
 def local_groups(
     groups: Mapping[str, int], environment: Mapping[str, str] | None = None
 ) -> Iterator[LocalGroups]:
-    """Start the cluster; it ends with the block.
+    """Start a cluster for the block; all its processes end with the block.
 
     Args:
-        groups: CPUs of the node with the label ``group=NAME``, by name.
-        environment: further environment variables of its processes.
+        groups: name of a group -> CPUs of its node, which has the label ``group=NAME``.
+        environment: further environment variables of the cluster's processes.
 
     Raises:
         RuntimeError: A node doesn't start.
     """
-    folder = Path(tempfile.mkdtemp(prefix="kj"))  # short: it holds sockets
+    folder = Path(tempfile.mkdtemp(prefix="kj"))  # a short path: paths of sockets are limited
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHONPATH"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of a job's ``python``
-    known = {**inherited, **STEADY, **auth, "OMP_NUM_THREADS": "1", "PATH": path}
-    known |= environment or {}
+    # A job runs ``python``, which must be the one of this environment.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**inherited, **STEADY, **auth, "OMP_NUM_THREADS": "1", "PATH": path}
+    variables |= environment or {}
     port, dashboard, client = _free_ports(3)
     head = [
         *("--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}", "--no-monitor"),
@@ -114,13 +127,13 @@ def local_groups(
     ]
     nodes = list[subprocess.Popen[bytes]]()
     try:
-        nodes.append(_start(head, folder, known))
+        nodes.append(_start(head, folder, variables))
         _wait_for_nodes(nodes, folder)
         for name, cpus in groups.items():
             node = [f"--address=127.0.0.1:{port}", f"--num-cpus={cpus}", f"--labels=group={name}"]
-            nodes.append(_start(node, folder, known))
-            _wait_for_nodes(nodes, folder)  # one after the other: a start takes all of two cores
-        yield LocalGroups(folder, dashboard, known)
+            nodes.append(_start(node, folder, variables))
+            _wait_for_nodes(nodes, folder)  # one by one: the start of a node keeps two cores busy
+        yield LocalGroups(folder, dashboard, variables)
     finally:
         _stop(nodes)
         shutil.rmtree(folder, ignore_errors=True)
@@ -137,7 +150,7 @@ def _start(
         f"--dashboard-agent-grpc-port={agent_grpc}",
         f"--metrics-export-port={metrics}",
         f"--runtime-env-agent-port={runtime_env}",
-        "--include-log-monitor=false",  # drivers show no worker's log
+        "--include-log-monitor=false",  # the logs of workers aren't shown by drivers
     ]
     with open(folder / "start.log", "a") as log:
         return subprocess.Popen(
@@ -150,7 +163,7 @@ def _start(
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports of the loopback address that nobody listens on."""
+    """Return a number of different free ports of the loopback address."""
     with contextlib.ExitStack() as stack:
         servers = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
@@ -159,16 +172,20 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_for_nodes(nodes: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    """Wait until each node, and the head's dashboard, say that they are there."""
+    """Wait until all nodes have joined the cluster.
+
+    Raises:
+        RuntimeError: A node has ended, or didn't join within `WAIT_SECONDS`.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
-    while (told := (folder / "start.log").read_text()).count(_STARTED) < len(nodes):
+    while (log := (folder / "start.log").read_text()).count(_STARTED) < len(nodes):
         if time.monotonic() > deadline or any(node.poll() is not None for node in nodes):
-            raise RuntimeError(told)
+            raise RuntimeError(log)
         time.sleep(0.1)
 
 
 def _stop(nodes: list[subprocess.Popen[bytes]]) -> None:
-    """End all processes of a cluster, and no others."""
+    """Kill the processes of the nodes and all their descendants, and no other process."""
     family = set[psutil.Process]()
     for node in nodes:
         with contextlib.suppress(psutil.NoSuchProcess):

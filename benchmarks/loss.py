@@ -1,11 +1,14 @@
-"""Time and memory of the weighted loss against full logits: ``python -m benchmarks.loss``.
+"""Measure time and memory of the weighted loss against full logits: ``python -m benchmarks.loss``.
 
-Forward and backward pass from hidden states and output head alone, both sides one after the other, each
-in a process of its own, for all positions supervised and for half. Full logits are what a trainer
-usually does: logits for every position, then torch's cross entropy over those supervised. Memory is the
-peak above what the inputs take. ``--tokens``, ``--dtypes`` and ``--rounds`` make it shorter; ``--sides``
+One forward and backward pass from hidden states through the output head, with all positions supervised
+and with half of them. The baseline computes the logits of every position at once, as trainers usually
+do, and then torch's cross entropy over the supervised positions. On a CPU, each measurement runs in a
+process of its own; if there is a GPU, everything is measured on the GPU.
+
+For each case, the benchmark prints the median seconds and peak MiB above the inputs of each side, and
+our ratios to the others. ``--tokens``, ``--dtypes`` and ``--rounds`` choose fewer cases. ``--sides``
 adds torch's ``linear_cross_entropy`` and, on a GPU, Liger's (``pip install --no-deps liger-kernel``),
-both with per-token losses. With a GPU everything is measured there. The last line is one JSON object.
+both with per-token losses. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,27 +32,29 @@ from torch import Tensor
 from kpod_ray.algorithm.loss import weighted_nll
 
 WIDTH = 896
+"""Hidden size."""
 VOCABULARIES = (49_152, 151_936)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHARES = (1.0, 0.5)
+"""Fractions of the positions that are supervised."""
 WARM_UP_TOKENS = 64
 
 
 def ours(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
-    """Only supervised positions reach the head, their logits chunk by chunk."""
+    """Return our loss: logits of supervised positions only, computed in chunks."""
     weights = torch.ones(int(is_supervised.sum()), device=hidden.device)
     return weighted_nll(hidden[is_supervised], head, labels[is_supervised], weights)[0]
 
 
 def full_logits(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
-    """All logits at once."""
+    """Return the loss from the logits of all positions at once."""
     logits = (hidden @ head.to(hidden.dtype).T).float()
     targets = torch.where(is_supervised, labels, -100)
     return torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
 
 
 def torch_fused(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
-    """That of torch: chunk by chunk, and again in the backward pass."""
+    """Return torch's fused loss: logits in chunks, computed again in the backward pass."""
     losses = torch.nn.functional.linear_cross_entropy(
         hidden[is_supervised],
         head.to(hidden.dtype),
@@ -61,7 +66,7 @@ def torch_fused(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Ten
 
 
 def liger(hidden: Tensor, head: Tensor, labels: Tensor, is_supervised: Tensor) -> Tensor:
-    """That of Liger: chunk by chunk, and again in the backward pass."""
+    """Return Liger's fused loss: logits and their gradients in chunks."""
     from liger_kernel.transformers import functional
 
     rows = hidden[is_supervised]
@@ -83,13 +88,23 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def measure(
     side: str, num_tokens: int, vocabulary: int, dtype: str, share: float
 ) -> dict[str, Any]:
-    """Return seconds and peak memory of one forward and backward pass in this process."""
+    """Run one forward and backward pass in this process; return seconds, peak MiB and the mean loss.
+
+    Args:
+        side: key of `SIDES`.
+        num_tokens: positions.
+        vocabulary: size of the vocabulary.
+        dtype: key of `DTYPES`.
+        share: fraction of the positions that are supervised.
+    """
     torch.manual_seed(0)
     head = (torch.randn(vocabulary, WIDTH, device=DEVICE) / WIDTH**0.5).requires_grad_()
     hidden = torch.randn(num_tokens, WIDTH, device=DEVICE).to(DTYPES[dtype]).requires_grad_()
     labels = torch.randint(vocabulary, (num_tokens,), device=DEVICE)
     is_supervised = torch.arange(num_tokens, device=DEVICE) < share * num_tokens
-    if DEVICE == "cuda":  # all kernels are built
+    # Warm up: a GPU compiles its kernels in a full pass; on a CPU a small pass must do, as a full one
+    # would set the peak memory of the process.
+    if DEVICE == "cuda":
         SIDES[side](hidden, head, labels, is_supervised).backward()
     else:
         warm, small = slice(0, WARM_UP_TOKENS), labels % WIDTH
@@ -120,7 +135,10 @@ def _peak() -> int:
 
 
 def measured(side: str, case: tuple[Any, ...]) -> dict[str, float]:
-    """Measure one side of a case: in a process of its own where its peak memory asks for that."""
+    """Measure one side of a case.
+
+    On a CPU, the measurement runs in a process of its own, since peak memory is known per process only.
+    """
     if DEVICE == "cuda":
         return measure(side, *case)
     command = [sys.executable, "-m", "benchmarks.loss", "--here", side, *map(str, case)]
@@ -129,7 +147,13 @@ def measured(side: str, case: tuple[Any, ...]) -> dict[str, float]:
 
 
 def compare(case: tuple[Any, ...], sides: list[str], rounds: int) -> dict[str, Any]:
-    """Measure all sides of one case in turn; return medians and ours' ratios to each of the others."""
+    """Measure all sides of a case in turn; return medians and our ratios to each other side.
+
+    Args:
+        case: tokens, vocabulary, dtype, supervised fraction.
+        sides: keys of `SIDES`; the first is ours.
+        rounds: measurements of each side.
+    """
     results: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _, side in itertools.product(range(rounds), sides):
         results[side].append(measured(side, case))

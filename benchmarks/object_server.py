@@ -1,6 +1,7 @@
-"""An S3 server in a process of its own, which can be taken away and comes back with all it holds.
+"""Start an S3 server (moto) in a process of its own, which can be stopped and started again.
 
-Needs ``moto[server]``. The keys are taken from nowhere else than this machine's tests.
+The server keeps its objects while it is stopped. Needs ``moto[server]``. Used by
+`benchmarks.object_store` and by tests.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import sys
 from collections.abc import Iterator, Mapping
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+"""Made-up keys: moto accepts any."""
 
 
 class ObjectServer:
-    """A handle of the process; listens on the loopback address alone.
+    """A handle of the server's process. The server listens on the loopback address only.
 
     Args:
-        process: runs `serve`.
-        port: that it listens on.
+        process: process that runs `serve`.
+        port: port of the server.
     """
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
@@ -33,7 +35,14 @@ class ObjectServer:
         }
 
     def tell(self, order: str) -> None:
-        """Give an order, ``stop``, ``start`` or ``bucket NAME``, and wait until it is carried out."""
+        """Send an order to the process and wait until the order is carried out.
+
+        Args:
+            order: ``stop``, ``start`` or ``bucket NAME``, which creates a bucket.
+
+        Raises:
+            RuntimeError: The process ended.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{order}\n")
@@ -44,10 +53,10 @@ class ObjectServer:
 
 @contextlib.contextmanager
 def object_server(settings: Mapping[str, str] | None = None) -> Iterator[ObjectServer]:
-    """Start a server; it ends with the block.
+    """Start a server for the block.
 
     Args:
-        settings: further environment variables of it.
+        settings: further environment variables of the server's process.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -70,7 +79,7 @@ def object_server(settings: Mapping[str, str] | None = None) -> Iterator[ObjectS
 
 
 def serve(port: int) -> None:
-    """Carry out the orders on the standard input until it ends."""
+    """Carry out the orders on standard input, one a line, until standard input ends."""
     import boto3
     from moto.server import ThreadedMotoServer
 

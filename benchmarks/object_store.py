@@ -1,8 +1,11 @@
-"""A run on an S3 server against one on a disk: ``python -m benchmarks.object_store``.
+"""Compare runs on S3 and on a disk: ``python -m benchmarks.object_store [CONFIG] [key=value ...]``.
 
-Runs the config on a local disk, then on an S3 server in a process of its own on the loopback address,
-then on it again while the server is away for some seconds in every phase that computes. What came out
-is compared, table by table. The last line is one JSON object. Needs ``moto[server]``.
+The config, by default the smoke config, runs three times: on a local disk, on an S3 server on the
+loopback address, and on the S3 server again while the server is stopped for some seconds in every phase
+that computes. A run that fails is started again. Needs ``moto[server]``.
+
+The benchmark prints the seconds on disk and on S3, the comparison of both S3 storages with the disk,
+table by table, and the phases in which the server was stopped. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,15 +27,19 @@ from benchmarks.object_server import KEYS, ObjectServer, object_server
 
 CONFIG = "configs/smoke.yaml"
 OVERRIDES = ("teacher={kind: reference}", "evaluation.backend=transformers")
-"""What the config is run with unless other settings are given: no engine, so that it takes a minute."""
+"""Default overrides of the default config: without vLLM engines, a run takes about a minute."""
 PHASES = ("weigh", "assess", "train", "evaluate")
-DELAY_SECONDS, AWAY_SECONDS, MOST_RUNS = 3.0, 20.0, 5
+DELAY_SECONDS = 3.0
+"""Seconds from the start of a phase until the server is stopped."""
+AWAY_SECONDS = 20.0
+"""Seconds for which the server is stopped."""
+MOST_RUNS = 5
 
 
 def start(
     config: str, storage: str, overrides: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[str]:
-    """Start ``kpod run`` as a process of its own."""
+    """Start ``kpod run`` in a process with a Ray of its own."""
     settings = [config, f"storage={storage}", *overrides]
     return subprocess.Popen(
         [sys.executable, "-m", "kpod_ray", "run", *settings],
@@ -44,7 +51,11 @@ def start(
 
 
 def timed(process: subprocess.Popen[str]) -> float:
-    """Wait for a run to end well; return its seconds."""
+    """Wait until a run has ended; return the seconds of the wait.
+
+    Raises:
+        SystemExit: The exit status of the run isn't 0.
+    """
     started = time.perf_counter()
     output, _ = process.communicate()
     if process.returncode:
@@ -55,10 +66,13 @@ def timed(process: subprocess.Popen[str]) -> float:
 def run_with_gaps(
     config: str, storage: str, overrides: Sequence[str], server: ObjectServer
 ) -> tuple[list[str], list[str]]:
-    """Run until a run ends well; take the server away once in each phase.
+    """Start a run again and again until one succeeds; stop the server once in each phase.
 
     Returns:
-        The phases it was away in, and the last line of every run that didn't end well.
+        The phases in which the server was stopped, and the last line of output of every failed run.
+
+    Raises:
+        SystemExit: `MOST_RUNS` runs failed.
     """
     away, failures = list[str](), list[str]()
     while len(failures) < MOST_RUNS:
@@ -82,7 +96,7 @@ def run_with_gaps(
 
 
 def fetched(server: ObjectServer, bucket: str, folder: Path) -> Path:
-    """Copy a bucket to a local folder."""
+    """Copy a bucket to a local folder; return the folder."""
     source = pafs.S3FileSystem(
         access_key=KEYS["AWS_ACCESS_KEY_ID"],
         secret_key=KEYS["AWS_SECRET_ACCESS_KEY"],
@@ -95,7 +109,7 @@ def fetched(server: ObjectServer, bucket: str, folder: Path) -> Path:
 
 
 def main(config: str = CONFIG, *overrides: str) -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     settings = overrides or (OVERRIDES if config == CONFIG else ())
     with tempfile.TemporaryDirectory() as name, object_server() as server:
         root = Path(name)

@@ -1,9 +1,14 @@
-"""Plan 20 stages for 100 k and 1 M questions; compare with exact greedy: ``python -m benchmarks.plan``.
+"""Measure speed and quality of schedule planning: ``python -m benchmarks.plan``.
 
-Step counts are 1 to 11 a question, difficulties lognormal, five clusters, T = 20. Seconds are of the
-wall; growth is of processor seconds, for a machine that others use too. The value of a selection is
-compared with that of exact density greedy that tries every prefix with every other item: on stages of
-7,473 questions, and on small random problems of all kinds. The last line is one JSON object.
+Speed: each solver plans 20 stages for 100,000 and for 1,000,000 questions with 1 to 11 steps, lognormal
+difficulties and five clusters. Quality: the value G of a solver's selection (F of Eq. 12 plus the
+budget) divided by that of exact density greedy, which also tries every prefix of its picks with every
+other item; on selections from 7,473 questions and on small random problems.
+
+For each solver, the benchmark prints wall seconds and processor seconds of planning, the growth of the
+processor seconds from 100,000 to 1,000,000 questions, and the smallest ratios of values. (Processor
+seconds depend less on other load of the machine.) Then it prints the peak memory. The last line is one
+JSON object.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def plan_seconds(num_questions: int, solver: Solver) -> tuple[list[float], list[float]]:
-    """Return the wall and the processor seconds of planning so many questions, sorted."""
+    """Plan a number of questions `REPEATS` times; return the sorted wall and processor seconds."""
     generator = np.random.default_rng(0)
     num_steps = generator.integers(1, 12, num_questions)
     difficulties = generator.lognormal(-0.4, 0.6, int(num_steps.sum()))
@@ -61,7 +66,16 @@ def plan_seconds(num_questions: int, solver: Solver) -> tuple[list[float], list[
 def exact_greedy_value(
     costs: FloatArray, clusters: IntArray, budget: float, diversity_weight: float
 ) -> float:
-    """Return G of exact density greedy or of its best prefix with one more item; O(N) a pick."""
+    """Return the value G of exact density greedy: the best of all prefixes of its picks plus one item.
+
+    Each pick takes O(N).
+
+    Args:
+        costs: difficulty of each item, `[N]`.
+        clusters: cluster of each item, `[N]`.
+        budget: largest sum of costs.
+        diversity_weight: weight beta of the diversity term.
+    """
     members = np.zeros(int(clusters.max()) + 1, dtype=np.int64)
     is_left = np.ones(costs.size, dtype=np.bool_)
     spent, worth, best = 0.0, 0.0, 0.0
@@ -83,7 +97,15 @@ def exact_greedy_value(
 def value_ratio(
     name: str, costs: FloatArray, clusters: IntArray, budget: float, diversity_weight: float
 ) -> float:
-    """Return G of a solver's selection over that of exact greedy."""
+    """Return the value G of a solver's selection divided by that of exact greedy.
+
+    Args:
+        name: key of `SOLVERS`.
+        costs: difficulty of each item, `[N]`.
+        clusters: cluster of each item, `[N]`.
+        budget: largest sum of costs.
+        diversity_weight: weight beta of the diversity term.
+    """
     limits = {"budget": budget, "diversity_weight": diversity_weight}
     selected = SOLVERS[name](costs, clusters, **limits)
     ours = value(selected, costs, clusters, **limits) + budget
@@ -92,7 +114,7 @@ def value_ratio(
 
 
 def realistic_ratios(name: str) -> list[float]:
-    """Return the ratios of three growths of the ceiling over 7,473 last steps, GSM8K's number."""
+    """Return the value ratios for three budgets over 7,473 items, the size of GSM8K."""
     generator = np.random.default_rng(1)
     costs = generator.lognormal(-0.4, 0.6, 7473)
     clusters = generator.choice(5, 7473, p=[0.4, 0.25, 0.2, 0.1, 0.05])
@@ -102,7 +124,7 @@ def realistic_ratios(name: str) -> list[float]:
 
 
 def random_ratios(name: str) -> list[float]:
-    """Return the ratios of small problems: 2 to 60 items, 1 to 6 clusters, every tightness."""
+    """Return the value ratios of random problems with 2 to 59 items, 1 to 6 clusters, any budget."""
     generator = np.random.default_rng(2)
     ratios = []
     for _ in range(NUM_PROBLEMS):
@@ -116,7 +138,7 @@ def random_ratios(name: str) -> list[float]:
 
 
 def measure(name: str) -> dict[str, float]:
-    """Return the figures of one solver."""
+    """Return the figures of one solver by name of the figure; seconds are medians of `REPEATS`."""
     solver = functools.partial(SOLVERS[name], diversity_weight=CONFIG.diversity_weight)
     figures = {}
     processor = {}
@@ -135,7 +157,7 @@ def measure(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     figures = {}
     for name in SOLVERS:
         for key, figure in measure(name).items():

@@ -1,6 +1,7 @@
-"""Models of the size and shape of well-known ones, with random parameters, for speed and memory alone.
+"""Models with the shapes of well-known models and random parameters, to measure speed and memory.
 
-No hub is needed. Their tokenizer is SmolLM2's, whose tokens are the first 49,152 of their vocabulary.
+The models are made without the hub. Their tokenizer is SmolLM2's, so that only the first 49,152 ids of
+their vocabulary occur in the data.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ SHAPES = {
 
 
 def random_or_known(name: str) -> str:
-    """Return the folder of a model: of `SHAPES`, made when it isn't there, or a name as in a config."""
+    """Return the folder of a model, which is made if `SHAPES` has the name and the folder is missing.
+
+    Args:
+        name: key of `SHAPES`, or a model as in a config.
+    """
     if name not in SHAPES:
         return str(model_folder(name, MODEL_CACHE))
     folder = MODEL_CACHE / name.replace(":", "-")

@@ -1,10 +1,13 @@
-"""Tokens a second of the teacher against vLLM alone: ``python -m benchmarks.teacher --data DIR``.
+"""Measure the speed of the teacher and of vLLM alone: ``python -m benchmarks.teacher --data DIR``.
 
-The same SVAMP prompts, engine arguments, sampling and number of threads for both, one after the other,
-several times; the start of the engine doesn't count. vLLM alone gets all prompts in one
-``LLM.generate``. Twice: as the model ends its texts, and with lengths of wide spread (each text goes on
-to a length of its own), here also against ``LLM.generate`` on a batch after the other.
-``--rounds`` and ``--prompts`` make it shorter. The last line is one JSON object.
+Both sides generate for the same SVAMP prompts with the same engine arguments, sampling and number of
+threads, in turns, for several rounds. The start of the engine isn't counted. vLLM alone gets all prompts
+in one call of ``LLM.generate``. Two cases are measured: ``usual``, in which the model ends its texts,
+and ``spread``, in which each text has a fixed length and lengths differ widely. The case ``spread`` also
+measures ``LLM.generate`` called with one full batch after the other.
+
+The benchmark prints tokens per second of each side and round; the JSON object in the last line adds
+our ratios to the other sides. ``--rounds``, ``--prompts`` and ``--only`` make the benchmark shorter.
 """
 
 from __future__ import annotations
@@ -40,22 +43,23 @@ MODEL = "packaged:SmolLM2-135M-Instruct"
 ENGINE = {"enforce_eager": True, "dtype": "bfloat16", "max_model_len": 1024, "max_num_seqs": 64}
 NEW_TOKENS = 48
 SPREAD = (4, 16, 32, 192)
-"""Lengths that texts go on to, one request after the other."""
-TOLD = "tokens a second: "
-"""Start of the line with which `benchmarks.teacher_alone` tells its figure among vLLM's own."""
+"""Lengths of the texts in the case ``spread``, in tokens; a request's seed picks the length."""
+FIGURE = "tokens a second: "
+"""Start of the line with the figure of `benchmarks.teacher_alone`; vLLM prints other lines."""
 
 
 class Timed:
-    """Notes when a service gets its first request, and can make its texts end where they are told to.
+    """A service that records the time of its first request, and can fix the length of each text.
 
     Args:
-        note: file that gets the time.
-        is_spread: whether a text goes on to a length that its request tells, see `SPREAD`.
-        start: makes the service.
+        note: file to which the time of the first request is written.
+        is_spread: whether texts have the lengths in `SPREAD`; otherwise the model ends its texts.
+        start: makes the wrapped service.
     """
 
     def __init__(self, note: str, is_spread: bool, start: Callable[[], Any]) -> None:
-        self.note, self.service = Path(note), start()  # a `VllmService`
+        self.note = Path(note)
+        self.service = start()  # a `VllmService`
         if is_spread:
             self.usual_params = self.service._sampling_params
             self.service._sampling_params = self._spread_params
@@ -73,12 +77,13 @@ class Timed:
 
 
 def _pool() -> ServicePool:
-    sampling, resources = Sampling(0, 1, NEW_TOKENS), ActorResources(num_cpus=2)
+    sampling = Sampling(0, 1, NEW_TOKENS)
+    resources = ActorResources(num_cpus=2)
     return vllm_pool(MODEL, PromptBuilder("chat"), sampling, ENGINE, resources)
 
 
 def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
-    """Generate as a run does; return tokens a second."""
+    """Generate as the teacher phase does; return tokens per second."""
     with tempfile.TemporaryDirectory() as folder:
         artifact = Store.open(folder).artifact("teacher", 1, {}, [])
         pending = Pending(artifact)
@@ -100,12 +105,12 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
 
 
 def alone(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
-    """Give all requests to one ``LLM.generate``; return tokens a second."""
+    """Generate with one call of ``LLM.generate``; return tokens per second."""
     return _generate_alone(requests, is_spread, len(requests))
 
 
 def batches(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
-    """Give ``LLM.generate`` a full batch after the other; return tokens a second."""
+    """Generate with a call of ``LLM.generate`` for each full batch; return tokens per second."""
     return _generate_alone(requests, is_spread, int(str(ENGINE["max_num_seqs"])))
 
 
@@ -116,7 +121,7 @@ def _generate_alone(
     arguments = [str(int(is_spread)), str(batch_rows)]
     command = [sys.executable, "-m", "benchmarks.teacher_alone", *arguments]
     environment = {**os.environ, **_pool().environment}
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # vLLM's own, as without us
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # we set these; vLLM alone has its defaults
         environment.pop(name, None)
     result = subprocess.run(
         command,
@@ -126,16 +131,17 @@ def _generate_alone(
         check=True,
         stdout=subprocess.PIPE,
     )
-    (told,) = (line for line in result.stdout.splitlines() if line.startswith(TOLD))
-    return float(told.removeprefix(TOLD))
+    (figure,) = (line for line in result.stdout.splitlines() if line.startswith(FIGURE))
+    return float(figure.removeprefix(FIGURE))
 
 
 def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool) -> dict[str, Any]:
-    """Measure all sides, one after the other, round after round.
+    """Measure all sides in turns, for a number of rounds.
 
     Returns:
-        Every value; for each other side the ratio of the medians, and the median of the rounds' ratios
-        (a machine that grows slower hits both sides of a round).
+        The tokens per second of each side in every round, and our ratio to each other side: the ratio of
+        the medians, and the median of the ratios within a round. (A machine that becomes slower with
+        time affects both sides of a round.)
     """
     sides = (ours, alone, batches) if is_spread else (ours, alone)
     values: dict[str, list[float]] = {side.__name__: [] for side in sides}
@@ -155,7 +161,7 @@ def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool)
 
 
 def main() -> None:
-    """Run the measurement and print it."""
+    """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(
         description="tokens a second of the teacher against vLLM alone"
     )

@@ -1,4 +1,8 @@
-"""vLLM alone, the other side of `benchmarks.teacher`: reads requests, prints tokens a second."""
+"""Generate with vLLM alone, for `benchmarks.teacher`: read requests, print tokens per second.
+
+Command: ``python -m benchmarks.teacher_alone IS_SPREAD BATCH_ROWS``, with a JSON list of pairs (text,
+seed) on standard input.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 import sys
 import time
 
-from benchmarks.teacher import ENGINE, MODEL, NEW_TOKENS, SPREAD, TOLD
+from benchmarks.teacher import ENGINE, FIGURE, MODEL, NEW_TOKENS, SPREAD
 from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.inference.vllm_engine import cpu_arguments
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
@@ -14,7 +18,7 @@ from kpod_ray.models.student import load_tokenizer
 
 
 def main() -> None:
-    """Generate for the requests of the standard input."""
+    """Generate for the requests on standard input; print the line that starts with `FIGURE`."""
     from vllm import LLM, SamplingParams
 
     is_spread, batch_rows = bool(int(sys.argv[1])), int(sys.argv[2])
@@ -38,7 +42,7 @@ def main() -> None:
         some = slice(first, first + batch_rows)
         outputs = llm.generate(prompts[some], parameters[some], use_tqdm=False)
         tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
-    print(f"{TOLD}{tokens / (time.time() - started)}", flush=True)
+    print(f"{FIGURE}{tokens / (time.time() - started)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""What a dead W&B costs a run: ``python -m benchmarks.tracking``.
+"""Measure what an unreachable W&B server costs a run: ``python -m benchmarks.tracking``.
 
-The smoke config with references for a teacher and transformers for the evaluation, each time in a
-process and a storage of its own: without W&B, with it offline, and with it online where the server
-refuses every connection or takes them and never answers. Wall time is that of the whole command. The
-losses of all train steps and the predictions must be those without W&B, and the files of a run that
-nobody took must hold it. ``--phase questions`` runs the first phase alone, which takes no time: what is
-left is what W&B costs any run, in seconds. ``--only`` leaves sides out, but never the one without W&B.
-The last line is one JSON object.
+The smoke config (reference rationales as teacher, evaluation by transformers) runs with W&B disabled,
+offline, online with a server that refuses connections, and online with a server that accepts them and
+never answers. Each run has a process and a storage of its own. The losses of all train steps and the
+predictions must be the same in all runs, and a run that no server took must be in W&B's local files.
+
+The benchmark prints the wall seconds of the whole command, the warnings and the size of W&B's files for
+each side, and the ratios to the disabled side. A run of the phase ``questions`` alone takes almost no
+time by itself, so that its seconds are W&B's constant cost. ``--only`` selects sides; the disabled side
+is always measured. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import pyarrow.parquet as pq
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SIDES = {"disabled": "disabled", "offline": "offline", "refusing": "online", "hanging": "online"}
-"""What W&B is, and ``tracking.mode``."""
+"""Name of a side -> value of ``tracking.mode``."""
 SETTINGS = (
     "configs/smoke.yaml",
     "teacher={kind: reference}",
@@ -41,7 +43,11 @@ SETTINGS = (
 
 @contextlib.contextmanager
 def dead_server(side: str) -> Iterator[str]:
-    """Give the address of a server that takes connections if it is hanging, and refuses others."""
+    """Yield the address of a server that never answers.
+
+    Args:
+        side: with ``hanging`` the server accepts connections, otherwise it refuses them.
+    """
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         if side == "hanging":
@@ -71,7 +77,7 @@ def run_side(side: str, phase: str, overrides: list[str]) -> dict[str, Any]:
 
 
 def _digest(storage: Path) -> str:
-    """Return a digest of all training losses and all predictions, as far as there are some."""
+    """Return a digest of all training losses and all predictions in a storage."""
     histories = [json.loads(file.read_text()) for file in storage.glob("train/*/history.json")]
     losses = [row["loss"] for history in histories for row in history]
     predictions = sorted(
@@ -82,7 +88,7 @@ def _digest(storage: Path) -> str:
 
 
 def summary(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return the medians, whether the results agree, and the ratios to a run without W&B."""
+    """Return median seconds, whether all results are equal, and ratios to the disabled side."""
     medians = {
         side: statistics.median(r["seconds"] for r in rows) for side, rows in results.items()
     }
@@ -110,7 +116,7 @@ def summary(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure every side, in turns, and print the figures."""
+    """Measure the sides in turns and print the figures."""
     parser = argparse.ArgumentParser(description="what a dead W&B costs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--phase", default="run", help="command of kpod, such as questions")

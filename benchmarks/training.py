@@ -1,14 +1,17 @@
-"""Training speed and memory against TRL and transformers: ``python -m benchmarks.training --data DIR``.
+"""Compare training with TRL and transformers: ``python -m benchmarks.training --data DIR``.
 
-The same student, SVAMP rationales (already tokenised), precision (bf16 autocast, or ``--precision
-fp32`` for a CPU that emulates bf16), batch and optimizer for all sides, one after the other, each time
-in a process of its own; the first steps don't count. A token is one of the data: padding isn't
-counted. Memory is the peak above what the process held before it loaded the model. TRL is no
-dependency: install it with ``pip install --no-deps trl==1.16.0``. ``--only``, ``--steps`` and
-``--rounds`` make it shorter; ``--model`` and ``--batch`` make it larger; with ``--template plain`` the
-prompts have no common first message, which ours reads once. With a GPU everything is
-measured there, TRL with Liger's kernels too (``pip install --no-deps liger-kernel``), and how busy it
-is. The last line is one JSON object.
+Speed and memory are compared. All sides train the same student on the same tokenized SVAMP rationales
+with the same precision, batch and optimizer, in turns, each in a process of its own. The first steps
+aren't counted. Needs TRL (``pip install --no-deps trl==1.16.0``). If there is a GPU, everything is
+measured there, and TRL also with Liger's kernels (``pip install --no-deps liger-kernel``).
+
+For each side, the benchmark prints tokens per second (tokens of the data, without padding), the share of
+padding, the peak memory in MiB above the memory before the model was loaded, and on a GPU the share of
+time in which the GPU was busy; then our ratios to the others. The last line is one JSON object.
+
+``--only``, ``--settings``, ``--steps`` and ``--rounds`` make the benchmark shorter. ``--model`` and
+``--batch`` make it larger. ``--precision fp32`` is for a CPU that emulates bf16. With ``--template
+plain``, the prompts have no common system message, whose computation our side shares within a batch.
 """
 
 from __future__ import annotations
@@ -32,7 +35,11 @@ from kpod_ray.cluster.placement import CPU_ENVIRONMENT
 
 
 def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, float]:
-    """Measure one side in a process of its own."""
+    """Measure one side in a process of its own; return its figures.
+
+    Raises:
+        SystemExit: The process failed.
+    """
     command = [sys.executable, "-m", "benchmarks.training", "--data", options.data]
     command += ["--precision", options.precision, "--steps", str(options.steps)]
     command += ["--micro-batch-tokens", str(options.micro_batch_tokens)]
@@ -41,7 +48,7 @@ def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, 
     command += ["--here", side, setting]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
     if side.startswith("ours") and not ON_GPU:
-        environment |= CPU_ENVIRONMENT  # as a worker has it
+        environment |= CPU_ENVIRONMENT  # a training worker has these variables
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:
         raise SystemExit(f"{side}: {result.stderr[-2000:]}")
@@ -50,7 +57,7 @@ def run_side(options: argparse.Namespace, side: str, setting: str) -> dict[str, 
 
 
 def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return medians and spread of each side, and the ratios of ours to the others."""
+    """Return medians and ranges of each side, and our ratios to the other sides."""
     rates = {side: [r["tokens_per_s"] for r in rows] for side, rows in results.items()}
     table = {
         side: {

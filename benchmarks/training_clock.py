@@ -1,4 +1,4 @@
-"""What a side of `benchmarks.training` takes: tokens a second, memory, and how busy a GPU is."""
+"""Measure a side of `benchmarks.training`: tokens per second, peak memory, use of the GPU."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ import psutil
 import torch
 
 WARM_UP_STEPS = 2
+"""First steps, which aren't counted."""
 ON_GPU = torch.cuda.is_available()
 
 
 @dataclasses.dataclass
 class Clock:
-    """Tokens, positions with padding, and seconds of each step; made before the model is loaded."""
+    """Records tokens and seconds of each train step; must be made before the model is loaded."""
 
     memory_before: int = dataclasses.field(
         default_factory=lambda: psutil.Process().memory_info().rss
     )
-
+    """Resident memory of the process before the model is loaded, in bytes."""
     tokens: list[int] = dataclasses.field(default_factory=list)
+    """Tokens of the data in each step."""
     slots: list[int] = dataclasses.field(default_factory=list)
+    """Positions of the batches in each step, with padding."""
     seconds: list[float] = dataclasses.field(default_factory=list)
     busy_fractions: list[float] = dataclasses.field(default_factory=list)
-    """Of the GPU in the last moment, read many times after the first steps."""
+    """Samples of the GPU's utilization, 0 to 1, taken after the first steps."""
 
     def collating(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a collator that notes what goes into a batch."""
+        """Return a collator that also records the tokens and positions of each batch."""
 
         def noted(features: Sequence[Any]) -> Any:
             batch = collate(features)
@@ -43,13 +46,13 @@ class Clock:
         return noted
 
     def start(self) -> None:
-        """Begin a step."""
+        """Record the start of a step."""
         if ON_GPU and len(self.seconds) == WARM_UP_STEPS:
             threading.Thread(target=self._watch, daemon=True).start()
         self._started = time.perf_counter()
 
     def stop(self) -> None:
-        """End a step: all of it is computed."""
+        """Record the end of a step, after the GPU has finished its work."""
         if ON_GPU:
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self._started)
@@ -60,7 +63,7 @@ class Clock:
             time.sleep(0.05)
 
     def figures(self) -> dict[str, float]:
-        """Return tokens a second and the share of padding, without the first steps; and memory."""
+        """Return tokens per second and share of padding without the first steps, and peak memory."""
         steps = slice(WARM_UP_STEPS, len(self.seconds))
         tokens, slots = sum(self.tokens[steps]), sum(self.slots[steps])
         figures = {

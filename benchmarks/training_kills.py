@@ -1,8 +1,12 @@
-"""SIGKILL scheduler, worker and driver of a long training: ``python -m benchmarks.training_kills``.
+"""Compare a training with kills to one without: ``python -m benchmarks.training_kills``.
 
-A tiny student on two workers, one hundred stages. In as many stages as asked for, the scheduler actor, a
-worker or the driver is killed at a random moment, and a dead driver is started again. The student must
-be the one of an untouched training in the same run. The last line is one JSON object.
+A tiny student is trained on two workers for 100 stages (``--stages``), first without kills. In the
+second training, the scheduler actor, a worker or the driver gets SIGKILL at a random moment of some
+stages (``--scheduler``, ``--worker`` and ``--driver`` set the numbers); a killed driver is started
+again. The losses and the parameters of both trainings should be equal.
+
+The benchmark prints each kill, then the differences of losses and parameters and the seconds of both
+trainings. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -37,13 +41,17 @@ from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.given_weights import unweighted
 
 VICTIMS = {"scheduler": "ray::Scheduler", "worker": "ray::RayTrainWorker", "driver": ""}
-"""Start of the names of their processes; the driver is the process that was started."""
+"""Victim -> start of the name of its process. The driver is the process that the benchmark started."""
 NUM_QUESTIONS = 8
 SEED = 0
 
 
 def write_inputs(store: Store, num_stages: int) -> tuple[Artifact, Artifact]:
-    """Write what a training starts from, if it isn't there: examples, difficulties, schedule."""
+    """Write the inputs of a training unless they exist: examples, difficulties, schedule.
+
+    Returns:
+        The artifacts ``assess`` and ``plan``.
+    """
     assess, plan = store.artifact("assess", 1, {}, []), store.artifact("plan", 1, {}, [])
     if store.exists(f"{plan.folder}/schedule.parquet"):
         return assess, plan
@@ -72,7 +80,7 @@ def write_inputs(store: Store, num_stages: int) -> tuple[Artifact, Artifact]:
 
 
 def drive(folder: Path, num_stages: int) -> None:
-    """Train, as the phase ``train`` does; the process that may be killed."""
+    """Train as the phase ``train`` does; runs in the process that may be killed."""
     store = Store.open(str(folder / "store"))
     assess, plan = write_inputs(store, num_stages)
     config = RunConfig.model_validate(
@@ -100,8 +108,20 @@ def drive(folder: Path, num_stages: int) -> None:
 def train(
     folder: Path, num_stages: int, kills: dict[int, str], rng: random.Random
 ) -> dict[str, int]:
-    """Train to the end; kill a victim in each of the stages that name one. Return how many of each."""
-    driver, done, left = _start(folder, num_stages), Counter[str](), dict(kills)
+    """Train to the end with kills.
+
+    Args:
+        folder: folder of the storage and of the log.
+        num_stages: stages of the training.
+        kills: stage -> victim.
+        rng: draws the delay of each kill.
+
+    Returns:
+        The number of kills of each victim.
+    """
+    driver = _start(folder, num_stages)
+    done = Counter[str]()
+    left = dict(kills)
     while driver.poll() is None or driver.returncode:
         if driver.poll() is not None:
             driver = _start(folder, num_stages)
@@ -127,7 +147,7 @@ def _stage(folder: Path) -> int:
 
 
 def _kill(driver: subprocess.Popen[bytes], victim: str) -> bool:
-    """Kill a victim if it runs; return whether it did."""
+    """Kill a victim; return whether it was running."""
     processes = [psutil.Process(driver.pid)] if driver.poll() is None else []
     if victim != "driver":
         family = [child for p in processes for child in p.children(recursive=True)]
@@ -164,7 +184,7 @@ def _losses(folder: Path) -> list[float]:
 
 
 def main() -> None:
-    """Train untouched and with kills; print how they differ."""
+    """Train without and with kills; print how the trainings differ."""
     parser = argparse.ArgumentParser(description="kills during training")
     parser.add_argument("--stages", type=int, default=100)
     parser.add_argument("--scheduler", type=int, default=10)

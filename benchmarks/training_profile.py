@@ -1,8 +1,9 @@
-"""Where the time of our train steps goes: ``python -m benchmarks.training_profile --data DIR``.
+"""Profile our train steps on a CPU: ``python -m benchmarks.training_profile --data DIR``.
 
-The same student, rationales and batch as in `benchmarks.training`; after two steps that don't count,
-torch's profiler watches the others. Attention, which is products but for its softmax, is told apart.
-The last line is one JSON object.
+Student, rationales and batch are those of `benchmarks.training`. Two steps are for warm-up; torch's
+profiler measures the others (``--steps`` in all). The JSON object in the last line has, for training of
+all parameters and for LoRA, the share of time in matrix products, in attention, and in the operations
+that take the most time. Attention is counted separately although most of it is matrix products, too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NUM_SHOWN = 12
 
 
 def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
-    """Return the milliseconds spent inside every operation itself, largest first."""
+    """Return the CPU milliseconds in each operation without the operations it calls, largest first."""
     torch.manual_seed(0)
     folder = model_folder(MODEL, MODEL_CACHE)
     examples = load_examples(data, load_tokenizer(folder), setting.template)
@@ -50,7 +51,7 @@ def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
 
 
 def shares(times: dict[str, float]) -> dict[str, Any]:
-    """Return the shares of matrix products, attention, and the largest operations."""
+    """Return the shares of time in matrix products, in attention and in the largest operations."""
     total = sum(times.values())
     largest = {name: round(time / total, 3) for name, time in list(times.items())[:NUM_SHOWN]}
     products = sum(times.get(name, 0.0) for name in PRODUCTS)
@@ -64,7 +65,7 @@ def shares(times: dict[str, float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Profile both settings and print the shares."""
+    """Profile training of all parameters and of LoRA, and print the shares."""
     parser = argparse.ArgumentParser(description="where the time of a train step goes")
     parser.add_argument("--data", required=True, help="folder that holds svamp/")
     parser.add_argument("--steps", type=int, default=4)

@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.training`: ours, TRL's SFTTrainer, and transformers' Trainer."""
+"""The sides that `benchmarks.training` compares: ours, TRL's SFTTrainer, transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ MODEL = SMOLLM2
 RANK = 64
 LEARNING_RATE = 1e-5
 NUM_STAGES = 4
-"""Of the KPOD run: its stages write the last quarter, half, three quarters and all of the steps."""
+"""Stages of the side ``ours-kpod``: the loss covers the last quarter, half, three quarters and all of
+a rationale's steps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What every side trains, and in which precision."""
+    """Model, batch and precision, the same for every side."""
 
     is_lora: bool
     precision: Literal["bf16", "fp32"]
-    """bf16 is autocast over parameters of fp32."""
+    """bf16 means autocast to bf16 with fp32 parameters."""
     model: str = MODEL
     batch: int = 8
-    """Examples of an update."""
+    """Examples per optimizer update."""
     micro_batch_tokens: int = StudentConfig.model_fields["micro_batch_tokens"].default
-    """Of ours; the others' forward passes hold the whole batch."""
+    """Tokens per forward pass of our side; the other sides put the whole batch into one pass."""
     template: Template = "chat"
-    """Of the prompts: with a chat template all of them begin alike."""
+    """Template of the prompts; with ``chat`` all prompts share a prefix."""
 
 
 def load_examples(data: str, tokenizer: Any, template: Template) -> list[Example]:
-    """Return the examples of SVAMP's training questions with PaLM's rationales, weights of 1."""
+    """Return examples of SVAMP's training questions, PaLM 540B's rationales and token weights of 1."""
     questions = FileQuestions(source="file", path=f"{data}/svamp/train.jsonl")
     by_id = {question.id: question for question in load_questions(questions, 0).questions}
     teacher = FileTeacher(kind="file", path=f"{data}/svamp/teacher_palm540b.jsonl")
@@ -67,7 +68,13 @@ def load_examples(data: str, tokenizer: Any, template: Template) -> list[Example
 
 
 def our_training(examples: list[Example], folder: str, setting: Setting) -> StudentTraining:
-    """Return the training of the only worker."""
+    """Return our training, set up as in a training worker without Ray.
+
+    Args:
+        examples: training examples.
+        folder: folder of the student's model.
+        setting: model, batch and precision.
+    """
     dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
     student = load_student(folder, dtype).eval()
     assert isinstance(student, CausalStudent)
@@ -90,7 +97,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
 
 
 def ours(examples: list[Example], folder: str, setting: Setting, steps: int, stages: int) -> Clock:
-    """Train as a worker does, on the whole rationales or in stages."""
+    """Train as a training worker does; with one stage, all steps of the rationales are supervised."""
     clock = Clock()
     training = our_training(examples, folder, setting)
     for stage in range(1, stages + 1):
@@ -111,7 +118,7 @@ def ours(examples: list[Example], folder: str, setting: Setting, steps: int, sta
 def trl(
     examples: list[Example], folder: str, setting: Setting, steps: int, **arguments: Any
 ) -> Clock:
-    """Train with TRL's SFTTrainer."""
+    """Train with TRL's SFTTrainer; ``arguments`` are further fields of its SFTConfig."""
     import trl as library
     from datasets import Dataset
 
@@ -135,7 +142,7 @@ def trl(
 def plain(
     examples: list[Example], folder: str, setting: Setting, steps: int, **arguments: Any
 ) -> Clock:
-    """Train with transformers' Trainer: full logits."""
+    """Train with transformers' Trainer, which computes the logits of all positions at once."""
     from datasets import Dataset
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
@@ -186,11 +193,11 @@ def _trainer_settings(setting: Setting, steps: int) -> dict[str, Any]:
 
 
 def _timed(trainer: Any, clock: Clock) -> Clock:
-    """Train and time every step."""
+    """Train, recording tokens and seconds of every step."""
     from transformers import TrainerCallback
 
     class Timer(TrainerCallback):
-        """Notes the seconds of every step."""
+        """Records the seconds of every step."""
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             clock.start()
@@ -218,11 +225,11 @@ SIDES: dict[str, Callable[..., Clock]] = {
 
 
 NEED_GPU = {"trl-liger"}
-"""Sides that a CPU hasn't the kernels for."""
+"""Sides whose kernels need a GPU."""
 
 
 def measure(data: str, side: str, setting: Setting, steps: int) -> dict[str, float]:
-    """Return tokens a second, share of padding and peak memory of one side in this process."""
+    """Train with one side in this process; return its figures (see `Clock.figures`)."""
     torch.manual_seed(0)
     folder = random_or_known(setting.model)
     examples = load_examples(data, load_tokenizer(folder), setting.template)

@@ -1,7 +1,8 @@
-"""Write ``docs/reference.md``, every setting with its meaning: ``python -m docs.reference``.
+"""Write ``docs/reference.md``, the reference of all settings: ``python -m docs.reference``.
 
-What it says is read from `kpod_ray.config`: names, types, limits, defaults and the docstrings of
-the fields. Settings that several kinds of a group share are told once, where their class defines them.
+Names, types, limits, defaults and meanings are read from the classes in `kpod_ray.config` and the
+docstrings of their fields. A setting that several kinds of a group share is listed once, in the table of
+the class that defines the field.
 """
 
 from __future__ import annotations
@@ -26,28 +27,30 @@ PAGE = Path(__file__).with_name("reference.md")
 INTRODUCTION = """\
 # Every setting
 
-Written by `python -m docs.reference` from the docstrings in `kpod_ray/config/`: change them and run it.
+This page is written by `python -m docs.reference` from the docstrings in `kpod_ray/config/`. Change the
+docstrings, not this page.
 
-A config is a YAML file of these keys. On the command line a key is its dotted path, such as
-`student.learning_rate=3e-5`, and the value is read as YAML, so that a whole group can be given, too:
-`'teacher={kind: reference}'`. A key that isn't here is an error that names the nearest one.
+A config is a YAML file with these keys. On the command line, a setting is its dotted path and a value,
+such as `student.learning_rate=3e-5`. The value is read as YAML, so that a whole group can be set, too:
+`'teacher={kind: reference}'`. An unknown key is an error, which names the most similar key.
 
-A file may name others, whose settings hold where it sets none: `base: smoke.yaml`, or a list, of which
-the later ones win. Their paths are relative to the file that names them.
+The key `base` names another config file, or a list of files, whose settings are used where the config
+itself sets none: `base: smoke.yaml`. In a list, later files override earlier ones. The paths are
+relative to the file with the key `base`.
 
-`null` turns off, or leaves the choice to the program, as the meaning says.
+The value `null` turns a feature off or lets the program choose a value, as the meaning of the key says.
 """
 WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "any"}
 LIMITS = {annotated_types.Ge: "ge", annotated_types.Gt: "gt"}
 LIMITS |= {annotated_types.Le: "le", annotated_types.Lt: "lt"}
 LIMIT_WORDS = {"ge": "at least", "gt": "over", "le": "at most", "lt": "below"}
 TAGS = ("kind", "source")
-"""Fields that tell the kinds of a group apart."""
+"""Fields whose value selects the kind of a group."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of a table."""
+    """One row of a table: a setting with its type, default and meaning."""
 
     key: str
     type: str
@@ -60,7 +63,7 @@ class Row:
 
 
 def write_page() -> str:
-    """Return the page: a table of what stands alone, then a chapter for each group."""
+    """Return the page in Markdown: a table of the single settings, then a chapter for each group."""
     fields = RunConfig.model_fields
     alone = [name for name in fields if not classes_of(fields[name].annotation)]
     parts = [INTRODUCTION, _table(_field_row(RunConfig, "", name, None) for name in alone)]
@@ -69,7 +72,7 @@ def write_page() -> str:
 
 
 def classes_of(annotation: Any) -> list[type[Config]]:
-    """Return the classes of settings among what a field takes, in order."""
+    """Return the config classes in a type annotation, such as those of a union, in order."""
     if inspect.isclass(annotation) and issubclass(annotation, Config):
         return [annotation]
     return [found for part in typing.get_args(annotation) for found in classes_of(part)]
@@ -78,13 +81,13 @@ def classes_of(annotation: Any) -> list[type[Config]]:
 def _chapter(name: str) -> str:
     field = RunConfig.model_fields[name]
     kinds = classes_of(field.annotation)
-    told = prose(field.description)
-    parts = [f"## {name}\n", f"{told} {_when_left_out(field)}\n"]
+    description = prose(field.description)
+    parts = [f"## {name}\n", f"{description} {_when_left_out(field)}\n"]
     for owner in _owners(kinds):
-        heirs = [kind for kind in kinds if issubclass(kind, owner)]
+        subclasses = [kind for kind in kinds if issubclass(kind, owner)]
         if len(kinds) > 1:
-            parts.append(f"### {name}: {_names_of(heirs, len(kinds))}\n")
-        parts += [f"{text}\n" for text in (prose(inspect.getdoc(owner)),) if text != told]
+            parts.append(f"### {name}: {_names_of(subclasses, len(kinds))}\n")
+        parts += [f"{text}\n" for text in (prose(inspect.getdoc(owner)),) if text != description]
         own = list(owner.model_fields) if len(kinds) == 1 else _own_fields(owner)
         default = field.default if type(field.default) is owner else None
         parts.append(_table(r for key in own for r in _rows(owner, f"{name}.", key, default)))
@@ -92,7 +95,11 @@ def _chapter(name: str) -> str:
 
 
 def _owners(kinds: Sequence[type[Config]]) -> list[type[Config]]:
-    """Return the classes that define fields of these kinds, those that more kinds share first."""
+    """Return the classes that define the fields of these kinds, starting with the most shared ones.
+
+    Args:
+        kinds: config classes, one for each kind of a group; may share base classes.
+    """
     if len(kinds) == 1:
         return list(kinds)
     found: dict[type[Config], int] = {}
@@ -104,12 +111,13 @@ def _owners(kinds: Sequence[type[Config]]) -> list[type[Config]]:
 
 
 def _own_fields(owner: type[Config]) -> list[str]:
-    """Return the fields that a class itself defines."""
+    """Return the names of the fields that a class itself defines, without inherited ones."""
     own = inspect.get_annotations(owner)
     return [name for name in owner.model_fields if name in own]
 
 
 def _names_of(kinds: Sequence[type[Config]], num_all: int) -> str:
+    """Return the heading of a table that holds for some of ``num_all`` kinds, such as ``kind vllm``."""
     tags = [tag_of(kind) for kind in kinds]
     if len(kinds) == num_all:
         return "every kind"
@@ -118,7 +126,7 @@ def _names_of(kinds: Sequence[type[Config]], num_all: int) -> str:
 
 
 def tag_of(kind: type[BaseModel]) -> tuple[str, str] | None:
-    """Return the field that tells this kind from others, and its value."""
+    """Return the name and the value of the field that selects this kind; None if there is none."""
     for name in TAGS:
         if name in kind.model_fields:
             values = typing.get_args(kind.model_fields[name].annotation)
@@ -127,7 +135,14 @@ def tag_of(kind: type[BaseModel]) -> tuple[str, str] | None:
 
 
 def _rows(owner: type[Config], prefix: str, name: str, defaults: Any) -> Iterator[Row]:
-    """Yield the row of a field and, if it is a group, those of its fields."""
+    """Yield the row of a field and, if the field is a group, the rows of the group's fields.
+
+    Args:
+        owner: class of the field.
+        prefix: dotted path of the class's group, with a dot at the end.
+        name: name of the field.
+        defaults: instance of ``owner`` with the defaults; None uses the defaults of the fields.
+    """
     field = owner.model_fields[name]
     yield _field_row(owner, prefix, name, defaults)
     inner = f"{prefix}{name}."
@@ -149,7 +164,7 @@ def _field_row(owner: type[Config], prefix: str, name: str, defaults: Any) -> Ro
 
 
 def _default_of(field: FieldInfo, name: str, defaults: Any) -> Any:
-    """Return a field's default inside a group of these defaults, or the field's own."""
+    """Return the default of a field: from an instance with the defaults, or the field's own."""
     if defaults is not None:
         return getattr(defaults, name)
     return None if field.is_required() else field.get_default(call_default_factory=True)
@@ -170,7 +185,7 @@ def _when_left_out(field: FieldInfo) -> str:
 
 
 def _type_words(annotation: Any, limits: Sequence[Any]) -> str:
-    """Say in words what a field takes."""
+    """Return what a field takes in words, such as ``number, at least 0, or `null```."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _type_words(annotation.__origin__, annotation.__metadata__)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -197,13 +212,13 @@ def _limit_words(limits: Sequence[Any]) -> Iterator[str]:
 
 
 def _single(limits: Sequence[Any]) -> Iterator[Any]:
-    """Yield limits one by one; pydantic may hold several in one."""
+    """Yield single limits; a pydantic ``FieldInfo`` may hold several limits."""
     for limit in limits:
         yield from limit.metadata if isinstance(limit, FieldInfo) else [limit]
 
 
 def prose(docstring: str | None) -> str:
-    """Return a docstring as one line of Markdown, in the words of YAML."""
+    """Return a docstring as one line of Markdown, with ``null`` for None as in YAML."""
     line = " ".join((docstring or "").split())
     return re.sub(r"\bNone\b", "`null`", re.sub(r"``(.+?)``", r"`\1`", line))
 

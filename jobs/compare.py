@@ -1,4 +1,7 @@
-"""Job: ``kpod compare``, for ``ray job submit --working-dir . -- python jobs/compare.py CONFIG``."""
+"""Job ``kpod compare``: ``ray job submit --working-dir . -- python jobs/compare.py CONFIG``.
+
+The arguments are those of ``kpod compare``.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Job: ``kpod run``, for ``ray job submit --working-dir . -- python jobs/run.py CONFIG``."""
+"""Job ``kpod run``: ``ray job submit --working-dir . -- python jobs/run.py CONFIG``.
+
+The arguments are those of ``kpod run``.
+"""
 
 import sys
 

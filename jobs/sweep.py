@@ -1,4 +1,7 @@
-"""Job: ``kpod sweep``, for ``ray job submit --working-dir . -- python jobs/sweep.py CONFIG``."""
+"""Job ``kpod sweep``: ``ray job submit --working-dir . -- python jobs/sweep.py CONFIG``.
+
+The arguments are those of ``kpod sweep``.
+"""
 
 import sys
 

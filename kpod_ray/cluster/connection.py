@@ -1,4 +1,8 @@
-"""Connect to Ray."""
+"""Connect this process to Ray: join a cluster, or start a Ray on this machine.
+
+Every way to connect also sets how long Ray Data and Ray Train wait for actors and workers, and makes
+relative paths of a config hold in the processes that Ray starts.
+"""
 
 from __future__ import annotations
 
@@ -17,57 +21,63 @@ from kpod_ray.config import ResourcesConfig
 from kpod_ray.errors import KpodError
 
 ENVIRONMENT = {
-    # Waiting threads sleep instead of spinning: several processes share a small machine's cores.
+    # OpenMP threads that wait for work sleep: spinning threads of one process would take the cores
+    # from the other processes of a small machine.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # How often Ray Train looks at its workers: a stage waits until it has seen the checkpoint.
+    # Seconds between two polls of the workers by Ray Train's controller (Ray's default: 2). The end of
+    # a stage waits until the controller has seen the stage's checkpoint.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
-"""What Ray and its processes read from the environment, unless the user has set it."""
+"""Environment variables for Ray and its processes; a value that the user has set is kept."""
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
-"""Where ``ray start`` writes the address of the cluster it made."""
+"""File in which ``ray start`` stores the address of the cluster that it started."""
 CONNECT_SECONDS = 2.0
+"""Timeout of the check whether a cluster listens at the address in `CURRENT_CLUSTER`."""
 START_SECONDS = 600
-"""How long an engine may take to start."""
+"""Longest start of an actor on a cluster of fixed size; most of the time is the engine's start."""
 GROWING_SECONDS = 3600
-"""How long it may take where the cluster makes its machine first."""
+"""Longest start of an actor or worker on an autoscaling cluster, which starts a machine first."""
 NUM_START_RETRIES = 3
-"""Times that a training whose workers aren't there in time is started again."""
+"""Retries of a training whose workers don't start in time."""
 BLOCK_MIB = 16
-"""Most of a Ray Data block: a process that reads or cuts blocks holds several."""
+"""Largest Ray Data block; small, because a process that reads or splits blocks holds several."""
 
 
 def connect(resources: ResourcesConfig) -> None:
-    """Join the cluster of RAY_ADDRESS or of ``ray start``; without one, start Ray on this machine.
+    """Join the cluster of RAY_ADDRESS or of ``ray start``; without a cluster, start Ray here.
 
-    RAY_ADDRESS=local always starts one.
+    With RAY_ADDRESS=local, Ray is always started on this machine. A process that is connected already
+    stays connected.
 
     Raises:
-        KpodError: No cluster answers.
+        KpodError: No cluster answers at the address.
     """
     if not _join(resources):
-        _start(resources, include_dashboard=False)  # it takes time of a small machine's few cores
+        # The dashboard's processes would take time of a small machine's few cores.
+        _start(resources, include_dashboard=False)
 
 
 def connect_with_dashboard(resources: ResourcesConfig) -> None:
-    """Connect as `connect` does; a Ray that is started has its dashboard.
+    """Connect as `connect` does; a Ray that is started on this machine gets a dashboard.
 
-    Ray Train asks the dashboard whether a training was killed, before it frees the training's
-    placement group. It looks for the dashboard at RAY_ADDRESS, and fails without RAY_ADDRESS where
-    several Rays run on the machine.
+    Ray Train frees the placement group of a killed training only after the dashboard has confirmed
+    that the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without RAY_ADDRESS the
+    search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while Ray starts.
 
     Raises:
-        KpodError: No cluster answers.
+        KpodError: No cluster answers at the address.
     """
     if _join(resources):
         return
-    host, port = ray.util.get_node_ip_address(), _free_port()
-    known = {"RAY_ADDRESS": f"{host}:{port}", "RAY_GCS_SERVER_PORT": str(port)}
-    before = {name: os.environ.get(name) for name in known}
-    os.environ.update(known)  # all processes of the Ray that starts inherit them
+    host = ray.util.get_node_ip_address()
+    port = _free_port()
+    variables = {"RAY_ADDRESS": f"{host}:{port}", "RAY_GCS_SERVER_PORT": str(port)}
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)  # inherited by all processes of the Ray that is started
     try:
         _start(resources, include_dashboard=True)
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
@@ -80,9 +90,9 @@ def _free_port() -> int:
 
 
 def _join(resources: ResourcesConfig) -> bool:
-    """Join the cluster that is there, if any; return whether this process is connected then."""
+    """Join a running cluster, if there is one; return whether this process is connected afterwards."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    if ray.is_initialized():  # by us, or for us: this is a task of a cluster
+    if ray.is_initialized():  # by an earlier call, or by Ray, because this process runs a task
         _prepare(resources)
         return True
     address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
@@ -91,7 +101,7 @@ def _join(resources: ResourcesConfig) -> bool:
     try:
         ray.init(
             address=address,
-            runtime_env=_in_this_folder(),
+            runtime_env=_folder_environment(),
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
@@ -104,19 +114,20 @@ def _join(resources: ResourcesConfig) -> bool:
     return True
 
 
-def _in_this_folder() -> dict[str, Any]:
-    """Return the runtime environment in which a cluster's processes work in this process's folder.
+def _folder_environment() -> dict[str, Any]:
+    """Return a runtime environment that moves a cluster's processes to this process's current folder.
 
-    The relative paths of a config are meant from there, and a cluster's processes start in the folder
-    of ``ray start``. Those of a Ray job start in the job's own folder, as its driver does. A node that
-    has no such folder leaves its processes where they are.
+    Relative paths in a config are relative to the current folder of the driver, but the processes of a
+    cluster start in the folder of ``ray start``. On a node without the driver's folder, processes stay
+    where Ray started them. In a Ray job the environment is empty: all processes of a job start in the
+    job's own folder.
     """
     if is_ray_job():
         return {}
     folder = os.getcwd()
 
     def enter() -> None:
-        """Work in the folder, where it is there."""
+        """Change to the driver's folder if this node has that folder."""
         if os.path.isdir(folder):
             os.chdir(folder)
 
@@ -124,7 +135,8 @@ def _in_this_folder() -> dict[str, Any]:
 
 
 def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
-    # A process for each training that looks whether a cloud takes the machine back.
+    # Ray Train would start a process for each training that watches for preemption by a cloud; the
+    # driver of a Ray on one machine is preempted together with its workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(
         address="local",
@@ -138,27 +150,34 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
 
 
 def is_ray_job() -> bool:
-    """Whether ``ray job submit`` started this process."""
+    """Return whether ``ray job submit`` started this process."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextlib.contextmanager
 def joined(resources: ResourcesConfig) -> Iterator[None]:
-    """Connect, and leave again at the end what wasn't joined before."""
-    was_there = ray.is_initialized()
+    """Connect for the duration of the block; a connection that existed before stays open.
+
+    Raises:
+        KpodError: No cluster answers at the address.
+    """
+    was_connected = ray.is_initialized()
     connect(resources)
     try:
         yield
     finally:
-        if not was_there:
+        if not was_connected:
             ray.shutdown()
 
 
 def running_address(file: Path) -> str:
-    """Return the address of the ``ray start`` cluster that a file names, or ``local``.
+    """Return the address in a file of ``ray start``, or ``local`` if no cluster listens there.
 
-    The file outlives a cluster that was killed, and Ray would wait minutes for it: it counts only
-    when something listens there.
+    The file remains when a cluster is killed, and Ray would wait minutes for the dead cluster; the
+    address is therefore tried first.
+
+    Args:
+        file: holds ``host:port``; may be missing.
     """
     if not file.is_file():
         return "local"
@@ -172,20 +191,23 @@ def running_address(file: Path) -> str:
 
 
 def _prepare(resources: ResourcesConfig) -> None:
-    """Say how long Ray Data and Ray Train wait for processes to be there, and where these work."""
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # else the relative paths of a config lead elsewhere
+    """Set the start timeouts of Ray Data and Ray Train, and keep workers in the current folder."""
+    # Ray Train and Ray Tune would move workers to the trial's folder, where relative paths break.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     seconds = GROWING_SECONDS if resources.autoscaling else START_SECONDS
     _prepare_data_context(seconds)
     if resources.autoscaling:
-        each = GROWING_SECONDS / (1 + NUM_START_RETRIES)
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{each:g}")
+        seconds_per_start = GROWING_SECONDS / (1 + NUM_START_RETRIES)
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", f"{seconds_per_start:g}")
 
 
 def _prepare_data_context(start_seconds: float) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
-    context.execution_no_progress_timeout_s = -1  # a slow model is no stall
-    context.wait_for_min_actors_s = start_seconds  # then it is an error, not a wait
+    context.execution_no_progress_timeout_s = -1  # off: a slow model is not a stalled pipeline
+    # With a timeout, actors that can't start are an error; without one, Ray Data waits forever.
+    context.wait_for_min_actors_s = start_seconds
     context.enable_progress_bars = sys.stderr.isatty()
     context.target_max_block_size = BLOCK_MIB << 20
-    context.memory_usage_poll_interval_s = None  # each open call would read its memory every second
+    # Every running call would otherwise read the memory of its process once a second.
+    context.memory_usage_poll_interval_s = None

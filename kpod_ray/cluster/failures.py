@@ -1,4 +1,4 @@
-"""What a user is told when the storage fails, or something inside an actor."""
+"""Turn failures of the storage, and `KpodError`s raised inside actors, into one-line `KpodError`s."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ import ray.train
 
 from kpod_ray.errors import KpodError
 
-_TOLD = re.compile(rf"^.*\b{KpodError.__module__}\.{KpodError.__name__}: (.+)$", re.MULTILINE)
-_STORAGE = re.compile(r"(?:AWS Error|google::cloud::Status)[^\n]*")
+_KPOD_ERROR = re.compile(rf"^.*\b{KpodError.__module__}\.{KpodError.__name__}: (.+)$", re.MULTILINE)
+_STORAGE_ERROR = re.compile(r"(?:AWS Error|google::cloud::Status)[^\n]*")
 _DISK_FULL = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Run what may fail on a disk, in an object store or in an actor.
+    """Raise failures of the block as `KpodError` if the user can fix the cause.
 
-    What happened in an actor is known by the text of its traceback: Ray doesn't keep the error that
-    another one was raised from.
+    Three causes are recognized: a `KpodError` raised in an actor, a full disk, and an object store that
+    fails. Any other error passes unchanged.
 
     Raises:
-        KpodError: The cause of the failure, where it is one for the user.
+        KpodError: The block failed from one of these causes.
     """
     try:
         yield
     except (OSError, ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-        if told := _TOLD.findall(str(error)):
-            raise KpodError(told[-1]) from error
+        # Ray passes on the traceback of an actor's error as text and drops its chain of causes, so the
+        # cause can be found only in the text. The last match is the error that was raised last.
+        if messages := _KPOD_ERROR.findall(str(error)):
+            raise KpodError(messages[-1]) from error
         if _DISK_FULL.search(str(error)):
             raise KpodError(
-                "the disk of the storage is full; make room and run the same command again: it "
-                "goes on where it stopped"
+                "the disk of the storage is full; make room and run the same command again: the "
+                "run continues where it stopped"
             ) from error
-        if failures := _STORAGE.findall(str(error)):
+        if messages := _STORAGE_ERROR.findall(str(error)):
             raise KpodError(
-                f"the storage failed: {failures[-1]}; run the same command again when it can be "
-                "used: it goes on where it stopped"
+                f"the storage failed: {messages[-1]}; run the same command again when the storage "
+                "works: the run continues where it stopped"
             ) from error
         raise

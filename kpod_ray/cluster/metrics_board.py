@@ -1,4 +1,8 @@
-"""See on the driver what workers report: a board that they post to and a thread that reads it."""
+"""Pass the metrics of training workers to a callback on the driver while the training runs.
+
+Workers post metrics to a `MetricsBoard` actor. A thread on the driver polls the actor and calls the
+callback, because the driver itself is blocked until ``fit`` of Ray Train returns.
+"""
 
 from __future__ import annotations
 
@@ -10,48 +14,62 @@ from typing import Any
 import ray
 
 Watcher = Callable[[Mapping[str, float]], None]
+"""Called on the driver with the metrics of one train step."""
 POLL_SECONDS = 1.0
+"""Seconds between two polls of the board by the driver."""
 
 
 class MetricsBoard:
-    """Keeps what is posted, for whoever reads it. Losing it loses a display, never a result."""
+    """Stores the metrics that workers post and the nodes that workers ran on; used as a Ray actor.
+
+    When the actor dies, the driver misses metrics for its display; no result depends on them.
+    """
 
     def __init__(self) -> None:
         self.posted: list[dict[str, float]] = []
         self.nodes: set[str] = set()
 
     def arrive(self, node: str) -> None:
-        """Note that a worker is on a node."""
+        """Record that a worker runs on a node.
+
+        Args:
+            node: Ray node id.
+        """
         self.nodes.add(node)
 
     def seen_nodes(self) -> set[str]:
-        """Return the ids of the nodes that workers were on."""
+        """Return the Ray ids of all nodes on which workers ran."""
         return self.nodes
 
     def post(self, metrics: dict[str, float]) -> None:
-        """Take the metrics of one train step."""
+        """Append the metrics of one train step."""
         self.posted.append(metrics)
 
     def since(self, first: int) -> list[dict[str, float]]:
-        """Return what was posted from the ``first``-th on."""
+        """Return the posted metrics from index ``first`` on, in the order of posting."""
         return self.posted[first:]
 
 
 @contextlib.contextmanager
 def watched(watch: Watcher) -> Iterator[Any]:
-    """Make a board and give its handle; everything posted to it reaches ``watch`` on the driver."""
+    """Start a `MetricsBoard` actor for the block; yield its handle.
+
+    Args:
+        watch: called on the driver, in a thread, for each posted set of metrics. The block ends only
+            after ``watch`` was called for the last one.
+    """
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     board = ray.remote(MetricsBoard).options(**options).remote()
     stop = threading.Event()
 
     def read() -> None:
-        """Pass on what is posted until told to stop, and then what was posted last."""
-        seen = 0
+        """Poll the board until the block ends, and once more afterwards for the last metrics."""
+        num_read = 0
         while True:
             is_last = stop.wait(POLL_SECONDS)
-            for metrics in ray.get(board.since.remote(seen)):
+            for metrics in ray.get(board.since.remote(num_read)):
                 watch(metrics)
-                seen += 1
+                num_read += 1
             if is_last:
                 return
 

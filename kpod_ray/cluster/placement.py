@@ -1,4 +1,4 @@
-"""Where the processes of a phase may run, and where they ran."""
+"""Placement of a phase's processes: node labels, node ids, CPU threads and environment variables."""
 
 from __future__ import annotations
 
@@ -14,54 +14,67 @@ from kpod_ray.config import (
     WorkerResources,
 )
 
-_RAYS_OWN = "ray.io/"
-"""Starts the labels that Ray gives to a node."""
+CPU_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:"
+    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4294967296"
+}
+"""Environment variables of a process that trains on a CPU.
+
+With these settings, glibc's malloc merges a freed block with its free neighbours at once and keeps
+freed memory in the process, so that a batch with activations of other sizes can use the memory of the
+batches before.
+"""
+_RAY_LABEL_PREFIX = "ray.io/"
+"""Prefix of the labels that Ray itself gives to every node."""
 
 
 def options(placement: Placement) -> dict[str, Any]:
-    """Return the options of Ray Data and Ray Train that place a process."""
+    """Return the placement options of an actor or worker, as Ray Data and Ray Train take them."""
     return {
         "accelerator_type": placement.accelerator_type,
         "label_selector": dict(placement.labels) or None,
     }
 
 
-def own_node() -> str:
-    """Return the id of the node that this process is on."""
-    node: str = ray.get_runtime_context().get_node_id()
-    return node
-
-
-def given_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels that whoever made the cluster gave to a node."""
-    return {key: value for key, value in labels.items() if not key.startswith(_RAYS_OWN)}
-
-
-def described(nodes: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what a manifest says of nodes: their ids, and the labels that were given to them."""
-    labels = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
-    return [
-        {"id": node, "labels": given_labels(labels.get(node, {}))} for node in sorted(set(nodes))
-    ]
-
-
-def threads_of(resources: ActorResources | WorkerResources) -> int:
-    """Return the CPU threads of one process: what is set, or its share of this machine's cores."""
-    if resources.num_threads is not None:
-        return resources.num_threads
-    return max(1, (os.cpu_count() or 1) // num_processes(resources))
-
-
 def num_processes(resources: ActorResources | WorkerResources) -> int:
-    """Return how many actors or workers a phase has."""
+    """Return the number of actors or workers of a phase."""
     if isinstance(resources, ActorResources):
         return resources.num_actors
     return resources.num_workers
 
 
-CPU_ENVIRONMENT = {
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0:"
-    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4294967296"
-}
-"""Of a process that trains on a CPU: freed memory joins its neighbours, so that the activations of a
-batch of another length fit in, and is kept for them."""
+def threads_of(resources: ActorResources | WorkerResources) -> int:
+    """Return the number of CPU threads of one process of a phase.
+
+    The number is ``resources.num_threads``; if that is None, the cores of this machine divided by the
+    number of processes, at least 1.
+    """
+    if resources.num_threads is not None:
+        return resources.num_threads
+    return max(1, (os.cpu_count() or 1) // num_processes(resources))
+
+
+def own_node() -> str:
+    """Return the Ray node id of the node that this process runs on."""
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def given_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of a node without the labels that Ray itself sets."""
+    return {key: value for key, value in labels.items() if not key.startswith(_RAY_LABEL_PREFIX)}
+
+
+def described(nodes: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the description of nodes that a manifest records, sorted by node id.
+
+    Args:
+        nodes: Ray node ids; may repeat. A node that Ray no longer knows gets no labels.
+
+    Returns:
+        A mapping with ``id`` and ``labels`` (see `given_labels`) for each node.
+    """
+    labels = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
+    return [
+        {"id": node, "labels": given_labels(labels.get(node, {}))} for node in sorted(set(nodes))
+    ]

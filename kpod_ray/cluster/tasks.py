@@ -1,4 +1,8 @@
-"""Run a function on many arguments in Ray actors, a limited number at the same time."""
+"""Run functions in Ray: many calls with a limit on concurrency, and tasks shared between trials.
+
+`run_tasks` calls a function with many arguments. `SharedTaskRunner` makes each artifact of a sweep
+once, however many trials need the artifact.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,17 @@ Result = TypeVar("Result")
 
 
 class FunctionRunner(Generic[Argument, Result]):
-    """Calls a function with one argument after another; `run_tasks` makes actors of it."""
+    """Holds a function and calls it; `run_tasks` wraps this class as a Ray actor.
+
+    Args:
+        function: takes one argument; what it returns is sent to the caller by Ray.
+    """
 
     def __init__(self, function: Callable[[Argument], Result]) -> None:
         self.function = function
 
     def run(self, argument: Argument) -> Result:
-        """Return the function's result."""
+        """Call the function with an argument and return its result."""
         return self.function(argument)
 
 
@@ -42,17 +50,18 @@ def run_tasks(
 
     Args:
         function: runs in a process on the node of the caller; may use Ray itself.
-            The call reserves no resources; whatever the function starts reserves its own.
-        arguments: one call each, started in this order.
-        max_concurrent: most calls at the same time, at least 1.
+            The call reserves no resources; the actors and tasks that the function starts reserve theirs.
+        arguments: one call for each argument; calls start in this order.
+        max_concurrent: maximum number of calls at the same time, at least 1.
 
     Raises:
-        Exception: What a call raised. The calls under way are killed.
+        Exception: A call raised this exception. The calls that still run are killed.
     """
     here = NodeAffinitySchedulingStrategy(own_node(), soft=False)
     actor_class: Any = ray.remote(FunctionRunner).options(num_cpus=0, scheduling_strategy=here)
     actors = [actor_class.remote(function) for _ in arguments[:max_concurrent]]
-    idle, waiting = list(actors), deque(enumerate(arguments))
+    idle = list(actors)
+    waiting = deque(enumerate(arguments))
     running: dict[ray.ObjectRef, tuple[int, Any]] = {}
     try:
         while waiting or running:
@@ -66,39 +75,56 @@ def run_tasks(
             idle.append(actor)
             yield index, result
     finally:
-        if ray.is_initialized():  # else the actors are gone, and ray.kill would start a new Ray
+        # After ray.shutdown the actors are gone already, and ray.kill would start a new Ray.
+        if ray.is_initialized():
             for actor in actors:
                 ray.kill(actor)
 
 
 class SharedTaskRunner:
-    """Makes artifacts for whoever asks; one actor a sweep.
+    """Makes each artifact that trials share once, and grants each artifact to one trial.
+
+    One Ray actor of this class exists per sweep. The actor is asynchronous, so that one trial can wait
+    for an artifact while the actor answers other trials.
 
     Args:
-        make: makes an artifact, given a config and the artifact's name; runs as a task.
+        make: takes a config and the name of an artifact, and makes the artifact; runs as a Ray task.
     """
 
     def __init__(self, make: Callable[[Any, str], None]) -> None:
         self.task = ray.remote(make).options(num_cpus=0)
-        self.makings: dict[str, Any] = {}
+        self.running: dict[str, Any] = {}
+        """Folder of an artifact -> reference to the task that makes the artifact or has made it."""
         self.claims: dict[str, str] = {}
+        """Folder of an artifact -> id of the trial that claimed the artifact."""
 
     async def make(self, folder: str, config: Any, name: str) -> None:
-        """Make the artifact in a folder unless it was made, or wait for another's making of it.
+        """Wait until the artifact in a folder is made; start a task for it if none was started.
+
+        Args:
+            folder: folder of the artifact in the store; identifies the artifact.
+            config: config of the run that needs the artifact.
+            name: name of the artifact, such as ``teacher``.
 
         Raises:
-            Exception: What making it raised; asked again, it is tried again.
+            Exception: The task raised this exception. All trials that wait get the exception; the next
+                call of `make` starts a new task.
         """
-        if folder not in self.makings:
-            self.makings[folder] = self.task.remote(config, name)
-        making = self.makings[folder]
+        if folder not in self.running:
+            self.running[folder] = self.task.remote(config, name)
+        task = self.running[folder]
         try:
-            await making
+            await task
         except Exception:
-            if self.makings.get(folder) == making:
-                del self.makings[folder]
+            # Several trials may wait for the failed task, and the first of them to get here may have
+            # started a new one: only the failed task is removed.
+            if self.running.get(folder) == task:
+                del self.running[folder]
             raise
 
     async def claim(self, folder: str, trial: str) -> str:
-        """Return the first trial that claimed a folder, which alone may write to it."""
+        """Claim an artifact for a trial; return the id of the trial that claimed the artifact first.
+
+        Only the trial whose id is returned may write to the folder of the artifact.
+        """
         return self.claims.setdefault(folder, trial)

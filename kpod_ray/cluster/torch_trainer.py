@@ -1,4 +1,4 @@
-"""Phase ``train``: the student, one ``fit`` over all stages, each decided by the scheduler actor."""
+"""Run a training function on Ray Train workers, with checkpoints in the folder of an artifact."""
 
 from __future__ import annotations
 
@@ -23,45 +23,66 @@ def fit(
     resources: WorkerResources,
     artifact: Artifact,
 ) -> dict[str, Any]:
-    """Run a training loop under Ray Train inside an artifact; a killed one is taken up again.
+    """Run a training function on Ray Train workers and return the result of rank 0.
+
+    Checkpoints go to the folder ``fit`` of the artifact. A training that was interrupted continues from
+    these checkpoints when `fit` is called again with the same artifact.
 
     Args:
-        loop: what a worker does.
-        loop_config: what it is given; the ``board`` in it hears where the workers are.
-        resources: how many workers, of what size, where.
-        artifact: gets the checkpoints.
+        loop: the training function; every worker calls it with ``loop_config``.
+        loop_config: argument of the training function. Its entry ``board`` is the handle of a
+            `MetricsBoard` actor, to which the workers report their nodes.
+        resources: number, size and placement of the workers, retries, checkpoints to keep.
+        artifact: the artifact that the training makes.
 
     Returns:
-        What the first worker returned, and ``nodes``, the ids of the workers' nodes.
+        The mapping that the training function returned on rank 0, with the entry ``nodes`` added: the
+        set of Ray node ids on which workers ran.
+
+    Raises:
+        TrainingFailedError: The training failed more often than ``resources.max_failures`` allows, or
+            the workers didn't start in time after all retries.
     """
+    result = TorchTrainer(
+        loop,
+        train_loop_config=loop_config,
+        scaling_config=_scaling(resources),
+        run_config=RunConfig(
+            name="fit",
+            storage_path=artifact.path,
+            storage_filesystem=artifact.store.filesystem,
+            # Ray Train counts workers that don't start in time as failures of its controller.
+            failure_config=FailureConfig(
+                max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
+            ),
+            checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
+            worker_runtime_env={"env_vars": _environment(resources)},
+        ),
+    ).fit()
+    nodes = ray.get(loop_config["board"].seen_nodes.remote())
+    return {**result.return_value, "nodes": nodes}
+
+
+def _scaling(resources: WorkerResources) -> ScalingConfig:
+    """Return number, size and placement of the workers; a range of numbers if training is elastic."""
+    num_workers = resources.num_workers
+    min_workers = resources.min_workers
+    resources_per_worker = {"CPU": resources.num_cpus}
+    if resources.num_gpus:
+        resources_per_worker["GPU"] = resources.num_gpus
+    return ScalingConfig(
+        num_workers=(min_workers, num_workers) if min_workers else num_workers,
+        use_gpu=resources.num_gpus > 0,
+        resources_per_worker=resources_per_worker,
+        **placement.options(resources),
+    )
+
+
+def _environment(resources: WorkerResources) -> dict[str, str]:
+    """Return the environment variables of a worker, which must be set before torch is imported."""
     environment = {"OMP_NUM_THREADS": str(threads_of(resources))}
     if not resources.num_gpus:
         environment |= {
             name: os.environ.get(name, CPU_ENVIRONMENT[name]) for name in CPU_ENVIRONMENT
         }
-    wanted = {"CPU": resources.num_cpus}
-    num_workers, min_workers = resources.num_workers, resources.min_workers
-    if resources.num_gpus:
-        wanted["GPU"] = resources.num_gpus
-    result = TorchTrainer(
-        loop,
-        train_loop_config=loop_config,
-        scaling_config=ScalingConfig(
-            num_workers=(min_workers, num_workers) if min_workers else num_workers,
-            use_gpu=resources.num_gpus > 0,
-            resources_per_worker=wanted,
-            **placement.options(resources),
-        ),
-        run_config=RunConfig(
-            name="fit",
-            storage_path=artifact.path,
-            storage_filesystem=artifact.store.filesystem,
-            failure_config=FailureConfig(
-                max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
-            ),
-            checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
-            worker_runtime_env={"env_vars": environment},
-        ),
-    ).fit()
-    nodes = ray.get(loop_config["board"].seen_nodes.remote())
-    return {**result.return_value, "nodes": nodes}
+    return environment

@@ -1,6 +1,7 @@
-"""Checkpoints of a training under Ray Train: rank 0 writes them, every worker reads them.
+"""Checkpoints of a training under Ray Train: rank 0 writes a checkpoint, every worker reads it.
 
-A checkpoint that is damaged gives way to the one before it.
+A checkpoint holds the trainable parameters, the optimizer state, the progress of the training and
+further tensors. If the newest checkpoint is damaged, the one before is used.
 """
 
 from __future__ import annotations
@@ -28,31 +29,34 @@ from kpod_ray.models.safetensors_state import (
     write_state,
 )
 
-_PROGRESS, _FURTHER = "progress.json", "further.safetensors"
+_PROGRESS = "progress.json"
+_TENSORS = "further.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds beside parameters and optimizer."""
+    """The content of a checkpoint beside the parameters and the optimizer state."""
 
     owner: str
-    """Folder of the artifact that it is a part of."""
+    """Folder of the artifact that the training makes."""
     progress: dict[str, Any]
-    """Where the training was; plain values."""
+    """Position of the training, such as stage and train step, as values that JSON can hold."""
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    """Whatever else goes on from where it was."""
+    """Further state of the training, by name."""
 
 
 def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> None:
-    """Report a checkpoint to Ray Train; every worker calls it at the same point.
+    """Write a checkpoint and report it to Ray Train, which uploads the checkpoint in the background.
 
-    It is copied to the storage in the background.
+    Every worker must call `save` at the same train step: collecting sharded state and reporting are
+    collective operations. Rank 0 alone writes files.
     """
-    state, checkpoint = state_of(module, optimizer), None
+    state = state_of(module, optimizer)
+    checkpoint = None
     if ray.train.get_context().get_world_rank() == 0:
         folder = Path(tempfile.mkdtemp(prefix="kpod-checkpoint-"))
         write_state(state, folder)
-        save_file(saved.tensors, folder / _FURTHER)
+        save_file(saved.tensors, folder / _TENSORS)
         text = json.dumps({"owner": saved.owner, "progress": saved.progress})
         (folder / _PROGRESS).write_text(text)
         checkpoint = Checkpoint.from_directory(str(folder))
@@ -65,20 +69,31 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
 
 
 def wait_until_saved() -> None:
-    """Wait until every checkpoint is final: one that isn't would be lost with its worker."""
+    """Wait until every reported checkpoint is committed to the storage.
+
+    A checkpoint that isn't committed yet is lost when its worker dies.
+    """
     ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
 
 
 def restore(
     module: nn.Module, optimizer: torch.optim.Optimizer, owner: str
 ) -> tuple[Saved | None, list[str]]:
-    """Take up the newest checkpoint that is whole; alike on all workers.
+    """Load the newest undamaged checkpoint into a module and an optimizer.
+
+    All workers load the same checkpoint.
+
+    Args:
+        module: gets the parameters of the checkpoint.
+        optimizer: gets the optimizer state of the checkpoint.
+        owner: folder of the artifact that the training makes.
 
     Returns:
-        What it holds beside the state, None without one, and a line about each that is damaged.
+        The further content of the checkpoint, or None if there is no undamaged checkpoint; and one line
+        for each damaged checkpoint that was skipped.
 
     Raises:
-        KpodError: It is of another artifact, which has other settings.
+        KpodError: The checkpoint belongs to another artifact, whose settings differ.
     """
     damages = list[str]()
     for reported in reversed(ray.train.get_all_reported_checkpoints()):
@@ -104,4 +119,4 @@ def _read(folder: Path) -> tuple[Saved, State]:
         saved = json.loads((folder / _PROGRESS).read_text())
     except (OSError, ValueError) as error:
         raise DamagedError(f"{_PROGRESS}: {error}") from error
-    return Saved(**saved, tensors=read_tensors(folder / _FURTHER)), read_state(folder)
+    return Saved(**saved, tensors=read_tensors(folder / _TENSORS)), read_state(folder)

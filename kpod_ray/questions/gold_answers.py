@@ -1,7 +1,7 @@
-"""Gold answers as users write them, brought to the one form that records hold.
+"""Convert gold answers, as data sets and users write them, to the normal form that records hold.
 
-A number is ``-?digits[.digits]`` without needless zeros, a choice is a capital letter, a boolean is
-``yes`` or ``no``, everything else is text as it stands.
+The normal form of a number is ``-?digits[.digits]`` without leading or trailing zeros, of a choice a
+capital letter, of a boolean ``yes`` or ``no``. Any other answer is text and stays unchanged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 
 
 def normal_number(text: str) -> str | None:
-    """Return a number in normal form, ``3000`` for ``$3,000.0``, or None if it is no number.
+    """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None if the text is no number.
 
-    A comma counts only between groups of digits, so ``1,2`` is a list and no number.
+    Commas are allowed only between groups of digits, so ``1,2`` is no number.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None or not (match["whole"] or match["part"]):
@@ -39,12 +39,14 @@ def normal_number(text: str) -> str | None:
 
 
 def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
-    """Return the normal form and the kind of an answer that has no choices.
+    """Return the normal form and the kind of the gold answer of a question without choices.
 
-    Text, JSON numbers and JSON booleans are taken.
+    Args:
+        row: values by column name.
+        name: column of the answer, which may hold text, a JSON number or a JSON boolean.
 
     Raises:
-        FieldError: It is missing, empty, not finite or of another type.
+        FieldError: The answer is missing, empty, not finite or of another type.
     """
     value = row.get(name)
     if isinstance(value, bool):
@@ -65,12 +67,18 @@ def classify(text: str) -> tuple[str, AnswerKind]:
 
 
 def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
-    """Split ``reasoning #### answer`` at the last separator into reasoning and answer.
+    """Split a text such as ``reasoning #### answer`` at its last separator.
 
-    GSM8K's calculator marks such as ``<<48/2=24>>`` are taken out of the reasoning.
+    Args:
+        text: reasoning, separator and answer.
+        separator: text between reasoning and answer, such as ``####``.
+        name: column of the text, for error messages.
+
+    Returns:
+        The reasoning without GSM8K's calculator marks such as ``<<48/2=24>>``, and the answer.
 
     Raises:
-        FieldError: There is no separator, or nothing after it.
+        FieldError: The text holds no separator, or no answer follows the separator.
     """
     rationale, found, answer = text.rpartition(separator)
     if not found:
@@ -81,12 +89,16 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
 
 
 def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
-    """Return the texts and the labels of a question's choices; both empty if it has none.
+    """Return the texts and the labels of a question's choices; both are empty without choices.
 
-    Taken are a list, labelled ``A``, ``B``, ..., and the hub's ``{"text": [...], "label": [...]}``.
+    Args:
+        row: values by column name.
+        name: column of the choices: a list of texts, which get the labels ``A``, ``B``, ..., or a
+            mapping ``{"text": [...], "label": [...]}`` as in data sets on the hub.
 
     Raises:
-        FieldError: The choices are of another type, empty texts, fewer than 2 or more than 26.
+        FieldError: The choices have another type, a text is empty, the numbers of texts and labels
+            differ, or there are fewer than 2 or more than 26 choices.
     """
     value: Any = row.get(name)
     if value is None or value == []:
@@ -108,16 +120,25 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
 def read_choice(
     row: Mapping[str, Any], name: str, texts: Sequence[str], labels: Sequence[str]
 ) -> str:
-    """Return the letter of the gold choice, given as its label or else as its exact text.
+    """Return the letter of the gold choice: ``A`` for the first choice, and so on.
+
+    The row names the choice by its label or by its exact text; labels are tried first. A number is
+    never taken as an index.
+
+    Args:
+        row: values by column name.
+        name: column of the gold answer.
+        texts: texts of the choices.
+        labels: labels of the choices, in the same order.
 
     Raises:
-        FieldError: It names no choice; a number is never its index.
+        FieldError: The gold answer is neither a label nor the text of a choice.
     """
     is_text = isinstance(row.get(name), str)
     given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]
-    for known in (labels, texts):
-        if given in known:
-            return string.ascii_uppercase[known.index(given)]
+    for names in (labels, texts):
+        if given in names:
+            return string.ascii_uppercase[names.index(given)]
     allowed = f"{labels[0]} to {labels[-1]} or the text of a choice"
     raise FieldError(f"field {name!r} is {given!r}; it must be {allowed}")
 

@@ -1,7 +1,8 @@
-"""Questions from the built-in generator, a file or the hub, as records that later code can trust.
+"""Load questions from the arithmetic generator, from files or from the Hugging Face hub, and check them.
 
-Ids are unique over both splits. A row that can't be used is set aside with its place and reason;
-more of them than the config bears, and anything wrong with the whole, is a `KpodError`.
+Ids are unique over the train and test split. A row that can't be used becomes a `BadRow` with its
+place and the reason. More bad rows than ``questions.max_bad_fraction``, or an error that concerns the
+source as a whole, raises a `KpodError`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from kpod_ray.storage.user_files import (
 )
 
 _SPLITS: Mapping[str, Split] = {"": "train", "train": "train", "all": "train", "test": "test"}
+"""Text of a row's split column -> split of the question; a row without the column has an empty text."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedQuestions:
-    """The usable questions in their order, and the rows that were set aside."""
+    """The usable questions in the order of their rows, and the rows that can't be used."""
 
     questions: list[Question]
     bad_rows: list[BadRow]
@@ -47,23 +49,31 @@ class LoadedQuestions:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """Rows of one source."""
+    """The rows of one file, or of one split of a data set on the hub."""
 
     path: str
+    """Path of the file, or name and split of the data set; used in error messages."""
     rows: Iterable[tuple[int, Mapping[str, Any] | BadRow]]
+    """Line or row number, from 1, and the row."""
     split: Split | None
-    """Split of all rows; None: the rows' own column tells."""
+    """Split of all rows; None takes each row's split from its split column."""
 
 
 def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
-    """Return all questions of a config; the seed makes arithmetic ones and moves ``test_fraction``.
+    """Load the train and test questions of a config.
 
-    All rows of ``test_path`` are test questions, whatever their split column says; rows of ``path``
-    are when it says ``test``. Without ids, rows of the hub are numbered, rows of a file are bad.
+    All rows of ``test_path`` are test questions, whatever their split column says. Rows of ``path`` are
+    test questions if their split column says ``test``. Of the other questions with an answer, the share
+    ``test_fraction`` becomes test questions, chosen by a hash of id and seed. A hub row without an id
+    gets its row number as id; a file row without an id is a bad row.
+
+    Args:
+        config: source, columns and limits.
+        seed: determines arithmetic questions and the choice of ``test_fraction``.
 
     Raises:
-        KpodError: A source can't be read, an id is used twice, too many rows are unusable, or no
-            training question is left.
+        KpodError: A source can't be read, two rows have the same id, more rows than
+            ``max_bad_fraction`` can't be used, or no training question is left.
     """
     if isinstance(config, ArithmeticQuestions):
         return LoadedQuestions(generate_questions(config, seed), [])
@@ -79,12 +89,13 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
 
 
 def content_hash(config: QuestionsConfig) -> str:
-    """Return what determines the questions beyond the settings.
+    """Return a text that identifies the content of a question source, for the fingerprint.
 
-    A hash of the files' bytes, the hub's revision if one is set, else empty.
+    The text is a hash of the files' bytes for files, the revision (if set) for the hub, else empty: the
+    settings alone determine arithmetic questions.
 
     Raises:
-        KpodError: A file is missing.
+        KpodError: A file doesn't exist.
     """
     if isinstance(config, HubQuestions):
         return config.revision or ""
@@ -103,7 +114,7 @@ def _file_parts(config: FileQuestions) -> list[_Part]:
 
 def _hub_parts(config: HubQuestions) -> list[_Part]:
     def part(name: str, split: Split) -> _Part:
-        """Return the rows of one part of the dataset, and what they are for."""
+        """Return the rows of one split of the data set, for use as a split of the questions."""
         return _Part(f"{config.dataset} {name}", hub_rows(config, name), split)
 
     parts = [part(config.train_split, "train")]
@@ -113,6 +124,11 @@ def _hub_parts(config: HubQuestions) -> list[_Part]:
 
 
 def _read(parts: Iterable[_Part], config: SplitConfig) -> LoadedQuestions:
+    """Read all rows; check that ids are unique and that bad rows aren't too many.
+
+    Raises:
+        KpodError: Two rows have the same id, or more rows than ``max_bad_fraction`` can't be used.
+    """
     questions: list[Question] = []
     bad_rows: list[BadRow] = []
     places: dict[str, tuple[str, int]] = {}
@@ -136,6 +152,7 @@ def _read(parts: Iterable[_Part], config: SplitConfig) -> LoadedQuestions:
 def _questions(
     parts: Iterable[_Part], config: SplitConfig
 ) -> Iterator[tuple[str, int, Question | BadRow]]:
+    """Yield the path, the line or row number, and the question or the bad row, of every row."""
     for part in parts:
         for line, row in part.rows:
             if isinstance(row, BadRow):
@@ -156,6 +173,16 @@ def _duplicate(question_id: str, path: str, line: int, first: tuple[str, int]) -
 
 
 def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) -> Question:
+    """Return the question of a row.
+
+    Args:
+        row: values by column name.
+        config: names of the columns, and how answers are read.
+        split: split of the question; None takes the split from the row.
+
+    Raises:
+        FieldError: A column is missing or holds a value that can't be used.
+    """
     columns = config.columns
     question_id = id_field(row, columns.id)
     question = text_field(row, columns.question).strip()
@@ -173,6 +200,7 @@ def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) 
 
 
 def _gold(row: Mapping[str, Any], config: SplitConfig) -> tuple[str, AnswerKind, tuple[str, ...]]:
+    """Return the gold answer in normal form, its kind, and the texts of the choices, if any."""
     columns = config.columns
     texts, labels = read_choices(row, columns.choices)
     if texts:
@@ -188,6 +216,7 @@ def _is_missing(answer: object) -> bool:
 def _no_gold(
     row: Mapping[str, Any], config: SplitConfig
 ) -> tuple[str, AnswerKind, tuple[str, ...]]:
+    """Return what `_gold` returns for a row without a gold answer: the answer is an empty text."""
     texts, _ = read_choices(row, config.columns.choices)
     return "", "choice" if texts else config.answer_kind, tuple(texts)
 
@@ -200,6 +229,7 @@ def _split(row: Mapping[str, Any], name: str) -> Split:
 
 
 def _with_test_split(questions: list[Question], fraction: float, seed: int) -> list[Question]:
+    """Turn a fraction of the questions with a gold answer into test questions, by a hash of the id."""
     return [
         dataclasses.replace(question, split="test")
         if question.answer and hash_fraction(question.id, seed) < fraction
@@ -209,6 +239,7 @@ def _with_test_split(questions: list[Question], fraction: float, seed: int) -> l
 
 
 def _limited(questions: list[Question], config: SplitConfig) -> list[Question]:
+    """Keep the first ``limit`` training questions and all test questions."""
     if config.limit is None:
         return questions
     train = [question.id for question in questions if question.split == "train"]
@@ -217,13 +248,17 @@ def _limited(questions: list[Question], config: SplitConfig) -> list[Question]:
 
 
 def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows of a data set's split with their numbers, from 1.
+    """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
 
-    Rows of a data set without an id column get ``<split>-<row number>`` as their id: nobody wrote
-    them by hand, and a revision's order is fixed.
+    If the data set has no id column, each row gets the id ``<split>-<row number>``. These ids are stable
+    because the order of rows is fixed within a revision.
+
+    Args:
+        config: names the data set, its subset, its revision and its columns.
+        split: name of the split on the hub.
 
     Raises:
-        KpodError: The data set can't be loaded, whatever the reason.
+        KpodError: The data set can't be loaded.
     """
     try:
         import datasets
@@ -231,9 +266,8 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
         rows = datasets.load_dataset(
             config.dataset, config.subset, split=split, revision=config.revision
         )
-    except (
-        Exception
-    ) as error:  # a hub, a network, a cache and a parser can all fail, each its own way
+    # Hub, network, cache and parsers raise errors of many types, all with the same remedy.
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KpodError(
             f"questions: split {split!r} of data set {config.dataset!r} can't be loaded: {reason}; "

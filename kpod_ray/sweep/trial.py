@@ -1,4 +1,8 @@
-"""One trial of a sweep: a training with other settings, in a process of its own."""
+"""One trial of a sweep: the student trained with the trial's settings, once per seed.
+
+A trial runs in a process of its own. Artifacts of the phases before the training are made by an actor
+that all trials share, so that each of these artifacts is made once.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +25,17 @@ from kpod_ray.tracking.prometheus import Gauges
 from kpod_ray.tracking.wandb_upload import files_of
 
 SHARED_PHASES = ("questions", "teacher", "weigh", "assess", "plan")
-"""Phases before the training, which several trials may share, in order."""
+"""The phases before the training, in order; trials with the same settings share their artifacts."""
 
 
 def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
     """Return the config of one training of a trial.
 
     Args:
-        base: of the sweep.
-        settings: of the trial.
-        seed: 0 for its first training, 1 for its second ...
+        base: config of the sweep.
+        settings: the trial's values by dotted path.
+        seed: index of the training in the trial, from 0. With ``sweep.num_seeds`` above 1, the index is
+            added to the training seed of ``base``.
     """
     overrides: dict[str, Any] = {**settings}
     if base.tracking.group is None:
@@ -41,7 +46,10 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
 
 
 def trial_name(run: Run) -> str:
-    """Return the name of a training among all of a sweep; the same settings give the same name."""
+    """Return a name for a training of a sweep: the run's name and the start of the train fingerprint.
+
+    Trainings with the same settings have the same name.
+    """
     return f"{run.config.name}-{run.artifacts['train'].fingerprint[:8]}"
 
 
@@ -53,18 +61,18 @@ def run_trial(
     settings: Settings,
     report: Report,
 ) -> float:
-    """Train with these settings and every seed; return the mean objective of the students.
+    """Train the student with a trial's settings, once per seed; return the mean objective.
 
     Args:
-        base: of the sweep.
-        shared_tasks: a `SharedTaskRunner` actor, which makes what trials share.
-        board: a `MetricsBoard` actor, which gets what is to be shown of the trial.
-        trial_id: of the trial.
-        settings: of the trial.
-        report: is told the objective after the stages of the first training.
+        base: config of the sweep.
+        shared_tasks: handle of a `SharedTaskRunner` actor, which makes artifacts that trials share.
+        board: handle of a `MetricsBoard` actor, to which the progress for the display is posted.
+        trial_id: id of the trial in Ray Tune.
+        settings: the trial's values by dotted path.
+        report: called with progress and objective after each stage of the first training but the last.
 
     Raises:
-        KpodError: Another trial has the same settings, or the training fails.
+        KpodError: Another trial with the same settings trains the student, or the training failed.
     """
     connect(base.resources)
     scores = []
@@ -77,10 +85,11 @@ def run_trial(
         _claim(run, shared_tasks, trial_id)
 
         def report_stage(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
-            """Show the objective to the driver; the first training's decides whether to stop."""
+            """Post the objective after a stage to the board; report it to Ray Tune for seed 0."""
             metrics = {"percent": percent, base.sweep.objective: value}
-            told = {"name": trial_name(run), "settings": dict(settings), "metrics": metrics}
-            board.post.remote(told)
+            post = {"name": trial_name(run), "settings": dict(settings), "metrics": metrics}
+            board.post.remote(post)
+            # Early stopping needs one curve per trial with increasing progress: the first training's.
             if seed == 0 and percent < 100:
                 report(percent, value)
 
@@ -91,7 +100,11 @@ def run_trial(
 
 
 def _claim(run: Run, shared_tasks: Any, trial_id: str) -> None:
-    """Make sure that no other trial trains the same student at the same time."""
+    """Claim the artifact of the training, so that no other trial trains the same student.
+
+    Raises:
+        KpodError: Another trial claimed the artifact first and the artifact isn't finished.
+    """
     train = run.artifacts["train"]
     first = ray.get(shared_tasks.claim.remote(train.folder, trial_id))
     if first != trial_id and not train.is_finished():
@@ -99,28 +112,33 @@ def _claim(run: Run, shared_tasks: Any, trial_id: str) -> None:
 
 
 def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
-    """Train, unless that is done; tell the objective after each stage, the last one excepted."""
-    objective, num_stages = run.config.sweep.objective, run.config.schedule.num_stages
-    told, gauges = set[int](), Gauges(trial_name(run))
+    """Train the student unless its artifact is finished; report the objective once a stage.
+
+    The last stage isn't reported: its objective is the result of the trial.
+    """
+    objective = run.config.sweep.objective
+    num_stages = run.config.schedule.num_stages
+    reported_stages = set[int]()
+    gauges = Gauges(trial_name(run))
 
     def on_train_step(phase: str, metrics: Mapping[str, float]) -> None:
-        """Pass the metrics on, and the objective once a stage."""
+        """Log the metrics of a train step; report the objective when a stage has its first value."""
         tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
         gauges.train_step(phase, metrics)
         stage = int(metrics["stage"])
-        if objective in metrics and stage not in told and stage < num_stages:
-            told.add(stage)
+        if objective in metrics and stage not in reported_stages and stage < num_stages:
+            reported_stages.add(stage)
             report_stage(100 * stage / num_stages, metrics[objective])
 
     callbacks = RunCallbacks(on_train_step, QUIET.on_start, QUIET.on_finish, QUIET.on_rows)
     with tracked(run.config, files_of(run.store, f"runs/{trial_name(run)}")) as tracker:
         finish_artifact(run, "train", callbacks)
-        facts = functools.partial(phase_summary, "train", run.artifacts)
-        tracker.log_summary(run.artifacts["train"].folder, facts)
+        summary = functools.partial(phase_summary, "train", run.artifacts)
+        tracker.log_summary(run.artifacts["train"].folder, summary)
 
 
 def score_of(run: Run) -> float:
-    """Return the objective of the exported student of a finished training."""
+    """Return the objective of a finished training: at the stage whose student was exported."""
     train = run.artifacts["train"]
     history = json.loads(train.store.read_text(f"{train.folder}/history.json"))
     objective = run.config.sweep.objective

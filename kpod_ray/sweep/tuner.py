@@ -1,6 +1,7 @@
-"""Trials of a sweep under Ray Tune: which settings come next, how many at a time, which to stop early.
+"""Run the trials of a sweep with Ray Tune: search algorithm, concurrency, early stopping, resume.
 
-Tune keeps the state of a sweep in a folder of the store: a sweep whose driver dies goes on from it.
+Ray Tune keeps the state of a sweep in the folder ``sweeps/NAME`` of the store. A sweep whose driver
+died is restored from this state when the sweep is started again.
 """
 
 from __future__ import annotations
@@ -25,40 +26,51 @@ from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.storage.artifacts import Store
 
 Settings = Mapping[str, Value]
-"""Dotted path -> value."""
+"""Dotted path of a config setting -> value in a trial."""
 Report = Callable[[float, float], None]
-"""Takes how far a trial is, in per cent below 100, and its objective there."""
+"""Called during a trial with the progress in per cent, below 100, and the objective at this point.
+
+When Ray Tune stops the trial early, the call doesn't return: the process of the trial ends.
+"""
 Trial = Callable[[str, Settings, Report], float]
-"""Gets its id; runs in a process of its own; returns the objective at the end."""
+"""Runs one trial in a process of its own; returns the objective at the end of the trial.
+
+Called with the id of the trial, the settings of the trial, and the function that reports progress.
+"""
 WRITTEN_DOWN_SECONDS = 2
-"""How often what is known of the trials is written down, at most: what a killed sweep may forget."""
-_PERCENT, _IS_FINISHED = "percent", "is_finished"
+"""Seconds between two writes of the sweep's state; a killed sweep loses at most this much of it."""
+_PERCENT = "percent"
+_IS_FINISHED = "is_finished"
 _MEMORY = {"memory": 2**20}
-"""What the process of a trial takes of the cluster: next to nothing, since what it starts takes more."""
+"""Resources that the process of a trial reserves: almost none. The actors and workers that the trial
+starts reserve their own, and would find no room if every trial held a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What Tune needs to know of a sweep."""
+    """A sweep as Ray Tune needs it: search space and method, storage, seed and concurrency."""
 
     settings: SweepConfig
     store: Store
     name: str
-    """Of the sweep's folder in ``sweeps/``: the same name goes on with the same sweep."""
+    """Name of the sweep's folder in ``sweeps/``; a sweep of the same name is continued."""
     seed: int
-    """Of the search."""
+    """Seed of the search algorithm."""
     max_concurrent: int
+    """Maximum number of trials at the same time."""
 
 
 def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
-    """Run the trials of a sweep that aren't finished; return all of them.
+    """Run the unfinished trials of a sweep; return all trials, with those of earlier calls.
+
+    A trial that failed is retried once; a trial that failed in an earlier call is run again.
 
     Args:
-        trial: what one does.
-        sweep: which there are.
+        trial: runs one trial.
+        sweep: search space and method, storage, seed and concurrency.
 
     Raises:
-        KpodError: What Tune kept of the sweep is damaged.
+        KpodError: The state of the sweep in the store is damaged.
     """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(WRITTEN_DOWN_SECONDS)
@@ -71,8 +83,10 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
 
 
 def _run(trial: Trial, objective: str, settings: dict[str, Value]) -> None:
+    """Run one trial in the process that Ray Tune started for it, and report its final objective."""
+
     def report(percent: float, value: float) -> None:
-        """Tell Ray Tune how far the trial is, and its score so far."""
+        """Report the progress of the trial and its objective to Ray Tune."""
         tune.report({_PERCENT: percent, objective: value, _IS_FINISHED: False})
 
     score = trial(tune.get_context().get_trial_id(), settings, report)
@@ -80,7 +94,11 @@ def _run(trial: Trial, objective: str, settings: dict[str, Value]) -> None:
 
 
 def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
-    """Return the tuner of a sweep, begun or new."""
+    """Return the tuner of a sweep: restored from the store if its state is there, else a new one.
+
+    Raises:
+        KpodError: The state of the sweep in the store is damaged.
+    """
     settings, store = sweep.settings, sweep.store
     folder = f"{store.root}/sweeps"
     path, filesystem = f"{folder}/{sweep.name}", store.filesystem
@@ -89,7 +107,7 @@ def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
             return tune.Tuner.restore(
                 path, function, resume_errored=True, storage_filesystem=filesystem
             )
-        except Exception as error:
+        except Exception as error:  # damaged pickle and JSON files raise errors of many types
             raise KpodError(
                 f"what is kept of the sweep in {store.address(f'sweeps/{sweep.name}')} is damaged; "
                 "delete it: trainings that are finished are not run again"
@@ -116,7 +134,7 @@ def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
 
 
 def _domain(domain: Domain, is_grid: bool) -> Any:
-    """Return what Tune draws a setting from."""
+    """Return the distribution or the choices of a setting as a Ray Tune search space."""
     if domain.uniform is not None:
         return tune.uniform(*domain.uniform)
     if domain.loguniform is not None:
@@ -128,13 +146,17 @@ def _domain(domain: Domain, is_grid: bool) -> Any:
 
 
 def _search(settings: SweepConfig, sweep: Sweep) -> Searcher | SearchAlgorithm:
-    """Return what chooses settings; it also bounds the trials at a time, as Tune does for some only."""
+    """Return the search algorithm, which also limits the number of trials at the same time.
+
+    ``TuneConfig.max_concurrent_trials`` isn't used, since Ray Tune applies it to some algorithms only.
+    """
     if settings.search == "optuna":
         return ConcurrencyLimiter(OptunaSearch(seed=sweep.seed), sweep.max_concurrent)
     return BasicVariantGenerator(random_state=sweep.seed, max_concurrent=sweep.max_concurrent)
 
 
 def _scheduler(settings: SweepConfig) -> TrialScheduler | None:
+    """Return the rule that stops trials early; None lets every trial run to its end."""
     grace = 100 * settings.grace_fraction
     if settings.early_stopping == "asha":
         return ASHAScheduler(
@@ -149,9 +171,12 @@ def _scheduler(settings: SweepConfig) -> TrialScheduler | None:
 
 
 def _tuned(result: Any, objective: str) -> SweepTrial:
-    metrics, table = result.metrics or {}, result.metrics_dataframe
+    """Return the settings, the curve of the objective and the state of a trial from its Tune result."""
+    metrics = result.metrics or {}
+    table = result.metrics_dataframe
     curve: dict[float, float] = {}
-    if table is not None and objective in table:  # a trial that was resumed reports a stage again
+    if table is not None and objective in table:
+        # A resumed trial may report a stage twice; the dict keeps the later value of each stage.
         curve = dict(zip(table[_PERCENT].tolist(), table[objective].tolist(), strict=True))
     state = FAILED if result.error else FINISHED if metrics.get(_IS_FINISHED) else STOPPED
     error = str(result.error).strip().splitlines()[-1] if result.error else ""

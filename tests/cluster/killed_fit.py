@@ -1,6 +1,7 @@
-"""A call that trains is killed since another call failed; notes the CPUs before and afterwards.
+"""Program: `run_tasks` kills a call that trains with Ray Train, because another call fails.
 
-Runs as a process of its own: this Ray has a dashboard.
+Writes to ``found.json`` how many CPUs are free during the training and after the kill. The program needs
+a process of its own, because its Ray has a dashboard, unlike the Ray of the other tests.
 """
 
 import json
@@ -18,15 +19,18 @@ from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import ResourcesConfig
 
 SECONDS = 60
+"""Timeout for the CPUs of the killed training to be freed."""
 
 
 def train_forever(settings):
+    """Create the mark file, then train without end."""
     Path(settings["mark"]).write_text("training")
     while True:
         time.sleep(0.1)
 
 
 def train_or_fail(task):
+    """Train on two workers, or fail as soon as the other call trains; the error names the free CPUs."""
     kind, folder = task
     mark = f"{folder}/mark"
     if kind == "trains":
@@ -48,7 +52,7 @@ def main(folder):
     try:
         list(run_tasks(train_or_fail, [("trains", folder), ("fails", folder)], 2))
     except OSError as error:
-        message = str(error).splitlines()[-1]  # Ray puts the traceback before it
+        message = str(error).splitlines()[-1]  # Ray puts a traceback before the message
     deadline = time.time() + SECONDS
     while ray.available_resources()["CPU"] < 4 and time.time() < deadline:
         time.sleep(0.5)

@@ -1,6 +1,7 @@
-"""A cluster that was started in another folder than its driver; notes where its processes work.
+"""Program: connect to a cluster that was started in another folder than the driver's.
 
-Runs as a process of its own: this cluster is another Ray than the tests' own.
+Writes to ``found.json`` the current folder of tasks with and without a runtime environment of their own.
+The program needs a process of its own, because a process can connect to one Ray only.
 """
 
 import json
@@ -18,6 +19,7 @@ OPTIONS = {"plain": {}, "as of Ray Train": {"runtime_env": {"env_vars": {"OMP_NU
 
 
 def own_folder():
+    """Return the current folder of the process that runs the task."""
     return os.getcwd()
 
 
@@ -32,7 +34,7 @@ def main(folder):
     found = {name: ray.get(task.options(**given).remote()) for name, given in OPTIONS.items()}
     ray.shutdown()
     cluster.shutdown()
-    Path(folder, "found.json").write_text(json.dumps(found))  # Ray prints what its nodes say
+    Path(folder, "found.json").write_text(json.dumps(found))  # Ray prints logs to stdout
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Programs that start a Ray of their own, which can't be in the process of the tests."""
+"""Run a test program that needs a Ray of its own in a process of its own."""
 
 import json
 import os
@@ -7,7 +7,13 @@ import sys
 
 
 def run_in_own_process(module, folder, **environment):
-    """Run a module of this folder; return what it has written into ``found.json``."""
+    """Run a module of this folder; return the content of the ``found.json`` that the module writes.
+
+    Args:
+        module: name of the module, such as ``two_nodes``.
+        folder: folder for the module's files; its only argument.
+        **environment: further environment variables.
+    """
     command = [sys.executable, "-m", f"tests.cluster.{module}", str(folder)]
     environment = os.environ | environment | {"PYTHONPATH": os.getcwd()}
     result = subprocess.run(command, env=environment, text=True, capture_output=True)

@@ -1,6 +1,7 @@
-"""A cluster of three nodes, one of which goes away while rows are under way; notes what is there then.
+"""Program: remove one of three nodes of a cluster while rows are generated on all nodes.
 
-Runs as a process of its own: a cluster of several nodes is another Ray than the tests' own.
+Writes to ``found.json`` whether every row was written once with the right text, and on how many nodes
+actors ran. The program needs a process of its own, because a process can connect to one Ray only.
 """
 
 import functools
@@ -29,7 +30,7 @@ ROWS = 300
 
 
 class Placed(Scripted):
-    """Also notes on which node it is."""
+    """A `Scripted` service that also creates a file with the id of its node in the name."""
 
     def __init__(self, marks, seconds):
         super().__init__(marks, seconds)
@@ -56,9 +57,11 @@ def main(folder):
     is_over = threading.Event()
 
     def used_nodes():
+        """Return the number of nodes on which services have started."""
         return len(list(Path(folder).glob("*.node")))
 
     def take_away():
+        """Remove a node when a third of the rows is finished and all nodes are in use."""
         while not is_over.wait(0.05) and (len(marked(marks)) < ROWS / 3 or used_nodes() < 3):
             pass
         used = used_nodes()
@@ -83,7 +86,7 @@ def main(folder):
         "nodes_used": taking.result(),
         "alive": sum(node["Alive"] for node in ray.nodes()),
     }
-    Path(folder, "found.json").write_text(json.dumps(result))  # Ray prints what its nodes say
+    Path(folder, "found.json").write_text(json.dumps(result))  # Ray prints logs to stdout
     ray.shutdown()
     cluster.shutdown()
 

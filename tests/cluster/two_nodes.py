@@ -1,6 +1,8 @@
-"""A training on two nodes, one of which goes away in the middle; notes what it comes to.
+"""Program: remove one of two nodes of a cluster in the middle of an elastic training.
 
-Runs as a process of its own: a cluster of several nodes is another Ray than the tests' own.
+Checks that the training gives the losses and the parameters of a training on one node, and writes the
+number of workers at each train step to ``found.json``. The program needs a process of its own, because a
+process can connect to one Ray only.
 """
 
 import json
@@ -17,7 +19,7 @@ from kpod_ray.models.student import load_tokenizer
 from tests.training.training_runs import assert_same_way, train, write_inputs
 
 BUDGET = 6000
-"""Tokens in the loss of all stages: the training outlasts the node by far."""
+"""Tokens in the loss of all stages: enough that the training continues long after the removal."""
 
 
 def main(folder):
@@ -29,6 +31,7 @@ def main(folder):
     removed = []
 
     def take_away(metrics):
+        """Remove a node at the first train step of stage 2."""
         if metrics["stage"] == 2 and not removed:
             removed.append(other)
             cluster.remove_node(other, allow_graceful=False)
@@ -37,10 +40,10 @@ def main(folder):
     resources = {"num_workers": 2, "min_workers": 1}
     elastic, history = train(inputs, "elastic", take_away, resources=resources, **settings)
     assert removed
-    alone = train(inputs, "alone", **settings)  # on the node that is left
+    alone = train(inputs, "alone", **settings)  # on the remaining node
     assert_same_way((elastic, history), alone)
     num_workers = [row["num_workers"] for row in history]
-    Path(folder, "found.json").write_text(json.dumps(num_workers))  # Ray prints what its nodes say
+    Path(folder, "found.json").write_text(json.dumps(num_workers))  # Ray prints logs to stdout
     ray.shutdown()
     cluster.shutdown()
 

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that answers as an endpoint does, or misbehaves as told."""
+"""A real HTTP server on this machine that answers as an OpenAI-compatible endpoint, or misbehaves."""
 
 import contextlib
 import json
@@ -8,22 +8,34 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 def answer(text="It is 5.", tokens=3):
-    """Return what an endpoint answers to a chat."""
+    """Return the body of an endpoint's response to a chat request.
+
+    Args:
+        text: content of the message.
+        tokens: number of completion tokens.
+    """
     choice = {"message": {"content": text}, "finish_reason": "stop"}
     return {"choices": [choice], "usage": {"completion_tokens": tokens, "prompt_tokens": 7}}
 
 
 class EndpointServer:
-    """Serves on a free port of the loopback address.
+    """A server on a free port of the loopback address; a context manager that starts and stops it.
+
+    Attributes:
+        seen: time, headers and body of every request, in order.
+        most_inside: largest number of requests that were in progress at the same time.
 
     Args:
-        script: gets the number of the request (from 0) and its body; returns (status, headers, body),
-            or None to cut the connection in the middle of the body. A body is bytes, something for
-            JSON, or an iterator of bytes that are sent one by one, of a body that never ends.
+        script: called with the number of the request, from 0, and its body; returns (status, headers,
+            body), or None to cut the connection in the middle of the body. A body is bytes, an object
+            to send as JSON, or an iterator of bytes, which are sent one by one as parts of a body whose
+            announced length is never reached.
     """
 
     def __init__(self, script):
-        self.script, self.seen, self.lock = script, [], threading.Lock()
+        self.script = script
+        self.seen = []
+        self.lock = threading.Lock()
         self.num_inside = self.most_inside = 0
         server = self
 
@@ -45,6 +57,7 @@ class EndpointServer:
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
     def serve(self, handler, body):
+        """Record a request and send the response of the script."""
         with self.lock:
             number = len(self.seen)
             self.seen.append({"time": time.monotonic(), "headers": dict(handler.headers), **body})
@@ -53,10 +66,11 @@ class EndpointServer:
         reply = self.script(number, body)
         with self.lock:
             self.num_inside -= 1
-        with contextlib.suppress(ConnectionError):  # the client may have given up
+        with contextlib.suppress(ConnectionError):  # the client may have closed the connection
             self.write(handler, *(reply or (200, {}, iter([b'{"choices": [']))))
 
     def write(self, handler, status, headers, content):
+        """Send a response; close the connection after one whose content is an iterator."""
         if is_whole := not hasattr(content, "__next__"):
             content = [content if isinstance(content, bytes) else json.dumps(content).encode()]
         length = len(content[0]) if is_whole else 1_000_000

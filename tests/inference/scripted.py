@@ -1,4 +1,4 @@
-"""A service without a model: what it writes is known, and every text it finishes leaves a mark."""
+"""A service without a model, with predictable completions and a record of all finished requests."""
 
 import asyncio
 import os
@@ -9,15 +9,17 @@ from kpod_ray.records import Completion
 
 
 class Scripted:
-    """Writes a request's text backwards. A text with "poison" in it kills the process.
+    """A service that returns a request's text reversed; a text with "poison" kills the process.
 
     Args:
-        marks: file that gets the id of every finished text as a line.
-        seconds: for each text.
+        marks: file to which the id of every finished request is appended as a line. When the process is
+            killed, the number of requests in progress is appended to the file ``<marks>.deaths``.
+        seconds: time for each request.
     """
 
     def __init__(self, marks, seconds=0.0):
-        self.marks, self.seconds = str(marks), seconds
+        self.marks = str(marks)
+        self.seconds = seconds
         self.num_inside = 0
 
     async def generate(self, request):
@@ -34,6 +36,6 @@ class Scripted:
 
 
 def marked(marks):
-    """Return the ids of the finished texts, as often as they were finished."""
+    """Return the ids of finished requests; an id that was finished twice is listed twice."""
     path = Path(marks)
     return path.read_text().split() if path.exists() else []

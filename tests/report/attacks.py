@@ -1,4 +1,4 @@
-"""Text that attacks a page, and a run full of it."""
+"""Hostile text for tests of the report: scripts, broken tags, control characters, bad Unicode."""
 
 import dataclasses
 
@@ -12,7 +12,12 @@ HOSTILE = (
 
 
 def poisoned(value):
-    """Return plain data with the hostile text in place of every string."""
+    """Return a copy of plain data with the hostile text in place of every string.
+
+    Args:
+        value: a string, number, tuple, dict or dataclass, nested to any depth. In a dict, the hostile
+            text is also put before every key.
+    """
     if isinstance(value, str):
         return HOSTILE
     if isinstance(value, tuple):

@@ -1,11 +1,17 @@
-"""A reader of pages."""
+"""A parser of the report's HTML pages for tests."""
 
 import json
 from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page, with the text of each section and the table cells."""
+    """The parsed page: tags, attributes, scripts, table rows, and the text of each section.
+
+    Parsing fails with an AssertionError if tags aren't closed in the right order.
+
+    Args:
+        source: HTML of the page.
+    """
 
     def __init__(self, source):
         super().__init__()
@@ -41,10 +47,11 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def cells(self, label):
-        """Return the cells of the row whose first cell begins with the label."""
+        """Return the cells of the first table row whose first cell starts with a label."""
         rows = [row for row in self.rows if row and row[0].strip().startswith(label)]
         return [cell.strip().replace("\u00a0", " ") for cell in rows[0]]
 
     def figures(self):
+        """Return the data of every figure on the page: a list of Plotly traces for each figure."""
         values = [json.loads(value) for _, name, value in self.attributes if name == "data-figure"]
         return [value["data"] for value in values]

@@ -1,4 +1,4 @@
-"""Trainings of a tiny student: what they start from, and what they come to."""
+"""Helpers for tests that train a tiny student: inputs, training, and comparison of trainings."""
 
 import contextlib
 import json
@@ -21,10 +21,19 @@ from kpod_ray.training.phase import train_student
 NUM_STAGES = 3
 TWO = {"num_workers": 2}
 HERE = {"num_workers": 0, "num_threads": 1}
+"""Without workers, Ray Train runs the training in the process that calls ``fit``."""
 
 
 def write_inputs(folder, tokenizer):
-    """Write a store with questions, examples and schedule, what training starts from: 7 questions."""
+    """Write the inputs of a training with 7 questions: questions, examples, difficulties, schedule.
+
+    Args:
+        folder: folder of the new store.
+        tokenizer: tokenizer of the student.
+
+    Returns:
+        The store, the artifact ``assess`` and the artifact ``plan``.
+    """
     store = Store.open(folder)
     questions = generate_questions(
         ArithmeticQuestions(num_train=7, num_test=0, max_steps=3), seed=0
@@ -59,23 +68,40 @@ def write_inputs(folder, tokenizer):
 
 
 def train(inputs, label, watch=lambda metrics: None, schedule=(), resources=(), **student):
-    """Train the tiny student in worker processes; return its parameters and its history."""
+    """Train the tiny student in worker processes; return its parameters and its history.
+
+    Args:
+        inputs: result of `write_inputs`.
+        label: distinguishes the artifacts of trainings in the same store.
+        watch: called with the metrics of each train step.
+        schedule: settings below ``schedule``.
+        resources: settings below ``resources.train``.
+        **student: settings below ``student``.
+
+    Returns:
+        The parameters by name, and one row of metrics per train step.
+    """
     config = config_of(inputs, schedule, student)
     workers = {f"resources.train.{name}": value for name, value in dict(resources).items()}
     return _trained(inputs, config.override(workers), label, watch)
 
 
 def train_here(inputs, label, schedule=(), **student):
-    """Train the tiny student in this process, seconds sooner; return its parameters and its history."""
+    """Train as `train` does, but in this process, which saves the seconds to start workers."""
     config = in_this_process(config_of(inputs, schedule, student), "train")
     with unkept_checkpoints():
         return _trained(inputs, config, label, lambda metrics: None)
 
 
 def in_this_process(config, *phases):
-    """Let phases train without processes of their own: Ray Train does so where there is no worker.
+    """Return a config whose phases train in the process that runs the phase, without workers.
 
-    Such a training can't be taken up again, so no user can set it.
+    A training without workers can't be resumed, so the config refuses the value 0 and `model_copy`,
+    which doesn't validate, sets the value.
+
+    Args:
+        config: config of the run.
+        *phases: names of fields of ``resources``.
     """
     resources = config.resources
     workers = {name: getattr(resources, name).model_copy(update=HERE) for name in phases}
@@ -84,16 +110,28 @@ def in_this_process(config, *phases):
 
 @contextlib.contextmanager
 def unkept_checkpoints():
-    """Delete in the end what trainings in this process report: Ray Train takes none of it."""
+    """Delete the checkpoints of trainings in this process when the block ends.
+
+    Ray Train uploads no checkpoint without workers, so that the reported checkpoints stay in the folder
+    for temporary files.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        before, tempfile.tempdir = tempfile.tempdir, folder
+        previous = tempfile.tempdir
+        tempfile.tempdir = folder
         try:
             yield
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = previous
 
 
 def config_of(inputs, schedule, student):
+    """Return the config of a training of the tiny student with one worker.
+
+    Args:
+        inputs: result of `write_inputs`.
+        schedule: settings below ``schedule``.
+        student: settings below ``student``.
+    """
     return RunConfig.model_validate(
         {
             "name": "t",
@@ -124,7 +162,7 @@ def _trained(inputs, config, label, watch):
 
 
 def step_losses(inputs, label, stage):
-    """The losses of a stage's steps in a finished training, by question."""
+    """Return the step losses that a finished training recorded at a stage: question id -> `[steps]`."""
     store = inputs[0]
     folder = store.artifact("train", 1, {"label": label}, []).folder
     rows = StepLosses.from_table(store.read_table(f"{folder}/step_losses/stage-{stage}.parquet"))
@@ -132,19 +170,28 @@ def step_losses(inputs, label, stage):
 
 
 def largest_difference(first, second):
+    """Return the largest absolute difference between the parameters of two students."""
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def assert_same_way(taken, alone):
-    """Check that another training went the way of the one alone."""
-    for ours, theirs in zip(taken[1], alone[1], strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-        assert ours["loss_tokens"] == theirs["loss_tokens"]
-    assert largest_difference(taken[0], alone[0]) < 2e-3
+def assert_same_way(training, reference):
+    """Check that two trainings have the same losses at every train step, and the same parameters.
+
+    Args:
+        training: parameters and history of a training.
+        reference: parameters and history of the training to compare with.
+    """
+    for row, reference_row in zip(training[1], reference[1], strict=True):
+        assert row["loss"] == pytest.approx(reference_row["loss"], rel=1e-5)
+        assert row["loss_tokens"] == reference_row["loss_tokens"]
+    assert largest_difference(training[0], reference[0]) < 2e-3
 
 
 def training_processes():
-    """Process ids of this session's workers that train: Ray names processes after their actors."""
+    """Return the process ids of the training workers of this test session.
+
+    Ray names the process of an actor after the actor's class.
+    """
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -158,7 +205,7 @@ def training_processes():
 
 
 def is_ours(pid):
-    """Whether a process descends from this one: other Rays may run on the machine."""
+    """Return whether a process is a descendant of this one; other Rays may run on the machine."""
     while pid > 1:
         if pid == os.getpid():
             return True

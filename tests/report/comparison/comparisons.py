@@ -1,4 +1,4 @@
-"""A plausible comparison, and one with a text of somebody else's in it."""
+"""Made-up results of a comparison for tests of its report, also with a given text in every place."""
 
 import dataclasses
 import math
@@ -25,7 +25,13 @@ ARMS = {
 
 
 def arm(name, num_steps, num_seeds):
-    """An arm that finds long questions harder, with luck of seeds and curves that fall."""
+    """Return the results of an arm: accuracy falls with the number of steps and varies with the seed.
+
+    Args:
+        name: key of `ARMS`.
+        num_steps: number of steps of each test question, `[questions]`.
+        num_seeds: number of trainings.
+    """
     description, points, is_progressive, tokens = ARMS[name]
     generator = np.random.default_rng(sorted(ARMS).index(name))
     luck = generator.normal(0, 0.008, (num_seeds, 1))
@@ -50,6 +56,7 @@ def arm(name, num_steps, num_seeds):
 
 
 def curve(generator, points, is_progressive, tokens, num_stages=10):
+    """Return the metrics of each stage of a training, with losses that fall over the stages."""
     return tuple(
         StagePoint(
             stage=stage,
@@ -67,7 +74,7 @@ def curve(generator, points, is_progressive, tokens, num_stages=10):
 
 
 def plausible_comparison(num_questions=150, num_seeds=3):
-    """Return twelve arms with three seeds each, of which the first is deterministic."""
+    """Return a comparison of all `ARMS`; the untrained arm has one prediction per question."""
     num_steps = 1 + np.random.default_rng(0).binomial(5, 0.35, num_questions)
     return ComparisonResults(
         name="laptop-arms",
@@ -83,7 +90,7 @@ def plausible_comparison(num_questions=150, num_seeds=3):
 
 
 def comparison_with_text(comparison, text):
-    """Return three of its arms, with a text in every place that holds text."""
+    """Return a comparison with three of the arms and a given text in place of every text."""
     names = [f"{text}{name}" for name in ("untrained", "uniform", "kpod")]
     arms = [arm for arm in comparison.arms if arm.name in ("untrained", "uniform", "kpod")]
     return ComparisonResults(

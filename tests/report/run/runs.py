@@ -1,4 +1,4 @@
-"""A plausible run."""
+"""Made-up results of a run for tests of the run's report."""
 
 import math
 import random
@@ -31,6 +31,7 @@ TEXT = (
 
 
 def question(index, split="train"):
+    """Return a question whose answer follows from its index."""
     a, b = 3 + index, 5 + 2 * index
     text = f"{NAMES[index % 6]} has {a} apples and buys {b} more at $1.50 each. What do all cost?"
     answer = f"{1.5 * (a + b):g}"
@@ -38,6 +39,7 @@ def question(index, split="train"):
 
 
 def weighted_rationale(index):
+    """Return a rationale of three steps with a weighted span per word; words with digits weigh more."""
     generator = random.Random(index)
     a, b = 3 + index, 5 + 2 * index
     text = TEXT.format(name=NAMES[index % 6], a=a, b=b, c=a + b, cost=1.5 * (a + b))
@@ -61,6 +63,7 @@ def weighted_rationale(index):
 
 
 def rationale(index, verdict, text):
+    """Return a rationale for question ``index`` with a verdict and a text."""
     question_id = f"train-{index}"
     return Rationale(
         f"{question_id}/0", question_id, 0, text, "teacher-7b", "stop", 31, "7", verdict
@@ -68,12 +71,14 @@ def rationale(index, verdict, text):
 
 
 def prediction(index, is_correct, text="So they cost 12 dollars in total."):
+    """Return a right or wrong prediction for test question ``index``."""
     gold = question(index, "test").answer
     answer = gold if is_correct else str(index + 1)
     return Prediction(f"test-{index}", text, "stop", 24, answer, gold, is_correct)
 
 
 def train_point(train_step, generator):
+    """Return the metrics of a train step, with losses that fall over the train steps."""
     stage = 1 + (train_step - 1) // 12
     rationale_loss = 0.35 * math.exp(-train_step / 90) + 0.09 + generator.uniform(-0.02, 0.02)
     answer_loss = 0.3 * math.exp(-train_step / 40) + 0.03 + generator.uniform(-0.015, 0.015)
@@ -83,13 +88,14 @@ def train_point(train_step, generator):
 
 
 def given_steps(stage, num_stages=20):
+    """Return how many of 96 questions have 0, 1, ... 5 given steps at a stage."""
     weights = [math.exp(-((k - 5 * (1 - stage / num_stages) ** 1.5) ** 2) / 2) for k in range(6)]
     counts = [round(96 * weight / sum(weights)) for weight in weights[1:]]
     return (96 - sum(counts), *counts)
 
 
 def plausible_run():
-    """Return a run with something in every section."""
+    """Return results of a run that fill every section of the report."""
     generator = random.Random(3)
     ceilings = [130 + 300 * min(1, stage / 10) ** 1.5 for stage in range(21)]
     return RunResults(

@@ -1,4 +1,4 @@
-"""A plausible sweep, and one with a text of somebody else's in it."""
+"""Made-up results of a sweep for tests of its report, also with a given text in every place."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from kpod_ray.report.sweep.data import SweepPage, SweepTrial
 
 
 def sweep_trial(index, generator):
-    """A trial of a sweep in which a small growth and a learning rate near 3e-5 do well."""
+    """Return a trial; the objective is low for a small growth and a learning rate near 3e-5."""
     settings = {
         "schedule.diversity_weight": generator.uniform(0, 24),
         "schedule.growth": generator.uniform(0.2, 2),
@@ -29,7 +29,7 @@ def sweep_trial(index, generator):
 
 
 def plausible_sweep():
-    """Return a plausible sweep."""
+    """Return a sweep of 16 trials: finished, stopped and failed ones."""
     generator = random.Random(5)
     space = {
         "schedule.diversity_weight": {"uniform": [0, 24]},
@@ -52,7 +52,12 @@ def plausible_sweep():
 
 
 def sweep_with_text(swept, text):
-    """Return the same sweep with a text in every place that holds text."""
+    """Return the sweep with a given text in every place that holds text.
+
+    Args:
+        swept: a sweep.
+        text: the text.
+    """
     trials = [
         dataclasses.replace(
             trial,
