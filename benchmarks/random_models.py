@@ -30,7 +30,7 @@ def random_or_known(name: str) -> str:
         name: key of `SHAPES`, or a model as in a config.
     """
     if name not in SHAPES:
-        return str(model_folder(name, MODEL_CACHE))
+        return str(model_folder(name))
     folder = MODEL_CACHE / name.replace(":", "-")
     if not (folder / "config.json").exists():
         torch.manual_seed(0)
@@ -38,6 +38,6 @@ def random_or_known(name: str) -> str:
             model = Qwen2ForCausalLM(SHAPES[name])
         model.bfloat16().save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, MODEL_CACHE))
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2))
         tokenizer.save_pretrained(folder)
     return str(folder)

@@ -13,7 +13,7 @@ import time
 from benchmarks.teacher import ENGINE, FIGURE, MODEL, NEW_TOKENS, SPREAD
 from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.inference.vllm_engine import cpu_arguments
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 
 
@@ -23,7 +23,7 @@ def main() -> None:
 
     is_spread, batch_rows = bool(int(sys.argv[1])), int(sys.argv[2])
     rows = json.loads(sys.stdin.read())
-    folder = model_folder(MODEL, MODEL_CACHE)
+    folder = model_folder(MODEL)
     llm = LLM(model=folder, **cpu_arguments(ENGINE))
     tokenizer, prompt_builder = load_tokenizer(folder), PromptBuilder("chat")
     started = time.time()

@@ -32,7 +32,6 @@ from safetensors.torch import load_file
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ArithmeticQuestions, ResourcesConfig, RunConfig
 from kpod_ray.data.examples import Example, build_example
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Rationale, StageRow, StepDifficulty
@@ -55,7 +54,7 @@ def write_inputs(store: Store, num_stages: int) -> tuple[Artifact, Artifact]:
     assess, plan = store.artifact("assess", 1, {}, []), store.artifact("plan", 1, {}, [])
     if store.exists(f"{plan.folder}/schedule.parquet"):
         return assess, plan
-    tokenizer = load_tokenizer(model_folder("tiny:0", MODEL_CACHE))
+    tokenizer = load_tokenizer("tiny:0")
     settings = ArithmeticQuestions(num_train=NUM_QUESTIONS, num_test=0, max_steps=4)
     examples = []
     for question in generate_questions(settings, SEED):

@@ -25,7 +25,7 @@ from benchmarks.training_sides import (
     our_training,
 )
 from kpod_ray.data.sampler import global_batches
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm")
@@ -36,7 +36,7 @@ NUM_SHOWN = 12
 def times_of(data: str, setting: Setting, steps: int) -> dict[str, float]:
     """Return the CPU milliseconds in each operation without the operations it calls, largest first."""
     torch.manual_seed(0)
-    folder = model_folder(MODEL, MODEL_CACHE)
+    folder = model_folder(MODEL)
     examples = load_examples(data, load_tokenizer(folder), setting.template)
     training = our_training(examples, folder, setting)
     every, given = range(len(training.examples)), {e.question_id: 0 for e in training.examples}

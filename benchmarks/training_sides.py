@@ -18,6 +18,7 @@ from kpod_ray.data.examples import Example, build_example
 from kpod_ray.data.prompts import Template
 from kpod_ray.data.sampler import global_batches
 from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
+from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
 from kpod_ray.questions.loading import load_questions
@@ -75,8 +76,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
         folder: folder of the student's model.
         setting: model, batch and precision.
     """
-    dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
-    student = load_student(folder, dtype).eval()
+    student = load_student(folder, compute_dtype(setting.precision)).eval()
     assert isinstance(student, CausalStudent)
     assert use_packing(student, max(example.num_tokens() for example in examples))
     lora = LoraConfig(rank=RANK) if setting.is_lora else None
@@ -92,7 +92,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
     padding = pad_id(load_tokenizer(folder))
     training_set = TrainingSet(examples, "from_weighting", padding)
     use_recomputed_layers(student.language_model)
-    student.to("cuda" if ON_GPU else "cpu")
+    student.to(device())
     return StudentTraining(student, student, config, training_set, WorkerRank(0, 1))
 
 

@@ -44,9 +44,9 @@ def ray_cluster():
 
 @pytest.fixture(scope="session")
 def tiny_folder():
-    from kpod_ray.models.sources import MODEL_CACHE, model_folder
+    from kpod_ray.models.sources import model_folder
 
-    return model_folder("tiny:0", MODEL_CACHE)
+    return model_folder("tiny:0")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from kpod_ray.comparison import ComparisonCallbacks, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.pipeline.run import QUIET, open_run
@@ -33,7 +33,7 @@ def config_of(storage, **comparison):
             "schedule": {"num_stages": 2, "num_clusters": 2},
             "student": {
                 # From here: every process must find it.
-                "model": os.path.relpath(model_folder("tiny:1", MODEL_CACHE)),
+                "model": os.path.relpath(model_folder("tiny:1")),
                 "learning_rate": 1e-2,
                 "global_batch_size": 4,
             },

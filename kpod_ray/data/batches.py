@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kpod_ray.data.examples import Example
 from kpod_ray.kernels.packed_layout import PackedLayout, place_sequences
@@ -90,7 +91,7 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
     """
     sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
-    input_ids, attention_mask = _padded(sequences, pad_id)
+    input_ids, attention_mask = padded(sequences, pad_id)
     return Batch(input_ids, attention_mask, **loss_tokens(examples, num_given_steps, firsts))
 
 
@@ -110,23 +111,34 @@ def collate_pairs(
         given_ids.append([*example.prompt_ids, *target[:first], end_id])
         written_ids.append([start_id, *target[first:]])
         firsts.append(-first)
-    input_ids, attention_mask = _padded(given_ids, pad_id)
+    input_ids, attention_mask = padded(given_ids, pad_id)
     return PairBatch(
         input_ids,
         attention_mask,
         **loss_tokens(examples, num_given_steps, firsts),
-        decoder_input_ids=_padded(written_ids, pad_id)[0],
+        decoder_input_ids=padded(written_ids, pad_id)[0],
     )
 
 
-def _padded(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Return right-padded ids and where a token exists."""
-    input_ids = torch.full((len(sequences), max(map(len, sequences))), pad_id, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(sequences):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    return input_ids, attention_mask
+def padded(
+    sequences: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "right"
+) -> tuple[Tensor, Tensor]:
+    """Pad sequences of token ids to the longest.
+
+    Args:
+        sequences: B sequences, at least one.
+        pad_id: token to pad with.
+        side: where the padding is.
+
+    Returns:
+        The ids, and 1 where a token exists, both [B, L], int64.
+    """
+    ids = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
+    ones = [torch.ones_like(each) for each in ids]
+    return (
+        pad_sequence(ids, batch_first=True, padding_value=pad_id, padding_side=side),
+        pad_sequence(ones, batch_first=True, padding_side=side),
+    )
 
 
 def loss_tokens(

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from kpod_ray.cluster.actor_pool import ActorPool
 from kpod_ray.config import ActorResources, EvaluationConfig
 from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.device import compute_dtype, device
+from kpod_ray.models.generation import fits_positions, generation_inputs
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 
 
@@ -26,9 +26,8 @@ class Generator:
     """Generates a text for each request; one that leaves no room becomes a row that says so."""
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
-        folder = model_folder(model, MODEL_CACHE)
-        self.tokenizer, self.template = load_tokenizer(folder), template
-        language_model = load_student(folder, torch.float32).language_model
+        self.tokenizer, self.template = load_tokenizer(model), template
+        language_model = load_student(model, torch.float32).language_model
         self.writer = greedy_writer(
             language_model, self.tokenizer, template, precision, max_new_tokens
         )
@@ -112,7 +111,7 @@ class GreedyGenerator:
         written: dict[int, Generated] = {}
         fitting = []
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-            if self._fits(len(prompts[i])):
+            if fits_positions(self.model.config, len(prompts[i]), self.max_new_tokens):
                 fitting.append(i)
             else:
                 written[i] = Generated(
@@ -126,22 +125,10 @@ class GreedyGenerator:
             written |= zip(rows, self._write_batch([prompts[i] for i in rows]), strict=True)
         return [written[i] for i in range(len(prompts))]
 
-    def _fits(self, prompt_length: int) -> bool:
-        config = self.model.config
-        num_positions = getattr(config, "max_position_embeddings", None)
-        if num_positions is None:
-            return True
-        if config.is_encoder_decoder:
-            return max(prompt_length + 1, self.max_new_tokens) <= num_positions
-        return prompt_length + self.max_new_tokens <= num_positions
-
     @torch.no_grad()
     def _write_batch(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
-        is_pair = self.model.config.is_encoder_decoder
-        ids = [[*p, self.tokenizer.eos_token_id] if is_pair else list(p) for p in prompts]
-        inputs = _padded(ids, pad_id(self.tokenizer), "right" if is_pair else "left")
-        inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
-        start = 1 if is_pair else inputs["input_ids"].shape[1]
+        tensors, start = generation_inputs(self.model, self.tokenizer, prompts)
+        inputs = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
         stop = _StopText(self.tokenizer, self.stop_text, start)
         output = self.model.generate(**inputs, stopping_criteria=StoppingCriteriaList([stop]))
         rows = output[:, start:].tolist()
@@ -171,10 +158,9 @@ def greedy_writer(
         precision: ``fp32`` or ``bf16``: what its parameters become.
         max_new_tokens: longest text.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     stop_text = NEXT_QUESTION if template == "plain" else None
-    return GreedyGenerator(language_model.to(device, dtype), tokenizer, max_new_tokens, stop_text)
+    language_model.to(device(), compute_dtype(precision))
+    return GreedyGenerator(language_model, tokenizer, max_new_tokens, stop_text)
 
 
 class _StopText(StoppingCriteria):
@@ -197,15 +183,6 @@ class _StopText(StoppingCriteria):
                 self.lengths.setdefault(row, length - self.start)
                 is_done[row] = True
         return is_done
-
-
-def _padded(prompts: Sequence[Sequence[int]], fill: int, side: str) -> dict[str, Tensor]:
-    ids = [torch.tensor(prompt) for prompt in prompts]
-    ones = [torch.ones_like(prompt) for prompt in ids]
-    return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=fill, padding_side=side),
-        "attention_mask": pad_sequence(ones, batch_first=True, padding_side=side),
-    }
 
 
 def _end_ids(language_model: Any, tokenizer: Any) -> list[int]:

@@ -12,7 +12,7 @@ from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
 from kpod_ray.inference.service import Sampling, ServicePool
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
 
@@ -34,10 +34,11 @@ class VllmService:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        folder = model_folder(model, MODEL_CACHE)
-        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer = load_tokenizer(model)
         self.prompt_builder, self.sampling = prompt_builder, sampling
-        self.llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=folder, **arguments))
+        self.llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(model=model_folder(model), **arguments)
+        )
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; ends the process when the engine is dead."""

@@ -164,7 +164,7 @@ class _United(torch.autograd.Function):
 
 def row_to_whole(row: Tensor, sequences: PackedLayout) -> Tensor:
     """Return [1, M, H, d] of [1, L, H, d]: shared tokens again for every sequence."""
-    if not len(sequences.shared_places):
+    if not len(sequences.shared_prefix_places):
         return row
     return row.index_select(1, sequences.row_places)
 
@@ -174,10 +174,10 @@ def row_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
 
     They are added up in the same order on every run.
     """
-    if not len(sequences.shared_places):
+    if not len(sequences.shared_prefix_places):
         return grad
     total = grad.index_select(1, sequences.own_places)
-    shared = grad[0].index_select(0, sequences.shared_places)
+    shared = grad[0].index_select(0, sequences.shared_prefix_places)
     by_sequence = shared.unflatten(0, (len(sequences.lengths), -1))
     torch.sum(by_sequence, 0, out=total[0, : by_sequence.shape[1]])
     return total
@@ -185,14 +185,14 @@ def row_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
 
 def whole_to_row(whole: Tensor, sequences: PackedLayout) -> Tensor:
     """Return [1, L, H, d] of [1, M, H, d]: shared tokens as the first sequence has them."""
-    if not len(sequences.shared_places):
+    if not len(sequences.shared_prefix_places):
         return whole
     return whole.index_select(1, sequences.own_places)
 
 
 def whole_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
     """Return the gradient of what went into `whole_to_row`: 0 where a shared token comes again."""
-    if not len(sequences.shared_places):
+    if not len(sequences.shared_prefix_places):
         return grad
     total = grad.new_zeros(1, len(sequences.row_places), *grad.shape[2:])
     return total.index_copy_(1, sequences.own_places, grad)

@@ -26,12 +26,12 @@ class PackedLayout:
     """[M], where each sequence's tokens stand in the row, one sequence after the other."""
     own_places: Tensor
     """[L], where the row's tokens stand among those M; a shared one in the first sequence."""
-    shared_places: Tensor
+    shared_prefix_places: Tensor
     """[S P], where the shared tokens stand among those M, one sequence after the other."""
 
     def to(self, device: torch.device) -> Self:
         """Return the same on another device."""
-        names = ("bounds", "row_places", "own_places", "shared_places")
+        names = ("bounds", "row_places", "own_places", "shared_prefix_places")
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 
 
@@ -46,5 +46,5 @@ def place_sequences(lengths: Sequence[int], shared: int) -> PackedLayout:
         torch.tensor(bounds, dtype=torch.int32),
         row_places=torch.cat([part for each in spared for part in (common, each)]),
         own_places=torch.cat([common, *own]),
-        shared_places=torch.cat([common + start for start in bounds[:-1]]),
+        shared_prefix_places=torch.cat([common + start for start in bounds[:-1]]),
     )

@@ -48,8 +48,10 @@ PACKAGED = {
 }
 
 
-def model_folder(name: str, cache: Path) -> str:
+def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     """Return a folder, or a hub name, that ``from_pretrained`` takes; make it in ``cache`` if needed.
+
+    A folder or hub name that it returned is returned again as it is.
 
     Raises:
         KpodError: The folder, package or model isn't there.

@@ -21,6 +21,7 @@ from kpod_ray.data.batches import Batch, PairBatch, collate, collate_packed, col
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.kernels.recomputed_layers import output_head
+from kpod_ray.models.sources import model_folder
 
 transformers_logging.disable_progress_bar()
 TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -125,23 +126,24 @@ def _arithmetic(batch: Batch, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(batch.input_ids.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def load_tokenizer(folder: str) -> Any:
-    """Load a tokenizer that knows character offsets.
+def load_tokenizer(name: str) -> Any:
+    """Load a model's tokenizer, which knows character offsets.
+
+    Args:
+        name: of the model, as in a config; see `models.sources`.
 
     Raises:
-        KpodError: It has no offsets, or no end-of-sequence token.
+        KpodError: There is no such model, or its tokenizer has no offsets or no end-of-sequence token.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
     if not tokenizer.is_fast:
-        raise KpodError(
-            f"model {folder}: its tokenizer gives no character offsets (no fast version)"
-        )
+        raise KpodError(f"model {name}: its tokenizer gives no character offsets (no fast version)")
     if tokenizer.eos_token_id is None:
-        raise KpodError(f"model {folder}: its tokenizer has no end-of-sequence token")
+        raise KpodError(f"model {name}: its tokenizer has no end-of-sequence token")
     return tokenizer
 
 
-def check_vocabulary(folder: str) -> None:
+def check_vocabulary(name: str) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 
     Tokens added to a tokenizer that its model does without, such as those of images, don't count.
@@ -149,22 +151,22 @@ def check_vocabulary(folder: str) -> None:
     Raises:
         KpodError: It hasn't, or its tokenizer can't be used.
     """
-    num_tokens = load_tokenizer(folder).vocab_size
-    num_embeddings = AutoConfig.from_pretrained(folder).get_text_config().vocab_size
+    num_tokens = load_tokenizer(name).vocab_size
+    num_embeddings = AutoConfig.from_pretrained(model_folder(name)).get_text_config().vocab_size
     if num_tokens > num_embeddings:
         raise KpodError(
-            f"model {folder}: its tokenizer has {num_tokens} tokens, the model {num_embeddings}; "
+            f"model {name}: its tokenizer has {num_tokens} tokens, the model {num_embeddings}; "
             "take the tokenizer that belongs to the model"
         )
 
 
 def load_student(
-    folder: str, compute_dtype: torch.dtype, token_loss: TokenLoss = weighted_nll
+    name: str, compute_dtype: torch.dtype, token_loss: TokenLoss = weighted_nll
 ) -> Student:
     """Load a language model of either family with fp32 parameters.
 
     Args:
-        folder: the model.
+        name: of the model, as in a config; see `models.sources`.
         compute_dtype: of its arithmetic.
         token_loss: `weighted_nll` or `probability_scaled_nll`.
 
@@ -172,24 +174,25 @@ def load_student(
         KpodError: Its logits are more than a product with the output head, or its decoder has no
             start token.
     """
-    family, language_model = _load_language_model(folder)
+    family, language_model = _load_language_model(name)
     head = language_model.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None:
-        raise KpodError(f"model {folder}: an output head without bias is expected")
+        raise KpodError(f"model {name}: an output head without bias is expected")
     if getattr(language_model.config, "final_logit_softcapping", None):
-        raise KpodError(f"model {folder}: soft-capped logits are not supported")
+        raise KpodError(f"model {name}: soft-capped logits are not supported")
     if not _has_plain_logits(family(language_model, torch.float32, token_loss)):
-        raise KpodError(f"model {folder}: scaled logits are not supported")
+        raise KpodError(f"model {name}: scaled logits are not supported")
     return family(language_model, compute_dtype, token_loss)
 
 
-def _load_language_model(folder: str) -> tuple[type[Student], Any]:
+def _load_language_model(name: str) -> tuple[type[Student], Any]:
+    folder = model_folder(name)
     config = AutoConfig.from_pretrained(folder)
     if not config.is_encoder_decoder:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         return CausalStudent, model
     if config.decoder_start_token_id is None:
-        raise KpodError(f"model {folder}: decoder_start_token_id is missing in its config.json")
+        raise KpodError(f"model {name}: decoder_start_token_id is missing in its config.json")
     return (
         EncoderDecoderStudent,
         AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32),

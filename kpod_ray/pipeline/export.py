@@ -63,10 +63,9 @@ def _formatter(config: RunConfig, name: str) -> Callable[[CorpusRow], JsonRow]:
         return functools.partial(trl_row, config.student.template)
     if name == "prime-rl":
         # transformers loads only now
-        from kpod_ray.models.sources import MODEL_CACHE, model_folder
         from kpod_ray.models.student import load_tokenizer
 
-        tokenizer = load_tokenizer(model_folder(config.student.model, MODEL_CACHE))
+        tokenizer = load_tokenizer(config.student.model)
         return functools.partial(prime_rl_row, tokenizer, config.student.template)
     return {"kpod": kpod_row, "messages": messages_row, "ms-swift": swift_row}[name]
 

@@ -21,7 +21,7 @@ from kpod_ray.cluster.failures import explained
 from kpod_ray.config import RunConfig, VllmTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.models.sources import MODEL_CACHE, check_decoder, check_model, model_folder
+from kpod_ray.models.sources import check_decoder, check_model
 from kpod_ray.models.student import check_vocabulary
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.pipeline.phases import makers
@@ -97,7 +97,7 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     if "evaluate" in wanted:
         check_backend(run.config)
     if "weigh" in wanted:
-        check_vocabulary(model_folder(run.config.student.model, MODEL_CACHE))
+        check_vocabulary(run.config.student.model)
     _write_run_files(run)
     names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
     for name in names:

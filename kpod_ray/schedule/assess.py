@@ -22,7 +22,7 @@ from kpod_ray.config import RunConfig, StudentConfig
 from kpod_ray.data.examples import Example, build_example, cut_example
 from kpod_ray.data.sampler import batches_by_tokens
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.student import Student, load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, StepDifficulty, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
@@ -43,11 +43,9 @@ class Assessor:
     """
 
     def __init__(self, config: StudentConfig) -> None:
-        folder = model_folder(config.model, MODEL_CACHE)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = load_tokenizer(folder)
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        self.student = load_student(folder, dtype).eval().to(self.device)
+        self.tokenizer = load_tokenizer(config.model)
+        dtype = compute_dtype(config.precision)
+        self.student = load_student(config.model, dtype).eval().to(device())
         self.config = config
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import MODEL_CACHE, check_model, model_folder, model_hash
+from kpod_ray.models.device import device
+from kpod_ray.models.sources import check_model, model_folder, model_hash
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.schedule.clustering import mean_embeddings, unit_length, word_vector_means
 from kpod_ray.storage.user_files import checked_file, file_hash
@@ -41,13 +42,12 @@ def embed_questions(
         KpodError: The file or the model doesn't exist or can't be used.
     """
     if embedding is None:
-        folder = model_folder(student, MODEL_CACHE)
-        model = load_student(folder, torch.float32).language_model
+        model = load_student(student, torch.float32).language_model
         table = model.get_input_embeddings().weight.detach().numpy()
-        return mean_embeddings(load_tokenizer(folder), table, texts)
+        return mean_embeddings(load_tokenizer(student), table, texts)
     if embedding.endswith(".txt"):
         return word_vector_means(embedding, texts)
-    return encode_texts(model_folder(embedding, MODEL_CACHE), texts)
+    return encode_texts(model_folder(embedding), texts)
 
 
 def check_embedding(embedding: str | None) -> None:
@@ -102,8 +102,7 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise KpodError(f"schedule.embedding {folder} is no sentence encoder: {reason}") from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder.to(device)
+    encoder.to(device())
     # Batches hold texts of similar length: padding costs as much time as text.
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = [

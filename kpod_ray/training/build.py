@@ -17,9 +17,9 @@ from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.kernels.lora_linear import AdaptedLinear
 from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
+from kpod_ray.models.device import compute_dtype
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.safetensors_state import load_parameters
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import (
     CausalStudent,
     Student,
@@ -56,12 +56,9 @@ def load_plain_student(job: TrainJob) -> Student:
         KpodError: The model can't be trained with these settings.
     """
     config = job.student
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    folder = model_folder(config.model, MODEL_CACHE)
-    student: Student = load_student(folder, dtype, _token_loss(config)).eval()
+    dtype = compute_dtype(config.precision)
+    student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
     if config.lora is not None:
-        from kpod_ray.training.build import add_adapters  # its library takes a second to load
-
         torch.manual_seed(job.seed)
         add_adapters(student.language_model, config.lora)
     return student
@@ -78,7 +75,7 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 
 def padding_id(job: TrainJob) -> int:
     """Return the token that the student's batches are padded with."""
-    return pad_id(load_tokenizer(model_folder(job.student.model, MODEL_CACHE)))
+    return pad_id(load_tokenizer(job.student.model))
 
 
 def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
@@ -86,8 +83,6 @@ def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     student = load_plain_student(job)
     load_parameters(student, parameters)
     if job.student.lora is not None:
-        from kpod_ray.training.build import merge_adapters
-
         merge_adapters(student.language_model)
     return student
 
@@ -97,7 +92,7 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
     student = finished_student(job, parameters)
     with tempfile.TemporaryDirectory() as name:
         student.language_model.save_pretrained(name)
-        load_tokenizer(model_folder(job.student.model, MODEL_CACHE)).save_pretrained(name)
+        load_tokenizer(job.student.model).save_pretrained(name)
         for file in sorted(Path(name).iterdir()):
             store.upload(file, f"{job.folder}/student/{file.name}")
 

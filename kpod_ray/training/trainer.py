@@ -9,13 +9,12 @@ import contextlib
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.distributed
 from torch import Tensor
-from transformers import get_scheduler
 
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.batches import Batch, loss_weight, num_loss_tokens
@@ -23,6 +22,7 @@ from kpod_ray.data.examples import Example, training_example
 from kpod_ray.data.sampler import micro_batches
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import Student
+from kpod_ray.training.learning_rate import learning_rate_factor
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 from kpod_ray.training.parallel import clip_gradients, is_sharded, no_sync
 
@@ -79,9 +79,6 @@ class StudentTraining:
             fused=True,
         )
         _make_state(self.optimizer)
-        self._learning_rate_factor = learning_rate_factor(
-            config.learning_rate_schedule, config.warmup
-        )
         self.device = next(module.parameters()).device
         ordered = sorted(training_set.examples, key=lambda example: example.question_id)
         self.examples = [training_example(example, config) for example in ordered]
@@ -134,7 +131,7 @@ class StudentTraining:
             if not is_idle:
                 sums += loss_sums(batch, parts)
                 measured.append((rows, parts.token_nll))
-        learning_rate = self.config.learning_rate * self._learning_rate_factor(done)
+        learning_rate = self._learning_rate(done)
         grad_norm = self._clip_gradients(indices)
         if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
@@ -183,6 +180,10 @@ class StudentTraining:
             )
         return norm
 
+    def _learning_rate(self, done: float) -> float:
+        schedule, warmup = self.config.learning_rate_schedule, self.config.warmup
+        return self.config.learning_rate * learning_rate_factor(schedule, warmup, done)
+
     def _update(self, learning_rate: float) -> None:
         """Update the parameters."""
         for group in self.optimizer.param_groups:
@@ -230,20 +231,3 @@ def _make_state(optimizer: torch.optim.AdamW) -> None:
 def _step_weights(example: Example, kind: str) -> Sequence[float]:
     """Weights of Eq. 8, whatever the weights of the loss are."""
     return example.token_weights if kind == "from_weighting" else [1.0] * len(example.token_weights)
-
-
-_TICKS = 1_000_000
-"""Steps that the library's schedules divide the training into."""
-
-
-def learning_rate_factor(schedule: str, warmup: float) -> Callable[[float], float]:
-    """Return what the learning rate is multiplied by, from the share of the training that is done.
-
-    Args:
-        schedule: ``constant``, ``linear`` or ``cosine``, after the warm-up; the last two end at 0.
-        warmup: share of the training, [0, 1), in which the factor rises evenly from 0 to 1.
-    """
-    name = "constant_with_warmup" if schedule == "constant" else schedule
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # only carries the library's schedule
-    factor = get_scheduler(name, optimizer, round(warmup * _TICKS), _TICKS).lr_lambdas[0]
-    return lambda done: float(factor(round(done * _TICKS)))

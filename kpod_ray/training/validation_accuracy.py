@@ -16,7 +16,6 @@ from kpod_ray.data.prompts import encode_prompt, question_text
 from kpod_ray.evaluation.scoring import count_correct, predict
 from kpod_ray.inference.transformers_generator import greedy_writer
 from kpod_ray.models.safetensors_state import fetch_tensors
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, Prediction, Question
 from kpod_ray.storage.artifacts import Store
@@ -73,7 +72,7 @@ class ValidationAccuracyActor:
     def _predictions(self, stage: int) -> list[Prediction]:
         student, questions = self.job.student, self._validation_questions()
         trained = finished_student(self.job, self._parameters(stage))
-        tokenizer = load_tokenizer(model_folder(student.model, MODEL_CACHE))
+        tokenizer = load_tokenizer(student.model)
         evaluation = self.job.evaluation
         writer = greedy_writer(
             trained.language_model,

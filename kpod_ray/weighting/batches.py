@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kpod_ray.data.batches import padded
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.data.prompts import CLOSING, Template, encode_prompt, question_text
 from kpod_ray.records import Question
@@ -124,7 +125,7 @@ def collate_masked(
     examples: Sequence[MaskedExample], prefixes: Sequence[Prefix], pad_id: int
 ) -> MaskedBatch:
     """Pad examples into a batch with the given rationale prefixes."""
-    rationale_ids, rationale_mask = _padded([e.rationale_ids for e in examples], pad_id)
+    rationale_ids, rationale_mask = padded([e.rationale_ids for e in examples], pad_id)
     sequences, num_before = [], []
     for prefix in prefixes:
         example = examples[prefix.row]
@@ -132,25 +133,18 @@ def collate_masked(
         context = [*example.prompt_ids, *kept, *example.closing_ids]
         sequences.append([*context, *example.answer_ids])
         num_before.append(len(context))
-    input_ids, attention_mask = _padded(sequences, pad_id)
+    input_ids, attention_mask = padded(sequences, pad_id)
     columns = torch.arange(input_ids.shape[1])[None]
     return MaskedBatch(
         rationale_ids=rationale_ids,
-        rationale_mask=rationale_mask,
+        rationale_mask=rationale_mask.bool(),
         sequences=MaskedSequences(
             input_ids=input_ids,
-            attention_mask=attention_mask.long(),
-            is_answer=attention_mask & (columns >= torch.tensor(num_before)[:, None]),
+            attention_mask=attention_mask,
+            is_answer=attention_mask.bool() & (columns >= torch.tensor(num_before)[:, None]),
             prefix_starts=torch.tensor([len(examples[p.row].prompt_ids) for p in prefixes]),
             prefix_lengths=torch.tensor([prefix.length for prefix in prefixes]),
             rationale_rows=torch.tensor([prefix.row for prefix in prefixes]),
             shares=torch.tensor([prefix.share for prefix in prefixes]),
         ),
     )
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(ids.shape[1])[None] < lengths[:, None]

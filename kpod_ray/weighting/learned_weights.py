@@ -16,8 +16,8 @@ from kpod_ray.cluster.torch_trainer import fit
 from kpod_ray.config import LearnedWeighting, RunConfig
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.errors import KpodError
+from kpod_ray.models.device import device
 from kpod_ray.models.safetensors_state import fetch_module
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest, Store
@@ -34,12 +34,9 @@ class Annotator:
     def __init__(
         self, model: str, num_heads: int | None, split_newlines: bool, storage: str, weighter: str
     ) -> None:
-        folder = model_folder(model, MODEL_CACHE)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer, self.split_newlines = load_tokenizer(folder), split_newlines
-        self.weighter = build_weighter(
-            load_student(folder, torch.float32).language_model, num_heads
-        )
+        self.device = device()
+        self.tokenizer, self.split_newlines = load_tokenizer(model), split_newlines
+        self.weighter = build_weighter(load_student(model, torch.float32).language_model, num_heads)
         fetch_module(self.weighter, Store.open(storage), weighter)
         self.weighter.eval().to(self.device)
 

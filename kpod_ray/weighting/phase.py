@@ -12,7 +12,7 @@ from kpod_ray.config import (
     RunConfig,
     WeightingConfig,
 )
-from kpod_ray.models.sources import MODEL_CACHE, model_folder, model_hash
+from kpod_ray.models.sources import model_hash
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
@@ -72,7 +72,7 @@ def _weighted(config: RunConfig, rationales: pa.Table) -> tuple[pa.Table, dict[s
         return imported.table, {"unused_rows": imported.num_unused}
     rows = Rationale.from_table(rationales)
     if isinstance(weighting, HandWeighting):
-        tokenizer = load_tokenizer(model_folder(config.student.model, MODEL_CACHE))
+        tokenizer = load_tokenizer(config.student.model)
         weighted = (
             hand_weighted(row, tokenizer, weighting.plain_weight, split_newlines=split)
             for row in rows

@@ -139,18 +139,18 @@ def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> Answer
     return _predictor(language_model, reader, compute_dtype)
 
 
-def other_predictor(folder: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
+def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
     """Load another model as predictor, causal or encoder-decoder.
 
     It reads the student's frozen embeddings through a learnt projection, which starts as the identity
     (of another width: as an orthogonal map), scaled to what the predictor is used to.
 
     Args:
-        folder: model folder or hub name.
+        name: of the model, as in a config; see `models.sources`.
         student: language model whose input embeddings are read.
         compute_dtype: of its arithmetic.
     """
-    language_model = load_student(folder, compute_dtype).language_model
+    language_model = load_student(name, compute_dtype).language_model
     table = student.get_input_embeddings().weight.detach().clone()
     own = language_model.get_input_embeddings().weight.detach()
     projection = nn.Linear(table.shape[1], own.shape[1], bias=False)

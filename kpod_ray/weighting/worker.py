@@ -19,8 +19,9 @@ from kpod_ray.algorithm.keypoint_mask import annealed_temperature
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
+from kpod_ray.models.device import compute_dtype
 from kpod_ray.models.safetensors_state import fetch_module, upload_module
-from kpod_ray.models.sources import MODEL_CACHE, is_encoder_decoder, model_folder
+from kpod_ray.models.sources import is_encoder_decoder
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, Rationale
 from kpod_ray.storage.artifacts import Store
@@ -191,25 +192,23 @@ def build_parts(
     job: WeightingJob, store: Store
 ) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
     """Return a fresh weighter with its predictor, the examples to train on and those held back."""
-    weighting, folder = job.weighting, model_folder(job.model, MODEL_CACHE)
-    dtype = torch.bfloat16 if weighting.precision == "bf16" else torch.float32
-    student = load_student(folder, dtype).language_model
+    weighting, dtype = job.weighting, compute_dtype(job.weighting.precision)
+    student = load_student(job.model, dtype).language_model
     weighter = build_weighter(student, weighting.num_heads)
     if weighting.predictor is None:
-        answering, predictor = folder, student_predictor(student, dtype)
+        predictor = student_predictor(student, dtype)
     else:
-        answering = model_folder(weighting.predictor, MODEL_CACHE)
-        predictor = other_predictor(answering, student, dtype)
-    examples = _examples(job, store, folder, answering)
-    padding = pad_id(load_tokenizer(folder))
+        predictor = other_predictor(weighting.predictor, student, dtype)
+    examples = _examples(job, store)
+    padding = pad_id(load_tokenizer(job.model))
     training, validation = split_examples(examples, weighting, job.seed, padding)
     return KeypointLoss(weighter, predictor, weighting), training, validation
 
 
-def _examples(job: WeightingJob, store: Store, folder: str, predictor: str) -> list[MaskedExample]:
+def _examples(job: WeightingJob, store: Store) -> list[MaskedExample]:
     """Return the example of every rationale, in the table's order."""
-    tokenizer, answering = load_tokenizer(folder), load_tokenizer(predictor)
     name = job.weighting.predictor or job.model
+    tokenizer, answering = load_tokenizer(job.model), load_tokenizer(name)
     answer_ids = decoded_answer if is_encoder_decoder(name) else continued_answer
     questions = Question.from_table(store.read_table(job.questions))
     by_id = {question.id: question for question in questions}

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ResourcesConfig
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 from tests.training.training_runs import assert_same_way, train, write_inputs
 
@@ -27,7 +27,7 @@ def main(folder):
     other = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     connect(ResourcesConfig())
-    inputs = write_inputs(f"{folder}/store", load_tokenizer(model_folder("tiny:0", MODEL_CACHE)))
+    inputs = write_inputs(f"{folder}/store", load_tokenizer(model_folder("tiny:0")))
     removed = []
 
     def take_away(metrics):

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from kpod_ray.config import load
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
 from tests.conftest import REPOSITORY
 from tests.training.training_runs import in_this_process, unkept_checkpoints
@@ -83,9 +83,7 @@ def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, 
     for run in (llama, t5):
         folder = f"{run.store.root}/{run.artifacts['train'].folder}/student"
         trained = load_file(f"{folder}/model.safetensors")
-        untrained = load_file(
-            f"{model_folder(run.config.student.model, MODEL_CACHE)}/model.safetensors"
-        )
+        untrained = load_file(f"{model_folder(run.config.student.model)}/model.safetensors")
         changed = {name for name in trained if not trained[name].equal(untrained[name])}
         assert changed
         assert all(".layers." in name or ".block." in name for name in changed)  # adapters alone

@@ -6,8 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from kpod_ray.data.batches import collate, collate_pairs, loss_weight, num_loss_tokens
+from kpod_ray.data.batches import collate, collate_pairs, loss_weight, num_loss_tokens, padded
 from tests.data.some_examples import EOS, LONG, PAD, SHORT, drawn_examples
+
+
+def test_padding_by_hand():
+    ids, mask = padded([[1, 2], [], [3]], 9)
+    assert (ids.tolist(), mask.tolist()) == ([[1, 2], [9, 9], [3, 9]], [[1, 1], [0, 0], [1, 0]])
+    ids, mask = padded([[1, 2], [3]], 9, "left")
+    assert (ids.tolist(), mask.tolist()) == ([[1, 2], [9, 3]], [[1, 1], [0, 1]])
+    assert ids.dtype == mask.dtype == torch.int64
 
 
 def test_a_batch_by_hand():
@@ -127,6 +135,7 @@ def test_a_pair_by_hand_with_given_steps_in_the_encoder():
 
 
 @given(drawn_examples())
+@settings(deadline=None)
 def test_a_pair_has_the_loss_tokens_of_a_causal_batch_and_each_token_once(drawn):
     examples, given_steps = drawn
     causal = collate(examples, given_steps, PAD)

@@ -16,7 +16,7 @@ def test_places_by_hand():
     assert sequences.bounds.tolist() == [0, 3, 8]
     assert sequences.row_places.tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
     assert sequences.own_places.tolist() == [0, 1, 2, 5, 6, 7]
-    assert sequences.shared_places.tolist() == [0, 1, 3, 4]
+    assert sequences.shared_prefix_places.tolist() == [0, 1, 3, 4]
 
 
 def test_a_packed_batch_reads_what_all_begin_with_once():
@@ -24,7 +24,7 @@ def test_a_packed_batch_reads_what_all_begin_with_once():
     first = dataclasses.replace(SHORT, prompt_ids=[2, 1, 7])
     second = dataclasses.replace(LONG, prompt_ids=[2, 1])
     batch = collate_packed([first, second], [1, 0])
-    assert len(batch.sequences.shared_places) == 2 * 2
+    assert len(batch.sequences.shared_prefix_places) == 2 * 2
     assert batch.input_ids.tolist() == [[2, 1, 7, 11, 12, 21, 22, 23, 24]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 2, 3, 4, 5]]
     assert batch.sequences.lengths == (5, 6)

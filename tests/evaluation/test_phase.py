@@ -7,7 +7,7 @@ from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.prompts import encode_prompt
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend, evaluate_student
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Store
@@ -41,7 +41,7 @@ def test_answers_are_those_of_a_plain_generation_of_one(
     predictions = Prediction.from_table(artifact.read("predictions"))
     assert [row.question_id for row in predictions] == [row.id for row in tested]
     assert manifest["counts"]["questions"] == 17
-    folder = model_folder(model, MODEL_CACHE)
+    folder = model_folder(model)
     kind = AutoModelForSeq2SeqLM if "t5" in model else AutoModelForCausalLM
     language_model = kind.from_pretrained(folder)
     for row, question in zip(predictions, tested, strict=True):

@@ -12,7 +12,7 @@ from transformers import (
 
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
 from kpod_ray.inference.transformers_generator import GreedyGenerator
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 
 QUESTIONS = [
     "2 + 3?",
@@ -30,7 +30,7 @@ def model(request, tiny_tokenizer):
     """A random language model, and its tokenizer; its head isn't tied, so that it says many things."""
     torch.manual_seed(4)
     if request.param == "t5":
-        folder = model_folder("tiny-t5:0", MODEL_CACHE)
+        folder = model_folder("tiny-t5:0")
         return AutoModelForSeq2SeqLM.from_pretrained(folder), tiny_tokenizer
     config, kind = (
         (LlamaConfig(hidden_size=64, intermediate_size=64, **SMALL), LlamaForCausalLM)

@@ -33,10 +33,12 @@ def one_by_one(states, lengths, scale):
 
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2), (3, 1)])
 @pytest.mark.parametrize("scale", [None, 0.7])
-@pytest.mark.parametrize(("lengths", "num_shared"), [([5, 1, 40], 0), ([5, 4, 40], 3)])
-def test_it_is_the_softmax_of_each_sequence(heads, scale, lengths, num_shared):
-    sequences = place_sequences(lengths, num_shared)
-    states = drawn(*heads, sum(lengths) - 2 * num_shared)
+@pytest.mark.parametrize(
+    ("lengths", "num_shared_prefix_tokens"), [([5, 1, 40], 0), ([5, 4, 40], 3)]
+)
+def test_it_is_the_softmax_of_each_sequence(heads, scale, lengths, num_shared_prefix_tokens):
+    sequences = place_sequences(lengths, num_shared_prefix_tokens)
+    states = drawn(*heads, sum(lengths) - 2 * num_shared_prefix_tokens)
     output = attend_on_cpu(states, sequences, scale)
     whole = [each[:, sequences.row_places] for each in states]
     expected = one_by_one(whole, lengths, WIDTH**-0.5 if scale is None else scale)

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student
 from kpod_ray.schedule.assess import measure_steps
 
@@ -56,7 +56,7 @@ FAMILIES = {
 def family(request, tmp_path_factory):
     """A random student of a family; Flan-T5's kind has an output head of its own."""
     if request.param == "flan-t5":
-        return load_student(model_folder("tiny-t5:0", MODEL_CACHE), torch.float32)
+        return load_student(model_folder("tiny-t5:0"), torch.float32)
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(3)
     FAMILIES[request.param]().save_pretrained(folder)
@@ -120,14 +120,14 @@ def test_step_difficulties_are_those_of_explicit_loops(family, examples, most_to
 
 
 def test_given_steps_of_an_encoder_decoder_are_read_by_its_encoder(examples):
-    student = load_student(model_folder("tiny-t5:0", MODEL_CACHE), torch.float32)
+    student = load_student(model_folder("tiny-t5:0"), torch.float32)
     whole = student(student.collate(examples[1:2], [0], 258)).token_nll
     rest = student(student.collate(examples[1:2], [1], 258)).token_nll
     assert not torch.allclose(rest, whole[len(whole) - len(rest) :], rtol=1e-3)
 
 
 def test_bf16_of_an_encoder_decoder_gives_nearly_the_same_loss(examples):
-    folder = model_folder("tiny-t5:0", MODEL_CACHE)
+    folder = model_folder("tiny-t5:0")
     exact, mixed = (load_student(folder, dtype) for dtype in (torch.float32, torch.bfloat16))
     batch = exact.collate(examples, [0, 1, 0], 258)
     total, expected = mixed(batch).total, exact(batch).total

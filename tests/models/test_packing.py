@@ -61,10 +61,10 @@ def test_a_packed_batch_has_the_loss_and_gradients_of_a_padded_one(
     examples = with_prompts(examples, beginning)
     batch = packing.collate(examples, given_steps, 0)
     assert isinstance(batch, PackedBatch)
-    num_shared = len(batch.sequences.shared_places) // 3
-    assert (num_shared > 0) == (beginning != "not alike")
+    num_shared_prefix_tokens = len(batch.sequences.shared_prefix_places) // 3
+    assert (num_shared_prefix_tokens > 0) == (beginning != "not alike")
     num_read = sum(example.num_tokens() - 1 for example in examples)
-    assert batch.input_ids.shape == (1, num_read - 2 * num_shared)
+    assert batch.input_ids.shape == (1, num_read - 2 * num_shared_prefix_tokens)
     packed, padded = packing(batch), student(collate(examples, given_steps, 0))
     torch.testing.assert_close(packed.total, padded.total)
     torch.testing.assert_close(packed.token_nll, padded.token_nll, rtol=1e-4, atol=1e-5)

@@ -153,6 +153,7 @@ def test_a_model_whose_logits_are_scaled_by_1_is_taken(tmp_path):
 
 def test_a_tokenizer_without_offsets_is_refused(tmp_path):
     ByT5Tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(KpodError, match="no character offsets"):
         load_tokenizer(str(tmp_path))
 
@@ -164,6 +165,7 @@ def bare_tokenizer(tmp_path):
     def save(**special):
         model = Tokenizer(WordLevel({"a": 0, "</s>": 1, "<pad>": 2}, unk_token="a"))
         PreTrainedTokenizerFast(tokenizer_object=model, **special).save_pretrained(tmp_path)
+        (tmp_path / "config.json").write_text("{}")
         return str(tmp_path)
 
     return save
@@ -177,6 +179,19 @@ def test_a_tokenizer_without_end_of_sequence_is_refused(bare_tokenizer):
 def test_padding_is_the_end_of_sequence_where_there_is_no_token_for_it(bare_tokenizer):
     assert pad_id(load_tokenizer(bare_tokenizer(eos_token="</s>", pad_token="<pad>"))) == 2
     assert pad_id(load_tokenizer(bare_tokenizer(eos_token="</s>"))) == 1
+
+
+def test_a_tokenizer_of_no_model_is_refused(tmp_path):
+    with pytest.raises(KpodError, match="no such model folder"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_name_in_a_config_and_its_folder_load_the_same(tiny_folder):
+    by_name, by_folder = load_tokenizer("tiny:0"), load_tokenizer(tiny_folder)
+    assert by_name.get_vocab() == by_folder.get_vocab()
+    ours, theirs = (load_student(name, torch.float32) for name in ("tiny:0", tiny_folder))
+    expected = theirs.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in ours.state_dict().items())
 
 
 def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tiny_folder, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.schedule.embeddings import (
     check_embedding,
     embed_questions,
@@ -42,7 +42,7 @@ def test_a_sentence_encoder_puts_like_questions_together():
 @needs_minilm
 @torch.no_grad()
 def test_encoding_in_company_equals_encoding_alone():
-    folder = model_folder(MINILM, MODEL_CACHE)
+    folder = model_folder(MINILM)
     tokenizer, encoder = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     texts = [*TEXTS, "Why?", "word " * 600]  # padded, and longer than the encoder reads
     together = encode_texts(folder, texts)

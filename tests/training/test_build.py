@@ -10,7 +10,7 @@ from kpod_ray.config import EvaluationConfig, LoraConfig, StudentConfig, Student
 from kpod_ray.data.examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import load_state, read_state, state_of, write_state
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student
 from kpod_ray.training.build import add_adapters, load_plain_student, merge_adapters
 from kpod_ray.training.job import TrainJob
@@ -21,7 +21,7 @@ T5 = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")
 
 @pytest.fixture(params=["tiny:0", "tiny-t5:0"])
 def folder(request):
-    return model_folder(request.param, MODEL_CACHE)
+    return model_folder(request.param)
 
 
 def adapted(folder, rank=4, **settings):

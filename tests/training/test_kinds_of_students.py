@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kpod_ray.models.sources import MODEL_CACHE, model_folder
+from kpod_ray.models.sources import model_folder
 from tests.training.training_runs import TWO, largest_difference, train, training_processes
 
 
@@ -49,9 +49,7 @@ def test_a_killed_worker_changes_nothing_for_any_kind_of_student(other, training
 
 def test_an_exported_student_of_any_kind_is_an_ordinary_folder(other, training_inputs):
     name, settings, (parameters, _) = other
-    untrained = load_file(
-        f"{model_folder(settings.get('model', 'tiny:0'), MODEL_CACHE)}/model.safetensors"
-    )
+    untrained = load_file(f"{model_folder(settings.get('model', 'tiny:0'))}/model.safetensors")
     assert parameters.keys() == untrained.keys()  # adapters are merged
     changed = {key for key in parameters if not torch.equal(parameters[key], untrained[key])}
     if name == "adapters":

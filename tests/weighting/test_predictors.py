@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import T5ForConditionalGeneration
 
-from kpod_ray.models.sources import MODEL_CACHE, is_encoder_decoder, model_folder
+from kpod_ray.models.sources import is_encoder_decoder, model_folder
 from kpod_ray.models.student import load_student
 from kpod_ray.weighting.batches import Prefix, collate_masked
 from kpod_ray.weighting.predictors import other_predictor, student_predictor
@@ -33,10 +33,10 @@ def predictor(request, student, t5_folder):
     if request.param == "student":
         made = student_predictor(student, torch.float32)
     elif request.param == "T5 student":
-        folder = model_folder("tiny-t5:1", MODEL_CACHE)
+        folder = model_folder("tiny-t5:1")
         made = student_predictor(load_student(folder, torch.float32).language_model, torch.float32)
     elif request.param == "other causal":
-        made = other_predictor(model_folder("tiny:1", MODEL_CACHE), student, torch.float32)
+        made = other_predictor(model_folder("tiny:1"), student, torch.float32)
     else:
         made = other_predictor(t5_folder, student, torch.float32)
     return made.requires_grad_(False)
@@ -162,7 +162,7 @@ def test_another_predictor_reads_the_students_embeddings_frozen_at_its_own_scale
 
 
 def test_of_equal_width_the_projection_starts_as_a_scaled_identity(student):
-    made = other_predictor(model_folder("tiny:1", MODEL_CACHE), student, torch.float32)
+    made = other_predictor(model_folder("tiny:1"), student, torch.float32)
     weight = made.reading.reader.projection.weight
     torch.testing.assert_close(weight, weight[0, 0] * torch.eye(64))
     assert weight[0, 0] > 0

@@ -1,0 +1,26 @@
+"""The learning rate as a function of how much of the training is done."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+
+def learning_rate_factor(
+    schedule: Literal["constant", "linear", "cosine"], warmup: float, done: float
+) -> float:
+    """Return what the largest learning rate is multiplied by, [0, 1].
+
+    Args:
+        schedule: after the warm-up ``constant`` stays at 1; ``linear`` and ``cosine`` fall to 0.
+        warmup: fraction of the training, [0, 1), in which the factor rises evenly from 0 to 1.
+        done: fraction of the training that is done, [0, 1].
+    """
+    if done < warmup:
+        return done / warmup
+    decayed = (done - warmup) / (1 - warmup)
+    if schedule == "linear":
+        return 1 - decayed
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * decayed))
+    return 1.0
