@@ -2,21 +2,31 @@
 
 A loss is a sum over tokens, in nats. The caller divides the sum once by a denominator of the whole
 train step. A split into micro-batches, gradient accumulation and several workers then gives the same
-gradient as one large batch. The kernel computes the logits of one chunk of tokens at a time; the full
-[L, V] matrix of logits is never in memory.
+gradient as one large batch. By default a kernel computes the logits of one chunk of tokens at a time.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from kpod_ray.kernels.linear_cross_entropy import TokenScale, _ScaledNll
+from kpod_ray.kernels.linear_cross_entropy import TokenScale, linear_cross_entropy
+
+LossTensors = tuple[Tensor, Tensor, Tensor]
+ScaledNll = Callable[[Tensor, Tensor, Tensor, Tensor, TokenScale], LossTensors]
+"""What computes the losses: `linear_cross_entropy` of the kernels, or `full_logits_nll`."""
 
 
 def weighted_nll(
-    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    token_weights: Tensor,
+    scaled_nll: ScaledNll = linear_cross_entropy,
+) -> LossTensors:
     """Sum the negative log-likelihood of the labels, each token scaled by its weight.
 
     KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With token weights of 1 the sum is Eq. 14.
@@ -26,6 +36,7 @@ def weighted_nll(
         head: [V, d], weight of the output head; the logits are ``hidden @ head.T``.
         labels: [L], token ids.
         token_weights: [L], >= 0, dimensionless; the token weights get no gradient.
+        scaled_nll: function that computes the losses and their scaled sum.
 
     Returns:
         Three tensors: the weighted sum in nats, a float32 scalar with gradients to ``hidden`` and
@@ -35,12 +46,17 @@ def weighted_nll(
     Raises:
         ValueError: The shapes of the arguments disagree.
     """
-    return _scaled_nll(hidden, head, labels, token_weights, _by_weight)
+    _check_shapes(hidden, head, labels, token_weights)
+    return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight)
 
 
 def probability_scaled_nll(
-    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    token_weights: Tensor,
+    scaled_nll: ScaledNll = linear_cross_entropy,
+) -> LossTensors:
     """Sum the negative log-likelihood of the labels, each token scaled by weight and probability.
 
     Dynamic fine-tuning (DFT, arXiv 2508.05629) with token weights: L = -sum_j w_j sg(p_j) log p_j,
@@ -49,7 +65,25 @@ def probability_scaled_nll(
 
     Arguments, results and errors are those of `weighted_nll`.
     """
-    return _scaled_nll(hidden, head, labels, token_weights, _by_weight_and_probability)
+    _check_shapes(hidden, head, labels, token_weights)
+    return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight_and_probability)
+
+
+def with_full_logits(token_loss: Callable[..., LossTensors]) -> Callable[..., LossTensors]:
+    """Return `weighted_nll` or `probability_scaled_nll` computed with torch's own operations."""
+    return functools.partial(token_loss, scaled_nll=full_logits_nll)
+
+
+def full_logits_nll(
+    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
+) -> LossTensors:
+    """Compute what `linear_cross_entropy` computes from the logits of all tokens, [L, V], at once."""
+    logits = (hidden @ head.to(hidden.dtype).T).float()
+    nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    token_nll = nll.detach()
+    picked = logits.detach().gather(1, labels[:, None]).squeeze(1)
+    total = (nll * scale(token_nll, token_weights)).sum()
+    return total, token_nll, picked >= logits.detach().amax(1)
 
 
 def _by_weight(nll: Tensor, token_weights: Tensor) -> Tensor:
@@ -60,10 +94,8 @@ def _by_weight_and_probability(nll: Tensor, token_weights: Tensor) -> Tensor:
     return token_weights * torch.exp(-nll)
 
 
-def _scaled_nll(
-    hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Check the shapes, and sum the losses scaled by ``scale`` (`weighted_nll`)."""
+def _check_shapes(hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor) -> None:
+    """Raise a ValueError where the shapes disagree (`weighted_nll`)."""
     num_tokens, width = hidden.shape
     if head.shape[1:] != (width,):
         raise ValueError(f"hidden has width {width}, head has shape {tuple(head.shape)}")
@@ -72,8 +104,3 @@ def _scaled_nll(
             f"hidden has {num_tokens} tokens, labels {tuple(labels.shape)}, "
             f"token_weights {tuple(token_weights.shape)}"
         )
-    if not torch.is_grad_enabled():
-        # `_ScaledNll` computes gradients in its forward pass, for every input that requires one.
-        hidden, head = hidden.detach(), head.detach()
-    total, nll, is_top = _ScaledNll.apply(hidden, head, labels, token_weights.float(), scale)
-    return total, nll, is_top

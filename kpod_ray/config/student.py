@@ -68,7 +68,11 @@ class StudentConfig(Config):
     own. It bounds the memory and changes nothing else. A GPU wants as many as it has memory for."""
     packing: bool = True
     """Examples one after the other without padding, where the model's attention can keep them apart;
-    else, and if false, those of similar length are padded to the longest."""
+    else, and if false or without ``kernels``, those of similar length are padded to the longest."""
+    kernels: bool = True
+    """Whether our own kernels compute the student: logits chunk by chunk, layers that are recomputed in
+    the backward pass, packed attention, fused adapters. If false, the model's own layers and torch's own
+    operations do; time and memory grow, results change by rounding alone."""
     max_length: int = Field(1024, ge=16)
     """Longest example in tokens."""
     overlength: Literal["drop", "cut"] = "drop"

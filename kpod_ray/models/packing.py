@@ -17,6 +17,7 @@ from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.kernels.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
 from kpod_ray.kernels.packed_layout import PackedLayout
+from kpod_ray.models.student import CausalStudent, Student
 
 NAME = "kpod_packed"
 """Of the attention among those of transformers."""
@@ -81,17 +82,19 @@ def _has_kernel(query: Tensor, value: Tensor) -> bool:
 AttentionInterface.register(NAME, packed_attention)
 
 
-def use_packing(student: Any, max_length: int) -> bool:
-    """Make a causal student read its batches packed from now on, if it can.
+def use_packing(student: Student, max_length: int) -> bool:
+    """Make a student read its batches packed from now on, if it can.
 
     Args:
-        student: a `CausalStudent`; changed in place.
+        student: changed in place.
         max_length: tokens of the longest sequence.
 
     Returns:
-        Whether it can. It can't when a layer sees fewer tokens than that, or when some layers carry on
-        from one sequence to the next.
+        Whether it can. It can't when it is no causal model, when a layer sees fewer tokens than that, or
+        when some layers carry on from one sequence to the next.
     """
+    if not isinstance(student, CausalStudent):
+        return False
     model = student.language_model
     window = _window(model.config)
     if window is not None and window < max_length:

@@ -66,7 +66,7 @@ def _distillation(config: RunConfig) -> _Contents:
     student, model = config.student, _model(config)
     assess = {
         "reading": _reading(config),
-        **student.model_dump(include={"max_length", "overlength", "precision"}),
+        **student.model_dump(include={"kernels", "max_length", "overlength", "precision"}),
     }
     plan = {
         "schedule": config.schedule.model_dump(),

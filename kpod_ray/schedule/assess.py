@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from kpod_ray.algorithm.loss import weighted_nll, with_full_logits
 from kpod_ray.algorithm.step_difficulty import step_difficulties
 from kpod_ray.cluster.actor_pool import ActorPool, discard_stream, stream_rows
 from kpod_ray.cluster.placement import described
@@ -45,7 +46,8 @@ class Assessor:
     def __init__(self, config: StudentConfig) -> None:
         self.tokenizer = load_tokenizer(config.model)
         dtype = compute_dtype(config.precision)
-        self.student = load_student(config.model, dtype).eval().to(device())
+        token_loss = weighted_nll if config.kernels else with_full_logits(weighted_nll)
+        self.student = load_student(config.model, dtype, token_loss).eval().to(device())
         self.config = config
 
     def __call__(self, batch: pa.Table) -> pa.Table:

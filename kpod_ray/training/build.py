@@ -1,4 +1,4 @@
-"""The student that a worker trains and its examples, built from a plain job; and its way out."""
+"""Build the student that a worker trains and its examples; export the trained student."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
+from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll, with_full_logits
 from kpod_ray.config import LoraConfig, StudentConfig
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
@@ -21,7 +21,6 @@ from kpod_ray.models.device import compute_dtype
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.safetensors_state import load_parameters
 from kpod_ray.models.student import (
-    CausalStudent,
     Student,
     TokenLoss,
     load_student,
@@ -33,34 +32,37 @@ from kpod_ray.training.job import TrainJob
 from kpod_ray.training.parallel import recompute_layers
 
 
-def build_student(job: TrainJob) -> Student:
+def build_student(config: StudentConfig, seed: int) -> Student:
     """Return the untrained student as its settings want it: the same on every worker.
+
+    Args:
+        config: of the student.
+        seed: of what is random about adapters.
 
     Raises:
         KpodError: The model can't be trained with these settings.
     """
-    config, student = job.student, load_plain_student(job)
-    if config.packing and isinstance(student, CausalStudent):
+    student = load_plain_student(config, seed)
+    if config.packing and config.kernels:
         use_packing(student, config.max_length)
     if config.gradient_checkpointing:
         recompute_layers(student.language_model)
-    else:
+    elif config.kernels:
         use_recomputed_layers(student.language_model)
     return student
 
 
-def load_plain_student(job: TrainJob) -> Student:
+def load_plain_student(config: StudentConfig, seed: int) -> Student:
     """Return the untrained student with its adapters, without what only training needs.
 
-    Raises:
-        KpodError: The model can't be trained with these settings.
+    Arguments and errors are those of `build_student`.
     """
-    config = job.student
     dtype = compute_dtype(config.precision)
     student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
     if config.lora is not None:
-        torch.manual_seed(job.seed)
-        add_adapters(student.language_model, config.lora)
+        torch.manual_seed(seed)
+        layer = AdaptedLinear if config.kernels else peft.tuners.lora.Linear
+        add_adapters(student.language_model, config.lora, layer)
     return student
 
 
@@ -80,7 +82,7 @@ def padding_id(job: TrainJob) -> int:
 
 def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     """Return the student with these trained parameters, adapters merged."""
-    student = load_plain_student(job)
+    student = load_plain_student(job.student, job.seed)
     load_parameters(student, parameters)
     if job.student.lora is not None:
         merge_adapters(student.language_model)
@@ -98,14 +100,22 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
 
 
 def _token_loss(student: StudentConfig) -> TokenLoss:
-    return probability_scaled_nll if student.loss == "dft" else weighted_nll
+    token_loss = probability_scaled_nll if student.loss == "dft" else weighted_nll
+    return token_loss if student.kernels else with_full_logits(token_loss)
 
 
-def add_adapters(language_model: Any, config: LoraConfig) -> None:
+def add_adapters(
+    language_model: Any, config: LoraConfig, layer: type[nn.Module] = AdaptedLinear
+) -> None:
     """Put an adapter beside each target layer, in place; nothing but the adapters stays trainable.
 
     An adapter's output is 0 at first, so the model is unchanged. What is random about them comes
     from torch's global generator.
+
+    Args:
+        language_model: gets the adapters.
+        config: their settings.
+        layer: what a linear layer becomes: `AdaptedLinear` of the kernels, or peft's own.
 
     Raises:
         KpodError: No layer has a name in ``target_modules``.
@@ -117,7 +127,7 @@ def add_adapters(language_model: Any, config: LoraConfig) -> None:
         lora_dropout=0.0,
         target_modules="all-linear" if targets is None else list(targets),
     )
-    settings._register_custom_module({nn.Linear: AdaptedLinear})
+    settings._register_custom_module({nn.Linear: layer})
     try:
         peft.get_peft_model(language_model, settings)
     except ValueError as error:

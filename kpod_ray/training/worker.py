@@ -60,7 +60,7 @@ class _Worker:
         self.rank, num_workers = context.get_world_rank(), context.get_world_size()
         self.job, self.store = job, Store.open(job.storage)
         self.scheduler, self.validation_actor, self.board = scheduler, validation_actor, board
-        self.student = build_student(job)
+        self.student = build_student(job.student, job.seed)
         self.best_model = BestModelKeeper(job, self.store, self.student, self.rank)
         if job.resources.sharding and num_workers > 1:
             module = prepare_model(self.student, parallel_strategy=None)  # moves it to the device

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll
+from kpod_ray.algorithm.loss import probability_scaled_nll, weighted_nll, with_full_logits
 from kpod_ray.kernels.linear_cross_entropy_cpu import BLOCK_ROWS, CHUNK_TOKENS
 
 SEVERAL_CHUNKS = 2 * CHUNK_TOKENS + 77
@@ -91,6 +91,23 @@ def test_loss_and_gradients_equal_autograd_on_full_logits(num_tokens):
         gradients, torch.autograd.grad(expected / 7, [hidden, head]), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, SEVERAL_CHUNKS])
+@pytest.mark.parametrize("token_loss", [weighted_nll, probability_scaled_nll])
+def test_full_logits_and_chunks_of_them_give_the_same(token_loss, num_tokens):
+    hidden, head, labels, weights = drawn(num_tokens)
+    total, nll, is_top = token_loss(hidden, head, labels, weights)
+    expected, expected_nll, expected_top = with_full_logits(token_loss)(
+        hidden, head, labels, weights
+    )
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(nll, expected_nll)
+    assert torch.equal(is_top, expected_top)
+    assert not expected_nll.requires_grad
+    ours, theirs = (torch.autograd.grad(each / 7, [hidden, head]) for each in (total, expected))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("vocabulary", [BLOCK_ROWS, BLOCK_ROWS + 1, 2 * BLOCK_ROWS + 77])

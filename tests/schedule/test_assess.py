@@ -25,6 +25,17 @@ def requests(*ids):
     return table
 
 
+@pytest.mark.parametrize("model", ["tiny:0", "tiny-t5:0"])
+def test_difficulties_are_the_same_without_kernels(model):
+    difficulties = []
+    for kernels in (True, False):
+        config = StudentConfig(model=model, template="plain", kernels=kernels)
+        assessed = Assessor(config)(requests("short", "long"))
+        difficulties.append([d for row in assessed["step_difficulties"].to_pylist() for d in row])
+    assert len(difficulties[0]) == 4
+    assert difficulties[1] == pytest.approx(difficulties[0], rel=1e-5)
+
+
 @pytest.mark.parametrize("overlength", ["drop", "cut"])
 def test_a_long_example_is_dropped_or_cut_at_a_step(overlength):
     config = StudentConfig(model="tiny:0", template="plain", max_length=128, overlength=overlength)
