@@ -64,7 +64,7 @@ def summary(results: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
             "tokens_per_s": round(statistics.median(rates[side]), 1),
             "spread": f"{min(rates[side]):.1f} to {max(rates[side]):.1f}",
             "peak_mib": round(_median(results, side, "peak_mib")),
-            "padding_share": round(_median(results, side, "padding_share"), 3),
+            "padding_fraction": round(_median(results, side, "padding_fraction"), 3),
         }
         | ({"busy_share": _median(results, side, "busy_share")} if ON_GPU else {})
         for side in results

@@ -68,7 +68,7 @@ class Clock:
         tokens, slots = sum(self.tokens[steps]), sum(self.slots[steps])
         figures = {
             "tokens_per_s": round(tokens / sum(self.seconds[steps]), 1),
-            "padding_share": round(1 - tokens / slots, 3),
+            "padding_fraction": round(1 - tokens / slots, 3),
         }
         if ON_GPU:
             figures["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)

@@ -111,7 +111,7 @@ def ours(examples: list[Example], folder: str, setting: Setting, steps: int, sta
             metrics = training.train_step(indices, given, 0.0)
             clock.stop()
             clock.tokens.append(int(metrics["tokens"]))
-            clock.slots.append(round(metrics["tokens"] / (1 - metrics["padding_share"])))
+            clock.slots.append(round(metrics["tokens"] / (1 - metrics["padding_fraction"])))
     return clock
 
 

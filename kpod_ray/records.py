@@ -40,7 +40,7 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 class Record:
-    """A row with a schema. PackedLayout become tuples when a row is read back."""
+    """A row with a schema. Sequences become tuples when a row is read back."""
 
     schema: ClassVar[pa.Schema]
 

@@ -168,15 +168,15 @@ def loss_tokens(
 
 
 MIN_SHARED_PREFIX_FRACTION = 1 / 16
-"""Share of the tokens that must be spared for common first tokens to be read once."""
+"""Fraction of the tokens that reading a shared prefix once must save, else it is read for each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedBatch(Batch):
-    """PackedLayout one after the other in a single row, without padding and without their last tokens.
+    """Examples one after the other in a single row, without padding and without their last tokens.
 
-    What all of them begin with, such as a chat template's first message, is there once, at the start.
-    The last token of an example predicts nothing.
+    Their shared prefix, such as a chat template's first message, is there once, at the start. The last
+    token of an example predicts nothing.
     """
 
     position_ids: Tensor
@@ -200,9 +200,10 @@ class PackedBatch(Batch):
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
     """Put examples one after the other into a batch for a causal model (Eq. 15)."""
     ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
-    shared = _shared_prefix_length(ids)
-    sequences = place_sequences([len(each) for each in ids], shared)
-    row = [*ids[0][:shared], *itertools.chain.from_iterable(each[shared:] for each in ids)]
+    num_shared_prefix_tokens = _num_shared_prefix_tokens(ids)
+    sequences = place_sequences([len(each) for each in ids], num_shared_prefix_tokens)
+    own = (each[num_shared_prefix_tokens:] for each in ids)
+    row = [*ids[0][:num_shared_prefix_tokens], *itertools.chain.from_iterable(own)]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
     tokens = loss_tokens(examples, num_given_steps, firsts)
     starts = sequences.bounds[:-1].long()
@@ -218,10 +219,9 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
     )
 
 
-def _shared_prefix_length(ids: Sequence[list[int]]) -> int:
-    """Return how many first tokens are read once: those that all share, if that spares enough."""
+def _num_shared_prefix_tokens(ids: Sequence[list[int]]) -> int:
+    """Return how many first tokens all sequences share; 0 where reading them once saves too little."""
     columns = zip(*(each[:-1] for each in ids), strict=False)  # every sequence has one of its own
-    shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
-    return (
-        shared if shared * (len(ids) - 1) >= MIN_SHARED_PREFIX_FRACTION * sum(map(len, ids)) else 0
-    )
+    num_shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    num_saved, num_tokens = num_shared * (len(ids) - 1), sum(map(len, ids))
+    return num_shared if num_saved >= MIN_SHARED_PREFIX_FRACTION * num_tokens else 0

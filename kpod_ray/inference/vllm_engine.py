@@ -17,7 +17,7 @@ from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
 
 MAX_NUM_SEQS = 256
-"""PackedLayout that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
+"""Sequences that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
 LOWEST_PRIORITY = 19
 
 

@@ -1,7 +1,20 @@
 """A frozen linear layer and its low-rank adapter as one operation.
 
-peft's own layer makes two more tensors of the output's size on the way there and two on the way back;
-products that add to what is there need none of them.
+Computes: y = x W^T + b + s x A^T B^T of x [N, in], a frozen W [out, in], A [r, in] and B [out, r],
+and the gradients of x, A and B.
+
+Why: peft's own layer makes the layer's output, the adapter's output, its scaled copy and their sum:
+two more tensors of the output's size in the forward pass and two in the backward pass. Products
+that add to what is there (``addmm_``) need none of them.
+
+Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: eight such
+layers, 576 to 1,536 wide, rank 64, 1,024 tokens, forward and backward pass, took 463 ms of CPU time
+and 65 MiB, peft's own 600 ms and 80 MiB.
+
+What would break it: several active adapters, dropout, DoRA or another variant of an adapter, which
+are ignored (`training.build.add_adapters` makes none); a peft that renames ``lora_A``, ``lora_B``,
+``scaling`` or ``active_adapters``; forward hooks on the base layer or on A and B, whose weights are
+read past them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,27 @@
-"""Layers that keep less for the backward pass: what is cheap to compute again isn't kept.
+"""Layers that recompute in the backward pass what is cheap to compute, in place of keeping it.
 
-A model's own norm keeps its input and what it normalised; its gated feed-forward part keeps what the
-norm gave and four tensors of the inner width. Here the input alone and two of them are kept. Input
-embeddings that are also the output head have one gradient with it, not two that are added up.
+Computes: what root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
+transformers compute, with the same parameters under the same names. `use_recomputed_layers`
+replaces a layer only where a few random inputs give the same outputs.
+
+Why: a model's own norm keeps its input and the normalised states; its gated feed-forward layer
+keeps the norm's output and four tensors of the inner width. Here the norm's input and two of the
+four are kept: a recompute closure, keyed by the tensor's data pointer, takes the place of the
+norm's output and of the product. Input embeddings that are also the output head have one gradient,
+[V, d], to which rows are added, in place of two that are added up.
+
+Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms
+with feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209
+MiB, in the same CPU time (801 and 803 ms). The gradient of tied embeddings is 108 MiB once instead
+of twice for that model's 49,152 rows (computed, not measured). A whole training of it went from
+3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the changes (docs/results.md,
+``python -m benchmarks.training``).
+
+What would break it: a second backward pass, which raises an error, since the first overwrites gate
+and up projections; gradient checkpointing, for which `training.build.build_student` leaves these
+layers out; in-place use of the norm's output or hooks that keep it; a transformers version that
+renames ``variance_epsilon``, ``gate_proj``, ``up_proj``, ``down_proj`` or ``act_fn``: the model's
+own layers then stay.
 """
 
 from __future__ import annotations
@@ -17,11 +36,35 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 
+def output_head(language_model: Any) -> Tensor:
+    """Return a model's output head, [V, d]."""
+    embedding = language_model.get_input_embeddings()
+    if isinstance(embedding, RecomputedEmbedding):
+        return embedding.head()
+    head: Tensor = language_model.get_output_embeddings().weight
+    return head
+
+
+def use_recomputed_layers(language_model: Any) -> None:
+    """Replace layers by recomputed ones that give the same outputs, in place."""
+    scratch = Scratch()
+    for parent in list(language_model.modules()):
+        for name, module in list(parent.named_children()):
+            recomputed = _recomputed(module, scratch)
+            if recomputed is not None and _give_the_same(module, recomputed):
+                setattr(parent, name, recomputed)
+    embedding, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
+    is_plain = type(embedding) is nn.Embedding and embedding.max_norm is None
+    if is_plain and embedding.weight is head.weight and head.weight.requires_grad:
+        recomputed = RecomputedEmbedding(head.weight, embedding.padding_idx)
+        language_model.set_input_embeddings(recomputed)
+
+
 class RecomputedNorm(nn.Module):
     """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
 
-    Under autocast what comes of float32 has autocast's type at once: else each of the linear layers that
-    read it would make and keep a copy of its own.
+    Under autocast the output of a float32 input has autocast's type at once: else each linear layer that
+    reads the output would make and keep a copy of its own.
     """
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
@@ -29,24 +72,24 @@ class RecomputedNorm(nn.Module):
         self.weight, self.epsilon = weight, epsilon
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return [..., d] of [..., d]; its attribute ``again`` calculates it once more."""
+        """Return [..., d] of [..., d]; the output's attribute ``recompute`` is its recompute closure."""
         device, dtype = hidden.device.type, hidden.dtype
         if dtype == torch.float32 and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         normed, scale = _Norm.apply(hidden, self.weight, self.epsilon, dtype)
-        again = hidden.detach(), scale, self.weight.detach(), dtype
-        normed.again = functools.partial(_normed, *again)
+        inputs = hidden.detach(), scale, self.weight.detach(), dtype
+        normed.recompute = functools.partial(_normed, *inputs)
         return cast(Tensor, normed)
 
 
 class Scratch:
-    """Memory for one tensor at a time: taken anew for each, it would leave holes among what is kept."""
+    """Memory for one tensor at a time; an allocation for each would fragment what is kept."""
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0)
 
     def like(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of another's shape, type and device; the one before is no more."""
+        """Return a tensor of another's shape, type and device; it overwrites the one before."""
         buffer, size = self._buffer, tensor.numel()
         kind = tensor.dtype, tensor.device
         if buffer.numel() < size or (buffer.dtype, buffer.device) != kind:
@@ -57,13 +100,13 @@ class Scratch:
 class RecomputedGatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)).
 
-    The product is calculated again when it is needed, and x, too, if a lean norm gave it.
+    The backward pass recomputes the product, and x, too, if x is the output of a `RecomputedNorm`.
 
     Args:
-        gate_proj: the layers, by their usual names.
+        gate_proj: linear, [..., d] to the inner width.
         up_proj: likewise.
-        down_proj: likewise.
-        scratch: holds a product only until it has gone down; layers share it.
+        down_proj: linear, from the inner width to d.
+        scratch: holds the product until ``down_proj`` has read it; all layers share it.
     """
 
     def __init__(
@@ -75,35 +118,40 @@ class RecomputedGatedMlp(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return [..., d] of [..., d]."""
-        again: dict[int, Callable[[], Tensor]] = {}
-        if hasattr(hidden, "again"):
-            again[hidden.data_ptr()] = hidden.again
-        with saved_tensors_hooks(functools.partial(_pack, again), _unpack):
+        closures: dict[int, Callable[[], Tensor]] = {}
+        if hasattr(hidden, "recompute"):
+            closures[hidden.data_ptr()] = hidden.recompute
+        with saved_tensors_hooks(functools.partial(_pack, closures), _unpack):
             gate, up = self.gate_proj(hidden), self.up_proj(hidden)
             product: Tensor = _GatedProduct.apply(gate, up, self.scratch)
             factors = gate.detach(), up.detach(), self.scratch
-            again[product.data_ptr()] = functools.partial(_gated_product, *factors)
+            closures[product.data_ptr()] = functools.partial(_gated_product, *factors)
             output: Tensor = self.down_proj(product)
         return output
 
 
-def _pack(again: Mapping[int, Callable[[], Tensor]], tensor: Tensor) -> Any:
-    """Keep how a tensor is calculated in place of the tensor, by its address: it lives till then."""
-    calculate = again.get(tensor.data_ptr())
-    return tensor if calculate is None else (calculate, tensor.shape)
+def _pack(closures: Mapping[int, Callable[[], Tensor]], tensor: Tensor) -> Any:
+    """Save a recompute closure in place of a tensor, keyed by its data pointer.
+
+    The tensors of the closures live until the forward pass of the layer is over, so no other tensor has
+    their pointers.
+    """
+    recompute = closures.get(tensor.data_ptr())
+    return tensor if recompute is None else (recompute, tensor.shape)
 
 
-def _unpack(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    calculate, shape = kept
-    return cast(Tensor, calculate().view(shape))
+def _unpack(saved: Any) -> Tensor:
+    if isinstance(saved, Tensor):
+        return saved
+    recompute, shape = saved
+    return cast(Tensor, recompute().view(shape))
 
 
 class RecomputedEmbedding(nn.Module):
     """Input embeddings, [V, d], whose weight is the output head, too.
 
-    The head's gradient, which comes first in the backward pass, waits here for the rows that were read.
+    The backward pass reaches the head first: the head's gradient waits in ``head_grad`` until the
+    gradient of the rows that were read is added to it.
     """
 
     def __init__(self, weight: nn.Parameter, padding_id: int | None) -> None:
@@ -117,7 +165,7 @@ class RecomputedEmbedding(nn.Module):
         return embedded
 
     def head(self) -> Tensor:
-        """Return the output head, [V, d], for logits of what began with these embeddings."""
+        """Return the output head, [V, d], for logits of a forward pass through these embeddings."""
         head: Tensor = _Head.apply(self.weight, self)
         return head
 
@@ -202,9 +250,9 @@ class _GatedProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of gate and up, in place of them: nothing else has kept them."""
+        """Return the gradients of gate and up, written over gate and up, which nothing else keeps."""
         if ctx.is_spent:
-            raise RuntimeError("a lean layer goes backward once: what it kept is overwritten")
+            raise RuntimeError("a recomputed layer goes backward once: what it kept is overwritten")
         gate, up = ctx.saved_tensors
         ctx.is_spent = True
         up.mul_(grads[0])
@@ -216,32 +264,8 @@ def _gated_product(gate: Tensor, up: Tensor, scratch: Scratch) -> Tensor:
     return torch.ops.aten.silu.out(gate, out=scratch.like(gate)).mul_(up)
 
 
-def output_head(language_model: Any) -> Tensor:
-    """Return a model's output head, [V, d]."""
-    embedding = language_model.get_input_embeddings()
-    if isinstance(embedding, RecomputedEmbedding):
-        return embedding.head()
-    head: Tensor = language_model.get_output_embeddings().weight
-    return head
-
-
-def use_recomputed_layers(language_model: Any) -> None:
-    """Replace the layers that do the same by lean ones, in place."""
-    scratch = Scratch()
-    for parent in list(language_model.modules()):
-        for name, module in list(parent.named_children()):
-            recomputed = _recomputed(module, scratch)
-            if recomputed is not None and _do_the_same(module, recomputed):
-                setattr(parent, name, recomputed)
-    embedding, head = language_model.get_input_embeddings(), language_model.get_output_embeddings()
-    is_plain = type(embedding) is nn.Embedding and embedding.max_norm is None
-    if is_plain and embedding.weight is head.weight and head.weight.requires_grad:
-        recomputed = RecomputedEmbedding(head.weight, embedding.padding_idx)
-        language_model.set_input_embeddings(recomputed)
-
-
 def _recomputed(module: nn.Module, scratch: Scratch) -> nn.Module | None:
-    """Return what may take a module's place; it shares its parameters."""
+    """Return the layer that may replace a module, with the module's own parameters; None without one."""
     children, parameters = dict(module.named_children()), dict(module.named_parameters())
     epsilon: Any = getattr(module, "variance_epsilon", None)
     if epsilon is not None and not children and parameters.keys() == {"weight"}:
@@ -254,8 +278,8 @@ def _recomputed(module: nn.Module, scratch: Scratch) -> nn.Module | None:
 
 
 @torch.no_grad()
-def _do_the_same(module: nn.Module, recomputed: nn.Module) -> bool:
-    """Tell from a few random inputs whether two modules are alike."""
+def _give_the_same(module: nn.Module, recomputed: nn.Module) -> bool:
+    """Whether two modules give the same outputs for a few inputs."""
     first = next(module.parameters())
     probe = torch.linspace(-2, 3, 3 * first.shape[-1], device=first.device).view(1, 3, -1)
     expected, output = module(probe), recomputed(probe)

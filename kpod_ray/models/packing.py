@@ -15,7 +15,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
-from kpod_ray.kernels.packed_attention import attend_on_cpu, attend_on_gpu, separate, unite
+from kpod_ray.kernels.packed_attention import (
+    attend_on_cpu,
+    attend_on_gpu,
+    merge_prefix,
+    repeat_prefix,
+)
 from kpod_ray.kernels.packed_layout import PackedLayout
 from kpod_ray.models.student import CausalStudent, Student
 
@@ -67,10 +72,10 @@ def _attend_in_turn(
 ) -> Tensor:
     """Return what torch's own attention makes of each sequence, [1, L, H, d]."""
     settings, lengths = {**settings, "is_causal": True}, list(sequences.lengths)
-    whole = (separate(each, sequences).transpose(1, 2) for each in states)
+    whole = (repeat_prefix(each, sequences).transpose(1, 2) for each in states)
     parts = zip(*(each.split(lengths, dim=2) for each in whole), strict=True)
     outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
-    return unite(torch.cat(outputs, dim=1), sequences)
+    return merge_prefix(torch.cat(outputs, dim=1), sequences)
 
 
 def _has_kernel(query: Tensor, value: Tensor) -> bool:

@@ -56,9 +56,9 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         "token_weight_mean": weight / max(1.0, rationale_tokens),
         "token_accuracy": top / max(1.0, loss_tokens),
         "loss_tokens": loss_tokens,
-        "supervised_share": loss_tokens / max(1.0, tokens),
-        "padding_share": max(0.0, slots - tokens) / max(1.0, slots),
-        "spared_share": max(0.0, tokens - slots) / max(1.0, tokens),
+        "supervised_fraction": loss_tokens / max(1.0, tokens),
+        "padding_fraction": max(0.0, slots - tokens) / max(1.0, slots),
+        "shared_prefix_fraction": max(0.0, tokens - slots) / max(1.0, tokens),
     }
 
 

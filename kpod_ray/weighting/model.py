@@ -25,7 +25,7 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedSequences
 from kpod_ray.weighting.predictors import AnswerPredictor
 
 CHUNK = 32
-"""PackedLayout whose activations are held at a time; only all prefixes of a batch are more."""
+"""Sequences whose activations are held at a time; only all prefixes of a batch are more."""
 
 
 class TokenWeighter(nn.Module):

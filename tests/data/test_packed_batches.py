@@ -11,7 +11,7 @@ from tests.data.some_examples import LONG, PAD, SHORT, drawn_examples
 
 
 def test_places_by_hand():
-    # The row is 2 shared tokens, 1 of the first sequence and 3 of the second.
+    # The row is a shared prefix of 2 tokens, 1 of the first sequence and 3 of the second.
     sequences = place_sequences([3, 5], 2)
     assert sequences.bounds.tolist() == [0, 3, 8]
     assert sequences.row_places.tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
@@ -31,13 +31,13 @@ def test_a_packed_batch_reads_what_all_begin_with_once():
     assert batch.sequences.bounds.tolist() == [0, 5, 11]
     assert batch.labels.tolist() == [12, 99, 21, 22, 23, 24, 99]
     assert batch.rows.tolist() == [0] * 7
-    assert batch.columns.tolist() == [3, 4, 1, 5, 6, 7, 8]  # 21 is predicted by a shared token
+    assert batch.columns.tolist() == [3, 4, 1, 5, 6, 7, 8]  # 21 is predicted by the shared prefix
     assert batch.num_slots() == 9
     assert batch.num_tokens() == 6 + 7
 
 
-def test_a_packed_batch_shares_nothing_where_that_spares_little():
-    # 2 examples of 10 + 6 tokens, the last of which isn't read: 1 of 30 could be spared, or 2.
+def test_a_packed_batch_shares_nothing_where_that_saves_little():
+    # 2 examples of 10 + 6 tokens, the last of which isn't read: 1 of 30 could be saved, or 2.
     def examples(num_alike):
         prompts = [[7] * num_alike + [i] * (10 - num_alike) for i in (8, 9)]
         return [dataclasses.replace(LONG, prompt_ids=[*prompt, 1]) for prompt in prompts]

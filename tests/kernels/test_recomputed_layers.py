@@ -1,4 +1,4 @@
-"""Lean layers give what the model's own give, outputs and gradients, and keep less."""
+"""Recomputed layers give what the model's own give, outputs and gradients, and keep less."""
 
 import pytest
 import torch
@@ -67,14 +67,14 @@ def gradients(module, x):
 
 
 @pytest.mark.parametrize("shape", [(5, WIDTH), (2, 3, WIDTH), (0, WIDTH)])
-def test_a_lean_norm_is_the_norm(norm, shape):
+def test_a_recomputed_norm_is_the_norm(norm, shape):
     recomputed, x = RecomputedNorm(norm.weight, 1e-3), torch.randn(shape, requires_grad=True)
     torch.testing.assert_close(recomputed(x), norm(x))
     for ours, theirs in zip(gradients(recomputed, x), gradients(norm, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_lean_norm_by_hand():
+def test_a_recomputed_norm_by_hand():
     # (3, 4): the mean square is 12.5; with epsilon 12.5 the root of 25 is 5.
     recomputed = RecomputedNorm(nn.Parameter(torch.tensor([1.0, 10.0])), 12.5)
     torch.testing.assert_close(recomputed(torch.tensor([3.0, 4.0])), torch.tensor([0.6, 8.0]))
@@ -82,7 +82,7 @@ def test_a_lean_norm_by_hand():
 
 @pytest.mark.parametrize("shape", [(5, WIDTH), (2, 3, WIDTH)])
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_a_lean_mlp_is_the_mlp(mlp, shape, is_frozen):
+def test_a_recomputed_mlp_is_the_mlp(mlp, shape, is_frozen):
     mlp.requires_grad_(not is_frozen)
     x = torch.randn(shape, requires_grad=True)
     recomputed = recomputed_mlp(mlp)
@@ -175,7 +175,7 @@ def pairs_of_gradients(plain, recomputed, batch):
 
 @pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_lean_student_is_the_student(tiny_folder, examples, dtype, packing):
+def test_a_recomputed_student_is_the_student(tiny_folder, examples, dtype, packing):
     plain, recomputed = (load_student(tiny_folder, dtype).eval() for _ in range(2))
     if packing:
         assert use_packing(plain, 1024)
@@ -233,7 +233,7 @@ def test_a_frozen_student_with_adapters_keeps_its_embeddings(tiny_folder, exampl
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
-def test_a_lean_encoder_decoder_is_the_student(tmp_path, examples, is_tied):
+def test_a_recomputed_encoder_decoder_is_the_student(tmp_path, examples, is_tied):
     torch.manual_seed(0)
     tokens = {"eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 0}
     sizes = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 4}

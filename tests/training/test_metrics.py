@@ -43,17 +43,17 @@ def test_metrics_by_hand():
         "token_weight_mean": 0.375,
         "token_accuracy": 0.25,
         "loss_tokens": 4,
-        "supervised_share": 0.5,
-        "padding_share": 0.2,
-        "spared_share": 0,
+        "supervised_fraction": 0.5,
+        "padding_fraction": 0.2,
+        "shared_prefix_fraction": 0,
     }
 
 
 def test_tokens_that_were_not_computed_are_no_negative_padding():
     metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 2, 4, 1, 6, 8]), denominator=4.0)
-    assert metrics["padding_share"] == 0
-    assert metrics["spared_share"] == 0.25
-    assert metrics["supervised_share"] == 0.5
+    assert metrics["padding_fraction"] == 0
+    assert metrics["shared_prefix_fraction"] == 0.25
+    assert metrics["supervised_fraction"] == 0.5
 
 
 def test_all_steps_given_leave_rationale_metrics_at_0():

@@ -34,8 +34,8 @@ def test_a_train_step_tells_what_it_did(tiny_folder, examples):
     )
     assert metrics["tokens"] == tokens
     assert metrics["loss_tokens"] == in_loss
-    assert metrics["supervised_share"] == pytest.approx(in_loss / tokens)
-    assert metrics["padding_share"] == pytest.approx(1 - tokens / (3 * longest))
+    assert metrics["supervised_fraction"] == pytest.approx(in_loss / tokens)
+    assert metrics["padding_fraction"] == pytest.approx(1 - tokens / (3 * longest))
     assert metrics["given_steps_mean"] == pytest.approx(1 / 3)
     assert metrics["learning_rate"] == pytest.approx(0.75e-2)
     assert 0 <= metrics["token_accuracy"] <= 1
@@ -50,11 +50,11 @@ def test_packing_and_micro_batches_change_nothing_but_the_padding(tiny_folder, e
     ]
     for _ in range(2):
         expected = usual.train_step([0, 1, 2], GIVEN, 0.0)
-        assert expected["padding_share"] > 0
+        assert expected["padding_fraction"] > 0
         for other in others:
             metrics = other.train_step([0, 1, 2], GIVEN, 0.0)
-            assert metrics["padding_share"] == 0
-            for name in expected.keys() - {"padding_share", "spared_share"}:
+            assert metrics["padding_fraction"] == 0
+            for name in expected.keys() - {"padding_fraction", "shared_prefix_fraction"}:
                 assert metrics[name] == pytest.approx(expected[name], rel=1e-4)
 
 

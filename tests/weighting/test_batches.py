@@ -1,4 +1,4 @@
-"""PackedLayout of the answer predictor: what stands where."""
+"""Sequences of the answer predictor: what stands where."""
 
 import dataclasses
 import json
