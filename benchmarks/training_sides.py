@@ -20,7 +20,7 @@ from kpod_ray.data.sampler import global_batches
 from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
 from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.packing import use_packing
-from kpod_ray.models.student import CausalStudent, load_student, load_tokenizer, pad_id
+from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Rationale
 from kpod_ray.teacher.samples import read_samples
@@ -77,7 +77,6 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
         setting: model, batch and precision.
     """
     student = load_student(folder, compute_dtype(setting.precision)).eval()
-    assert isinstance(student, CausalStudent)
     assert use_packing(student, max(example.num_tokens() for example in examples))
     lora = LoraConfig(rank=RANK) if setting.is_lora else None
     if lora is not None:

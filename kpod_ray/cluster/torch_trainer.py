@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.connection import NUM_START_RETRIES
 from kpod_ray.cluster.placement import CPU_ENVIRONMENT, threads_of
+from kpod_ray.cluster.train_checkpoints import kept_checkpoints
 from kpod_ray.config import WorkerResources
 from kpod_ray.storage.artifacts import Artifact
 
@@ -55,7 +56,7 @@ def fit(
             failure_config=FailureConfig(
                 max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
-            checkpoint_config=CheckpointConfig(num_to_keep=resources.num_checkpoints),
+            checkpoint_config=kept_checkpoints(resources),
             worker_runtime_env={"env_vars": _environment(resources)},
         ),
     ).fit()

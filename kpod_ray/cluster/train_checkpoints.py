@@ -1,7 +1,8 @@
-"""Checkpoints of a training under Ray Train: rank 0 writes a checkpoint, every worker reads it.
+"""Checkpoints of a training under Ray Train: which are kept, and how they are written and read.
 
-A checkpoint holds the trainable parameters, the optimizer state, the progress of the training and
-further tensors. If the newest checkpoint is damaged, the one before is used.
+Rank 0 writes a checkpoint, every worker reads it. A checkpoint holds the trainable parameters, the
+optimizer state, the progress of the training and further tensors. If the newest checkpoint is damaged,
+the one before is used.
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ from typing import Any
 
 import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointConsistencyMode, CheckpointUploadMode
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    CheckpointConsistencyMode,
+    CheckpointUploadMode,
+)
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kpod_ray.config import WorkerResources
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import (
     DamagedError,
@@ -43,6 +50,11 @@ class Saved:
     """Position of the training, such as stage and train step, as values that JSON can hold."""
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     """Further state of the training, by name."""
+
+
+def kept_checkpoints(resources: WorkerResources) -> CheckpointConfig:
+    """Return which checkpoints Ray Train keeps while a phase trains: the newest ones."""
+    return CheckpointConfig(num_to_keep=resources.num_checkpoints)
 
 
 def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> None:

@@ -16,7 +16,7 @@ from kpod_ray.inference.requests import Pending, request_id
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
-from kpod_ray.models.sources import is_encoder_decoder
+from kpod_ray.models.sources import is_for_vllm
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
@@ -64,7 +64,7 @@ def check_backend(config: RunConfig) -> None:
     Raises:
         KpodError: The student is an encoder-decoder model, and the backend vLLM.
     """
-    if config.evaluation.backend == "vllm" and is_encoder_decoder(config.student.model):
+    if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
         raise KpodError(
             f"model {config.student.model}: vLLM takes no encoder-decoder model; "
             "set evaluation.backend=transformers"

@@ -1,4 +1,4 @@
-"""Causal attention of each of several sequences in one packed row, whose shared prefix stands there once.
+"""Causal attention of each of several sequences in one packed row, their shared prefix there once.
 
 Computes: softmax(scale Q K^T) V for every sequence of a row: every token sees the tokens before it
 in its own sequence, the shared prefix included. `attend_on_gpu` calls torch's kernel for sequences

@@ -2,7 +2,7 @@
 
 Computes: what root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
 transformers compute, with the same parameters under the same names. `use_recomputed_layers`
-replaces a layer only where a few random inputs give the same outputs.
+replaces a layer only where a few inputs give the same outputs.
 
 Why: a model's own norm keeps its input and the normalised states; its gated feed-forward layer
 keeps the norm's output and four tensors of the inner width. Here the norm's input and two of the

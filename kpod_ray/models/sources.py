@@ -128,6 +128,15 @@ def is_encoder_decoder(name: str) -> bool:
     return bool(config.is_encoder_decoder)
 
 
+def is_for_vllm(name: str) -> bool:
+    """Whether vLLM can generate with a student's model: with a causal one.
+
+    Raises:
+        KpodError: There is no such model folder.
+    """
+    return not is_encoder_decoder(name)
+
+
 def check_decoder(name: str) -> None:
     """Check that a model whose config is at hand writes text by itself, as a vLLM engine needs it.
 

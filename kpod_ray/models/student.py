@@ -17,10 +17,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
-from kpod_ray.data.batches import Batch, PairBatch, collate, collate_packed, collate_pairs
+from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.kernels.recomputed_layers import output_head
+from kpod_ray.models.pair_batches import PairBatch, collate_pairs
 from kpod_ray.models.sources import model_folder
 
 transformers_logging.disable_progress_bar()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kpod_ray.algorithm.keypoint_mask import mask_embeddings
 from kpod_ray.models.student import load_student
-from kpod_ray.weighting.batches import MaskedSequences
+from kpod_ray.weighting.batches import MaskedSequences, continued_answer, decoded_answer
 
 IGNORED = -100
 """Label of a place without an answer token."""
@@ -78,8 +78,10 @@ class AnswerPredictor(nn.Module):
         super().__init__()
         self.language_model, self.reading = language_model, reading
         self.compute_dtype = compute_dtype
-        is_encoder_decoder = language_model.config.is_encoder_decoder
-        self.answer_nll = _decoded_nll if is_encoder_decoder else _continued_nll
+        if language_model.config.is_encoder_decoder:
+            self.answer_nll, self.answer_ids = _decoded_nll, decoded_answer
+        else:
+            self.answer_nll, self.answer_ids = _continued_nll, continued_answer
 
     @property
     def device(self) -> torch.device:

@@ -21,15 +21,12 @@ from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
 from kpod_ray.models.device import compute_dtype
 from kpod_ray.models.safetensors_state import fetch_module, upload_module
-from kpod_ray.models.sources import is_encoder_decoder
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, Rationale
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.weighting.batches import (
     MaskedExample,
     build_masked_example,
-    continued_answer,
-    decoded_answer,
 )
 from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import KeypointLoss, build_weighter
@@ -199,23 +196,22 @@ def build_parts(
         predictor = student_predictor(student, dtype)
     else:
         predictor = other_predictor(weighting.predictor, student, dtype)
-    examples = _examples(job, store)
+    examples = _examples(job, store, predictor)
     padding = pad_id(load_tokenizer(job.model))
     training, validation = split_examples(examples, weighting, job.seed, padding)
     return KeypointLoss(weighter, predictor, weighting), training, validation
 
 
-def _examples(job: WeightingJob, store: Store) -> list[MaskedExample]:
+def _examples(job: WeightingJob, store: Store, predictor: AnswerPredictor) -> list[MaskedExample]:
     """Return the example of every rationale, in the table's order."""
-    name = job.weighting.predictor or job.model
-    tokenizer, answering = load_tokenizer(job.model), load_tokenizer(name)
-    answer_ids = decoded_answer if is_encoder_decoder(name) else continued_answer
+    tokenizer = load_tokenizer(job.model)
+    answering = load_tokenizer(job.weighting.predictor or job.model)
     questions = Question.from_table(store.read_table(job.questions))
     by_id = {question.id: question for question in questions}
     examples = []
     for rationale in Rationale.from_table(store.read_table(job.rationales)):
         question = by_id[rationale.question_id]
-        ids = answer_ids(answering, question.answer)
+        ids = predictor.answer_ids(answering, question.answer)
         examples.append(
             build_masked_example(tokenizer, question, rationale.text, job.template, ids)
         )
