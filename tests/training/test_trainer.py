@@ -20,7 +20,7 @@ def training_of(folder, examples, *, packing=False, **settings):
         assert use_packing(student, 1024)
     config = StudentConfig(model="tiny:0", learning_rate=1e-2, **settings)
     return StudentTraining(
-        student, student, config, TrainingSet(examples, "learned", 0), WorkerRank(0, 1)
+        student, student, config, TrainingSet(examples, "from_weighting", 0), WorkerRank(0, 1)
     )
 
 
