@@ -6,14 +6,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from kpod_ray.config import EvaluationConfig, LoraConfig, StudentConfig, StudentWorkerResources
+from kpod_ray.config import LoraConfig, StudentConfig
 from kpod_ray.data.examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import load_state, read_state, state_of, write_state
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student
 from kpod_ray.training.build import add_adapters, load_plain_student, merge_adapters
-from kpod_ray.training.job import TrainJob
 
 LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 T5 = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")
@@ -151,30 +150,13 @@ def test_names_of_no_layer_are_said_so_in_one_line(tiny_folder):
     assert "\n" not in str(caught.value)
 
 
-def job_of(student):
-    return TrainJob(
-        student=student,
-        evaluation=EvaluationConfig(),
-        num_stages=1,
-        seed=0,
-        storage="",
-        questions="",
-        examples="",
-        trained_on="",
-        folder="",
-        difficulty_weights="from_weighting",
-        resources=StudentWorkerResources(),
-        num_threads=1,
-    )
-
-
 @pytest.mark.parametrize("token_weights", ["from_weighting", "uniform"])
 @pytest.mark.parametrize("loss", ["nll", "dft"])
 def test_the_loss_is_the_sum_of_weight_times_probability_times_nll(
     folder, examples, token_weights, loss
 ):
     config = StudentConfig(model=folder, token_weights=token_weights, loss=loss)
-    student = load_plain_student(job_of(config))
+    student = load_plain_student(config, seed=0)
     made = [training_example(example, config) for example in examples]
     nll = load_student(folder, torch.float32)(batch_of(student, made)).token_nll.tolist()
     # What is in the loss: of each example the tokens of the steps that aren't given, and the answer.
