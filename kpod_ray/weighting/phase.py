@@ -1,4 +1,8 @@
-"""Phase ``weigh``: what each kind of ``weighting`` reads, and what makes its artifact."""
+"""Phase ``weigh``: what each kind of ``weighting`` reads, and what makes its artifact.
+
+No other module tells the kinds apart. A further kind is a class of settings in
+`kpod_ray.config.weighting`, a module beside `hand_weights`, and a branch in the functions below.
+"""
 
 from __future__ import annotations
 

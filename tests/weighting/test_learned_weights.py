@@ -40,7 +40,7 @@ def weigh(inputs, label, num_workers=1, **weighting):
 def weigh_here(inputs, label, **weighting):
     """Run the phase, its training in this process; return its artifact and its manifest."""
     with unkept_checkpoints():
-        return _weighed(inputs, in_this_process(config_of(inputs, weighting), "weigh"), label)
+        return _weighed(inputs, in_this_process(config_of(inputs, weighting), "weighting"), label)
 
 
 def config_of(inputs, weighting):
@@ -50,7 +50,7 @@ def config_of(inputs, weighting):
             "storage": inputs[0].root,
             "teacher": {"kind": "file", "path": "-"},
             "student": {"model": "tiny:0"},
-            "resources": {"weigh": {"num_threads": 1}},
+            "resources": {"weighting": {"num_threads": 1}},
             "weighting": {
                 "num_adapt_steps": 3,
                 "num_train_steps": 4,
@@ -153,5 +153,5 @@ def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
 
 
 def test_more_workers_than_rationales_of_a_train_step_are_an_error(ray_cluster, inputs):
-    with pytest.raises(KpodError, match=r"resources\.weigh\.num_workers=5 is more"):
+    with pytest.raises(KpodError, match=r"resources\.weighting\.num_workers=5 is more"):
         weigh(inputs, "too many", num_workers=5)
