@@ -162,7 +162,8 @@ def nodes_by_phase(storage: Path) -> dict[str, dict[str, list[str]]]:
     """Return the ids of the nodes that each phase ran on: phase -> labels of a node -> sorted ids."""
     found = defaultdict[str, dict[str, list[str]]](dict)
     for path in storage.glob(MADE):
-        phase, manifest = path.parts[-3], json.loads(path.read_text())
+        phase = path.parts[-3]
+        manifest = json.loads(path.read_text())
         for node in manifest.get("nodes", []):
             label = ", ".join(f"{key}={value}" for key, value in node["labels"].items())
             ids = found[phase].setdefault(label, [])

@@ -101,7 +101,8 @@ def compare(untouched: Path, killed: Path) -> dict[str, object]:
     """Compare two storages: rows and ids of every table, and the parameters of the students."""
     first, second = artifacts(untouched), artifacts(killed)
     rows: dict[str, list[int]] = {}
-    equal_ids, equal_rows = True, True
+    equal_ids = True
+    equal_rows = True
     for phase, name, key in TABLES:
         tables = [pq.read_table(folder[phase] / f"{name}.parquet") for folder in (first, second)]
         ids = [sorted(table[key].to_pylist()) for table in tables]

@@ -164,8 +164,8 @@ def compare(case: tuple[Any, ...], sides: list[str], rounds: int) -> dict[str, A
         for other in sides[1:]:
             row[f"{name}_to_{other}"] = round(medians["ours"] / medians[other], 3)
             ratios = [
-                mine[name] / theirs[name]
-                for mine, theirs in zip(results["ours"], results[other], strict=True)
+                our_result[name] / result[name]
+                for our_result, result in zip(results["ours"], results[other], strict=True)
             ]
             row[f"{name}_to_{other}_range"] = f"{min(ratios):.2f} to {max(ratios):.2f}"
     nats = [result["nats"] for side in sides for result in results[side]]

@@ -152,7 +152,8 @@ def measure(requests: Sequence[GenerationRequest], rounds: int, is_spread: bool)
             print(f"round {number} {side.__name__}: {rate} tokens/s", flush=True)
     ratios = {}
     for side in sides[1:]:
-        name, others = side.__name__, values[side.__name__]
+        name = side.__name__
+        others = values[name]
         of_medians = statistics.median(values["ours"]) / statistics.median(others)
         of_rounds = [o / other for o, other in zip(values["ours"], others, strict=True)]
         ratios[f"ratio_of_medians_{name}"] = round(of_medians, 3)

@@ -108,7 +108,7 @@ def _join(resources: ResourcesConfig) -> bool:
     except ConnectionError as error:
         raise KpodError(
             f"no Ray cluster answers at {address}; unset RAY_ADDRESS, or set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN if it asks for a token"
+            "RAY_AUTH_TOKEN if the cluster requires a token"
         ) from error
     _prepare(resources)
     return True

@@ -99,9 +99,11 @@ def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
     Raises:
         KpodError: The state of the sweep in the store is damaged.
     """
-    settings, store = sweep.settings, sweep.store
+    settings = sweep.settings
+    store = sweep.store
     folder = f"{store.root}/sweeps"
-    path, filesystem = f"{folder}/{sweep.name}", store.filesystem
+    path = f"{folder}/{sweep.name}"
+    filesystem = store.filesystem
     if tune.Tuner.can_restore(path, storage_filesystem=filesystem):
         try:
             return tune.Tuner.restore(
@@ -109,8 +111,8 @@ def _tuner(function: Any, sweep: Sweep) -> tune.Tuner:
             )
         except Exception as error:  # damaged pickle and JSON files raise errors of many types
             raise KpodError(
-                f"what is kept of the sweep in {store.address(f'sweeps/{sweep.name}')} is damaged; "
-                "delete it: trainings that are finished are not run again"
+                f"the saved state of the sweep in {store.address(f'sweeps/{sweep.name}')} is damaged; "
+                "delete this folder: finished trainings are not run again"
             ) from error
     is_grid = settings.search == "grid"
     return tune.Tuner(

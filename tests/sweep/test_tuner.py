@@ -80,7 +80,7 @@ def test_a_grid_has_every_combination_once_and_a_failure_is_told(ray_cluster, tm
     file = tmp_path / "sweeps" / "grid" / "tuner.pkl"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(
-        KpodError, match=r"^what is kept of the sweep in .*sweeps/grid is damaged; de"
+        KpodError, match=r"^the saved state of the sweep in .*sweeps/grid is damaged; de"
     ):
         tune_trials(functools.partial(explode), grid(tmp_path))
 

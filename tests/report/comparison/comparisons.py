@@ -9,7 +9,7 @@ from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, Stage
 
 ARMS = {
     # name: (description, points above uniform, growth of given steps, supervised tokens in thousands)
-    "untrained": ("the student as it came", -22, None, 0),
+    "untrained": ("the student before training", -22, None, 0),
     "answer_only": ("the loss covers the answer alone", -13, False, 21),
     "uniform": ("plain distillation: every token weighs 1", 0, False, 402),
     "dft": ("each token scaled by its own probability (DFT)", 1.4, False, 402),
