@@ -22,7 +22,7 @@ from kpod_ray.config import (
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold, split_answer
-from kpod_ray.questions.splits import hash_fraction
+from kpod_ray.questions.splits import in_test_split
 from kpod_ray.records import AnswerKind, Question, Split
 from kpod_ray.storage.user_files import (
     BadRow,
@@ -232,7 +232,7 @@ def _with_test_split(questions: list[Question], fraction: float, seed: int) -> l
     """Turn a fraction of the questions with a gold answer into test questions, by a hash of the id."""
     return [
         dataclasses.replace(question, split="test")
-        if question.answer and hash_fraction(question.id, seed) < fraction
+        if question.answer and in_test_split(question.id, fraction, seed)
         else question
         for question in questions
     ]
