@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.tracking import Histogram, PhaseSummary
+from kpod_ray.tracking import PhaseSummary
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
@@ -66,7 +67,7 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     for weights in _values(weighted, "weighted", "token_weights"):
         counts += np.histogram(weights, bins=edges)[0]
         total += float(weights.sum())
-    histogram = Histogram(edges.tolist(), counts.tolist())
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     share = total / max(
         1, int(counts.sum())
     )  # the mask of Eq. 4 keeps a token as often as it weighs
@@ -87,7 +88,7 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     edges, counts = np.linspace(0, max(highest, 1e-6), BINS + 1), np.zeros(BINS, np.int64)
     for values in _values(assess, "difficulties", "step_difficulties"):
         counts += np.histogram(values, bins=edges)[0]
-    histogram = Histogram(edges.tolist(), counts.tolist())
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     return PhaseSummary(
         curves=_curve(histogram, "step_difficulty/nats", "step_difficulty/share"),
         histograms={"histograms/step_difficulties": histogram},

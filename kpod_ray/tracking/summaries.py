@@ -6,14 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts between adjoining edges."""
-
-    edges: Sequence[float]
-    """Rising; one more than there are counts."""
-    counts: Sequence[int]
+from kpod_ray.report.plotting import Histogram
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from kpod_ray.records import USED_VERDICTS
 from kpod_ray.report.formatting import duration, number, percent, signed_points
 from kpod_ray.report.html import fill
 from kpod_ray.report.run import tables as view
@@ -71,7 +72,7 @@ def _accuracy_tiles(results: RunResults) -> list[Tile]:
 
 def _rationale_tiles(results: RunResults) -> list[Tile]:
     total = sum(results.verdict_counts.values())
-    used = sum(results.verdict_counts.get(verdict, 0) for verdict in ("kept", "reference"))
+    used = sum(results.verdict_counts.get(verdict, 0) for verdict in USED_VERDICTS)
     return [Tile("Rationales used", f"{used:,}", f"of {total:,}")] if total else []
 
 
