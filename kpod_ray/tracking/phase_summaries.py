@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -97,7 +96,7 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     plan = artifacts["plan"]
-    totals = json.loads(plan.store.read_text(f"{plan.folder}/totals.json"))
+    totals = plan.read_json("totals")
     rows = given_steps_rows(plan)
     curves = []
     for stage, of_stage in itertools.groupby(rows, key=lambda row: int(row["stage"])):
@@ -118,9 +117,7 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     train = artifacts["train"]
-    history: list[dict[str, float]] = json.loads(
-        train.store.read_text(f"{train.folder}/history.json")
-    )
+    history: list[dict[str, float]] = train.read_json("history")
     stages = [row for row in history if "validation_loss" in row]
     if not stages:
         return PhaseSummary()

@@ -15,7 +15,7 @@ from kpod_ray.records import (
 )
 from kpod_ray.report.shading import Scale
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.tracking import tables as facts_tables
+from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
 from tests.report.attacks import HOSTILE, PAYLOAD
@@ -184,8 +184,8 @@ def test_hostile_text_becomes_no_markup(artifacts):
 
 
 def test_a_rationale_without_end_is_cut_off():
-    num = facts_tables.MAX_TOKENS + 10
+    num = tables.MAX_TOKENS + 10
     starts, text = range(num), "a" * num
     ends = [start + 1 for start in starts]
     row = WeightedRationale("q0", text, starts, ends, [0.5] * num, (0,), (num,))
-    assert weighted_html(row, Scale.of([row])).count("<span") == facts_tables.MAX_TOKENS
+    assert weighted_html(row, Scale.of([row])).count("<span") == tables.MAX_TOKENS

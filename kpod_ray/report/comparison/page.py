@@ -1,4 +1,4 @@
-"""The page about a comparison of arms."""
+"""The page about a comparison of arms, as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from kpod_ray.report.comparison.statistics import Findings, StepGroup, findings,
 from kpod_ray.report.comparison.tables import ArmRow, arm_rows, step_cells
 from kpod_ray.report.comparison.wording import headline, notes, sensitivity, smallest_effect_tile
 from kpod_ray.report.formatting import NO_VALUE, percent, visible
-from kpod_ray.report.html import fill
-from kpod_ray.report.run.page import Tile
+from kpod_ray.report.html import Tile, fill
+
+_SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_HEAD = (
+    "Arm", "Accuracy", "95 % interval", "Seeds", "Difference, points", "95 % interval", "p", "p (Holm)",
+    "McNemar p, pooled", "better : worse", "Supervised tokens", "Time",
+)  # fmt: skip
 
 
 def render_comparison(results: ComparisonResults) -> str:
@@ -45,14 +51,6 @@ def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
         Tile("Questions", f"{results.num_questions:,}", "answered by every arm"),
     ]
     return [*shown, smallest_effect_tile(found)] if found.contrasts else shown
-
-
-_SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_HEAD = (
-    "Arm", "Accuracy", "95 % interval", "Seeds", "Difference, points", "95 % interval", "p", "p (Holm)",
-    "McNemar p, pooled", "better : worse", "Supervised tokens", "Time",
-)  # fmt: skip
 
 
 def comparison_markdown(results: ComparisonResults) -> str:
