@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.tracking import PhaseSummary
+from kpod_ray.tracking.summaries import PhaseSummary, kept_samples_fraction
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
@@ -49,13 +49,14 @@ def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
 
 def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     verdicts: Mapping[str, int] = manifest["verdicts"]
-    samples, total = manifest["counts"]["samples"], sum(verdicts.values())
+    total = sum(verdicts.values())
     rows = [
         {"verdict": verdict, "rationales": count, "share": count / total}
         for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
     ]
     tables = {"tables/verdicts": rows, "tables/rejects": reject_rows(artifacts)}
-    outcome = {"outcome/kept_fraction": verdicts.get("kept", 0) / samples} if samples else {}
+    kept = kept_samples_fraction(manifest)
+    outcome = {} if kept is None else {"outcome/kept_samples_fraction": kept}
     return PhaseSummary(tables=tables, outcome=outcome)
 
 

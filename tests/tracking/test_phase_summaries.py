@@ -1,10 +1,12 @@
 """What a tracker is told: numbers worked out by hand, bounded tables, and harmless markup."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from kpod_ray.config import load
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -18,6 +20,8 @@ from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
+from kpod_ray.tracking.wandb_workspace import build_workspace
+from tests.conftest import REPOSITORY
 from tests.report.attacks import HOSTILE, PAYLOAD
 from tests.report.pages import Page
 
@@ -103,7 +107,7 @@ def test_every_phase_tells_its_numbers_and_where_it_is(artifacts):
 def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
     summary = phase_summary("teacher", artifacts)
     assert summary.numbers["phase/teacher/wrong"] == MANY
-    assert summary.outcome == {"outcome/kept_fraction": pytest.approx(99 / 400)}
+    assert summary.outcome == {"outcome/kept_samples_fraction": pytest.approx(99 / 400)}
     verdicts = summary.tables["tables/verdicts"]
     assert [row["verdict"] for row in verdicts] == ["wrong", "kept", "error"]
     assert sum(row["share"] for row in verdicts) == pytest.approx(1)
@@ -171,6 +175,20 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
     assert changes == ["right before and after", "gained"]
     assert (rows[1]["before_answer"], rows[1]["after_answer"]) == ("1", "2")
     assert rows[1]["question"] == "What is 1 + 1?"
+
+
+def test_what_the_workspace_draws_of_finished_phases_is_in_their_summaries(artifacts):
+    """A name that is changed in one of the two places would leave an empty panel."""
+    workspace = build_workspace(load(REPOSITORY / "configs" / "smoke.yaml"), "team")
+    view = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True)
+    prefixes = ("outcome", "phase", "schedule", "step_difficulty", "tables", "token_weight")
+    drawn = set(re.findall(rf"\b(?:{'|'.join(prefixes)})/[a-z_/]+", view))
+    told = set()
+    for summary in (phase_summary(name, artifacts) for name in NAMES):
+        told |= {*summary.numbers, *summary.outcome, *summary.tables}
+        told |= {name for row in summary.curves for name in row}
+    assert {name.partition("/")[0] for name in drawn} == set(prefixes)
+    assert drawn <= told
 
 
 def test_hostile_text_becomes_no_markup(artifacts):
