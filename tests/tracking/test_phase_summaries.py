@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
-from kpod_ray.config import load
+from kpod_ray.config import OBJECTIVES, load
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -19,8 +20,10 @@ from kpod_ray.report.shading import Scale
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
+from kpod_ray.tracking.prometheus import TRAINING
 from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
 from kpod_ray.tracking.wandb_workspace import build_workspace
+from kpod_ray.training.metrics import NUM_SUMS, step_metrics
 from tests.conftest import REPOSITORY
 from tests.report.attacks import HOSTILE, PAYLOAD
 from tests.report.pages import Page
@@ -177,17 +180,18 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
     assert rows[1]["question"] == "What is 1 + 1?"
 
 
-def test_what_the_workspace_draws_of_finished_phases_is_in_their_summaries(artifacts):
+def test_what_the_workspace_draws_is_logged_or_in_the_summary_of_a_phase(artifacts):
     """A name that is changed in one of the two places would leave an empty panel."""
     workspace = build_workspace(load(REPOSITORY / "configs" / "smoke.yaml"), "team")
     view = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True)
     prefixes = ("outcome", "phase", "schedule", "step_difficulty", "tables", "token_weight")
-    drawn = set(re.findall(rf"\b(?:{'|'.join(prefixes)})/[a-z_/]+", view))
-    told = set()
+    drawn = set(re.findall(rf"\b(?:{'|'.join((*prefixes, 'train'))})/[a-z_/]+", view))
+    of_train_steps = {*step_metrics(torch.zeros(NUM_SUMS), 1), *OBJECTIVES, *TRAINING}
+    told = {f"train/{name}" for name in of_train_steps}
     for summary in (phase_summary(name, artifacts) for name in NAMES):
         told |= {*summary.numbers, *summary.outcome, *summary.tables}
         told |= {name for row in summary.curves for name in row}
-    assert {name.partition("/")[0] for name in drawn} == set(prefixes)
+    assert {name.partition("/")[0] for name in drawn} == {*prefixes, "train"}
     assert drawn <= told
 
 
