@@ -31,7 +31,8 @@ from kpod_ray.pipeline.run import (
     open_run,
 )
 from kpod_ray.records import StageRow
-from kpod_ray.report.comparison.data import ComparisonResults, collect_comparison
+from kpod_ray.report.comparison.collect import collect_comparison
+from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")

@@ -15,22 +15,43 @@ import pyarrow as pa
 AnswerKind = Literal["number", "choice", "boolean", "text"]
 Split = Literal["train", "test"]
 Verdict = Literal[
-    "kept",  # goes on to the weighter
-    "reference",  # no correct rationale from the teacher: the question's own stands in
-    "surplus",  # correct, but others of its question were chosen
-    "duplicate",  # correct, but (nearly) the same as an earlier one of its question
-    "leaked",  # its answer stands before any reasoning, or without any
-    "too_short",  # fewer reasoning steps or tokens than asked for
-    "overlength",  # more reasoning steps or tokens than asked for
-    "minority",  # its question has no gold answer, and not enough samples agree with it
-    "wrong",  # the extracted answer is not the gold answer
-    "no_answer",  # no answer could be extracted
-    "truncated",  # generation hit its token limit
-    "empty",  # nothing but white space
-    "unreadable",  # undecodable or control characters, or far too long
-    "unknown_question",  # its question id is not among the training questions
-    "error",  # generation failed; the text holds the error
+    "kept",
+    "reference",
+    "surplus",
+    "duplicate",
+    "leaked",
+    "too_short",
+    "overlength",
+    "minority",
+    "wrong",
+    "no_answer",
+    "truncated",
+    "empty",
+    "unreadable",
+    "unknown_question",
+    "error",
 ]
+"""What became of a rationale; `VERDICT_MEANINGS` says what each is."""
+VERDICT_MEANINGS: Mapping[str, str] = {
+    "kept": "correct: goes on to the weighter",
+    "reference": "no correct one from the teacher: the question's own stands in",
+    "surplus": "correct, but others of its question were chosen",
+    "duplicate": "correct, but (nearly) the same as an earlier one of its question",
+    "leaked": "states its answer before any reasoning, or without any",
+    "too_short": "fewer reasoning steps or tokens than asked for",
+    "overlength": "more reasoning steps or tokens than asked for",
+    "minority": "too few other samples agree with its answer",
+    "wrong": "the answer is not the gold answer",
+    "no_answer": "no answer could be found in the text",
+    "truncated": "cut off at the token limit",
+    "empty": "nothing but white space",
+    "unreadable": "control characters, undecodable, or far too long",
+    "unknown_question": "belongs to no training question",
+    "error": "generation failed",
+}
+"""Verdict -> its meaning, for reports and the terminal."""
+USED_VERDICTS: tuple[Verdict, ...] = ("kept", "reference")
+"""Verdicts of the rationales that the weighter and the student train on."""
 _SPANS = pa.list_(pa.int32())
 
 
@@ -267,26 +288,3 @@ class Completion(Record):
             "logprob": pa.float64(),
         }
     )
-
-
-MEANINGS: Mapping[str, str] = {
-    "kept": "correct: goes on to the weighter",
-    "reference": "no correct one from the teacher: the question's own stands in",
-    "surplus": "correct, but others of its question were chosen",
-    "duplicate": "correct, but the same as an earlier one of its question",
-    "leaked": "states its answer before any reasoning",
-    "too_short": "fewer reasoning steps or tokens than asked for",
-    "overlength": "more reasoning steps or tokens than asked for",
-    "minority": "too few other samples agree with its answer",
-    "wrong": "the answer is not the gold answer",
-    "no_answer": "no answer could be found in the text",
-    "truncated": "cut off at the token limit",
-    "empty": "nothing but white space",
-    "unreadable": "control characters, undecodable, or far too long",
-    "unknown_question": "belongs to no training question",
-    "error": "generation failed",
-}
-"""What became of a rationale, in words."""
-USED = ("kept", "reference")
-USED = ("kept", "reference")
-"""Verdicts of the rationales that go on."""

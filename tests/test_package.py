@@ -42,7 +42,8 @@ def of_repository(*patterns):
 
 
 def test_the_wheel_holds_every_module_template_and_job_and_nothing_else(wheel):
-    expected = of_repository("kpod_ray/**/*.py", "kpod_ray/report/templates/*.html", "jobs/*.py")
+    data = ("kpod_ray/questions/*.yaml", "kpod_ray/report/templates/*.html")
+    expected = of_repository("kpod_ray/**/*.py", *data, "jobs/*.py")
     expected.add("kpod_ray/py.typed")
     assert {name for name in wheel if ".dist-info/" not in name} == expected
 

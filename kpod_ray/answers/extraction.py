@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 from kpod_ray.answers.markers import LONGEST_ANSWER, announced, breaks
 from kpod_ray.answers.numbers import (
@@ -25,13 +26,15 @@ from kpod_ray.answers.numbers import (
     plain_spelling,
     spelled_in_digits,
 )
+from kpod_ray.records import AnswerKind
 
 _NUM_LETTERS = 26
 _LATEX_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'\u2019])(?:([A-Za-z])\)|([A-Z])(?![\w'\u2019]))")
 _WORD_LETTER = re.compile(r"[AI] (?!(?:because|since|as|is|was|and|or|for|due)\b)[a-z]")
 _BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
-_BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+"""A boolean as people write it, in lower case -> its plain form."""
 _LIST_MARK = re.compile(r"\s*[0-9]{1,3}[.)]")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _DIGIT = re.compile(r"[0-9]")
@@ -111,12 +114,12 @@ def answers_equal(predicted: str, gold: str, kind: str) -> bool:
     if kind == "text":
         return _joined_letters(_unquoted(first)) == _joined_letters(_unquoted(second))
     first, second = first.strip("()."), second.strip("().")
-    return _BOOLEANS.get(first, first) == _BOOLEANS.get(second, second)
+    return BOOLEANS.get(first, first) == BOOLEANS.get(second, second)
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in ("number", "choice", "boolean", "text"):
-        raise ValueError(f"kind must be number, choice, boolean or text, not {kind!r}")
+    if kind not in get_args(AnswerKind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(AnswerKind))}, not {kind!r}")
 
 
 def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
@@ -200,7 +203,7 @@ def _plain_answer(candidate: str, kind: str) -> str | None:
     if kind == "number":
         return plain_number(candidate)
     if kind == "boolean":
-        return _BOOLEANS[candidate.casefold()]
+        return BOOLEANS[candidate.casefold()]
     if kind == "text":
         return _unquoted(_LATEX_TEXT.sub(r"\1", candidate)) or None
     return candidate

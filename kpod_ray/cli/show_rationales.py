@@ -15,7 +15,14 @@ from rich.text import Text
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
-from kpod_ray.records import MEANINGS, USED, Question, Rationale, Verdict, WeightedRationale
+from kpod_ray.records import (
+    USED_VERDICTS,
+    VERDICT_MEANINGS,
+    Question,
+    Rationale,
+    Verdict,
+    WeightedRationale,
+)
 from kpod_ray.report.formatting import clipped, visible
 from kpod_ray.report.shading import Scale, shown_steps
 from kpod_ray.storage.artifacts import Artifact
@@ -80,20 +87,20 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
     manifest = artifacts["teacher"].manifest()
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
     questions = _questions(artifacts, {row.question_id for row in rows})
-    used_ids = {row.question_id for row in rows if row.verdict in USED}
+    used_ids = {row.question_id for row in rows if row.verdict in USED_VERDICTS}
     weighted = _weighted(artifacts["weigh"], used_ids)
     samples: dict[str, list[ShownSample]] = {}
     for row in rows:
-        weights = weighted.get(row.question_id) if row.verdict in USED else None
+        weights = weighted.get(row.question_id) if row.verdict in USED_VERDICTS else None
         sample = ShownSample(row, questions.get(row.question_id), weights)
         samples.setdefault(row.verdict, []).append(sample)
     return CorpusSummary(manifest["teacher"], manifest["counts"], manifest["verdicts"], samples)
 
 
 def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
-    if selection.verdict is None or selection.verdict in USED:
+    if selection.verdict is None or selection.verdict in USED_VERDICTS:
         yield from table_rows(teacher, "rationales", Rationale)
-    if selection.verdict not in USED:
+    if selection.verdict not in USED_VERDICTS:
         yield from table_rows(teacher, "rejects", Rationale)
 
 
@@ -225,7 +232,7 @@ def count_lines(summary: CorpusSummary) -> list[str]:
     names = [name for name in get_args(Verdict) if verdicts.get(name)]
     width = max(map(len, [*names, "total"]))
     for name in names:
-        meaning = MEANINGS.get(name, "")
+        meaning = VERDICT_MEANINGS.get(name, "")
         share = _share(verdicts[name], total)
         lines.append(f"  {name:<{width}} {verdicts[name]:>9,} {share:>7}  {meaning}".rstrip())
     lines.append(

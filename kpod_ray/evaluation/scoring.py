@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+from scipy.stats import binomtest
 
 from kpod_ray.answers.extraction import answers_equal, extract_answer
 from kpod_ray.records import Completion, Prediction, Question
-
-Z_95 = 1.959963984540054
-"""Two-sided 95 % quantile of the normal distribution."""
 
 
 def predict(completion: Completion, question: Question) -> Prediction:
@@ -39,11 +37,8 @@ def wilson_interval(num_correct: int, num_questions: int) -> tuple[float, float]
     """
     if not 0 <= num_correct <= num_questions or num_questions == 0:
         raise ValueError(f"{num_correct} of {num_questions} is no share")
-    share, z2 = num_correct / num_questions, Z_95**2
-    centre = share + z2 / (2 * num_questions)
-    spread = Z_95 * math.sqrt(share * (1 - share) / num_questions + z2 / (4 * num_questions**2))
-    scale = 1 + z2 / num_questions
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    interval = binomtest(num_correct, num_questions).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def count_correct(predictions: Sequence[Prediction]) -> int:

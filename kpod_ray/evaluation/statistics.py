@@ -148,12 +148,10 @@ def smallest_effect(standard_error: float, num_comparisons: int) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values: below 0.05 there, the chance of any false find stays at 5 %."""
     order = np.argsort(p_values, kind="stable")
+    num_left = np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
-    highest = 0.0
-    for rank, at in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[at]))
-        adjusted[at] = highest
-    return adjusted.tolist()
+    adjusted[order] = np.maximum.accumulate(num_left * np.take(p_values, order))
+    return np.minimum(adjusted, 1).tolist()
 
 
 def _differences(correct: Answers, baseline: Answers) -> Floats:

@@ -15,15 +15,7 @@ from collections.abc import Callable, Mapping
 
 from kpod_ray.config import ArithmeticQuestions
 from kpod_ray.errors import KpodError
-from kpod_ray.questions.arithmetic_topics import (
-    HE,
-    MONEY_ASKS,
-    MONEY_EVENTS,
-    SHE,
-    TOPICS,
-    Event,
-    Topic,
-)
+from kpod_ray.questions.arithmetic_templates import Event, Topic, load_templates
 from kpod_ray.records import Question, Split
 
 MAX_QUESTIONS = 100_000
@@ -110,22 +102,23 @@ def _tell(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
         events = _possible_events(story, num_steps - len(story.reasons))
         if not events or not _happen(rng, story, rng.choice(events), largest):
             return None
-    asks = story.topic.asks | MONEY_ASKS
+    asks = story.topic.asks | load_templates().money.asks
     question = rng.choice(asks[story.counts]).format_map(story.words)
     story.sentences.append(question)
     return story
 
 
 def _open(rng: random.Random) -> _Story:
-    topic = rng.choice(TOPICS)
+    templates = load_templates()
+    topic = rng.choice(templates.topics)
     first = rng.randint(*topic.first)
     words: dict[str, str | int] = {"items": rng.choice(topic.items), "n": first}
     if topic.who:
         words |= {"name": rng.choice(topic.who), "he": "it", "his": "its", "him": "it"}
     elif rng.random() < 0.5:
-        words |= {"name": rng.choice(HE), "he": "he", "his": "his", "him": "him"}
+        words |= {"name": rng.choice(templates.people.he), "he": "he", "his": "his", "him": "him"}
     else:
-        words |= {"name": rng.choice(SHE), "he": "she", "his": "her", "him": "her"}
+        words |= {"name": rng.choice(templates.people.she), "he": "she", "his": "her", "him": "her"}
     story = _Story(topic, words, first, rng.sample(_CONNECTORS, len(_CONNECTORS)))
     story.sentences.append(_sentence(rng.choice(topic.openings), words))
     return story
@@ -133,11 +126,11 @@ def _open(rng: random.Random) -> _Story:
 
 def _possible_events(story: _Story, num_steps_left: int) -> list[Event]:
     """Return the events not told yet that fit in and don't end the story too early."""
-    events = {"held": story.topic.events, "money": MONEY_EVENTS}[story.counts]
+    events = load_templates().money.events if story.counts == "money" else story.topic.events
     return [
         event
         for event in events
-        if event not in story.told
+        if all(event is not told for told in story.told)
         and len(event.steps) <= num_steps_left
         and (len(event.steps) == num_steps_left or event.after in ("held", "money"))
     ]
@@ -155,7 +148,7 @@ def _happen(rng: random.Random, story: _Story, event: Event, largest: int) -> bo
     connector = story.connectors.pop() if story.told else ""
     words = story.words | numbers
     story.sentences.append(_sentence(connector + event.story, words))
-    for (_, reason), result in zip(event.steps, sums, strict=True):
+    for reason, result in zip(event.steps.values(), sums, strict=True):
         story.reasons.append(_sentence(reason, words | {"sum": result}))
     story.total, story.counts = numbers["side"], event.after
     story.told.append(event)
@@ -165,7 +158,7 @@ def _happen(rng: random.Random, story: _Story, event: Event, largest: int) -> bo
 def _work_out(event: Event, numbers: dict[str, int], largest: int) -> list[str] | None:
     """Return each step's arithmetic, with the last result left in ``side``; None if not sound."""
     sums = []
-    for formula, _ in event.steps:
+    for formula in event.steps:
         left_name, sign, right_name = formula.split()
         left = numbers[left_name]
         right = numbers[right_name] if right_name in numbers else int(right_name)

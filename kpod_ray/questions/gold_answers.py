@@ -13,10 +13,10 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kpod_ray.answers.extraction import BOOLEANS
 from kpod_ray.records import AnswerKind
 from kpod_ray.storage.user_files import FieldError, text_field
 
-_BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _NUMBER = re.compile(
     r"(?:\$\s*)?(?P<sign>[-+]?)(?:\$\s*)?"
     r"(?P<whole>[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}|[0-9]*)(?:\.(?P<part>[0-9]*))?"
@@ -62,7 +62,7 @@ def classify(text: str) -> tuple[str, AnswerKind]:
     number = normal_number(text)
     if number is not None:
         return number, "number"
-    boolean = _BOOLEANS.get(text.lower())
+    boolean = BOOLEANS.get(text.lower())
     return (boolean, "boolean") if boolean else (text, "text")
 
 

@@ -22,7 +22,7 @@ from kpod_ray.config import (
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold, split_answer
-from kpod_ray.questions.splits import hash_fraction
+from kpod_ray.questions.splits import in_test_split
 from kpod_ray.records import AnswerKind, Question, Split
 from kpod_ray.storage.user_files import (
     BadRow,
@@ -103,6 +103,38 @@ def content_hash(config: QuestionsConfig) -> str:
         return ""
     paths = [config.path] + ([config.test_path] if config.test_path else [])
     return hashlib.sha256("".join(file_hash(path) for path in paths).encode()).hexdigest()
+
+
+def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
+
+    If the data set has no id column, each row gets the id ``<split>-<row number>``. These ids are stable
+    because the order of rows is fixed within a revision.
+
+    Args:
+        config: names the data set, its subset, its revision and its columns.
+        split: name of the split on the hub.
+
+    Raises:
+        KpodError: The data set can't be loaded.
+    """
+    try:
+        import datasets
+
+        rows = datasets.load_dataset(
+            config.dataset, config.subset, split=split, revision=config.revision
+        )
+    # Hub, network, cache and parsers raise errors of many types, all with the same remedy.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KpodError(
+            f"questions: split {split!r} of data set {config.dataset!r} can't be loaded: {reason}; "
+            "if the hub can't be reached, use source: file with a downloaded file"
+        ) from error
+    name = config.columns.id
+    has_ids = name in rows.column_names
+    for number, row in enumerate(rows, 1):
+        yield number, row if has_ids else {**row, name: f"{split}-{number}"}
 
 
 def _file_parts(config: FileQuestions) -> list[_Part]:
@@ -232,7 +264,7 @@ def _with_test_split(questions: list[Question], fraction: float, seed: int) -> l
     """Turn a fraction of the questions with a gold answer into test questions, by a hash of the id."""
     return [
         dataclasses.replace(question, split="test")
-        if question.answer and hash_fraction(question.id, seed) < fraction
+        if question.answer and in_test_split(question.id, fraction, seed)
         else question
         for question in questions
     ]
@@ -245,35 +277,3 @@ def _limited(questions: list[Question], config: SplitConfig) -> list[Question]:
     train = [question.id for question in questions if question.split == "train"]
     left_out = set(train[config.limit :])
     return [question for question in questions if question.id not in left_out]
-
-
-def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
-
-    If the data set has no id column, each row gets the id ``<split>-<row number>``. These ids are stable
-    because the order of rows is fixed within a revision.
-
-    Args:
-        config: names the data set, its subset, its revision and its columns.
-        split: name of the split on the hub.
-
-    Raises:
-        KpodError: The data set can't be loaded.
-    """
-    try:
-        import datasets
-
-        rows = datasets.load_dataset(
-            config.dataset, config.subset, split=split, revision=config.revision
-        )
-    # Hub, network, cache and parsers raise errors of many types, all with the same remedy.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise KpodError(
-            f"questions: split {split!r} of data set {config.dataset!r} can't be loaded: {reason}; "
-            "if the hub can't be reached, use source: file with a downloaded file"
-        ) from error
-    name = config.columns.id
-    has_ids = name in rows.column_names
-    for number, row in enumerate(rows, 1):
-        yield number, row if has_ids else {**row, name: f"{split}-{number}"}

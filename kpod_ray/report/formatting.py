@@ -1,7 +1,6 @@
-"""Numbers and findings in words: what the accuracies allow to be said, and no more.
+"""Numbers, durations and texts of models as the pages show them.
 
-Two models are called different only when their 95 % intervals have no point in common. A unit
-follows its number after a no-break space; a minus is a true minus sign.
+A unit follows its number after a no-break space; a minus is a true minus sign.
 """
 
 from __future__ import annotations
@@ -22,17 +21,6 @@ def visible(text: str) -> str:
     Newlines and tabs stay. The result can be written as UTF-8 and can't reorder what is around it.
     """
     return _CONTROLS.sub(lambda match: _shown(match.group()), text)
-
-
-def _shown(control: str) -> str:
-    if control == "\r\n":
-        return "\n"
-    code = ord(control)
-    if code < 0x20:
-        return chr(0x2400 + code)  # Unicode's picture of the control character
-    if 0xD800 <= code <= 0xDFFF:
-        return "\ufffd"
-    return f"[U+{code:04X}]"
 
 
 def clipped(text: str, num_chars: int = 2000) -> str:
@@ -87,3 +75,14 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}{NO_BREAK_SPACE}min {rest:02d}{NO_BREAK_SPACE}s"
     return f"{minutes // 60}{NO_BREAK_SPACE}h {minutes % 60:02d}{NO_BREAK_SPACE}min"
+
+
+def _shown(control: str) -> str:
+    if control == "\r\n":
+        return "\n"
+    code = ord(control)
+    if code < 0x20:
+        return chr(0x2400 + code)  # Unicode's picture of the control character
+    if 0xD800 <= code <= 0xDFFF:
+        return "\ufffd"
+    return f"[U+{code:04X}]"

@@ -1,4 +1,4 @@
-"""What every page of this package is: one self-contained HTML file.
+"""What all pages share: a page is one self-contained HTML file.
 
 Invariants: the file loads nothing from anywhere; every text is escaped by the template engine, with
 control characters and direction marks made visible; a content security policy lets only the two
@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,6 +20,15 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from kpod_ray.report.formatting import clipped, duration, number, token_text, visible
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the top of a page."""
+
+    name: str
+    value: str
+    remark: str
 
 
 def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Figure]) -> str:

@@ -1,4 +1,4 @@
-"""What every figure shares: layout, colours, escaped labels, and curves of bounded size.
+"""What all figures share: layout, colours, escaped labels, histograms, curves of bounded size.
 
 Figures carry no colour of the page: the page's script sets text and lines to its light or dark
 colours, and data are drawn in colours that stand out on both.
@@ -21,9 +21,28 @@ BLUE = "rgb(58, 124, 214)"
 ORANGE = "rgb(224, 130, 20)"
 GREEN = "rgb(40, 160, 115)"
 GREY = "rgb(138, 144, 156)"
+RED = "rgb(214, 82, 72)"
 MAX_POINTS = 600
 """A curve with more points is drawn as means of neighbouring ones."""
 MAX_LABEL_CHARS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between adjoining edges; empty edges and counts are no histogram."""
+
+    edges: tuple[float, ...] = ()
+    """Rising; one more than there are counts."""
+    counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse edges that don't belong to the counts.
+
+        Raises:
+            ValueError: The lengths don't match.
+        """
+        if len(self.edges) != len(self.counts) + bool(self.edges):
+            raise ValueError(f"{len(self.edges)} edges for {len(self.counts)} counts")
 
 
 def figure_of(traces: Sequence[Any], x_title: str, y_title: str, height: int = 340) -> go.Figure:
@@ -59,6 +78,29 @@ def line(x: Iterable[float], y: Iterable[float], name: str, color: str, hover: s
         mode="lines",
         line={"color": color, "width": 2.2},
         hovertemplate=f"{hover}<extra>{name}</extra>",
+    )
+
+
+def interval_point(
+    value: float, interval: tuple[float, float], row: int, color: str, size: int = 11
+) -> go.Scatter:
+    """Return a point with its horizontal interval, both in the unit of the x-axis.
+
+    Args:
+        value: where the point lies.
+        interval: low and high end.
+        row: where the point lies on the y-axis.
+        color: of the point and the interval.
+        size: diameter of the point in pixels.
+    """
+    low, high = interval
+    ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
+    return go.Scatter(
+        x=[value],
+        y=[row],
+        mode="markers",
+        marker={"size": size, "color": color},
+        error_x={"type": "data", "thickness": 2.5, "width": size - 6, "color": color, **ends},
     )
 
 
@@ -100,21 +142,3 @@ def thinned(
     counts = np.diff(np.append(starts, len(table)))
     means: np.ndarray[Any, np.dtype[np.float64]] = np.add.reduceat(table, starts) / counts[:, None]
     return means.round(9)  # else a constant would show its rounding errors
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts between adjoining edges; empty edges and counts are no histogram."""
-
-    edges: tuple[float, ...] = ()
-    """Rising; one more than there are counts."""
-    counts: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse edges that don't belong to the counts.
-
-        Raises:
-            ValueError: The lengths don't match.
-        """
-        if len(self.edges) != len(self.counts) + bool(self.edges):
-            raise ValueError(f"{len(self.edges)} edges for {len(self.counts)} counts")

@@ -204,6 +204,10 @@ class Artifact:
         """Return the table with this name (the file name without ``.parquet``)."""
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of this artifact."""
+        return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
+
     def write(self, name: str, table: pa.Table) -> None:
         """Write the table with this name, as an atomic write."""
         self.store.write_table(f"{self.folder}/{name}.parquet", table)

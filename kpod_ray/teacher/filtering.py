@@ -16,7 +16,7 @@ from kpod_ray.config import FiltersConfig, TeacherBase
 from kpod_ray.config.teacher import Selection
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.splits import COPY
-from kpod_ray.records import Question, Rationale, Verdict
+from kpod_ray.records import USED_VERDICTS, Question, Rationale, Verdict
 from kpod_ray.teacher.sample_comparison import duplicates, majority_answer, most_diverse
 from kpod_ray.teacher.samples import Sample
 
@@ -250,7 +250,7 @@ def _with_questions(rows: list[Rationale], question: Question) -> FilterResult:
     """Return the rows and a question for each that goes on; all but the first get ids of their own."""
     questions = list[Question]()
     for place, row in enumerate(rows):
-        if row.verdict not in ("kept", "reference"):
+        if row.verdict not in USED_VERDICTS:
             continue
         if questions:
             own_id = f"{row.question_id}#{row.sample_index}"

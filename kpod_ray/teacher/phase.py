@@ -16,7 +16,7 @@ from kpod_ray.config import EndpointTeacher, FileTeacher, GeneratingTeacher, Run
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.costs import cost
 from kpod_ray.inference.generate import OnRows
-from kpod_ray.records import USED, Question, Rationale
+from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
 from kpod_ray.teacher.samples import Sample, read_samples
@@ -56,7 +56,7 @@ def generate_rationales(
     else:
         corpus = Corpus(teacher.kind, lambda batch, first: [[] for _ in batch])
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
-    if not any(verdicts[name] for name in USED):
+    if not any(verdicts[name] for name in USED_VERDICTS):
         raise KpodError(
             f"no rationale is left to train on: {dict(verdicts)}; use a stronger teacher, more "
             "samples, or teacher.fallback=reference where the questions carry their own rationales"
@@ -162,5 +162,5 @@ def _split(rows: Iterable[Rationale]) -> tuple[list[Rationale], list[Rationale]]
     """Return the rows that go on, and the others."""
     used, rejects = list[Rationale](), list[Rationale]()
     for row in rows:
-        (used if row.verdict in USED else rejects).append(row)
+        (used if row.verdict in USED_VERDICTS else rejects).append(row)
     return used, rejects

@@ -4,12 +4,11 @@ Only this package imports wandb and wandb_workspaces. Everything is written to l
 failures of W&B never stop a run.
 """
 
-from kpod_ray.tracking.summaries import Histogram, Markup, PhaseSummary
+from kpod_ray.tracking.summaries import Markup, PhaseSummary
 from kpod_ray.tracking.tracker import NullTracker, Tracker, open_tracker, tracked
 from kpod_ray.tracking.wandb_login import has_wandb_login
 
 __all__ = [
-    "Histogram",
     "Markup",
     "NullTracker",
     "PhaseSummary",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.tracking import Histogram, PhaseSummary
+from kpod_ray.tracking.summaries import PhaseSummary, kept_samples_fraction
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
@@ -49,13 +49,14 @@ def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
 
 def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     verdicts: Mapping[str, int] = manifest["verdicts"]
-    samples, total = manifest["counts"]["samples"], sum(verdicts.values())
+    total = sum(verdicts.values())
     rows = [
         {"verdict": verdict, "rationales": count, "share": count / total}
         for verdict, count in sorted(verdicts.items(), key=lambda item: -item[1])
     ]
     tables = {"tables/verdicts": rows, "tables/rejects": reject_rows(artifacts)}
-    outcome = {"outcome/kept_fraction": verdicts.get("kept", 0) / samples} if samples else {}
+    kept = kept_samples_fraction(manifest)
+    outcome = {} if kept is None else {"outcome/kept_samples_fraction": kept}
     return PhaseSummary(tables=tables, outcome=outcome)
 
 
@@ -66,7 +67,7 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     for weights in _values(weighted, "weighted", "token_weights"):
         counts += np.histogram(weights, bins=edges)[0]
         total += float(weights.sum())
-    histogram = Histogram(edges.tolist(), counts.tolist())
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     share = total / max(
         1, int(counts.sum())
     )  # the mask of Eq. 4 keeps a token as often as it weighs
@@ -87,7 +88,7 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     edges, counts = np.linspace(0, max(highest, 1e-6), BINS + 1), np.zeros(BINS, np.int64)
     for values in _values(assess, "difficulties", "step_difficulties"):
         counts += np.histogram(values, bins=edges)[0]
-    histogram = Histogram(edges.tolist(), counts.tolist())
+    histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     return PhaseSummary(
         curves=_curve(histogram, "step_difficulty/nats", "step_difficulty/share"),
         histograms={"histograms/step_difficulties": histogram},
@@ -96,7 +97,7 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     plan = artifacts["plan"]
-    totals = json.loads(plan.store.read_text(f"{plan.folder}/totals.json"))
+    totals = plan.read_json("totals")
     rows = given_steps_rows(plan)
     curves = []
     for stage, of_stage in itertools.groupby(rows, key=lambda row: int(row["stage"])):
@@ -117,9 +118,7 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     train = artifacts["train"]
-    history: list[dict[str, float]] = json.loads(
-        train.store.read_text(f"{train.folder}/history.json")
-    )
+    history: list[dict[str, float]] = train.read_json("history")
     stages = [row for row in history if "validation_loss" in row]
     if not stages:
         return PhaseSummary()

@@ -11,6 +11,8 @@ from typing import Any
 import ray
 from ray.util.metrics import Gauge
 
+from kpod_ray.tracking.summaries import kept_samples_fraction
+
 TRAINING = {
     "stage": "stage of the student's training",
     "train_step": "train steps done",
@@ -25,7 +27,7 @@ TRAINING = {
 OTHERS = {
     "texts_done": "texts generated",
     "texts_waiting": "texts that are still to be generated",
-    "kept_fraction": "share of the teacher's samples that are kept",
+    "kept_samples_fraction": "share of the teacher's samples that are kept",
     "accuracy": "share of right answers to the test questions",
 }
 
@@ -51,9 +53,9 @@ class Gauges:
 
     def finish(self, phase: str, manifest: Mapping[str, Any]) -> None:
         """Show what a finished phase brought."""
-        samples = manifest["counts"].get("samples")
-        if samples:
-            self._set(phase, {"kept_fraction": manifest["verdicts"].get("kept", 0) / samples})
+        kept = kept_samples_fraction(manifest)
+        if kept is not None:
+            self._set(phase, {"kept_samples_fraction": kept})
         if "accuracy" in manifest:
             self._set(phase, {"accuracy": manifest["accuracy"]["value"]})
 

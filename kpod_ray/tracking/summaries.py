@@ -6,14 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts between adjoining edges."""
-
-    edges: Sequence[float]
-    """Rising; one more than there are counts."""
-    counts: Sequence[int]
+from kpod_ray.report.plotting import Histogram
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,3 +32,9 @@ class PhaseSummary:
     """Numbers that runs are compared by."""
     artifact: tuple[str, str] | None = None
     """Phase and address of a folder that is referred to, and never sent."""
+
+
+def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
+    """Return the share of the teacher's samples that are kept; None without samples."""
+    num_samples = manifest["counts"].get("samples")
+    return manifest["verdicts"].get("kept", 0) / num_samples if num_samples else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
-from kpod_ray.records import USED, Prediction, Question, Rationale, WeightedRationale
+from kpod_ray.records import USED_VERDICTS, Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.formatting import clipped, visible
 from kpod_ray.report.shading import Piece, Scale, shown_steps
 from kpod_ray.storage.artifacts import Artifact
@@ -28,7 +28,9 @@ Artifacts = Mapping[str, Artifact]
 def reject_rows(artifacts: Artifacts) -> list[Row]:
     """Return some rationales that were set aside, as many of each verdict as there is room for."""
     verdicts = artifacts["teacher"].manifest()["verdicts"]
-    reasons = {verdict: count for verdict, count in verdicts.items() if verdict not in USED}
+    reasons = {
+        verdict: count for verdict, count in verdicts.items() if verdict not in USED_VERDICTS
+    }
     most = max(1, MAX_ROWS // max(1, len(reasons)))
     wanted = Counter({verdict: min(most, count) for verdict, count in reasons.items()})
     chosen = []

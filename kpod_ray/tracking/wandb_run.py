@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kpod_ray.config import RunConfig
-from kpod_ray.tracking.summaries import Histogram, Markup, PhaseSummary
+from kpod_ray.report.plotting import Histogram
+from kpod_ray.tracking.summaries import Markup, PhaseSummary
 from kpod_ray.tracking.wandb_upload import Upload
 
 INIT_SECONDS = 30.0

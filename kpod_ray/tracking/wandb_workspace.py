@@ -27,7 +27,7 @@ OUTCOMES = (
     "outcome/accuracy_before",
     "outcome/accuracy_gain",
     "outcome/keypoint_share",
-    "outcome/kept_fraction",
+    "outcome/kept_samples_fraction",
 )
 MAX_SCATTERS = 6
 """Settings that the objective is drawn against."""

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
 """Kinds of tokens."""
@@ -83,13 +85,10 @@ def ranking_auc(
         The area under the ROC curve, in [0, 1]; None where one of the two kinds is missing.
     """
     judged = kinds != OTHER
-    ranks, is_keypoint = average_ranks(token_weights[judged]), kinds[judged] == KEYPOINT
-    num_keypoints = int(is_keypoint.sum())
-    num_others = len(is_keypoint) - num_keypoints
-    if not num_keypoints or not num_others:
+    is_keypoint = kinds[judged] == KEYPOINT
+    if is_keypoint.all() or not is_keypoint.any():
         return None
-    wins = float(ranks[is_keypoint].sum()) - num_keypoints * (num_keypoints + 1) / 2
-    return wins / (num_keypoints * num_others)
+    return float(roc_auc_score(is_keypoint, token_weights[judged]))
 
 
 def mean_weight(
@@ -100,14 +99,6 @@ def mean_weight(
     return float(chosen.mean()) if len(chosen) else None
 
 
-def average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return each value's rank from 1 on; equal values share the mean of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    means: npt.NDArray[np.float64] = last - (counts - 1) / 2
-    return means[places]
-
-
 def rank_correlation(
     first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> float | None:
@@ -115,11 +106,9 @@ def rank_correlation(
 
     None where all weights of a set are equal.
     """
-    ranks = [average_ranks(values) - (len(values) + 1) / 2 for values in (first, second)]
-    norms = [float(np.square(r).sum()) for r in ranks]
-    if not all(norms):
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(ranks[0] @ ranks[1]) / math.sqrt(norms[0] * norms[1])
+    return float(spearmanr(first, second).statistic)
 
 
 def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float32]:

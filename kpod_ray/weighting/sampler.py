@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import global_batches
-from kpod_ray.questions.splits import hold_back
+from kpod_ray.questions.splits import split_for_weighting
 from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, collate_masked
 
 
@@ -112,10 +112,10 @@ class MaskedSampler:
 def split_examples(
     examples: Sequence[MaskedExample], weighting: LearnedWeighting, seed: int, pad_id: int
 ) -> tuple[MaskedSampler, MaskedSampler]:
-    """Return the sampler of the examples to train on, and that of those held back."""
-    fraction, most = weighting.validation_fraction, weighting.max_validation
+    """Return the sampler of the examples for training, and that of those for validation."""
     question_ids = [example.question_id for example in examples]
-    training, held = (
+    fraction, most = weighting.validation_fraction, weighting.max_validation
+    training, validation = (
         MaskedSampler(
             [examples[i] for i in part],
             weighting.global_batch_size,
@@ -124,6 +124,6 @@ def split_examples(
             seed,
             pad_id,
         )
-        for part in hold_back(question_ids, fraction, most, seed)
+        for part in split_for_weighting(question_ids, fraction, most, seed)
     )
-    return training, held
+    return training, validation

@@ -1,5 +1,6 @@
 """The built-in arithmetic questions."""
 
+import hashlib
 import re
 import string
 from collections import Counter
@@ -8,12 +9,15 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from kpod_ray.config import ArithmeticQuestions
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import MAX_QUESTIONS, generate_questions
-from kpod_ray.questions.arithmetic_topics import MONEY_ASKS, MONEY_EVENTS, TOPICS
+from kpod_ray.questions.arithmetic_templates import Templates, load_templates
 
+TEMPLATES = load_templates()
+MONEY = TEMPLATES.money
 SUM = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
 QUESTIONS = generate_questions(ArithmeticQuestions(num_train=1500, num_test=500), seed=3)
 GOLDEN_QUESTION = (
@@ -116,7 +120,7 @@ def test_steps_are_spread_evenly_and_every_topic_and_operation_occurs():
     counts = Counter(len(SUM.findall(q.reference_rationale)) for q in QUESTIONS)
     assert counts == {num_steps: 400 for num_steps in range(1, 6)}
     text = " ".join(question.question for question in QUESTIONS)
-    assert all(any(item in text for item in topic.items) for topic in TOPICS)
+    assert all(any(item in text for item in topic.items) for topic in TEMPLATES.topics)
     signs = Counter(s[1] for q in QUESTIONS for s in SUM.findall(q.reference_rationale))
     assert all(signs[sign] > 300 for sign in "+-*/")
 
@@ -132,6 +136,8 @@ def test_the_questions_of_a_seed_are_those_of_every_machine():
     first = generate_questions(ArithmeticQuestions(num_train=3), seed=0)[2]
     assert first.question == GOLDEN_QUESTION
     assert first.reference_rationale == GOLDEN_RATIONALE
+    texts = "\n".join(f"{q.question} {q.reference_rationale}" for q in QUESTIONS)
+    assert hashlib.sha256(texts.encode()).hexdigest().startswith("362fa2033ea9794acd96879e")
 
 
 def test_more_training_questions_leave_the_others_as_they_are():
@@ -152,22 +158,49 @@ def test_more_questions_than_can_be_made_are_refused_at_once():
 
 
 def test_every_story_can_be_closed_by_a_question():
-    for topic in TOPICS:
+    for topic in TEMPLATES.topics:
         assert {event.after for event in topic.events} | {"held"} == {
             *topic.asks,
             *({"money"} if any(event.after == "money" for event in topic.events) else ()),
         }
-    assert {event.after for event in MONEY_EVENTS} == set(MONEY_ASKS)
+    assert {event.after for event in MONEY.events} == set(MONEY.asks)
 
 
 def test_every_template_uses_known_words_and_every_reason_shows_its_sum():
     known = {"name", "he", "his", "him", "items", "b", "d"}
-    for topic in TOPICS:
-        templates = [event.story for event in topic.events + MONEY_EVENTS]
-        templates += [ask for asks in (topic.asks | MONEY_ASKS).values() for ask in asks]
-        reasons = [text for event in topic.events + MONEY_EVENTS for _, text in event.steps]
+    for topic in TEMPLATES.topics:
+        templates = [event.story for event in topic.events + MONEY.events]
+        templates += [ask for asks in (topic.asks | MONEY.asks).values() for ask in asks]
+        reasons = [text for event in topic.events + MONEY.events for text in event.steps.values()]
         for text in templates + reasons + list(topic.openings):
             fields = {field for _, field, _, _ in string.Formatter().parse(text) if field}
             assert fields <= known | {"n", "sum"}
         assert all(reason.count("{sum}") == 1 for reason in reasons)
         assert all("{n}" in opening for opening in topic.openings)
+
+
+def changed(**changes):
+    """Return the templates with changes in the first event of the first topic."""
+    raw = TEMPLATES.model_dump(mode="json")
+    raw["topics"][0]["events"][0] |= changes
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"story": "{she} left"}, "unknown words: she"),
+        ({"steps": {}}, "at least 1 item"),
+        ({"steps": {"total ^ b": "{sum}"}}, "match pattern"),
+        ({"steps": {"total + b": "nothing"}}, "must use {sum} once"),
+        ({"steps": {"total + b": "{sum} or {sum}"}}, "must use {sum} once"),
+        ({"b": [9, 2]}, "must rise"),
+        ({"b": [1, 2]}, "must rise from 2"),
+        ({"after": "nowhere"}, "no closing question asks for nowhere"),
+        ({"storry": "{he} left"}, "not permitted"),
+    ],
+)
+def test_broken_templates_are_refused(changes, message):
+    assert Templates.model_validate(changed()) == TEMPLATES
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Templates.model_validate(changed(**changes))

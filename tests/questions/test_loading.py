@@ -12,7 +12,7 @@ from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, H
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.loading import LoadedQuestions, content_hash, load_questions
-from kpod_ray.questions.splits import hash_fraction, in_validation_set
+from kpod_ray.questions.splits import in_test_split, in_validation_set
 from kpod_ray.records import Question
 
 
@@ -254,5 +254,5 @@ def test_questions_validation_follow_from_id_and_seed_and_take_their_copies_alon
     assert in_validation_set(ids, 0.3, 1) != validation
     assert not any(in_validation_set(ids, 0.0, 0))
     # Questions that test_fraction leaves for training are held out as often as others.
-    left = [i for i in ids if hash_fraction(i, 0) >= 0.5]
+    left = [i for i in ids if not in_test_split(i, 0.5, 0)]
     assert 0.2 < sum(in_validation_set(left, 0.3, 0)) / len(left) < 0.4

@@ -1,10 +1,13 @@
 """Which questions are for training and which for testing."""
 
+import hashlib
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.loading import load_questions
+from kpod_ray.questions.splits import in_test_split, in_validation_set, split_for_weighting
 from tests.questions.test_loading import ids, load, rows_of, source, written
 
 
@@ -71,3 +74,16 @@ def test_the_test_fraction_is_about_the_share_asked_for_and_the_seed_matters(tmp
 def test_without_a_test_fraction_the_seed_changes_nothing(tmp_path):
     path = written(tmp_path / "q.jsonl", rows_of(50))
     assert load_questions(source(path), 0) == load_questions(source(path), 1)
+
+
+def test_the_splits_of_a_seed_are_those_of_every_machine():
+    names = [f"q{i}" for i in range(200)]
+
+    def digests(salt):
+        return [hashlib.sha256(f"{salt}{name}".encode()).hexdigest() for name in names]
+
+    quarter = [digest < "4" for digest in digests("7:")]
+    assert [in_test_split(name, 0.25, 7) for name in names] == quarter
+    assert in_validation_set(names, 0.25, 7) == [d < "4" for d in digests("7:validation:")]
+    order = sorted(range(200), key=digests("7/").__getitem__)
+    assert split_for_weighting(names, 0.25, 20, 7) == (order[20:], order[:20])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod_ray.report import formatting as wording
+from kpod_ray.report import formatting
 from kpod_ray.report.run.data import Accuracy
 
 LOW = Accuracy("before", 6, 48, 0.059, 0.247)
@@ -13,7 +13,7 @@ NEAR = Accuracy("near", 10, 48, 0.117, 0.343)
 
 
 def plain(text):
-    return text.replace(wording.NO_BREAK_SPACE, " ").replace("\u2212", "-")
+    return text.replace(formatting.NO_BREAK_SPACE, " ").replace("\u2212", "-")
 
 
 @pytest.mark.parametrize(
@@ -29,19 +29,19 @@ def plain(text):
     ],
 )
 def test_controls_are_shown_and_text_is_kept(raw, shown):
-    assert wording.visible(raw) == shown
+    assert formatting.visible(raw) == shown
 
 
 @given(st.text(st.characters(codec=None)))
 def test_visible_text_can_be_written_and_shown_again(text):
-    shown = wording.visible(text)
+    shown = formatting.visible(text)
     assert shown.encode().decode() == shown
-    assert wording.visible(shown) == shown
+    assert formatting.visible(shown) == shown
 
 
 def test_a_long_text_is_cut_and_says_by_how_much():
-    assert wording.clipped("abcdef", 4) == "abcd … (2 more characters)"
-    assert wording.clipped("abcdef", 6) == "abcdef"
+    assert formatting.clipped("abcdef", 4) == "abcd … (2 more characters)"
+    assert formatting.clipped("abcdef", 6) == "abcdef"
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_a_long_text_is_cut_and_says_by_how_much():
     [(1234.56, 1, "1,234.6"), (-0.001, 2, "0.00"), (-2.5, 1, "-2.5"), (math.nan, 1, "\u2013")],
 )
 def test_numbers_are_rounded_and_grouped(value, digits, shown):
-    assert plain(wording.number(value, digits)) == shown
+    assert plain(formatting.number(value, digits)) == shown
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0.479, "47.9 %"), (1, "100.0 %"), (0, "0.0 %")])
 def test_shares_are_shown_as_per_cent(share, shown):
-    assert plain(wording.percent(share)) == shown
+    assert plain(formatting.percent(share)) == shown
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_shares_are_shown_as_per_cent(share, shown):
     [(0.354, "+35.4 points"), (-0.02, "-2.0 points"), (0.0, "0.0 points"), (-1e-9, "0.0 points")],
 )
 def test_differences_carry_their_sign(difference, shown):
-    assert plain(wording.points(difference)) == shown
+    assert plain(formatting.points(difference)) == shown
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_differences_carry_their_sign(difference, shown):
     ],
 )
 def test_durations_have_two_units_at_most(seconds, shown):
-    assert plain(wording.duration(seconds)) == shown
+    assert plain(formatting.duration(seconds)) == shown
 
 
 def test_token_spaces_and_newlines_are_signs():
-    assert wording.token_text(" got\n") == "\u2423got\u21b5"
+    assert formatting.token_text(" got\n") == "\u2423got\u21b5"

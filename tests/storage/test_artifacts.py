@@ -41,6 +41,12 @@ def test_an_artifact_is_finished_by_its_manifest_and_by_nothing_else(store):
     assert artifact.read("schedule").equals(TABLE)
 
 
+def test_a_json_file_of_an_artifact_is_read_by_its_name(store):
+    artifact = store.artifact("plan", 1, {}, [])
+    store.write_text(f"{artifact.folder}/totals.json", '{"ceilings": [1.5, 2]}')
+    assert artifact.read_json("totals") == {"ceilings": [1.5, 2]}
+
+
 def test_a_write_that_fails_leaves_what_was_there(store):
     store.write_text("f.txt", "before")
     with pytest.raises(AttributeError):

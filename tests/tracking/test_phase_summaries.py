@@ -1,10 +1,13 @@
 """What a tracker is told: numbers worked out by hand, bounded tables, and harmless markup."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 
+from kpod_ray.config import OBJECTIVES, load
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -15,9 +18,13 @@ from kpod_ray.records import (
 )
 from kpod_ray.report.shading import Scale
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.tracking import tables as facts_tables
+from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
+from kpod_ray.tracking.prometheus import TRAINING
 from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
+from kpod_ray.tracking.wandb_workspace import build_workspace
+from kpod_ray.training.metrics import NUM_SUMS, step_metrics
+from tests.conftest import REPOSITORY
 from tests.report.attacks import HOSTILE, PAYLOAD
 from tests.report.pages import Page
 
@@ -103,7 +110,7 @@ def test_every_phase_tells_its_numbers_and_where_it_is(artifacts):
 def test_rejects_are_counted_and_some_of_each_reason_are_shown(artifacts):
     summary = phase_summary("teacher", artifacts)
     assert summary.numbers["phase/teacher/wrong"] == MANY
-    assert summary.outcome == {"outcome/kept_fraction": pytest.approx(99 / 400)}
+    assert summary.outcome == {"outcome/kept_samples_fraction": pytest.approx(99 / 400)}
     verdicts = summary.tables["tables/verdicts"]
     assert [row["verdict"] for row in verdicts] == ["wrong", "kept", "error"]
     assert sum(row["share"] for row in verdicts) == pytest.approx(1)
@@ -173,6 +180,21 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
     assert rows[1]["question"] == "What is 1 + 1?"
 
 
+def test_what_the_workspace_draws_is_logged_or_in_the_summary_of_a_phase(artifacts):
+    """A name that is changed in one of the two places would leave an empty panel."""
+    workspace = build_workspace(load(REPOSITORY / "configs" / "smoke.yaml"), "team")
+    view = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True)
+    prefixes = ("outcome", "phase", "schedule", "step_difficulty", "tables", "token_weight")
+    drawn = set(re.findall(rf"\b(?:{'|'.join((*prefixes, 'train'))})/[a-z_/]+", view))
+    of_train_steps = {*step_metrics(torch.zeros(NUM_SUMS), 1), *OBJECTIVES, *TRAINING}
+    told = {f"train/{name}" for name in of_train_steps}
+    for summary in (phase_summary(name, artifacts) for name in NAMES):
+        told |= {*summary.numbers, *summary.outcome, *summary.tables}
+        told |= {name for row in summary.curves for name in row}
+    assert {name.partition("/")[0] for name in drawn} == {*prefixes, "train"}
+    assert drawn <= told
+
+
 def test_hostile_text_becomes_no_markup(artifacts):
     ends = (len(HOSTILE),)
     row = WeightedRationale("q0", HOSTILE, (0,), ends, (0.5,), (0,), ends)
@@ -184,8 +206,8 @@ def test_hostile_text_becomes_no_markup(artifacts):
 
 
 def test_a_rationale_without_end_is_cut_off():
-    num = facts_tables.MAX_TOKENS + 10
+    num = tables.MAX_TOKENS + 10
     starts, text = range(num), "a" * num
     ends = [start + 1 for start in starts]
     row = WeightedRationale("q0", text, starts, ends, [0.5] * num, (0,), (num,))
-    assert weighted_html(row, Scale.of([row])).count("<span") == facts_tables.MAX_TOKENS
+    assert weighted_html(row, Scale.of([row])).count("<span") == tables.MAX_TOKENS

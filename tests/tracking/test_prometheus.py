@@ -46,7 +46,7 @@ def test_what_a_run_tells_is_exported(ray_cluster):
     assert value_of(text, "tokens_per_s", "train") == 170.5
     assert value_of(text, "texts_done", "teacher") == 30
     assert value_of(text, "texts_waiting", "teacher") == 70
-    assert value_of(text, "kept_fraction", "teacher") == 0.75
+    assert value_of(text, "kept_samples_fraction", "teacher") == 0.75
     assert value_of(text, "accuracy", "evaluate") == 0.25
 
 

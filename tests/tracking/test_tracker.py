@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from kpod_ray.config import RunConfig
+from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import (
-    Histogram,
     Markup,
     NullTracker,
     PhaseSummary,
@@ -48,7 +48,7 @@ def phase_summary():
     return PhaseSummary(
         numbers={"phase/teacher/kept": 3},
         curves=[{"schedule/stage": 1, "schedule/ceiling": 2.5}],
-        histograms={"histograms/token_weights": Histogram([0, 0.5, 1], [7, 3])},
+        histograms={"histograms/token_weights": Histogram((0, 0.5, 1), (7, 3))},
         tables={"arms": [{"arm": "kpod", "text": Markup("<b>x</b>"), "none": None}], "empty": []},
         pages={"page": "<!DOCTYPE html><title>a page</title>"},
         outcome={"outcome/accuracy": 0.5},
@@ -188,6 +188,7 @@ print(time.monotonic() - started)
 
 KILLED = """
 import sys, time
+from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking.wandb_run import FLUSH_SECONDS
 from tests.tracking.test_tracker import opened

@@ -10,9 +10,14 @@ from kpod_ray.algorithm.keypoint_mask import mean_token_weight
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import load_student
-from kpod_ray.weighting import model as weighter_module
 from kpod_ray.weighting.batches import Prefix, collate_masked
-from kpod_ray.weighting.model import KeypointLoss, TokenWeighter, build_weighter, mean_answer_nll
+from kpod_ray.weighting.model import (
+    CHUNK,
+    KeypointLoss,
+    TokenWeighter,
+    build_weighter,
+    mean_answer_nll,
+)
 from kpod_ray.weighting.predictors import other_predictor, student_predictor
 from kpod_ray.weighting.sampler import all_prefixes
 
@@ -134,7 +139,7 @@ def test_a_batch_of_many_sequences_is_read_in_parts_with_the_same_gradients(
 ):
     lengths = [len(example.rationale_ids) for example in masked_examples]
     prefixes = [p for row, n in enumerate(lengths) for p in all_prefixes(row, n, 0.5)]
-    assert len(prefixes) > weighter_module.CHUNK
+    assert len(prefixes) > CHUNK
     batch = collate_masked(masked_examples, prefixes, PAD)
     mask = random_mask(batch).requires_grad_()
     in_parts = mean_answer_nll(predictor, batch, mask, None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
-from kpod_ray.questions.splits import hold_back
+from kpod_ray.questions.splits import split_for_weighting
 from kpod_ray.weighting.batches import MaskedExample
 from kpod_ray.weighting.sampler import (
     Draw,
@@ -148,7 +148,7 @@ def test_examples_are_split_by_the_settings():
 def test_held_back_and_training_rationales_are_disjoint_complete_and_neither_is_empty(
     num, fraction, most, seed
 ):
-    training, held = hold_back([f"q{i}" for i in range(num)], fraction, most, seed)
+    training, held = split_for_weighting([f"q{i}" for i in range(num)], fraction, most, seed)
     assert sorted(training + held) == list(range(num))
     assert training
     assert 1 <= len(held) <= most
@@ -156,20 +156,20 @@ def test_held_back_and_training_rationales_are_disjoint_complete_and_neither_is_
 
 def test_as_many_are_held_back_as_asked():
     ids = [f"q{i}" for i in range(40)]
-    assert len(hold_back(ids, 0.1, 64, 0)[1]) == 4
-    assert len(hold_back(ids, 0.5, 6, 0)[1]) == 6
+    assert len(split_for_weighting(ids, 0.1, 64, 0)[1]) == 4
+    assert len(split_for_weighting(ids, 0.5, 6, 0)[1]) == 6
 
 
 def test_who_is_held_back_depends_on_the_ids_and_the_seed_but_on_no_order():
     ids = [f"q{i}" for i in range(40)]
-    _, held = hold_back(ids, 0.25, 64, 0)
-    _, of_reversed = hold_back(ids[::-1], 0.25, 64, 0)
+    _, held = split_for_weighting(ids, 0.25, 64, 0)
+    _, of_reversed = split_for_weighting(ids[::-1], 0.25, 64, 0)
     assert {ids[i] for i in held} == {ids[::-1][i] for i in of_reversed}
-    assert set(hold_back(ids, 0.25, 64, 1)[1]) != set(held)
+    assert set(split_for_weighting(ids, 0.25, 64, 1)[1]) != set(held)
 
 
 def test_a_single_rationale_is_trained_and_validated_on():
-    assert hold_back(["q"], 0.1, 64, 0) == ([0], [0])
+    assert split_for_weighting(["q"], 0.1, 64, 0) == ([0], [0])
 
 
 def test_a_share_of_the_rationales_is_read_whole():

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kpod_ray.report import plotting as drawing
+from kpod_ray.report import plotting
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup
-from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE
+from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, RED
 
-RED = "rgb(214, 82, 72)"
 COLORS = (
     BLUE, ORANGE, GREEN, RED, "rgb(150, 105, 205)", "rgb(165, 115, 80)", "rgb(220, 110, 170)",
     "rgb(145, 150, 35)", "rgb(25, 165, 190)",
@@ -54,7 +53,7 @@ def comparison_figures(
 def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
     """Draw each arm's difference to the baseline with its 95 % interval, in points."""
     traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
-    figure = drawing.figure_of(traces, "difference, points", "", _height(len(contrasts)))
+    figure = plotting.figure_of(traces, "difference, points", "", _height(len(contrasts)))
     _label_rows(figure, list(contrasts))
     line = {"width": 1.5, "color": BLUE, "dash": "dot"}
     return figure.add_shape(type="line", x0=0, x1=0, yref="paper", y0=0, y1=1, line=line)
@@ -65,17 +64,9 @@ def _difference(contrast: Contrast, row: int) -> go.Scatter:
         100 * x
         for x in (contrast.difference.value, contrast.difference.low, contrast.difference.high)
     )
-    color = VERDICT_COLORS[contrast.verdict]
-    ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
-    return go.Scatter(
-        x=[value],
-        y=[row],
-        mode="markers",
-        marker={"size": 11, "color": color},
-        error_x={"type": "data", "thickness": 2.5, "width": 5, "color": color, **ends},
-        hovertemplate=f"%{{x:.1f}} points ({low:.1f} to {high:.1f})<br>{contrast.verdict}"
-        "<extra></extra>",
-    )
+    point = plotting.interval_point(value, (low, high), row, VERDICT_COLORS[contrast.verdict])
+    hover = f"%{{x:.1f}} points ({low:.1f} to {high:.1f})<br>{contrast.verdict}"
+    return point.update(hovertemplate=f"{hover}<extra></extra>")
 
 
 def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
@@ -85,16 +76,14 @@ def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
         contrast = found.contrasts.get(arm.name)
         color = VERDICT_COLORS[contrast.verdict] if contrast else BLUE
         value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-        ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
-        mean = go.Scatter(x=[value], y=[row], mode="markers", marker={"size": 11, "color": color})
-        mean.error_x = {"type": "data", "thickness": 2.5, "width": 5, "color": color, **ends}
+        mean = plotting.interval_point(value, (low, high), row, color)
         mean.hovertemplate = f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<extra></extra>"
         means = [100 * float(share) for share in arm.correct.mean(axis=1)]
         seeds = go.Scatter(x=means, y=[row + 0.28] * len(means), mode="markers")
         seeds.marker = {"size": 5, "color": color, "opacity": 0.6}
         seeds.hovertemplate = "one seed: %{x:.1f} %<extra></extra>"
         traces += [seeds, mean]
-    figure = drawing.figure_of(traces, "correct answers, %", "", _height(len(results.arms)))
+    figure = plotting.figure_of(traces, "correct answers, %", "", _height(len(results.arms)))
     return _label_rows(figure, [arm.name for arm in results.arms])
 
 
@@ -108,11 +97,11 @@ def curves_figure(results: ComparisonResults) -> go.Figure:
         for row, (name, _, digits, _) in enumerate(measured, start=1):
             points = _mean_curve(arm, name)
             hover = f"stage %{{x}}: %{{y:{digits}}}"
-            curve = drawing.line(points, points.values(), drawing.escaped(arm.name), color, hover)
+            curve = plotting.line(points, points.values(), plotting.escaped(arm.name), color, hover)
             curve.update(line_dash=dash, mode="lines+markers", marker_size=5)
             curve.update(legendgroup=f"{color} {dash}", showlegend=row == 1 and bool(points))
             figure.add_trace(curve, row, 1)
-    drawing.styled(figure, "", "", height=190 * len(measured) + LEGEND_HEIGHT * len(results.arms))
+    plotting.styled(figure, "", "", height=190 * len(measured) + LEGEND_HEIGHT * len(results.arms))
     for row, (_, title, _, ticks) in enumerate(measured, start=1):
         figure.update_yaxes(title_text=title, tickformat=ticks, row=row, col=1)
     figure.update_xaxes(showgrid=False)
@@ -137,9 +126,9 @@ def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.
     for at, (arm, color, dash) in enumerate(_styled_arms(results)):
         shares = [100 * group.accuracies[at] for group in groups]
         hover = "%{x} steps: %{y:.1f} %"
-        curve = drawing.line(steps, shares, drawing.escaped(arm.name), color, hover)
+        curve = plotting.line(steps, shares, plotting.escaped(arm.name), color, hover)
         traces.append(curve.update(line_dash=dash, mode="lines+markers"))
-    figure = drawing.figure_of(traces, "reasoning steps", "correct answers, %")
+    figure = plotting.figure_of(traces, "reasoning steps", "correct answers, %")
     figure.update_xaxes(tickvals=steps).update_yaxes(rangemode="tozero")
     return _with_names(figure, results)
 
@@ -150,12 +139,12 @@ def tokens_figure(results: ComparisonResults) -> go.Figure:
     for arm, color, dash in _styled_arms(results):
         tokens, losses = (_mean_curve(arm, field) for field in ("loss_tokens", "answer_loss"))
         hover = "%{x:,.0f} tokens: %{y:.3f} nats"
-        curve = drawing.line(
-            tokens.values(), losses.values(), drawing.escaped(arm.name), color, hover
+        curve = plotting.line(
+            tokens.values(), losses.values(), plotting.escaped(arm.name), color, hover
         )
         traces.append(curve.update(line_dash=dash, mode="lines+markers", marker_size=5))
     drawn = [trace for trace in traces if trace.x]
-    figure = drawing.figure_of(drawn, "tokens in the loss so far", "answer loss, nats")
+    figure = plotting.figure_of(drawn, "tokens in the loss so far", "answer loss, nats")
     figure.update_xaxes(rangemode="tozero", separatethousands=True)
     return _with_names(figure, results)
 
@@ -182,7 +171,7 @@ def _with_names(figure: go.Figure, results: ComparisonResults) -> go.Figure:
 def _label_rows(figure: go.Figure, labels: Sequence[str]) -> go.Figure:
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
-        ticktext=[drawing.escaped(label) for label in labels],
+        ticktext=[plotting.escaped(label) for label in labels],
         range=[len(labels) - 0.4, -0.6],
         showgrid=False,
     )

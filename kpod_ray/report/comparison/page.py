@@ -1,4 +1,4 @@
-"""The page about a comparison of arms."""
+"""The page about a comparison of arms, as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,25 @@ from kpod_ray.report.comparison.statistics import Findings, StepGroup, findings,
 from kpod_ray.report.comparison.tables import ArmRow, arm_rows, step_cells
 from kpod_ray.report.comparison.wording import headline, notes, sensitivity, smallest_effect_tile
 from kpod_ray.report.formatting import NO_VALUE, percent, visible
-from kpod_ray.report.html import fill
-from kpod_ray.report.run.page import Tile
+from kpod_ray.report.html import Tile, fill
+
+_SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_COLUMNS = (
+    ("Arm", "name"),
+    ("Accuracy", "accuracy"),
+    ("95 % interval", "accuracy_interval"),
+    ("Seeds", "num_seeds"),
+    ("Difference, points", "difference"),
+    ("95 % interval", "difference_interval"),
+    ("p", "p_value"),
+    ("p (Holm)", "adjusted_p"),
+    ("McNemar p, pooled", "mcnemar_p"),
+    ("better : worse", "discordance"),
+    ("Supervised tokens", "supervised_tokens"),
+    ("Time", "seconds"),
+)
+"""Columns of the Markdown table: head, and field of `ArmRow`."""
 
 
 def render_comparison(results: ComparisonResults) -> str:
@@ -47,14 +64,6 @@ def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
     return [*shown, smallest_effect_tile(found)] if found.contrasts else shown
 
 
-_SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_HEAD = (
-    "Arm", "Accuracy", "95 % interval", "Seeds", "Difference, points", "95 % interval", "p", "p (Holm)",
-    "McNemar p, pooled", "better : worse", "Supervised tokens", "Time",
-)  # fmt: skip
-
-
 def comparison_markdown(results: ComparisonResults) -> str:
     """Return a comparison as GitHub-flavoured Markdown; texts can't change its structure."""
     found = findings(results)
@@ -63,7 +72,7 @@ def comparison_markdown(results: ComparisonResults) -> str:
         f"# {escaped(results.name)}",
         _bullets(headline(results, found)),
         _setting(results),
-        _table(_HEAD, [_cells(row) for row in rows]),
+        _arm_table(rows),
         escaped(sensitivity(results, found)),
         _bullets(f"{row.name}: {row.words}" for row in rows if row.verdict != "baseline"),
         "## Accuracy by number of reasoning steps",
@@ -88,21 +97,9 @@ def _setting(results: ComparisonResults) -> str:
     return escaped("; ".join(text for text in texts if text)) + "."
 
 
-def _cells(row: ArmRow) -> list[str]:
-    return [
-        row.name,
-        row.accuracy,
-        row.accuracy_interval,
-        row.num_seeds,
-        row.difference,
-        row.difference_interval,
-        row.p_value,
-        row.adjusted_p,
-        row.mcnemar_p,
-        row.discordance,
-        row.supervised_tokens,
-        row.seconds,
-    ]
+def _arm_table(rows: Sequence[ArmRow]) -> str:
+    cells = [[getattr(row, field) for _, field in _COLUMNS] for row in rows]
+    return _table([head for head, _ in _COLUMNS], cells)
 
 
 def _step_table(results: ComparisonResults, groups: Sequence[StepGroup]) -> str:

@@ -9,7 +9,7 @@ from kpod_ray.evaluation.statistics import NUM_DRAWS
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings
 from kpod_ray.report.formatting import NO_BREAK_SPACE, number, percent, signed_points
-from kpod_ray.report.run.page import Tile
+from kpod_ray.report.html import Tile
 
 CONFIDENCE = f"95{NO_BREAK_SPACE}%"
 POWER = f"80{NO_BREAK_SPACE}%"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -55,7 +54,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
     shown = {row.question_id for row in weighted[:NUM_SHOWN]}
     shown |= {row.question_id for row in rejects} | {pair.question_id for pair in pairs}
     questions = Question.from_table(artifacts["questions"].read("questions"))
-    totals = _json(artifacts["plan"], "totals")
+    totals = artifacts["plan"].read_json("totals")
     weights = np.concatenate([np.asarray(row.token_weights) for row in weighted])
     counts, edges = np.histogram(weights, bins=20, range=(0, 1))
     top, bottom = token_extremes(weighted)
@@ -76,8 +75,8 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         given_steps_counts=_given_steps_counts(artifacts["plan"]),
         ceilings=tuple(totals["ceilings"]),
         planned=tuple(totals["planned"]),
-        train_history=tuple(_points(TrainPoint, _json(artifacts["train"], "history"))),
-        weighting_history=tuple(_points(WeightingPoint, _json(artifacts["weigh"], "history"))),
+        train_history=tuple(_points(TrainPoint, artifacts["train"].read_json("history"))),
+        weighting_history=tuple(_points(WeightingPoint, artifacts["weigh"].read_json("history"))),
         predictions=tuple(pairs),
         phase_seconds={name: manifest["seconds"] for name, manifest in manifests.items()},
         versions=manifests["evaluate"]["versions"],
@@ -137,7 +136,3 @@ def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:
 def _points(kind: Any, history: list[dict[str, float]]) -> list[Any]:
     names = kind.__dataclass_fields__
     return [kind(**{name: row[name] for name in names}) for row in history]
-
-
-def _json(artifact: Artifact, name: str) -> Any:
-    return json.loads(artifact.store.read_text(f"{artifact.folder}/{name}.json"))

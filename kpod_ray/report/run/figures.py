@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kpod_ray.report import plotting as drawing
+from kpod_ray.report import plotting
 from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, Histogram, line
 from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeightingPoint
 
@@ -26,12 +26,12 @@ MAX_LABELS = 10
 def figures_of(results: RunResults) -> dict[str, go.Figure]:
     """Return every figure that has data, by name."""
     difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
-    all_difficulties = drawing.finite(itertools.chain.from_iterable(difficulties)).tolist()
+    all_difficulties = plotting.finite(itertools.chain.from_iterable(difficulties)).tolist()
     figures = {}
     if any(accuracy.num_questions for accuracy in results.accuracies):
         figures["accuracy"] = accuracy_figure(results.accuracies)
     if results.token_weight_histogram.counts:
-        figures["token_weights"] = drawing.histogram_figure(
+        figures["token_weights"] = plotting.histogram_figure(
             results.token_weight_histogram, "token weight", "tokens", ORANGE
         )
     if all_difficulties:
@@ -53,10 +53,10 @@ def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
     shown = [accuracy for accuracy in accuracies if accuracy.num_questions]
     traces = [_interval(accuracy, row, GREY) for row, accuracy in enumerate(shown)]
     traces[-1].update(marker_color=BLUE, error_x_color=BLUE)
-    figure = drawing.figure_of(traces, "correct answers, %", "", height=100 + 50 * len(shown))
+    figure = plotting.figure_of(traces, "correct answers, %", "", height=100 + 50 * len(shown))
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
-        ticktext=[drawing.escaped(accuracy.label) for accuracy in shown],
+        ticktext=[plotting.escaped(accuracy.label) for accuracy in shown],
         range=[len(shown) - 0.5, -0.5],
     )
     figure.update_layout(showlegend=False)
@@ -66,28 +66,21 @@ def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
 def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
     """Return one point with its interval."""
     share, low, high = (100 * x for x in (accuracy.share, accuracy.low, accuracy.high))
-    ends = {"array": [high - share], "arrayminus": [share - low], "symmetric": False}
-    return go.Scatter(
-        x=[share],
-        y=[row],
-        mode="markers",
-        marker={"size": 13, "color": color},
-        error_x={"type": "data", "thickness": 2.5, "width": 7, "color": color, **ends},
-        hovertemplate=f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<br>{accuracy.num_correct} of "
-        f"{accuracy.num_questions} correct<extra></extra>",
-    )
+    point = plotting.interval_point(share, (low, high), row, color, size=13)
+    hover = f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<br>{accuracy.num_correct} of "
+    return point.update(hovertemplate=f"{hover}{accuracy.num_questions} correct<extra></extra>")
 
 
 def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
     """Draw how many reasoning steps have which difficulty, in nats; all must be finite."""
     counts, edges = np.histogram(step_difficulties, bins=40)
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
-    return drawing.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
+    return plotting.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
 
 
 def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
     """Draw the mean difficulty of first, second, ... reasoning steps with their middle half."""
-    all_columns = [drawing.finite(column) for column in itertools.zip_longest(*step_difficulties)]
+    all_columns = [plotting.finite(column) for column in itertools.zip_longest(*step_difficulties)]
     columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
     positions = list(columns)
     low, high = ([float(np.quantile(c, q)) for c in columns.values()] for q in (0.25, 0.75))
@@ -105,7 +98,7 @@ def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
     hover = "step %{x}: %{y:.3f} nats, %{customdata} questions"
     mean = line(positions, means, "mean", BLUE, hover)
     mean.update(mode="lines+markers", customdata=[len(column) for column in columns.values()])
-    figure = drawing.figure_of(
+    figure = plotting.figure_of(
         [band, mean], "position of the reasoning step", "difficulty, nats", 300
     )
     return figure.update_xaxes(tick0=1, dtick=max(1, len(positions) // 10))
@@ -127,7 +120,7 @@ def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure
         bar.marker = {"color": f"rgba(58, 124, 214, {alpha:.2f})", "line": {"width": 0}}
         bar.hovertemplate = f"stage %{{x}}: %{{y}} questions with {name} given<extra></extra>"
         bars.append(bar)
-    figure = drawing.figure_of(bars, "stage", "questions", height=380)
+    figure = plotting.figure_of(bars, "stage", "questions", height=380)
     figure.update_layout(barmode="stack", bargap=0.14 if len(table) <= 40 else 0)
     figure.update_layout(legend_title={"text": "given steps ", "font": {"size": 13}})
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
@@ -140,15 +133,15 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
     plan = line(range(len(planned)), planned, "planned H(t)", BLUE, hover)
     ceiling.update(line_dash="dash")
     plan.update(mode="lines+markers")
-    figure = drawing.figure_of([ceiling, plan], "stage", "difficulty, nats")
+    figure = plotting.figure_of([ceiling, plan], "stage", "difficulty, nats")
     return figure.update_yaxes(rangemode="tozero")
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Draw the student's loss by train step , of both kinds of tokens, and the mean token weight."""
+    """Draw the student's loss by train step, of both kinds of tokens, and the mean token weight."""
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
-    steps, loss, rationale, answer, weight = drawing.thinned(table).T.tolist()
+    steps, loss, rationale, answer, weight = plotting.thinned(table).T.tolist()
     hover = "train step %{x:.0f}: %{y:.4f}"
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.06)
     figure.add_trace(line(steps, loss, "loss (minimised)", BLUE, hover), 1, 1)
@@ -156,7 +149,7 @@ def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
     figure.add_trace(line(steps, answer, "answer, per token", GREEN, hover), 1, 1)
     weights = line(steps, weight, "mean token weight", GREY, hover)
     figure.add_trace(weights.update(showlegend=False), 2, 1)
-    drawing.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)
+    plotting.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)
     figure.update_xaxes(showgrid=False).update_xaxes(title_text="", row=1, col=1)
     figure.update_yaxes(title_text="mean weight", row=2, col=1)
     return _with_stages(figure, history)
@@ -187,6 +180,6 @@ def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
     figure.add_traces([losses, shares], rows=[1, 2], cols=[1, 1])
     figure.update_traces(mode="lines+markers", showlegend=False)
-    drawing.styled(figure, "train step", "kept share of tokens", height=380)
+    plotting.styled(figure, "train step", "kept share of tokens", height=380)
     figure.update_xaxes(title_text="", row=1, col=1)
     return figure.update_yaxes(title_text="validation loss, nats", row=1, col=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from kpod_ray.records import USED_VERDICTS
 from kpod_ray.report.formatting import duration, number, percent, signed_points
-from kpod_ray.report.html import fill
-from kpod_ray.report.run import tables as view
+from kpod_ray.report.html import Tile, fill
+from kpod_ray.report.run import tables
 from kpod_ray.report.run.data import RunResults
 from kpod_ray.report.run.figures import figures_of
 from kpod_ray.report.run.wording import verdict_line
@@ -19,34 +19,25 @@ def render(results: RunResults) -> str:
 
     The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
     """
-    shown = results.weighted_rationales[: view.MAX_RATIONALES]
+    shown = results.weighted_rationales[: tables.MAX_RATIONALES]
     scale = Scale.of(shown)
     context = {
         "results": results,
         "verdict_line": verdict_line(results.accuracies),
         "tiles": tiles(results),
         "scale": scale,
-        "accuracy_rows": view.accuracy_rows(results),
-        "verdict_rows": view.verdict_rows(results.verdict_counts),
+        "accuracy_rows": tables.accuracy_rows(results),
+        "verdict_rows": tables.verdict_rows(results.verdict_counts),
         "num_rationales": sum(results.verdict_counts.values()),
-        "reject_groups": view.reject_groups(results.rejects),
-        "rationales": view.shown_rationales(results, scale),
-        "question_text": view.question_text,
-        "predictions": view.shown_predictions(results),
-        "prediction_counts": view.prediction_counts(results),
-        "phase_rows": view.phase_rows(results.phase_seconds),
+        "reject_groups": tables.reject_groups(results.rejects),
+        "rationales": tables.shown_rationales(results, scale),
+        "question_text": tables.question_text,
+        "predictions": tables.shown_predictions(results),
+        "prediction_counts": tables.prediction_counts(results),
+        "phase_rows": tables.phase_rows(results.phase_seconds),
         "num_seconds": sum(results.phase_seconds.values()),
     }
     return fill("page.html", context, figures_of(results))
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One number of the summary."""
-
-    name: str
-    value: str
-    remark: str
 
 
 def tiles(results: RunResults) -> list[Tile]:
@@ -71,7 +62,7 @@ def _accuracy_tiles(results: RunResults) -> list[Tile]:
 
 def _rationale_tiles(results: RunResults) -> list[Tile]:
     total = sum(results.verdict_counts.values())
-    used = sum(results.verdict_counts.get(verdict, 0) for verdict in ("kept", "reference"))
+    used = sum(results.verdict_counts.get(verdict, 0) for verdict in USED_VERDICTS)
     return [Tile("Rationales used", f"{used:,}", f"of {total:,}")] if total else []
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from kpod_ray.records import MEANINGS, Prediction, Rationale, Verdict
+from kpod_ray.records import VERDICT_MEANINGS, Prediction, Rationale, Verdict
 from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points
 from kpod_ray.report.run.data import RunResults
 from kpod_ray.report.run.wording import difference_in_words
@@ -110,7 +110,7 @@ def _bar_rows(amounts: Mapping[str, float], texts: Sequence[str]) -> list[BarRow
     return [
         BarRow(
             name,
-            MEANINGS.get(name, ""),
+            VERDICT_MEANINGS.get(name, ""),
             text,
             percent(amount / total if total else math.nan),
             f"{100 * amount / longest if longest > 0 else 0:.2f}",

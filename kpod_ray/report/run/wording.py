@@ -1,7 +1,6 @@
-"""Numbers and findings in words: what the accuracies allow to be said, and no more.
+"""What the accuracies of a run allow to be said, in words, and no more.
 
-Two models are called different only when their 95 % intervals have no point in common. A unit
-follows its number after a no-break space; a minus is a true minus sign.
+Two models are called different only when their 95 % intervals have no point in common.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the page about a sweep shows."""
+"""Everything the page about a sweep shows, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ import math
 from collections.abc import Mapping, Sequence
 
 from kpod_ray.config import OBJECTIVES, SweepConfig, Value
+
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepTrial:
+    """What became of one trial."""
+
+    trial_id: str
+    settings: dict[str, Value]
+    """Dotted path -> value."""
+    curve: tuple[tuple[float, float], ...]
+    """How much of the training was done, in per cent, and the objective there."""
+    state: str
+    """``finished``, ``stopped`` early, or ``failed``."""
+    error: str
+    """Last line of why it failed, or empty."""
+
+    @property
+    def score(self) -> float:
+        """The objective as it was last; NaN if it never was."""
+        return self.curve[-1][1] if self.curve else math.nan
+
+    @property
+    def percent(self) -> float:
+        """How much of its training it did, [0, 100]."""
+        return self.curve[-1][0] if self.curve else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +72,13 @@ class SweepPage:
         return ranked(self.trials, self.sweep.objective)
 
 
+def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
+    """Return the finished trials, the best first; of equal ones the earlier first."""
+    sign = 1 if OBJECTIVES[objective] == "min" else -1
+    finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
+    return sorted(finished, key=lambda trial: sign * trial.score)
+
+
 def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float]]:
     """Return where most trials can be compared: the per cent that all were at, and their objectives.
 
@@ -58,46 +92,6 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
     return shared[-1], {name: curve[shared[-1]] for name, curve in curves.items()}
 
 
-def value_text(value: Value) -> str:
-    """Return a value in a few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepTrial:
-    """What became of one trial."""
-
-    trial_id: str
-    settings: dict[str, Value]
-    """Dotted path -> value."""
-    curve: tuple[tuple[float, float], ...]
-    """How much of the training was done, in per cent, and the objective there."""
-    state: str
-    """``finished``, ``stopped`` early, or ``failed``."""
-    error: str
-    """Last line of why it failed, or empty."""
-
-    @property
-    def score(self) -> float:
-        """The objective as it was last; NaN if it never was."""
-        return self.curve[-1][1] if self.curve else math.nan
-
-    @property
-    def percent(self) -> float:
-        """How much of its training it did, [0, 100]."""
-        return self.curve[-1][0] if self.curve else 0.0
-
-
-def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
-    """Return the finished trials, the best first; of equal ones the earlier first."""
-    sign = 1 if OBJECTIVES[objective] == "min" else -1
-    finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
-    return sorted(finished, key=lambda trial: sign * trial.score)
-
-
 def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """Return the share of training that stopping early has saved, of that of all trials to their end.
 
@@ -105,3 +99,8 @@ def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """
     counted = [trial.percent for trial in trials if trial.state != FAILED]
     return 1 - sum(counted) / (100 * len(counted)) if counted else 0.0
+
+
+def value_text(value: Value) -> str:
+    """Return a value in a few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -10,20 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import optuna
 import plotly.graph_objects as go
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from plotly.subplots import make_subplots
 
 from kpod_ray.config import Domain, Value
-from kpod_ray.report import plotting as drawing
-from kpod_ray.report.plotting import BLUE, GREY, ORANGE
+from kpod_ray.report import plotting
+from kpod_ray.report.plotting import BLUE, GREY, ORANGE, RED
 from kpod_ray.report.sweep.data import (
     FAILED,
     STOPPED,
@@ -32,6 +24,7 @@ from kpod_ray.report.sweep.data import (
     common_stage,
     value_text,
 )
+from kpod_ray.report.sweep.importance import importances
 
 ROW_HEIGHT = 150
 """Height of the panel of one setting, in pixels."""
@@ -66,9 +59,9 @@ def parallel_figure(
     order = np.argsort(axes[-1].places)  # the best are drawn last
     best = _best(page)
     traces = [_path(axes, trials[int(at)], int(at), best) for at in order]
-    figure = drawing.figure_of(traces, "", "", height=430)
+    figure = plotting.figure_of(traces, "", "", height=430)
     figure.update_yaxes(visible=False, range=[-0.1, 1.1])
-    names = [drawing.escaped(axis.name) for axis in axes]
+    names = [plotting.escaped(axis.name) for axis in axes]
     figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=names, tickangle=25)
     figure.update_xaxes(showgrid=False, range=[-0.3, len(axes) - 0.4])
     vertical = {"type": "line", "y0": 0, "y1": 1, "line": {"width": 1, "color": GREY}}
@@ -121,15 +114,15 @@ def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Sc
     quality = axes[-1].places[at]
     color = ORANGE if trial.trial_id == best else BLUE
     told = [
-        f"{drawing.escaped(path)} {drawing.escaped(value_text(value))}"
+        f"{plotting.escaped(path)} {plotting.escaped(value_text(value))}"
         for path, value in trial.settings.items()
     ]
-    curve = drawing.line(range(len(axes)), [axis.places[at] for axis in axes], "", color, "")
+    curve = plotting.line(range(len(axes)), [axis.places[at] for axis in axes], "", color, "")
     opacity = 0.15 + 0.85 * quality**2
     curve.update(opacity=opacity, line_width=1.2 + 1.6 * quality, line_shape="spline")
     curve.update(line_smoothing=0.5)
     curve.update(
-        hovertemplate="<br>".join([drawing.escaped(trial.trial_id), *told, "<extra></extra>"])
+        hovertemplate="<br>".join([plotting.escaped(trial.trial_id), *told, "<extra></extra>"])
     )
     return curve
 
@@ -137,7 +130,7 @@ def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Sc
 def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:
     """Return where values lie on an axis, and its ticks if they aren't the numbers themselves."""
     if domain.choice is not None:
-        names = [drawing.escaped(str(choice)) for choice in domain.choice]
+        names = [plotting.escaped(str(choice)) for choice in domain.choice]
         ticks = {"tickvals": list(range(len(names))), "ticktext": names}
         return [float(domain.choice.index(value)) for value in values], ticks
     numbers = [float(value) for value in values if isinstance(value, int | float)]
@@ -151,7 +144,7 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
 
 def importance_figure(shares: Mapping[str, float]) -> go.Figure:
     """Draw the share of the objective's variance that each setting accounts for, in per cent."""
-    names = [drawing.escaped(path) for path in shares]
+    names = [plotting.escaped(path) for path in shares]
     bars = go.Bar(
         x=[100 * share for share in shares.values()],
         y=list(range(len(shares))),
@@ -159,7 +152,9 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
         marker={"color": BLUE},
         hovertemplate="%{x:.0f} %<extra></extra>",
     )
-    figure = drawing.figure_of([bars], "share of the variance, %", "", height=90 + 38 * len(shares))
+    figure = plotting.figure_of(
+        [bars], "share of the variance, %", "", height=90 + 38 * len(shares)
+    )
     figure.update_yaxes(
         tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6]
     )
@@ -172,7 +167,7 @@ def slices_figure(
     """Draw the objective against each setting, one panel a setting."""
     figure = make_subplots(len(page.paths), 1, vertical_spacing=0.28 / max(1, len(page.paths)))
     stopped = [trial.state == STOPPED for trial in trials]
-    drawing.styled(figure, "", page.objective, height=80 + ROW_HEIGHT * len(page.paths))
+    plotting.styled(figure, "", page.objective, height=80 + ROW_HEIGHT * len(page.paths))
     for row, path in enumerate(page.paths, start=1):
         places, ticks = axis_places(page.sweep.space[path], [t.settings[path] for t in trials])
         points = go.Scatter(x=places, y=list(objectives), mode="markers")
@@ -180,7 +175,7 @@ def slices_figure(
         points.customdata = [str(trial.settings[path]) for trial in trials]
         points.hovertemplate = "%{customdata}: %{y:.4f}<extra></extra>"
         figure.add_trace(points, row, 1)
-        figure.update_xaxes(title_text=drawing.escaped(path), row=row, col=1, **ticks)
+        figure.update_xaxes(title_text=plotting.escaped(path), row=row, col=1, **ticks)
         figure.update_yaxes(title_text="", row=row, col=1)
     return figure.update_layout(showlegend=False)
 
@@ -194,14 +189,14 @@ def curves_figure(page: SweepPage) -> go.Figure:
     traces, named = [], set[str]()
     for trial in drawn:
         name, color = _role(trial, best)
-        hover = f"{drawing.escaped(trial.trial_id)}, %{{x:.0f}} %: %{{y:.4f}}"
+        hover = f"{plotting.escaped(trial.trial_id)}, %{{x:.0f}} %: %{{y:.4f}}"
         x, y = zip(*trial.curve, strict=True)
-        curve = drawing.line(x, y, name, color, hover)
+        curve = plotting.line(x, y, name, color, hover)
         curve.update(mode="lines+markers", marker_size=5, legendgroup=name)
         curve.update(showlegend=name not in named, line_width=3 if name == "best" else 1.6)
         named.add(name)
         traces.append(curve)
-    figure = drawing.figure_of(traces, "training done, %", page.objective, height=400)
+    figure = plotting.figure_of(traces, "training done, %", page.objective, height=400)
     return figure.update_xaxes(range=[0, 102])
 
 
@@ -211,48 +206,4 @@ def _role(trial: SweepTrial, best: str) -> tuple[str, str]:
         return "best", ORANGE
     if trial.state == STOPPED:
         return "stopped early", GREY
-    return ("failed", "rgb(214, 82, 72)") if trial.state == FAILED else ("finished", BLUE)
-
-
-MIN_TRIALS = 4
-"""With fewer, nothing can be said."""
-
-
-def importances(
-    space: Mapping[str, Domain],
-    settings: Sequence[Mapping[str, Value]],
-    objectives: Sequence[float],
-) -> dict[str, float]:
-    """Return the share of the objective's variance that each setting accounts for (fANOVA).
-
-    Args:
-        space: dotted path -> what it may be.
-        settings: of every trial.
-        objectives: of every trial, as long as ``settings``.
-
-    Returns:
-        Dotted path -> share, the largest first; they sum to 1. Empty with fewer than 4 trials, or
-        where all do alike.
-    """
-    if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
-        return {}
-    distributions = {path: _distribution(domain) for path, domain in space.items()}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    for row, value in zip(settings, objectives, strict=True):
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=dict(row), distributions=distributions, value=float(value)
-            )
-        )
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if domain.uniform is not None:
-        return FloatDistribution(*domain.uniform)
-    if domain.loguniform is not None:
-        return FloatDistribution(*domain.loguniform, log=True)
-    if domain.randint is not None:
-        return IntDistribution(*domain.randint)
-    return CategoricalDistribution(domain.choice or ())
+    return ("failed", RED) if trial.state == FAILED else ("finished", BLUE)

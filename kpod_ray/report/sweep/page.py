@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kpod_ray.report.html import fill
-from kpod_ray.report.run.page import Tile
+from kpod_ray.report.html import Tile, fill
 from kpod_ray.report.sweep.data import (
     FAILED,
     FINISHED,

@@ -1,7 +1,11 @@
+import dataclasses
+
 import pytest
+import torch
 
 from kpod_ray.report.plotting import Histogram
-from kpod_ray.report.run.data import Accuracy
+from kpod_ray.report.run.data import Accuracy, TrainPoint
+from kpod_ray.training.metrics import NUM_SUMS, step_metrics
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,8 @@ def test_edges_that_do_not_match_the_counts_are_refused(edges, counts):
 
 def test_a_histogram_may_be_empty():
     assert Histogram().counts == ()
+
+
+def test_the_points_of_a_training_are_metrics_of_its_train_steps():
+    names = {field.name for field in dataclasses.fields(TrainPoint)}
+    assert names - {"train_step", "stage"} <= set(step_metrics(torch.zeros(NUM_SUMS), 1))

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from kpod_ray.report import plotting as drawing
+from kpod_ray.report import plotting
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run import figures
 from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint
@@ -54,7 +54,7 @@ def test_labels_reach_plotly_escaped_and_short():
 
 def test_histogram_bars_stand_on_their_edges():
     histogram = Histogram((0.0, 0.5, 1.0), (3, 4))
-    (bars,) = data_of(drawing.histogram_figure(histogram, "x", "tokens", "red"))
+    (bars,) = data_of(plotting.histogram_figure(histogram, "x", "tokens", "red"))
     assert (bars["x"], bars["y"]) == ([0.25, 0.75], [3, 4])
     assert bars["customdata"] == [[0.0, 0.5], [0.5, 1.0]]
 
@@ -117,7 +117,7 @@ def test_weighting_curves_are_the_given_numbers(results):
 
 def test_a_long_curve_is_thinned_to_means_of_neighbours():
     table = np.arange(1201.0)[:, None]
-    thinned = drawing.thinned(table)
+    thinned = plotting.thinned(table)
     assert len(thinned) == 401
     assert thinned[0, 0] == 1.0
     assert thinned[-1, 0] == 1200.0
@@ -125,8 +125,8 @@ def test_a_long_curve_is_thinned_to_means_of_neighbours():
 
 def test_a_short_curve_is_left_alone():
     table = np.arange(600.0)[:, None]
-    assert drawing.thinned(table) is table
+    assert plotting.thinned(table) is table
 
 
 def test_a_long_constant_curve_stays_constant():
-    assert set(drawing.thinned(np.full((5001, 1), 0.4))[:, 0]) == {0.4}
+    assert set(plotting.thinned(np.full((5001, 1), 0.4))[:, 0]) == {0.4}

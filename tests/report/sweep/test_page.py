@@ -2,9 +2,8 @@ import dataclasses
 
 import pytest
 
-from kpod_ray.config import Domain
-from kpod_ray.report.sweep.data import FAILED, FINISHED, common_stage
-from kpod_ray.report.sweep.figures import axis_places, importances, sweep_figures
+from kpod_ray.report.sweep.data import FAILED, FINISHED
+from kpod_ray.report.sweep.figures import sweep_figures
 from kpod_ray.report.sweep.page import render_sweep, trial_rows
 
 SECTIONS = ("best", "space", "curves", "trials", "sweep")
@@ -44,36 +43,6 @@ def test_the_best_settings_stand_beside_those_of_the_config(page, swept):
     assert page.cells("student.learning_rate")[1:] == [rate, "1e-05"]
     assert f"loss of {best.score:.4f}" in page.sections["header"]
     assert "answers 15.0% of the test questions, the untouched 0.0%" in page.sections["header"]
-
-
-def test_trials_are_compared_where_all_of_them_were(swept):
-    place, objectives = common_stage(swept.trials)
-    assert place == 12.5
-    assert len(objectives) == 15  # all but the one that failed
-    alone = swept.finished()[:1]
-    assert common_stage(tuple(alone)) == (100.0, {alone[0].trial_id: alone[0].score})
-    assert common_stage(()) == (0.0, {})
-
-
-def test_what_mattered_is_found_and_what_did_not_is_last(swept):
-    _, objectives = common_stage(swept.trials)
-    compared = [trial for trial in swept.trials if trial.trial_id in objectives]
-    settings = [trial.settings for trial in compared]
-    shares = importances(swept.sweep.space, settings, list(objectives.values()))
-    assert next(iter(shares)) == "student.learning_rate"
-    assert sum(shares.values()) == pytest.approx(1)
-    assert importances(swept.sweep.space, settings[:3], [1.0, 2.0, 3.0]) == {}
-    assert importances(swept.sweep.space, settings, [1.0] * len(settings)) == {}
-
-
-def test_places_on_an_axis():
-    assert axis_places(Domain(uniform=(0, 2)), [0.5, 1.5]) == ([0.5, 1.5], {})
-    places, ticks = axis_places(Domain(loguniform=(1e-6, 1e-3)), [1e-5, 1e-3])
-    assert places == pytest.approx([-5, -3])
-    assert ticks["ticktext"] == ["1.0e-06", "1.0e-05", "1.0e-04", "1.0e-03"]
-    places, ticks = axis_places(Domain(choice=(None, "a<b")), ["a<b", None])
-    assert places == [1, 0]
-    assert ticks["ticktext"] == ["None", "a&lt;b"]
 
 
 def test_hostile_text_makes_no_tag_and_no_attribute(hostile_sweep, page, parse_page):

@@ -1,0 +1,110 @@
+"""Gather what the page about a comparison shows from the artifacts of its finished runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import yaml
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.config import RunConfig
+from kpod_ray.evaluation.statistics import Answers
+from kpod_ray.records import Prediction, Question
+from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint
+from kpod_ray.schedule.tables import given_steps
+from kpod_ray.storage.artifacts import Artifact
+
+Artifacts = Mapping[str, Artifact]
+UNTRAINED = "untrained"
+
+
+def collect_comparison(
+    config: RunConfig, shared: Artifacts, trials: Mapping[str, Sequence[Artifacts]]
+) -> ComparisonResults:
+    """Return everything the page shows.
+
+    Args:
+        config: what all arms start from.
+        shared: the artifacts that all arms share.
+        trials: of each arm, the artifacts of its seeds in order.
+    """
+    questions = Question.from_table(shared["questions"].read("questions"))
+    predicted = Prediction.from_table(shared["evaluate_before"].read("predictions"))
+    tested = [row.question_id for row in predicted]
+    by_id = {question.id: question for question in questions}
+    arms = [
+        ArmResults(UNTRAINED, "the student as it comes", {}, _correct([shared], tested, "_before"))
+    ]
+    arms += [_arm(name, config, seeds, tested) for name, seeds in trials.items()]
+    comparison = config.comparison
+    return ComparisonResults(
+        name=config.name,
+        baseline=comparison.baseline,
+        budget=comparison.budget.replace("_", " "),
+        seeds=tuple(range(comparison.num_seeds)),
+        arms=tuple(arms),
+        num_steps_of_question=tuple(_num_steps(by_id[i], config) for i in tested),
+        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        versions=shared["assess"].manifest()["versions"],
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    )
+
+
+def _arm(
+    name: str, config: RunConfig, seeds: Sequence[Artifacts], tested: Sequence[str]
+) -> ArmResults:
+    arm = config.comparison.chosen()[name]
+    trained = [artifacts["train"] for artifacts in seeds]
+    counts = [artifact.manifest()["counts"] for artifact in trained]
+    return ArmResults(
+        name=name,
+        description=arm.description,
+        overrides=arm.overrides,
+        correct=_correct(seeds, tested, ""),
+        supervised_tokens=tuple(count["loss_tokens"] for count in counts),
+        train_tokens=tuple(count["tokens"] for count in counts),
+        train_steps=tuple(count["train_steps"] for count in counts),
+        train_seconds=tuple(artifact.manifest()["seconds"] for artifact in trained),
+        curves=tuple(_curve(artifact) for artifact in trained),
+    )
+
+
+def _correct(seeds: Sequence[Artifacts], tested: Sequence[str], suffix: str) -> Answers:
+    """Return whether each answer is right, [num_seeds, Q], questions in the given order."""
+    rows = []
+    for artifacts in seeds:
+        table = artifacts[f"evaluate{suffix}"].read("predictions")
+        by_id = {row.question_id: row.is_correct for row in Prediction.from_table(table)}
+        rows.append([by_id[question_id] for question_id in tested])
+    return np.array(rows, dtype=np.bool_)
+
+
+def _num_steps(question: Question, config: RunConfig) -> int:
+    """Reasoning steps of the reference rationale; without one, sentences of the question."""
+    text = question.reference_rationale or question.question
+    return len(split_steps(text, split_newlines=config.steps.split_newlines))
+
+
+def _curve(trained: Artifact) -> tuple[StagePoint, ...]:
+    history = trained.read_json("history")
+    decisions = trained.read_json("decisions")
+    points, tokens = [], 0
+    for stage in sorted({int(row["stage"]) for row in history}):
+        rows = [row for row in history if row["stage"] == stage]
+        tokens += int(sum(row["loss_tokens"] for row in rows))
+        decision = decisions[str(stage)]
+        schedule = trained.store.read_table(f"{decision['plan']}/schedule.parquet")
+        given = given_steps(schedule, decision["plan_stage"])
+        points.append(
+            StagePoint(
+                stage=stage,
+                rationale_loss=float(np.mean([row["rationale_loss"] for row in rows])),
+                answer_loss=float(np.mean([row["answer_loss"] for row in rows])),
+                loss_tokens=tokens,
+                given_steps_mean=float(np.mean(list(given.values()))),
+            )
+        )
+    return tuple(points)

@@ -1,0 +1,14 @@
+import pytest
+
+from kpod_ray.config import Domain
+from kpod_ray.report.sweep.figures import axis_places
+
+
+def test_places_on_an_axis():
+    assert axis_places(Domain(uniform=(0, 2)), [0.5, 1.5]) == ([0.5, 1.5], {})
+    places, ticks = axis_places(Domain(loguniform=(1e-6, 1e-3)), [1e-5, 1e-3])
+    assert places == pytest.approx([-5, -3])
+    assert ticks["ticktext"] == ["1.0e-06", "1.0e-05", "1.0e-04", "1.0e-03"]
+    places, ticks = axis_places(Domain(choice=(None, "a<b")), ["a<b", None])
+    assert places == [1, 0]
+    assert ticks["ticktext"] == ["None", "a&lt;b"]
