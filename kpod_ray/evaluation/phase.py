@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from kpod_ray.cluster.actor_pool import discard_stream, stream_rows
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import RunConfig
@@ -11,8 +9,8 @@ from kpod_ray.data.prompts import PromptBuilder, question_text
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
 from kpod_ray.inference.completions import CompletionIndex
-from kpod_ray.inference.generate import OnRows, generate
-from kpod_ray.inference.requests import Pending, request_id
+from kpod_ray.inference.missing import OnRows, generate_missing
+from kpod_ray.inference.requests import request_id
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
@@ -85,22 +83,10 @@ def _answer_by_vllm(
 ) -> tuple[list[Completion], frozenset[str]]:
     folder = f"{artifact.folder}/{ANSWERS}.parts"
     index = CompletionIndex(artifact.store, folder)
-    missing = list(itertools.compress(requests, ~index.has([request.id for request in requests])))
-    num_done, nodes = len(requests) - len(missing), frozenset[str]()
-
-    def count(num_rows: int) -> None:
-        """Tell how many answers are there."""
-        nonlocal num_done
-        num_done += num_rows
-        on_rows(num_done, len(requests))
-
-    if missing:
-        pending = Pending(artifact)
-        pending.add(missing)
-        nodes = generate(pending, folder, _engines(config, model), count)
-        pending.discard()
-        index.refresh()
-    return index.find([request.id for request in requests]), nodes
+    made = generate_missing(
+        [requests], index, artifact, lambda *size: _engines(config, model), on_rows
+    )
+    return index.find([request.id for request in requests]), made.nodes
 
 
 def _engines(config: RunConfig, model: str) -> ServicePool:

@@ -199,7 +199,3 @@ def _suspects(
     for request, died in rows:
         if 1 < died < MOST_DEATHS:
             yield [request]
-
-
-OnRows = Callable[[int, int], None]
-"""Is told how many rows of a round are finished, and how many it has."""

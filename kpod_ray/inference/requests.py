@@ -8,26 +8,11 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
-from kpod_ray.config import GeneratingTeacher
-from kpod_ray.data.prompts import Shot, question_text
+from kpod_ray.data.prompts import question_text
 from kpod_ray.records import GenerationRequest, Question
 from kpod_ray.storage.artifacts import Artifact, Store
 
 _ID_DIGITS = 24  # 96 bits: no two ids alike among a billion
-_WRITING = {
-    *(
-        "kind",
-        "model",
-        "temperature",
-        "top_p",
-        "max_new_tokens",
-        "stop",
-        "template",
-        "system_prompt",
-    ),
-    *("instruction", "engine_kwargs", "base_url", "extra_body"),
-}
-"""Settings of a teacher that determine what it writes."""
 
 
 def request_id(generation: str, question_id: str, text: str, sample_index: int) -> str:
@@ -55,23 +40,6 @@ def generation_requests(
         for index in sample_indices:
             row_id = request_id(generation, question.id, text, index)
             yield GenerationRequest(row_id, text, int(row_id[:8], 16) >> 1)
-
-
-def generation_fingerprint(
-    teacher: GeneratingTeacher, model_hash: str, shots: Sequence[Shot], seed: int
-) -> str:
-    """Return a short hash of everything that determines what a teacher writes to a question.
-
-    How many samples are asked for, and what becomes of them, is no part of it.
-    """
-    content = {
-        "teacher": teacher.model_dump(include=_WRITING),
-        "model": model_hash,
-        "shots": list(shots),
-        "seed": seed if teacher.temperature > 0 else None,
-    }
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _FOLDER = "pending"
