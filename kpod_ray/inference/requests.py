@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 from kpod_ray.data.prompts import question_text
@@ -26,6 +25,12 @@ def request_id(generation: str, question_id: str, text: str, sample_index: int) 
     """
     content = json.dumps([generation, question_id, text, sample_index])
     return hashlib.sha256(content.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def question_request(question: Question) -> GenerationRequest:
+    """Return the request for the greedy text to a question, which is of no teacher."""
+    text = question_text(question)
+    return GenerationRequest(request_id("", question.id, text, 0), text, 0)
 
 
 def generation_requests(
@@ -72,9 +77,8 @@ class Pending:
         """Write some requests as the next file."""
         if not requests:
             return
-        path = f"{self.folder}/{uuid.uuid4().hex}.parquet"
-        self.store.write_table(path, GenerationRequest.to_table(requests))
-        self.files.append((path, len(requests)))
+        name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
+        self.files.append((f"{self.folder}/{name}", len(requests)))
         self.num_rows += len(requests)
         self.num_chars += sum(len(request.text) for request in requests)
 
