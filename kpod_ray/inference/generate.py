@@ -124,7 +124,7 @@ class GenerationActor:
         store: where the completions are written.
         folder: of their files.
         run: start of the files' names.
-        ledger: handle of the run's `AttemptTracker`.
+        attempts: handle of the run's `AttemptTracker`.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class GenerationActor:
         return {"key": keys, "rows": [block.end - block.start for block in blocks]}
 
     async def _finish(self, block: Block) -> str:
-        """Write the completions of a block; return its key in the ledger."""
+        """Write the completions of a block; return its key in the `AttemptTracker`."""
         async with self.reading:
             requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
         key, deaths = requests[0].id, await self.attempts.begin.remote([r.id for r in requests])

@@ -49,7 +49,7 @@ from kpod_ray.teacher.sampling import SamplingPlan, ask, training_batches
 
 
 def check(teacher: TeacherConfig) -> None:
-    """Check what a teacher needs before a run starts; nothing is loaded and nobody is asked.
+    """Check what a teacher needs before a run starts; no model is loaded, no endpoint is called.
 
     Whether an endpoint answers is checked when the first request is about to be sent to the endpoint:
     a run whose samples are all there needs no endpoint.

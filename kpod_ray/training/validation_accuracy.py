@@ -49,7 +49,7 @@ class ValidationAccuracyActor:
         return count_correct(predictions) / len(predictions)
 
     def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
-        """Examine after the stage that these metrics are the last of; post them with the accuracy."""
+        """Measure after the stage that these metrics are the last of; post them with the accuracy."""
         stage = int(metrics["stage"])
         accuracy = self.measure(stage)
         self._discard(stage, accuracy)
@@ -98,7 +98,7 @@ class ValidationAccuracyActor:
 
 
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
-    """Make the examiner of a training; return its handle."""
+    """Start the validation actor of a training; return the handle of the actor."""
     actor = ray.remote(ValidationAccuracyActor).options(
         max_restarts=-1, max_task_retries=-1, **placement.actor_options(resources)
     )
@@ -112,7 +112,7 @@ def measure_all(
 
     Args:
         job: the training, which is over.
-        validation_actor: its examiner, which is ended.
+        validation_actor: of the training; it is killed at the end.
         stages: after which students are examined.
         history: of the training; the last train step of each stage gets ``validation_accuracy``.
 

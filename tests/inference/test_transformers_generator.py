@@ -11,8 +11,13 @@ from transformers import (
 )
 
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
-from kpod_ray.inference.transformers_generator import GreedyGenerator
+from kpod_ray.inference.transformers_generator import (
+    GeneratorActor,
+    GreedyGenerator,
+    RequestGenerator,
+)
 from kpod_ray.models.sources import model_folder
+from kpod_ray.records import Completion, GenerationRequest
 
 QUESTIONS = [
     "2 + 3?",
@@ -159,3 +164,28 @@ def test_penalties_of_the_models_own_file_are_left_out(model):
     written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).generate(prompts, 8)
     expected = [tokenizer.decode(alone(language_model, tokenizer, p)) for p in prompts]
     assert [row.text for row in written] == expected
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_requests_get_the_texts_of_their_prompts_under_their_own_ids(model, template):
+    language_model, tokenizer = model
+    requests = [GenerationRequest(f"id {i}", text, i) for i, text in enumerate(QUESTIONS)]
+    generator = RequestGenerator(language_model, tokenizer, template, "fp32", NEW_TOKENS)
+    prompts = [encode_prompt(tokenizer, text, template) for text in QUESTIONS]
+    stop = NEXT_QUESTION if template == "plain" else None
+    texts = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).generate(prompts, 1)
+    expected = [
+        Completion(request.id, text.text, text.finish_reason, text.num_tokens, len(prompt))
+        for request, text, prompt in zip(requests, texts, prompts, strict=True)
+    ]
+    assert generator.complete(requests, 2) == expected
+    assert generator.complete(requests[::-1], 8) == expected[::-1]
+
+
+@pytest.mark.parametrize("name", ["tiny:0", "tiny-t5:0"])
+def test_an_actor_completes_a_table_of_requests(name):
+    actor = GeneratorActor(name, "plain", "fp32", NEW_TOKENS)
+    requests = [GenerationRequest(f"id {i}", text, i) for i, text in enumerate(QUESTIONS)]
+    completions = Completion.from_table(actor(GenerationRequest.to_table(requests)))
+    assert completions == actor.generator.complete(requests, 1)
+    assert {row.logprob for row in completions} == {None}
