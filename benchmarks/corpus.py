@@ -28,11 +28,12 @@ import psutil
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, RunConfig, VllmTeacher
-from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.teacher.phase import Corpus, write_filtered
+from kpod_ray.teacher.fingerprints import generation_fingerprint
+from kpod_ray.teacher.phase import write_filtered
+from kpod_ray.teacher.samples import Corpus
 from kpod_ray.teacher.sampling import SamplingPlan, ask
 
 ROWS_PER_BLOCK = 256

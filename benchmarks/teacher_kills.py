@@ -32,10 +32,10 @@ import psutil
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, VllmTeacher
-from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.teacher.fingerprints import generation_fingerprint
 from kpod_ray.teacher.sampling import SamplingPlan, ask
 
 ROWS = 2000

@@ -15,12 +15,10 @@ from rich.markup import escape
 
 from kpod_ray.cluster.capacity import lack, nodes_of_cluster, phases_of, spelt
 from kpod_ray.cluster.connection import joined
-from kpod_ray.config import EndpointTeacher, RunConfig
-from kpod_ray.data.prompts import question_text, worked_examples
+from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.costs import estimate
 from kpod_ray.pipeline.run import PHASES, open_run, versions
-from kpod_ray.questions.loading import load_questions
+from kpod_ray.teacher.kinds import estimated_cost
 from kpod_ray.tracking import has_wandb_login
 
 FREE_DISK_GIB = 10.0
@@ -89,18 +87,18 @@ def _bf16_arithmetic(num_gpus: int) -> str:
 
 
 def _needs_of(config: RunConfig) -> list[Finding]:
-    findings = [_tried("config", lambda: _opened(config))]
-    teacher = config.teacher
-    if isinstance(teacher, EndpointTeacher):
-        findings.append(_tried("teacher's costs", lambda: _costs(config, teacher)))
-    return findings + _room(config)
+    opened = _tried("config", lambda: _opened(config))
+    costs = _tried("teacher's costs", lambda: _costs(config))
+    return opened + costs + _room(config)
 
 
-def _tried(subject: str, attempt: Callable[[], str]) -> Finding:
+def _tried(subject: str, attempt: Callable[[], str | None]) -> list[Finding]:
+    """Return what an attempt says or why it fails; no finding where it has nothing to say."""
     try:
-        return Finding(subject, attempt())
+        text = attempt()
     except KpodError as error:
-        return Finding(subject, str(error), False)
+        return [Finding(subject, str(error), False)]
+    return [] if text is None else [Finding(subject, text)]
 
 
 def _opened(config: RunConfig) -> str:
@@ -108,14 +106,9 @@ def _opened(config: RunConfig) -> str:
     return "files, models and storage are there"
 
 
-def _costs(config: RunConfig, teacher: EndpointTeacher) -> str:
-    """Return what one round costs if no sample is there yet."""
-    loaded = load_questions(config.questions, config.seed).questions
-    asked = [question for question in loaded if question.split == "train"]
-    per_question = teacher.samples.per_question
-    num_chars = per_question * sum(len(question_text(question)) for question in asked)
-    shots = worked_examples(asked, teacher.num_shots)
-    return f"{estimate(teacher, shots, per_question * len(asked), num_chars)}, if none is there yet"
+def _costs(config: RunConfig) -> str | None:
+    cost = estimated_cost(config)
+    return None if cost is None else f"{cost}, if none is there yet"
 
 
 def _room(config: RunConfig) -> list[Finding]:

@@ -5,12 +5,19 @@ no file. The dataset ends in the actors on purpose: a write operator of Ray Data
 tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel` on a normal
 task can abort the driver (see `tasks`). Cancelling a call of an actor is safe, but Ray Data also
 cancels the tasks which that call has started: the actors must not start normal tasks.
+
+`kpod_ray.inference.generate` is the other stream of rows that are made exactly once, for rows that take
+long and cost money. Both give actors the same options and let them write parts of their own
+(`Store.add_part`). Here, a row of any table takes milliseconds: the rows themselves stream, a batch is
+written when it is finished, and all results fit into memory, so that a table finds the finished rows.
+There, a row waits for a service beside hundreds of others: places of requests stream, a finished row
+is written while its block is under way, a row that kills its engine is found, and an index on disk
+finds the finished rows of millions.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from typing import Any
 
 import numpy as np
@@ -19,9 +26,8 @@ import pyarrow.compute as pc
 import ray
 
 from kpod_ray.cluster import placement
-from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
-from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.artifacts import Artifact, Store
 
 _NODE = "_node"
 """Column of the id of the node that a row was made on."""
@@ -57,17 +63,15 @@ class StreamResult:
 class _WritingActor:
     """Runs an actor's class on batches, and writes the rows with the node that they were made on."""
 
-    def __init__(
-        self, actor: type, arguments: dict[str, Any], artifact: Artifact, folder: str
-    ) -> None:
+    def __init__(self, actor: type, arguments: dict[str, Any], store: Store, folder: str) -> None:
         self.actor, self.node = actor(**arguments), placement.own_node()
-        self.artifact, self.folder = artifact, folder
+        self.store, self.folder = store, folder
 
     def __call__(self, batch: Any) -> dict[str, np.ndarray]:
         rows = self.actor(batch)
         table = rows if isinstance(rows, pa.Table) else pa.table(rows)
         table = table.append_column(_NODE, pa.array([self.node] * table.num_rows, pa.string()))
-        self.artifact.write(f"{self.folder}/{uuid.uuid4().hex}", table)
+        self.store.add_part(self.folder, table)
         return {"num_rows": np.array([table.num_rows])}
 
 
@@ -86,16 +90,16 @@ def stream_rows(
     Raises:
         RuntimeError: The pool returned other rows than it was asked for.
     """
-    folder = f"{artifact.folder}/{name}.parts"
-    done = _finished_rows(artifact, folder, id_column)
+    folder = parts_folder(artifact, name)
+    done = _finished_rows(artifact.store, folder, id_column)
     num_resumed = 0
     pending = requests
     if done is not None:
         num_resumed = done.num_rows
         pending = requests.filter(pc.invert(pc.is_in(requests[id_column], done[id_column])))
     if pending.num_rows:
-        _execute(artifact, name, pending, pool)
-        done = _finished_rows(artifact, folder, id_column)
+        _execute(artifact.store, folder, pending, pool)
+        done = _finished_rows(artifact.store, folder, id_column)
     if done is None or done.num_rows != requests.num_rows:
         found = 0 if done is None else done.num_rows
         raise RuntimeError(f"{name}: {requests.num_rows} rows asked for, {found} came back")
@@ -107,12 +111,16 @@ def stream_rows(
 
 def discard_stream(artifact: Artifact, name: str) -> None:
     """Delete a stream's rows, once their content stands elsewhere in the artifact."""
-    artifact.store.delete(f"{artifact.folder}/{name}.parts")
+    artifact.store.delete(parts_folder(artifact, name))
 
 
-def _execute(artifact: Artifact, name: str, pending: pa.Table, pool: ActorPool) -> None:
+def parts_folder(artifact: Artifact, name: str) -> str:
+    """Return the folder of a stream's files, relative to the store's root."""
+    return f"{artifact.folder}/{name}.parts"
+
+
+def _execute(store: Store, folder: str, pending: pa.Table, pool: ActorPool) -> None:
     resources = pool.resources
-    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     starts = range(0, pending.num_rows, resources.rows_per_block)
     blocks = [pending.slice(start, resources.rows_per_block) for start in starts]
     written = ray.data.from_arrow(blocks).map_batches(
@@ -122,27 +130,24 @@ def _execute(artifact: Artifact, name: str, pending: pa.Table, pool: ActorPool) 
         fn_constructor_kwargs={
             "actor": pool.actor,
             "arguments": pool.arguments,
-            "artifact": artifact,
-            "folder": f"{name}.parts",
+            "store": store,
+            "folder": folder,
         },
         compute=ray.data.ActorPoolStrategy(size=resources.num_actors),
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus or None,
-        **placement.options(resources),
-        runtime_env={"env_vars": threads | pool.environment},
+        **placement.actor_options(resources, pool.environment),
     )
     for _ in written.iter_batches(batch_size=None):
         pass  # the actors return only row counts; the rows are in the files
 
 
-def _finished_rows(artifact: Artifact, folder: str, id_column: str) -> pa.Table | None:
+def _finished_rows(store: Store, folder: str, id_column: str) -> pa.Table | None:
     """Read the rows written so far, each id once; delete files that were left unfinished."""
     tables = []
-    for file in artifact.store.files(folder):
+    for file in store.files(folder):
         try:
-            tables.append(artifact.store.read_table(f"{folder}/{file}"))
+            tables.append(store.read_table(f"{folder}/{file}"))
         except pa.ArrowInvalid:  # no footer: its writer died
-            artifact.store.delete(f"{folder}/{file}")
+            store.delete(f"{folder}/{file}")
     if not tables:
         return None
     tables.append(pa.table({_NODE: pa.array([], pa.string())}))  # rows of before have no node

@@ -11,7 +11,6 @@ import ray
 from kpod_ray.cluster.placement import given_labels, num_processes
 from kpod_ray.config import (
     ActorResources,
-    GeneratingTeacher,
     ResourcesConfig,
     RunConfig,
     WorkerResources,
@@ -78,7 +77,7 @@ def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
 def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
     """Return the phases in ``resources`` that have to run to make artifacts, in order."""
     phases = {
-        "teacher": ["teacher"] if isinstance(config.teacher, GeneratingTeacher) else [],
+        "teacher": list(config.teacher.resource_groups),
         "weigh": list(config.weighting.resource_groups) if config.weighting else [],
         "assess": ["assess"],
         "train": ["train"],

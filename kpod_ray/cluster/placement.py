@@ -36,6 +36,24 @@ def options(placement: Placement) -> dict[str, Any]:
     }
 
 
+def actor_options(
+    resources: ActorResources, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return all options of one actor, as Ray and Ray Data take them: resources, place and threads.
+
+    Args:
+        resources: of the actor's pool.
+        environment: further environment variables of the actor's process.
+    """
+    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
+    return {
+        "num_cpus": resources.num_cpus,
+        "num_gpus": resources.num_gpus or None,
+        "runtime_env": {"env_vars": threads | dict(environment or {})},
+        **options(resources),
+    }
+
+
 def num_processes(resources: ActorResources | WorkerResources) -> int:
     """Return the number of actors or workers of a phase."""
     if isinstance(resources, ActorResources):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,8 @@ class SamplesConfig(Config):
 class TeacherBase(Config):
     """Settings of all kinds of teachers."""
 
+    resource_groups: ClassVar[tuple[str, ...]] = ()
+    """Groups in ``resources`` that phase ``teacher`` takes."""
     fallback: Literal["drop", "reference"] = "drop"
     """Treatment of a training question without a correct rationale: ``drop`` leaves the question out,
     ``reference`` uses the question's reference rationale (counted separately)."""
@@ -74,6 +76,7 @@ class TeacherBase(Config):
 class GeneratingTeacher(TeacherBase):
     """Settings of the teachers that generate rationales."""
 
+    resource_groups: ClassVar[tuple[str, ...]] = ("teacher",)
     model: str
     """Name of the model."""
     samples: SamplesConfig = SamplesConfig()

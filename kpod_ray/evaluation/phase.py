@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-
-from kpod_ray.cluster.actor_pool import discard_stream, stream_rows
+from kpod_ray.cluster.actor_pool import discard_stream, parts_folder, stream_rows
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import RunConfig
-from kpod_ray.data.prompts import PromptBuilder, question_text
+from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
 from kpod_ray.inference.completions import CompletionIndex
-from kpod_ray.inference.generate import OnRows, generate
-from kpod_ray.inference.requests import Pending, request_id
+from kpod_ray.inference.missing import OnRows, generate_missing
+from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
@@ -37,12 +35,12 @@ def evaluate_student(
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
-    requests = [_request(row) for row in tested]
+    requests = [question_request(row) for row in tested]
     requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
     answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
     completions, nodes = answer(config, model, requests, artifact, on_rows)
     answers = {row.id: row for row in completions}
-    predictions = [predict(answers[_request(row).id], row) for row in tested]
+    predictions = [predict(answers[question_request(row).id], row) for row in tested]
     artifact.write("predictions", Prediction.to_table(predictions))
     discard_stream(artifact, ANSWERS)
     num_correct = count_correct(predictions)
@@ -71,11 +69,6 @@ def check_backend(config: RunConfig) -> None:
         )
 
 
-def _request(question: Question) -> GenerationRequest:
-    text = question_text(question)
-    return GenerationRequest(request_id("", question.id, text, 0), text, 0)
-
-
 def _answer_by_vllm(
     config: RunConfig,
     model: str,
@@ -83,24 +76,11 @@ def _answer_by_vllm(
     artifact: Artifact,
     on_rows: OnRows,
 ) -> tuple[list[Completion], frozenset[str]]:
-    folder = f"{artifact.folder}/{ANSWERS}.parts"
-    index = CompletionIndex(artifact.store, folder)
-    missing = list(itertools.compress(requests, ~index.has([request.id for request in requests])))
-    num_done, nodes = len(requests) - len(missing), frozenset[str]()
-
-    def count(num_rows: int) -> None:
-        """Tell how many answers are there."""
-        nonlocal num_done
-        num_done += num_rows
-        on_rows(num_done, len(requests))
-
-    if missing:
-        pending = Pending(artifact)
-        pending.add(missing)
-        nodes = generate(pending, folder, _engines(config, model), count)
-        pending.discard()
-        index.refresh()
-    return index.find([request.id for request in requests]), nodes
+    index = CompletionIndex(artifact.store, parts_folder(artifact, ANSWERS))
+    made = generate_missing(
+        [requests], index, artifact, lambda *size: _engines(config, model), on_rows
+    )
+    return index.find([request.id for request in requests]), made.nodes
 
 
 def _engines(config: RunConfig, model: str) -> ServicePool:

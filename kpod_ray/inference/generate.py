@@ -4,7 +4,8 @@ Ray Data streams blocks of requests through a pool of actors, each with a servic
 a client of an endpoint. What streams is where the blocks are: the actor reads them. Many are under
 way at once, so that the engine stays full while a block waits for its longest row. Finished rows are
 written by the actor itself, soon after they finish and whatever else is under way; a later call does
-only the rows that no file holds.
+only the rows that no file holds. `kpod_ray.cluster.actor_pool` is the simpler stream, for rows that take
+milliseconds; its docstring says what the two share and why they differ.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import ray
 
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.failures import explained
-from kpod_ray.cluster.placement import threads_of
 from kpod_ray.inference.attempts import FEW, MOST_DEATHS, AttemptTracker
 from kpod_ray.inference.limits import CapacityLimiter, SharedExclusiveLock
 from kpod_ray.inference.processes import PATIENCE_SECONDS, wait_until_gone
@@ -100,7 +100,6 @@ def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> 
     num_open = max(2, math.ceil(OPEN_FACTOR * pool.max_in_flight / resources.rows_per_block))
     blocks = [dataclasses.asdict(block) for block in pending.blocks(resources.rows_per_block)]
     num_calls = max(MOST_CALLS, CALLS_FOR_EACH * most_actors * num_open)
-    threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     calls = ray.data.from_items(blocks, override_num_blocks=min(num_calls, len(blocks)))
     return calls.map_batches(
         GenerationActor,
@@ -113,10 +112,7 @@ def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> 
             max_concurrent_calls_per_actor=num_open,
             max_tasks_in_flight_per_actor=num_open + 1,
         ),
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus or None,
-        **placement.options(resources),
-        runtime_env={"env_vars": threads | pool.environment},
+        **placement.actor_options(resources, pool.environment),
     )
 
 
@@ -128,7 +124,7 @@ class GenerationActor:
         store: where the completions are written.
         folder: of their files.
         run: start of the files' names.
-        ledger: handle of the run's `AttemptTracker`.
+        attempts: handle of the run's `AttemptTracker`.
     """
 
     def __init__(
@@ -152,7 +148,7 @@ class GenerationActor:
         return {"key": keys, "rows": [block.end - block.start for block in blocks]}
 
     async def _finish(self, block: Block) -> str:
-        """Write the completions of a block; return its key in the ledger."""
+        """Write the completions of a block; return its key in the `AttemptTracker`."""
         async with self.reading:
             requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
         key, deaths = requests[0].id, await self.attempts.begin.remote([r.id for r in requests])
@@ -199,7 +195,3 @@ def _suspects(
     for request, died in rows:
         if 1 < died < MOST_DEATHS:
             yield [request]
-
-
-OnRows = Callable[[int, int], None]
-"""Is told how many rows of a round are finished, and how many it has."""

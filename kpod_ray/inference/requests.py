@@ -5,29 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
-from kpod_ray.config import GeneratingTeacher
-from kpod_ray.data.prompts import Shot, question_text
+from kpod_ray.data.prompts import question_text
 from kpod_ray.records import GenerationRequest, Question
 from kpod_ray.storage.artifacts import Artifact, Store
 
 _ID_DIGITS = 24  # 96 bits: no two ids alike among a billion
-_WRITING = {
-    *(
-        "kind",
-        "model",
-        "temperature",
-        "top_p",
-        "max_new_tokens",
-        "stop",
-        "template",
-        "system_prompt",
-    ),
-    *("instruction", "engine_kwargs", "base_url", "extra_body"),
-}
-"""Settings of a teacher that determine what it writes."""
 
 
 def request_id(generation: str, question_id: str, text: str, sample_index: int) -> str:
@@ -43,6 +27,12 @@ def request_id(generation: str, question_id: str, text: str, sample_index: int) 
     return hashlib.sha256(content.encode()).hexdigest()[:_ID_DIGITS]
 
 
+def question_request(question: Question) -> GenerationRequest:
+    """Return the request for the greedy text to a question, which is of no teacher."""
+    text = question_text(question)
+    return GenerationRequest(request_id("", question.id, text, 0), text, 0)
+
+
 def generation_requests(
     questions: Iterable[Question], sample_indices: Sequence[int], generation: str
 ) -> Iterator[GenerationRequest]:
@@ -55,23 +45,6 @@ def generation_requests(
         for index in sample_indices:
             row_id = request_id(generation, question.id, text, index)
             yield GenerationRequest(row_id, text, int(row_id[:8], 16) >> 1)
-
-
-def generation_fingerprint(
-    teacher: GeneratingTeacher, model_hash: str, shots: Sequence[Shot], seed: int
-) -> str:
-    """Return a short hash of everything that determines what a teacher writes to a question.
-
-    How many samples are asked for, and what becomes of them, is no part of it.
-    """
-    content = {
-        "teacher": teacher.model_dump(include=_WRITING),
-        "model": model_hash,
-        "shots": list(shots),
-        "seed": seed if teacher.temperature > 0 else None,
-    }
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 _FOLDER = "pending"
@@ -104,9 +77,8 @@ class Pending:
         """Write some requests as the next file."""
         if not requests:
             return
-        path = f"{self.folder}/{uuid.uuid4().hex}.parquet"
-        self.store.write_table(path, GenerationRequest.to_table(requests))
-        self.files.append((path, len(requests)))
+        name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
+        self.files.append((f"{self.folder}/{name}", len(requests)))
         self.num_rows += len(requests)
         self.num_chars += sum(len(request.text) for request in requests)
 

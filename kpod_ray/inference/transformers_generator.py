@@ -1,6 +1,7 @@
-"""Greedy generation by transformers as an actor of Ray Data.
+"""Greedy generation by transformers, in this process or as an actor of Ray Data.
 
-It starts in seconds, where a vLLM engine takes half a minute, and takes encoder-decoder models.
+Transformers starts in seconds, where a vLLM engine takes half a minute, and generates with
+encoder-decoder models, too.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -20,30 +21,22 @@ from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
 from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.generation import fits_positions, generation_inputs
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
+from kpod_ray.records import Completion, GenerationRequest
 
 
-class Generator:
-    """Generates a text for each request; one that leaves no room becomes a row that says so."""
+class GeneratorActor:
+    """Completes batches of requests with a model of its own, as an actor of Ray Data."""
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
-        self.tokenizer, self.template = load_tokenizer(model), template
         language_model = load_student(model, torch.float32).language_model
-        self.writer = greedy_writer(
-            language_model, self.tokenizer, template, precision, max_new_tokens
+        self.generator = RequestGenerator(
+            language_model, load_tokenizer(model), template, precision, max_new_tokens
         )
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """Return one row for each request of the batch."""
-        prompts = [encode_prompt(self.tokenizer, str(t), self.template) for t in batch["text"]]
-        written = self.writer.write(prompts, len(prompts))
-        return {
-            "id": [str(i) for i in batch["id"]],
-            "text": [row.text for row in written],
-            "finish_reason": [row.finish_reason for row in written],
-            "num_tokens": [row.num_tokens for row in written],
-            "num_prompt_tokens": [len(prompt) for prompt in prompts],
-            "logprob": [None] * len(prompts),
-        }
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return one completion for each request of the batch."""
+        requests = GenerationRequest.from_table(batch)
+        return Completion.to_table(self.generator.complete(requests, len(requests)))
 
 
 def generator_pool(
@@ -55,7 +48,7 @@ def generator_pool(
 ) -> ActorPool:
     """Return the pool of generators for one model."""
     return ActorPool(
-        actor=Generator,
+        actor=GeneratorActor,
         arguments={
             "model": model,
             "template": template,
@@ -64,6 +57,7 @@ def generator_pool(
         },
         resources=resources,
         batch_size=evaluation.batch_size,
+        batch_format="pyarrow",
     )
 
 
@@ -101,7 +95,7 @@ class GreedyGenerator:
             decoder_start_token_id=getattr(language_model.config, "decoder_start_token_id", None),
         )
 
-    def write(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
+    def generate(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
         """Return the text that follows each prompt; prompts of similar length share a batch.
 
         Args:
@@ -122,11 +116,11 @@ class GreedyGenerator:
                 )
         for start in range(0, len(fitting), batch_size):
             rows = fitting[start : start + batch_size]
-            written |= zip(rows, self._write_batch([prompts[i] for i in rows]), strict=True)
+            written |= zip(rows, self._generate_batch([prompts[i] for i in rows]), strict=True)
         return [written[i] for i in range(len(prompts))]
 
     @torch.no_grad()
-    def _write_batch(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
+    def _generate_batch(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
         tensors, start = generation_inputs(self.model, self.tokenizer, prompts)
         inputs = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
         stop = _StopText(self.tokenizer, self.stop_text, start)
@@ -146,21 +140,43 @@ class GreedyGenerator:
         return Generated(text, "stop" if is_stopped else "length", length)
 
 
-def greedy_writer(
-    language_model: Any, tokenizer: Any, template: Template, precision: str, max_new_tokens: int
-) -> GreedyGenerator:
-    """Return the writer of a model, which is moved to this machine's GPU, if any, in place.
+class RequestGenerator:
+    """Completes requests greedily: a template makes the prompts, a `GreedyGenerator` the texts.
 
     Args:
-        language_model: of either family.
-        tokenizer: its own.
-        template: how it is asked; a plain text ends before the next question.
-        precision: ``fp32`` or ``bf16``: what its parameters become.
-        max_new_tokens: longest text.
+        language_model: of either family; moved to this machine's GPU, if any, in place.
+        tokenizer: of the model.
+        template: of the prompts; a plain text ends before the next question.
+        precision: ``fp32`` or ``bf16``: what the model's parameters become.
+        max_new_tokens: most tokens of a text.
     """
-    stop_text = NEXT_QUESTION if template == "plain" else None
-    language_model.to(device(), compute_dtype(precision))
-    return GreedyGenerator(language_model, tokenizer, max_new_tokens, stop_text)
+
+    def __init__(
+        self,
+        language_model: Any,
+        tokenizer: Any,
+        template: Template,
+        precision: str,
+        max_new_tokens: int,
+    ) -> None:
+        model = language_model.to(device(), compute_dtype(precision))
+        stop_text = NEXT_QUESTION if template == "plain" else None
+        self.template, self.tokenizer = template, tokenizer
+        self.generator = GreedyGenerator(model, tokenizer, max_new_tokens, stop_text)
+
+    def complete(self, requests: Sequence[GenerationRequest], batch_size: int) -> list[Completion]:
+        """Return the completion of each request; one without room for its text is an error row.
+
+        Args:
+            requests: of which the seeds have no effect.
+            batch_size: texts generated at the same time.
+        """
+        prompts = [encode_prompt(self.tokenizer, r.text, self.template) for r in requests]
+        texts = self.generator.generate(prompts, batch_size)
+        return [
+            Completion(request.id, t.text, t.finish_reason, t.num_tokens, len(prompt))
+            for request, prompt, t in zip(requests, prompts, texts, strict=True)
+        ]
 
 
 class _StopText(StoppingCriteria):

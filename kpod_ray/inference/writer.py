@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from kpod_ray.records import Completion
@@ -64,9 +63,8 @@ class CompletionWriter:
             self._check_timer()
             rows, self.rows = self.rows, []
             if rows:
-                part = f"{self.run}-{uuid.uuid4().hex}.parquet"
-                table = Completion.to_table(rows)
-                await asyncio.to_thread(self.store.write_table, f"{self.folder}/{part}", table)
+                table, prefix = Completion.to_table(rows), f"{self.run}-"
+                part = await asyncio.to_thread(self.store.add_part, self.folder, table, prefix)
                 telling = asyncio.ensure_future(self.on_written(part, [row.id for row in rows]))
                 self.telling.add(telling)
                 telling.add_done_callback(self.telling.discard)

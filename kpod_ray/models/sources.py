@@ -85,6 +85,11 @@ def is_folder(name: str) -> bool:
     )
 
 
+def without_folders(name: str) -> str:
+    """Return a model's name; of a folder only the last part, which says nothing of the machine."""
+    return Path(name).name if is_folder(name) else name
+
+
 def _looks_local(name: str) -> bool:
     return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
 

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpod_ray.config import FileTeacher, RunConfig, VllmTeacher
+from kpod_ray.config import RunConfig
 from kpod_ray.models.sources import model_hash
 from kpod_ray.questions.loading import content_hash as questions_hash
 from kpod_ray.schedule.embeddings import embedding_hash
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.storage.user_files import file_hash
+from kpod_ray.teacher import kinds
+from kpod_ray.teacher.fingerprints import artifact_settings
 from kpod_ray.weighting.phase import content_hash as weighting_hash
 
 SCHEMA_VERSION = 4
 """Raised when the content of any artifact changes for the same settings."""
-_DRIVING = {
-    *("api_key_env", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
-    *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
-}
-"""Settings of an endpoint that change how it is asked, and not what it writes."""
 _Contents = dict[str, tuple[list[str], dict[str, Any]]]
 """By artifact: those that it is made of, and what else determines it."""
 
@@ -43,8 +39,8 @@ def _corpus(config: RunConfig) -> _Contents:
         "seed": config.seed,
     }
     teacher = {
-        "teacher": config.teacher.model_dump(exclude=_DRIVING),
-        "content": _teacher_hash(config),
+        "teacher": artifact_settings(config.teacher),
+        "content": kinds.content_hash(config.teacher),
         "steps": config.steps.model_dump(),
         "seed": config.seed,
     }
@@ -99,11 +95,3 @@ def _model(config: RunConfig) -> dict[str, str]:
 def _reading(config: RunConfig) -> dict[str, str]:
     """Return what determines how texts are read as tokens."""
     return {**_model(config), "template": config.student.template}
-
-
-def _teacher_hash(config: RunConfig) -> str:
-    if isinstance(config.teacher, FileTeacher):
-        return file_hash(config.teacher.path)
-    if isinstance(config.teacher, VllmTeacher):
-        return model_hash(config.teacher.model)
-    return ""  # the questions' own

@@ -18,16 +18,17 @@ import yaml
 from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect, is_ray_job
 from kpod_ray.cluster.failures import explained
-from kpod_ray.config import RunConfig, VllmTeacher
+from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.models.sources import check_decoder, check_model
+from kpod_ray.models.sources import check_model
 from kpod_ray.models.student import check_vocabulary
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.pipeline.phases import makers
 from kpod_ray.report.run.collect import write_report
 from kpod_ray.schedule.embeddings import check_embedding
 from kpod_ray.storage.artifacts import Artifact, Manifest, Store
+from kpod_ray.teacher import kinds
 from kpod_ray.weighting.phase import model_names
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
@@ -75,12 +76,9 @@ def open_run(config: RunConfig) -> Run:
     """
     config = config.override({"storage": _absolute(config.storage)})
     models = {config.student.model, *model_names(config.weighting)}
-    if isinstance(config.teacher, VllmTeacher):
-        models.add(config.teacher.model)
     for model in sorted(models):
         check_model(model)
-    if isinstance(config.teacher, VllmTeacher):
-        check_decoder(config.teacher.model)
+    kinds.check(config.teacher)
     check_embedding(config.schedule.embedding)
     store = Store.open(config.storage)
     return Run(config, store, name_artifacts(config, store))

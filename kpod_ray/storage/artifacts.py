@@ -132,6 +132,16 @@ class Store:
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
+    def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
+        """Write a table as one more Parquet file of a folder; return the file's name.
+
+        The file appears whole or not at all, and no other writer takes the name: many processes may add
+        parts to a folder, whichever of them die.
+        """
+        name = f"{prefix}{uuid.uuid4().hex}.parquet"
+        self.write_table(f"{folder}/{name}", table)
+        return name
+
     def upload(self, file: Path, path: str) -> None:
         """Copy a local file into the store."""
         with open(file, "rb") as source:

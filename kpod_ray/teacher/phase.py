@@ -6,35 +6,18 @@ Questions stream through, some at a time: what is in memory of all of them is a 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
 
-from kpod_ray.cluster.placement import described
-from kpod_ray.config import EndpointTeacher, FileTeacher, GeneratingTeacher, RunConfig
+from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.costs import cost
-from kpod_ray.inference.generate import OnRows
+from kpod_ray.inference.missing import OnRows
 from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.teacher import kinds
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
-from kpod_ray.teacher.samples import Sample, read_samples
-from kpod_ray.teacher.sampling import SampleIndex, ask, sampling_plan, training_batches
-
-
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """All samples of a teacher, found by their questions."""
-
-    teacher: str
-    """Name written into the rows."""
-    samples_of: Callable[[list[Question], int], list[list[Sample]]]
-    """Returns the samples of some training questions, given the position of the first."""
-    others: Callable[[], Iterable[Sample]] = list
-    """Samples that belong to no training question; called after all questions."""
-    details: Manifest = dataclasses.field(default_factory=dict)
-    """What the manifest says of the generation."""
+from kpod_ray.teacher.samples import Corpus, Sample
+from kpod_ray.teacher.sampling import training_batches
 
 
 def generate_rationales(
@@ -48,13 +31,7 @@ def generate_rationales(
     Raises:
         KpodError: The teacher can't be used, or no rationale is left.
     """
-    teacher = config.teacher
-    if isinstance(teacher, GeneratingTeacher):
-        corpus = _generated(config, teacher, questions, artifact, on_rows)
-    elif isinstance(teacher, FileTeacher):
-        corpus = _from_file(teacher)
-    else:
-        corpus = Corpus(teacher.kind, lambda batch, first: [[] for _ in batch])
+    corpus = kinds.corpus(config, questions, artifact, on_rows)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
     if not any(verdicts[name] for name in USED_VERDICTS):
         raise KpodError(
@@ -63,48 +40,10 @@ def generate_rationales(
         )
     details = {"teacher": corpus.teacher, **corpus.details}
     counts.update(details.pop("counts", {}))
-    if isinstance(teacher, EndpointTeacher):
-        details["cost"] = cost(counts["prompt_tokens"], counts["tokens"], teacher.price)
+    cost = kinds.cost(config.teacher, counts["prompt_tokens"], counts["tokens"])
+    if cost is not None:
+        details["cost"] = cost
     return {**details, "counts": dict(counts), "verdicts": dict(sorted(verdicts.items()))}
-
-
-def _generated(
-    config: RunConfig,
-    teacher: GeneratingTeacher,
-    questions: Artifact,
-    artifact: Artifact,
-    on_rows: OnRows,
-) -> Corpus:
-    plan = sampling_plan(config, teacher, questions, artifact, on_rows)
-
-    def is_solved(question: Question, samples: list[Sample]) -> bool:
-        """Whether a sample of the question goes on."""
-        rows = _judged(config, question, samples, teacher.model).rows
-        return any(row.verdict == "kept" for row in rows)
-
-    index: SampleIndex = ask(plan, questions, is_solved)
-    details: Manifest = {
-        "completions": plan.folder,
-        "nodes": described(index.nodes),
-        "counts": {"generated": index.num_generated, "rounds": int(index.num_rounds.max())},
-    }
-    return Corpus(teacher.model, index.samples, details=details)
-
-
-def _from_file(teacher: FileTeacher) -> Corpus:
-    by_question = defaultdict[str, list[Sample]](list)
-    for sample in read_samples(teacher):
-        by_question[sample.question_id].append(sample)
-
-    def samples_of(batch: list[Question], first: int) -> list[list[Sample]]:
-        """Return the samples of some questions, each once."""
-        return [by_question.pop(question.id, []) for question in batch]
-
-    def others() -> Iterable[Sample]:
-        """Return the samples that no question has taken."""
-        return [sample for samples in by_question.values() for sample in samples]
-
-    return Corpus(teacher.name or Path(teacher.path).stem, samples_of, others)
 
 
 def _judged(

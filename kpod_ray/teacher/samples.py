@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kpod_ray.config import FileTeacher
 from kpod_ray.errors import KpodError
-from kpod_ray.records import Completion
+from kpod_ray.records import Completion, Question
+from kpod_ray.storage.artifacts import Manifest
 from kpod_ray.storage.user_files import BadRow, read_rows
 
 
@@ -27,6 +29,42 @@ class Sample:
     """Log-probability of the text under the teacher, in nats; None when unknown."""
     num_prompt_tokens: int = 0
     """Tokens of the prompt; 0 when unknown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """All samples of a teacher, found by their questions."""
+
+    teacher: str
+    """Name written into the rows."""
+    samples_of: Callable[[list[Question], int], list[list[Sample]]]
+    """Returns the samples of some training questions, given the position of the first."""
+    others: Callable[[], Iterable[Sample]] = list
+    """Samples that belong to no training question; called after all questions."""
+    details: Manifest = dataclasses.field(default_factory=dict)
+    """What the manifest says of the generation."""
+
+
+def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
+    """Return samples that already exist as a corpus, which hands each of them out once.
+
+    Args:
+        teacher: name written into the rows.
+        samples: of any questions, in any order; those of one question keep their order.
+    """
+    by_question = defaultdict[str, list[Sample]](list)
+    for sample in samples:
+        by_question[sample.question_id].append(sample)
+
+    def samples_of(batch: list[Question], first: int) -> list[list[Sample]]:
+        """Return the samples of some questions, each once."""
+        return [by_question.pop(question.id, []) for question in batch]
+
+    def others() -> Iterable[Sample]:
+        """Return the samples that no question has taken."""
+        return [sample for samples in by_question.values() for sample in samples]
+
+    return Corpus(teacher, samples_of, others)
 
 
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:

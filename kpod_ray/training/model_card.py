@@ -10,14 +10,12 @@ from jinja2 import Template
 
 from kpod_ray.config import (
     FileQuestions,
-    FileTeacher,
-    GeneratingTeacher,
     HubQuestions,
     QuestionsConfig,
     RunConfig,
-    TeacherConfig,
 )
-from kpod_ray.models.sources import is_folder, is_hub_name
+from kpod_ray.models.sources import is_hub_name, without_folders
+from kpod_ray.teacher.kinds import card_line
 
 _CARD = Template(
     """---
@@ -50,11 +48,11 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}
     if is_hub_name(student.model):
         header["base_model"] = student.model
-    model = _without_folders(student.model)
+    model = without_folders(student.model)
     adapters = f", adapters of rank {student.lora.rank}, merged" if student.lora else ""
     rows = {
         "student": f"`{model}`{adapters}",
-        "teacher": _teacher(config.teacher),
+        "teacher": card_line(config.teacher),
         "questions": _questions(config.questions),
         "prompt": student.template,
         "writes": "the rationale, then the answer"
@@ -85,22 +83,9 @@ def _token_weights(config: RunConfig) -> str:
     return config.weighting.kind
 
 
-def _teacher(teacher: TeacherConfig) -> str:
-    if isinstance(teacher, GeneratingTeacher):
-        return f"`{_without_folders(teacher.model)}`"
-    if isinstance(teacher, FileTeacher):
-        return f"`{teacher.name or Path(teacher.path).stem}`"
-    return "the questions' own rationales"
-
-
 def _questions(questions: QuestionsConfig) -> str:
     if isinstance(questions, HubQuestions):
         return f"`{questions.dataset}`"
     if isinstance(questions, FileQuestions):
         return f"`{Path(questions.path).name}`"
     return "made-up arithmetic questions"
-
-
-def _without_folders(model: str) -> str:
-    """Return a model's name; of a folder its last part, since the rest is nobody's business."""
-    return Path(model).name if is_folder(model) else model

@@ -12,12 +12,12 @@ import torch
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
-from kpod_ray.data.prompts import encode_prompt, question_text
 from kpod_ray.evaluation.scoring import count_correct, predict
-from kpod_ray.inference.transformers_generator import greedy_writer
+from kpod_ray.inference.requests import question_request
+from kpod_ray.inference.transformers_generator import RequestGenerator
 from kpod_ray.models.safetensors_state import fetch_tensors
 from kpod_ray.models.student import load_tokenizer
-from kpod_ray.records import Completion, Prediction, Question
+from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.training.build import export_student, finished_student
 from kpod_ray.training.job import TrainJob, student_file
@@ -49,7 +49,7 @@ class ValidationAccuracyActor:
         return count_correct(predictions) / len(predictions)
 
     def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
-        """Examine after the stage that these metrics are the last of; post them with the accuracy."""
+        """Measure after the stage that these metrics are the last of; post them with the accuracy."""
         stage = int(metrics["stage"])
         accuracy = self.measure(stage)
         self._discard(stage, accuracy)
@@ -74,19 +74,16 @@ class ValidationAccuracyActor:
         trained = finished_student(self.job, self._parameters(stage))
         tokenizer = load_tokenizer(student.model)
         evaluation = self.job.evaluation
-        writer = greedy_writer(
+        generator = RequestGenerator(
             trained.language_model,
             tokenizer,
             student.template,
             student.precision,
             evaluation.max_new_tokens,
         )
-        prompts = [encode_prompt(tokenizer, question_text(q), student.template) for q in questions]
-        written = writer.write(prompts, evaluation.batch_size)
-        return [
-            predict(Completion(q.id, text.text, text.finish_reason, text.num_tokens), q)
-            for q, text in zip(questions, written, strict=True)
-        ]
+        requests = [question_request(question) for question in questions]
+        completions = generator.complete(requests, evaluation.batch_size)
+        return [predict(c, q) for c, q in zip(completions, questions, strict=True)]
 
     def _validation_questions(self) -> list[Question]:
         """Return the questions that have an example and are not trained on."""
@@ -101,17 +98,11 @@ class ValidationAccuracyActor:
 
 
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
-    """Make the examiner of a training; return its handle."""
-    num_threads = threads_of(resources)
+    """Start the validation actor of a training; return the handle of the actor."""
     actor = ray.remote(ValidationAccuracyActor).options(
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(num_threads)}},
-        **placement.options(resources),
+        max_restarts=-1, max_task_retries=-1, **placement.actor_options(resources)
     )
-    return actor.remote(job, num_threads)
+    return actor.remote(job, threads_of(resources))
 
 
 def measure_all(
@@ -121,7 +112,7 @@ def measure_all(
 
     Args:
         job: the training, which is over.
-        validation_actor: its examiner, which is ended.
+        validation_actor: of the training; it is killed at the end.
         stages: after which students are examined.
         history: of the training; the last train step of each stage gets ``validation_accuracy``.
 

@@ -11,8 +11,13 @@ from transformers import (
 )
 
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
-from kpod_ray.inference.transformers_generator import GreedyGenerator
+from kpod_ray.inference.transformers_generator import (
+    GeneratorActor,
+    GreedyGenerator,
+    RequestGenerator,
+)
 from kpod_ray.models.sources import model_folder
+from kpod_ray.records import Completion, GenerationRequest
 
 QUESTIONS = [
     "2 + 3?",
@@ -76,7 +81,7 @@ def alone(language_model, tokenizer, prompt, steps=NEW_TOKENS):
 def test_texts_are_those_of_one_by_one_full_forward_passes(model, batch_size):
     language_model, tokenizer = model
     prompts = prompts_of(tokenizer)
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).write(
+    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).generate(
         prompts, batch_size
     )
     for row, prompt in zip(written, prompts, strict=True):
@@ -92,10 +97,10 @@ def test_a_text_ends_at_the_end_of_sequence_whatever_the_others_do(model):
     prompts = prompts_of(tokenizer)
     # Some token that one of the texts holds becomes an end: texts then differ in length.
     end = alone(language_model, tokenizer, prompts[1])[4]
-    writer = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None)
-    writer.end_ids = writer.model.generation_config.eos_token_id = [end]
+    generator = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None)
+    generator.end_ids = generator.model.generation_config.eos_token_id = [end]
     reasons = set()
-    for row, prompt in zip(writer.write(prompts, 128), prompts, strict=True):
+    for row, prompt in zip(generator.generate(prompts, 128), prompts, strict=True):
         expected = alone(language_model, tokenizer, prompt)
         if end in expected:
             expected = expected[: expected.index(end) + 1]
@@ -113,7 +118,7 @@ def test_a_text_is_cut_before_the_stop_text(model):
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
     pairs = [text[i : i + 2] for text in texts for i in range(1, len(text) - 2)]
     stop = next(pair for pair in pairs if pair.isascii() and pair.isprintable())
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).write(prompts, 128)
+    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).generate(prompts, 128)
     assert any(stop in text for text in texts)
     for row, text, ids in zip(written, texts, expected, strict=True):
         assert row.text == text.partition(stop)[0]
@@ -127,7 +132,7 @@ def test_a_text_is_cut_before_the_stop_text(model):
 def test_the_stop_text_inside_the_prompt_stops_nothing(model):
     language_model, tokenizer = model
     prompt = encode_prompt(tokenizer, f"a{NEXT_QUESTION}", "plain")
-    (row,) = GreedyGenerator(language_model, tokenizer, 4, NEXT_QUESTION).write([prompt], 1)
+    (row,) = GreedyGenerator(language_model, tokenizer, 4, NEXT_QUESTION).generate([prompt], 1)
     assert row.num_tokens == 4
 
 
@@ -141,21 +146,46 @@ def test_a_prompt_that_leaves_no_room_is_an_error_and_the_others_are_answered(ti
         pad_token_id=0,
     )
     torch.manual_seed(0)
-    writer = GreedyGenerator(GPT2LMHeadModel(config).eval(), tiny_tokenizer, 10, None)
-    long, short = writer.write([[5] * 21, [5] * 20], 2)
+    generator = GreedyGenerator(GPT2LMHeadModel(config).eval(), tiny_tokenizer, 10, None)
+    long, short = generator.generate([[5] * 21, [5] * 20], 2)
     assert (long.finish_reason, long.num_tokens) == ("error", 0)
     assert "21 tokens" in long.text
     assert (short.finish_reason, short.num_tokens) == ("length", 10)
 
 
 def test_no_prompts_give_no_texts(model):
-    assert GreedyGenerator(*model, 4, None).write([], 8) == []
+    assert GreedyGenerator(*model, 4, None).generate([], 8) == []
 
 
 def test_penalties_of_the_models_own_file_are_left_out(model):
     language_model, tokenizer = model
     language_model.generation_config.repetition_penalty = 5.0
     prompts = prompts_of(tokenizer)
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).write(prompts, 8)
+    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).generate(prompts, 8)
     expected = [tokenizer.decode(alone(language_model, tokenizer, p)) for p in prompts]
     assert [row.text for row in written] == expected
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_requests_get_the_texts_of_their_prompts_under_their_own_ids(model, template):
+    language_model, tokenizer = model
+    requests = [GenerationRequest(f"id {i}", text, i) for i, text in enumerate(QUESTIONS)]
+    generator = RequestGenerator(language_model, tokenizer, template, "fp32", NEW_TOKENS)
+    prompts = [encode_prompt(tokenizer, text, template) for text in QUESTIONS]
+    stop = NEXT_QUESTION if template == "plain" else None
+    texts = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).generate(prompts, 1)
+    expected = [
+        Completion(request.id, text.text, text.finish_reason, text.num_tokens, len(prompt))
+        for request, text, prompt in zip(requests, texts, prompts, strict=True)
+    ]
+    assert generator.complete(requests, 2) == expected
+    assert generator.complete(requests[::-1], 8) == expected[::-1]
+
+
+@pytest.mark.parametrize("name", ["tiny:0", "tiny-t5:0"])
+def test_an_actor_completes_a_table_of_requests(name):
+    actor = GeneratorActor(name, "plain", "fp32", NEW_TOKENS)
+    requests = [GenerationRequest(f"id {i}", text, i) for i, text in enumerate(QUESTIONS)]
+    completions = Completion.from_table(actor(GenerationRequest.to_table(requests)))
+    assert completions == actor.generator.complete(requests, 1)
+    assert {row.logprob for row in completions} == {None}

@@ -121,7 +121,7 @@ def test_a_student_that_learnt_one_rationale_writes_it_and_ends(
         optimizer.zero_grad()
     student.language_model.save_pretrained(tmp_path)
     saved = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
-    writer = GreedyGenerator(saved, tokenizer, 80, None)
-    (row,) = writer.write([encode_prompt(tokenizer, "How many?", "plain")], 4)
+    generator = GreedyGenerator(saved, tokenizer, 80, None)
+    (row,) = generator.generate([encode_prompt(tokenizer, "How many?", "plain")], 4)
     assert row.text == f"{TEXT.replace(chr(10), ' ')} Therefore, the answer is 10.5."
     assert (row.finish_reason, row.num_tokens) == ("stop", len(example.target_ids))

@@ -115,3 +115,12 @@ def test_a_full_disk_leaves_what_was_there_and_no_litter(small_disk):
         )
     assert os.listdir(f"{store.root}/a") == ["note"]
     assert store.read_text("a/note") == "before"
+
+
+def test_parts_of_many_writers_stand_side_by_side(tmp_path):
+    store, row = Store.open(str(tmp_path)), pa.table({"n": [1]})
+    names = [store.add_part("a/parts", row, prefix) for prefix in ("", "", "run-", "run-")]
+    assert store.files("a/parts") == sorted(set(names))
+    assert len(set(names)) == 4
+    assert [name for name in names if name.startswith("run-")] == names[2:]
+    assert all(store.read_table(f"a/parts/{name}") == row for name in names)

@@ -3,10 +3,10 @@ import functools
 import pytest
 
 from kpod_ray.config import ActorResources, VllmTeacher
-from kpod_ray.inference.requests import generation_fingerprint
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, Question
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.teacher.fingerprints import generation_fingerprint
 from kpod_ray.teacher.sampling import SamplingPlan, ask
 from tests.inference.scripted import Scripted, marked
 

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -8,10 +7,10 @@ import torch
 
 from kpod_ray.data.batches import collate
 from kpod_ray.data.examples import Example
-from kpod_ray.data.prompts import question_text
-from kpod_ray.inference.transformers_generator import Generator
+from kpod_ray.inference.requests import question_request
+from kpod_ray.inference.transformers_generator import GeneratorActor
 from kpod_ray.models.student import load_student
-from kpod_ray.records import Prediction, Question
+from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from tests.training.training_runs import TWO, largest_difference, train, train_here
 
 
@@ -96,11 +95,12 @@ def test_the_answers_are_those_of_the_student(ray_cluster, with_validation):
         store.read_table(f"{measurements(inputs, 'answers')}/stage-1.parquet")
     )
     asked = Question.from_table(store.artifact("teacher", 1, {}, []).read("questions"))
-    texts = {question.id: question_text(question) for question in asked}
+    requests = {q.id: question_request(q) for q in asked if q.id in ids}
     folder = f"{store.root}/{store.artifact('train', 1, {'label': 'answers'}, []).folder}/student"
-    batch = {"id": np.array(ids), "text": np.array([texts[i] for i in ids])}
-    written = Generator(folder, "chat", "fp32", 24)(batch)
-    assert {row.question_id: row.text for row in rows} == dict(
-        zip(written["id"], written["text"], strict=True)
-    )
+    batch = GenerationRequest.to_table(requests.values())
+    written = Completion.from_table(GeneratorActor(folder, "chat", "fp32", 24)(batch))
+    texts = {row.id: row.text for row in written}
+    assert {row.question_id: row.text for row in rows} == {
+        question_id: texts[request.id] for question_id, request in requests.items()
+    }
     assert any(row.text.strip() for row in rows)
