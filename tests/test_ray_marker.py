@@ -1,16 +1,12 @@
-"""The marker ``ray`` is on every test that starts Ray, or else the test fails."""
+"""Tests with the fixture ``ray_cluster`` have the marker ``ray``."""
 
 import os
 import subprocess
 import sys
 
-import pytest
-
 from tests.conftest import REPOSITORY
 
-STARTS = "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)"
-TESTS = f"""
-import subprocess, sys
+TESTS = """
 import pytest
 
 @pytest.fixture
@@ -19,13 +15,6 @@ def ray_cluster():
 
 def test_with_the_cluster(ray_cluster):
     assert ray_cluster
-
-def test_in_this_process(request):
-    {STARTS}
-    request.addfinalizer(ray.shutdown)
-
-def test_in_another_process():
-    subprocess.run([sys.executable, "-c", {STARTS!r}], check=True)
 
 def test_without_ray():
     assert True
@@ -43,18 +32,6 @@ def outcomes(folder, *options):
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout
-
-
-@pytest.mark.ray
-def test_a_test_without_the_marker_that_starts_ray_fails(tmp_path):
-    code, printed = outcomes(tmp_path)
-    assert code == 1, printed
-    errors = {line for line in printed.splitlines() if line.startswith("ERROR ")}
-    assert errors == {
-        f"ERROR test_some.py::{name} - Failed: {name} starts Ray without the marker `ray`"
-        for name in ("test_in_this_process", "test_in_another_process")
-    }
-    assert "4 passed, 2 errors" in printed
 
 
 def test_a_test_with_the_cluster_has_the_marker(tmp_path):
