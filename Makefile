@@ -1,4 +1,5 @@
 # Two commands do everything, set-up included: `make demo` runs the main job, `make test` every check.
+# `make test-fast` runs every check, and the tests that are quick and start neither Ray nor vLLM.
 PYTHON ?= python3
 VENV ?= .venv
 LOCK ?= requirements/cpu.txt
@@ -7,13 +8,19 @@ READY := $(VENV)/.ready
 
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: demo test check docs lock clean
+.PHONY: demo test test-fast quick-tests check docs lock clean
 
 demo: $(READY)
 	$(BIN)/kpod run configs/laptop.yaml
 
 test: check
 	$(BIN)/pytest
+
+test-fast: $(READY) # the checks on one core, the tests on another
+	$(MAKE) --jobs=2 --output-sync check quick-tests
+
+quick-tests: $(READY)
+	$(BIN)/pytest -m "not ray and not slow"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

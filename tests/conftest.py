@@ -20,6 +20,7 @@ os.environ["WANDB_SILENT"] = "true"
 import pytest
 
 pytest_plugins = [
+    "tests.fixtures.ray_marker",
     "tests.fixtures.tokenizers",
     "tests.fixtures.examples",
     "tests.fixtures.trainings",

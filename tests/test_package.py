@@ -1,9 +1,12 @@
 """The package as others get it: a wheel made from the source archive, without a network."""
 
+import dataclasses
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -12,10 +15,37 @@ from pathlib import Path
 
 import pytest
 
+from kpod_ray.config import load
+from kpod_ray.questions.arithmetic import generate_questions
+
 ROOT = Path(__file__).parents[1]
 HIDDEN = shutil.ignore_patterns(
     ".*", "__pycache__", "*.egg-info", "build", "dist", "kpod_runs", "site"
 )
+
+PROGRAM = """
+import dataclasses, importlib.metadata, importlib.resources, json, sys
+import kpod_ray
+from kpod_ray.config import load
+from kpod_ray.questions.loading import load_questions
+from kpod_ray.report.html import fill
+
+config = load(sys.argv[1])
+questions = load_questions(config.questions, config.seed).questions
+found = importlib.metadata.distributions(name="kpod-ray")
+templates = importlib.resources.files("kpod_ray.report") / "templates"
+told = {
+    "file": kpod_ray.__file__,
+    "version": importlib.metadata.version("kpod-ray"),
+    "distribution": [str(next(found).locate_file(""))],
+    "templates": {file.name: file.read_text() for file in templates.iterdir()},
+    "script": fill("script.html", {}, {}).strip(),
+    "is_typed": (importlib.resources.files("kpod_ray") / "py.typed").is_file(),
+    "questions": [dataclasses.asdict(question) for question in questions],
+    "loads_ray": "ray" in sys.modules,
+}
+print(json.dumps(told))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +101,57 @@ def test_the_source_archive_holds_what_tests_and_pages_are_made_of(built):
     assert not [name for name in names if name.endswith(".pyc")]
 
 
-def test_the_command_of_an_installed_wheel_starts(built, tmp_path):
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """The programs of an empty environment with the wheel, and with this one's dependencies.
+
+    The environment reads packages of this one from a path. No ``.pth`` file of that path is
+    followed, so that an editable install of the repository is no part of it.
+    """
     (path,) = built.glob("*.whl")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--no-compile",
-    ]
-    subprocess.run([*install, "--target", str(tmp_path), str(path)], check=True, timeout=120)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    script, file = tmp_path / "bin" / "kpod", "import kpod_ray; print(kpod_ray.__file__)"
-    for command in ([str(script), "--help"], [sys.executable, "-c", file]):
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        )
-        assert "rationales" in done.stdout or done.stdout.startswith(str(tmp_path))
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", str(path)]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    subprocess.run([*pip, *install], check=True, timeout=120)
+    return folder / "bin"
+
+
+def run_apart(program, *arguments, folder):
+    """Run an installed program in a folder, without this environment's paths; return its output."""
+    unset = ("PYTHONPATH", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    command = [str(program), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_installed_wheel_has_its_modules_and_data_and_makes_questions_without_ray(
+    installed, tmp_path
+):
+    config = shutil.copy(ROOT / "configs" / "smoke.yaml", tmp_path)
+    told = json.loads(run_apart(installed / "python", "-c", PROGRAM, config, folder=tmp_path))
+    (packages,) = (installed.parent / "lib").glob("python*/site-packages")
+    assert told["file"] == str(packages / "kpod_ray" / "__init__.py")
+    assert told["distribution"] == [str(packages)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert told["version"] == project["version"]
+    templates = (ROOT / "kpod_ray" / "report" / "templates").glob("*.html")
+    assert told["templates"] == {path.name: path.read_text() for path in templates}
+    assert told["script"] == told["templates"]["script.html"].strip()
+    assert told["is_typed"]
+    made = generate_questions(load(config).questions, load(config).seed)
+    assert told["questions"] == json.loads(json.dumps([dataclasses.asdict(row) for row in made]))
+    assert not told["loads_ray"]
+
+
+@pytest.mark.parametrize("command", [["kpod"], ["python", "-m", "kpod_ray"]])
+def test_a_command_of_the_installed_wheel_starts(installed, tmp_path, command):
+    program, *arguments = command
+    printed = run_apart(installed / program, *arguments, "--help", folder=tmp_path)
+    assert "rationales" in printed

@@ -8,6 +8,7 @@ NOTICES_SOON = {
 }
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path):
@@ -16,6 +17,7 @@ def test_a_node_that_goes_away_takes_no_row_with_it(tmp_path):
     assert found == {"texts": True, "completions": 300, "nodes_used": 3, "alive": 2}
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_training_that_loses_a_node_goes_on_with_fewer_workers_the_same_way(tmp_path):

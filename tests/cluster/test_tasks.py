@@ -83,6 +83,7 @@ def test_a_caller_that_stops_early_ends_the_calls_under_way(ray_cluster, tmp_pat
     wait_until_it_stops_growing(path)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_call_gives_back_what_its_training_had_taken(tmp_path):

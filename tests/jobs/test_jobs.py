@@ -11,7 +11,7 @@ from benchmarks.local_groups import local_groups
 from kpod_ray.pipeline.run import PHASES
 from tests.inference.endpoint_server import EndpointServer, answer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_QUESTIONS, NUM_ANSWERED = 12, 5
 """Training questions, and those that the teacher answers before it falls silent."""

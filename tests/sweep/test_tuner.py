@@ -85,6 +85,7 @@ def test_a_grid_has_every_combination_once_and_a_failure_is_told(ray_cluster, tm
         tune_trials(functools.partial(explode), grid(tmp_path))
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_a_killed_sweep_runs_no_finished_trial_again(tmp_path):
     command = [sys.executable, "-m", "tests.sweep.planted", str(tmp_path)]
