@@ -89,4 +89,4 @@ def test_the_command_of_an_installed_wheel_starts(built, tmp_path):
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
-        assert "rationales" in done.stdout or done.stdout.startswith(str(tmp_path))
+        assert "dashboard" in done.stdout or done.stdout.startswith(str(tmp_path))

@@ -90,7 +90,7 @@ def test_a_storage_that_cannot_be_written_is_said_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KpodError, match="can't be written"):
         Store.open(str(tmp_path / "file" / "store"))
-    with pytest.raises(KpodError, match="can't be written"):
+    with pytest.raises(KpodError, match="can't be opened: Unrecognized"):
         Store.open("nothing://bucket/x")
 
 
@@ -109,3 +109,12 @@ def test_a_full_disk_leaves_what_was_there_and_no_litter(small_disk):
         )
     assert os.listdir(f"{store.root}/a") == ["note"]
     assert store.read_text("a/note") == "before"
+
+
+def test_a_store_that_is_only_looked_at_is_not_made(tmp_path):
+    store = Store.at(str(tmp_path / "store"))
+    assert not store.exists("runs")
+    assert store.files("runs") == []
+    assert list(tmp_path.iterdir()) == []
+    assert Store.open(str(tmp_path / "store")) == store
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
