@@ -65,8 +65,9 @@ def _phase_line(name: str, state: str, seconds: str, counts: str) -> str:
 
 
 def _next(run: FinishedRun) -> str:
-    """Return where the report is, or what makes it."""
+    """Return where the report is, or what makes it; an unfinished run may have one of other settings."""
     report = f"{run.folder}/report.html"
-    if run.store.exists(report):
+    is_whole = all(artifact.is_finished() for artifact in run.artifacts.values())
+    if is_whole and run.store.exists(report):
         return f"report: {run.store.address(report)}"
     return f"report: none yet; run kpod run {run.source}"

@@ -59,9 +59,12 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
         "evaluate_before": {"value": 0.25, "low": 0.125, "high": 0.5},
         "evaluate": {"value": 0.75, "low": 0.5, "high": 0.875},
     }
-    for name, share in shares.items():
-        finish(made, name, {"counts": {"questions": 8}, "accuracy": share})
     (folder / "report.html").write_text("")
+    for name in ("assess", "plan", "train"):
+        finish(made, name, {"counts": {}})
+    for name, share in shares.items():
+        assert "report: none yet" in shown(capsys, folder)  # what is there is of other settings
+        finish(made, name, {"counts": {"questions": 8}, "accuracy": share})
     text = shown(capsys, folder)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
     assert ["untouched", "25.0%", "12.5% to 50.0%", "8"] in rows
