@@ -24,7 +24,8 @@ import numpy as np
 
 from kpod_ray.config import RunConfig
 from kpod_ray.config.base import parse_override
-from kpod_ray.pipeline.run import QUIET, open_run, run_phases
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import QUIET, run_phases
 from kpod_ray.records import WeightedRationale
 from kpod_ray.report.run.collect import token_extremes
 from kpod_ray.weighting.quality import rank_correlation

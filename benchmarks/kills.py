@@ -93,7 +93,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 def artifacts(storage: Path) -> dict[str, Path]:
     """Return the folders of the artifacts of the only run in a storage, by name."""
     (run,) = (storage / "runs").iterdir()
-    folders = json.loads((run / "artifacts.json").read_text())
+    folders = json.loads((run / "artifacts.json").read_text())["folders"]
     return {name: storage / folder for name, folder in folders.items()}
 
 

@@ -24,7 +24,9 @@ from rich.console import Console
 
 from kpod_ray.cli.sweep_progress import sweep_with_progress
 from kpod_ray.config import load
-from kpod_ray.pipeline.run import QUIET, open_run, run_phases, versions
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import QUIET, run_phases
+from kpod_ray.pipeline.versions import versions
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial, saved_fraction
 from kpod_ray.sweep.trial import SHARED_PHASES, score_of
 
@@ -35,7 +37,7 @@ def measure(folder: Path, num_trials: int) -> dict[str, float]:
     """Run the sweep in a folder; return its figures."""
     config = load(CONFIG, [f"storage={folder}/sweep", f"sweep.num_trials={num_trials}"])
     started = time.perf_counter()
-    sweep_with_progress(config, Console(file=io.StringIO()))
+    sweep_with_progress(open_run(config), Console(file=io.StringIO()))
     figures = {"seconds": time.perf_counter() - started}
     run_folder = folder / "sweep" / "runs" / config.name
     rows = json.loads((run_folder / "trials.json").read_text())

@@ -55,9 +55,9 @@ def dead_server(side: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-def run_side(side: str, phase: str, overrides: list[str]) -> dict[str, Any]:
+def run_side(side: str, until: str, overrides: list[str]) -> dict[str, Any]:
     """Run the command once; return its seconds, a digest of its results, and its W&B files."""
-    command = [sys.executable, "-m", "kpod_ray", phase, *SETTINGS]
+    command = [sys.executable, "-m", "kpod_ray", "run", *SETTINGS, "--until", until]
     with tempfile.TemporaryDirectory() as folder, dead_server(side) as url:
         command += [f"storage={folder}", f"tracking.mode={SIDES[side]}", *overrides]
         environment = {**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
@@ -119,7 +119,7 @@ def main() -> None:
     """Measure the sides in turns and print the figures."""
     parser = argparse.ArgumentParser(description="what a dead W&B costs")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--phase", default="run", help="command of kpod, such as questions")
+    parser.add_argument("--until", default="report", help="last phase, such as questions")
     parser.add_argument("--only", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("overrides", nargs="*", help="dotted.path=value of the config")
     options = parser.parse_args()
@@ -128,7 +128,7 @@ def main() -> None:
     }
     for round_number in range(options.rounds):
         for side, rows in results.items():
-            rows.append(run_side(side, options.phase, options.overrides))
+            rows.append(run_side(side, options.until, options.overrides))
             print(f"round {round_number}, {side}: {rows[-1]}", flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     print(json.dumps({"benchmark": "tracking", "machine": machine, "figures": summary(results)}))

@@ -1,1 +1,1 @@
-"""One thin file a phase, and run.py: what `ray job submit` starts."""
+"""What ``ray job submit`` starts: the commands ``kpod run``, ``kpod compare`` and ``kpod sweep``."""

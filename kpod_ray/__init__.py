@@ -12,4 +12,61 @@ Where the parts of the paper live:
 - value function and its solvers, Eq. 12 and 13: `kpod_ray.algorithm.selection`
 
 `kpod_ray.pipeline.run` runs the phases in order; `kpod_ray.comparison` compares methods.
+
+The names in ``__all__`` can be imported from here. The first use of a name loads its module, and torch
+where the module needs torch; ``import kpod_ray`` alone loads nothing.
 """
+
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kpod_ray.algorithm.loss import weighted_nll
+    from kpod_ray.algorithm.schedule import plan_stages
+    from kpod_ray.algorithm.step_difficulty import step_difficulties
+    from kpod_ray.algorithm.steps import split_steps
+    from kpod_ray.answers.extraction import answers_equal, extract_answer
+    from kpod_ray.config import load as load_config
+    from kpod_ray.evaluation.statistics import compare_paired
+    from kpod_ray.pipeline.corpus_reader import read_corpus
+    from kpod_ray.weighting.model import TokenWeighter
+
+__all__ = [
+    "TokenWeighter",
+    "answers_equal",
+    "compare_paired",
+    "extract_answer",
+    "load_config",
+    "plan_stages",
+    "read_corpus",
+    "split_steps",
+    "step_difficulties",
+    "weighted_nll",
+]
+
+_HOMES = {
+    "TokenWeighter": "kpod_ray.weighting.model:TokenWeighter",
+    "answers_equal": "kpod_ray.answers.extraction:answers_equal",
+    "compare_paired": "kpod_ray.evaluation.statistics:compare_paired",
+    "extract_answer": "kpod_ray.answers.extraction:extract_answer",
+    "load_config": "kpod_ray.config:load",
+    "plan_stages": "kpod_ray.algorithm.schedule:plan_stages",
+    "read_corpus": "kpod_ray.pipeline.corpus_reader:read_corpus",
+    "split_steps": "kpod_ray.algorithm.steps:split_steps",
+    "step_difficulties": "kpod_ray.algorithm.step_difficulty:step_difficulties",
+    "weighted_nll": "kpod_ray.algorithm.loss:weighted_nll",
+}
+
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and finds names that aren't there
+
+    def __getattr__(name: str) -> Any:
+        """Load an exported name when it is first used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = pkgutil.resolve_name(_HOMES[name])
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

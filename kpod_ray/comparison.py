@@ -21,14 +21,13 @@ from kpod_ray.config import ComparisonConfig, RunConfig
 from kpod_ray.data.batches import num_loss_tokens
 from kpod_ray.data.examples import Example, training_example
 from kpod_ray.evaluation.phase import check_backend
+from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
 from kpod_ray.pipeline.run import (
     QUIET,
-    Run,
     RunCallbacks,
     check_test_questions,
     finish_artifact,
     join_cluster,
-    open_run,
 )
 from kpod_ray.records import StageRow
 from kpod_ray.report.comparison.collect import collect_comparison
@@ -71,10 +70,12 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
     check_backend(config)
     base = open_run(config)
     comparison = base.config.comparison
-    arms = {
-        name: open_run(base.config.override(arm.overrides))
-        for name, arm in comparison.chosen().items()
+    configs = {
+        name: base.config.override(arm.overrides) for name, arm in comparison.chosen().items()
     }
+    for of_arm in configs.values():
+        check_models(of_arm)
+    arms = {name: name_run(of_arm) for name, of_arm in configs.items()}
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":
@@ -124,7 +125,7 @@ def _is_finished(trial: Trial) -> bool:
 
 def train_and_evaluate(config: RunConfig) -> None:
     """Make the last artifacts of a run whose others are finished; runs in an actor."""
-    run = open_run(config)
+    run = name_run(config)
     for name in ("train", "evaluate"):
         finish_artifact(run, name, QUIET)
 
@@ -154,7 +155,7 @@ def _trials(comparison: ComparisonConfig, arms: Mapping[str, Run]) -> Iterator[T
     budget = _budget(comparison, arms[comparison.baseline])
     for name, arm in arms.items():
         for seed in range(comparison.num_seeds):
-            yield Trial(name, seed, open_run(arm.config.override({**budget, "student.seed": seed})))
+            yield Trial(name, seed, name_run(arm.config.override({**budget, "student.seed": seed})))
 
 
 def _budget(comparison: ComparisonConfig, baseline: Run) -> Mapping[str, Any]:

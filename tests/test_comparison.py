@@ -14,7 +14,8 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun
-from kpod_ray.pipeline.run import QUIET, open_run
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import QUIET
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.page import render
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -107,7 +108,12 @@ def test_report_tracking_export_and_card_need_no_learned_weighter(first, arm, tm
     assert share == 1 if arm == "uniform" else 0.3 < share < 1
     for name in FORMATS:
         out = str(tmp_path / f"{name}.jsonl")
-        assert export_corpus(FinishedRun("c", run.config, run.artifacts), out, name) == 8
+        assert (
+            export_corpus(
+                FinishedRun("c", run.store, run.folder, run.config, run.artifacts), out, name
+            )
+            == 8
+        )
     card = (first[0] / run.artifacts["train"].folder / "student" / "README.md").read_text()
     assert f"| token weights | {'uniform' if arm == 'uniform' else 'hand'} |" in card
 
@@ -199,6 +205,14 @@ def test_a_wrong_arm_is_refused_before_anything_is_made(tmp_path):
 def test_a_comparison_that_makes_no_sense_is_refused(tmp_path, settings, words):
     with pytest.raises(KpodError, match=words):
         config_of(tmp_path).override({f"comparison.{k}": v for k, v in settings.items()})
+
+
+def test_a_model_of_an_arm_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    own = {"big": {"overrides": {"student.model": "packaged:gone"}}}
+    config = config_of(tmp_path, arms=("uniform", "big"), custom_arms=own)
+    with pytest.raises(KpodError, match="packaged:gone: known are"):
+        compare(config, Ears().callbacks)
+    assert not list(tmp_path.glob("*/*/manifest.json"))
 
 
 def test_arms_of_ones_own_are_known():

@@ -154,4 +154,4 @@ def test_the_installed_wheel_has_its_modules_and_data_and_makes_questions_withou
 def test_a_command_of_the_installed_wheel_starts(installed, tmp_path, command):
     program, *arguments = command
     printed = run_apart(installed / program, *arguments, "--help", folder=tmp_path)
-    assert "rationales" in printed
+    assert "dashboard" in printed

@@ -1,4 +1,4 @@
-"""What a machine has, and what it lacks for a config: the work of ``kpod doctor``."""
+"""What a machine has: the first part of ``kpod doctor``, which needs no Ray."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from kpod_ray.cluster.capacity import lack, nodes_of_cluster, phases_of, spelt
-from kpod_ray.cluster.connection import joined
-from kpod_ray.config import RunConfig
-from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import PHASES, open_run, versions
-from kpod_ray.teacher.kinds import estimated_cost
-from kpod_ray.tracking import has_wandb_login
+from kpod_ray.pipeline.versions import versions
+from kpod_ray.tracking.wandb_login import has_wandb_login
 
 FREE_DISK_GIB = 10.0
 """Below it, checkpoints and models of even a small student may not fit."""
@@ -34,19 +29,16 @@ class Finding:
     is_good: bool = True
 
 
-def diagnose(config: RunConfig | None, console: Console) -> bool:
-    """Print what is there, and for a config what is missing; return whether nothing is."""
-    findings = _machine()
-    if config is not None:
-        findings += _needs_of(config)
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Print a line for each finding."""
     for finding in findings:
         mark = "[green]ok     [/green]" if finding.is_good else "[red]missing[/red]"
         console.print(f"{mark} {finding.subject:<19} {escape(finding.text)}", soft_wrap=True)
-    return all(finding.is_good for finding in findings)
 
 
-def _machine() -> list[Finding]:
-    import torch
+def machine() -> list[Finding]:
+    """Return what this machine has."""
+    import torch  # loads only now
 
     found = versions()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -84,47 +76,3 @@ def _bf16_arithmetic(num_gpus: int) -> str:
     if torch.cpu._is_avx512_bf16_supported():
         return "in this CPU's instructions"
     return "emulated by this CPU, far slower than fp32: set precision fp32, engine.dtype float32"
-
-
-def _needs_of(config: RunConfig) -> list[Finding]:
-    opened = _tried("config", lambda: _opened(config))
-    costs = _tried("teacher's costs", lambda: _costs(config))
-    return opened + costs + _room(config)
-
-
-def _tried(subject: str, attempt: Callable[[], str | None]) -> list[Finding]:
-    """Return what an attempt says or why it fails; no finding where it has nothing to say."""
-    try:
-        text = attempt()
-    except KpodError as error:
-        return [Finding(subject, str(error), False)]
-    return [] if text is None else [Finding(subject, text)]
-
-
-def _opened(config: RunConfig) -> str:
-    open_run(config)
-    return "files, models and storage are there"
-
-
-def _costs(config: RunConfig) -> str | None:
-    cost = estimated_cost(config)
-    return None if cost is None else f"{cost}, if none is there yet"
-
-
-def _room(config: RunConfig) -> list[Finding]:
-    """Compare every phase with the cluster that a run would join, or start on this machine."""
-    try:
-        with joined(config.resources):
-            nodes = nodes_of_cluster()
-    except KpodError as error:
-        return [Finding("cluster", str(error), False)]
-    size = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
-    grows = ", grows on demand" if config.resources.autoscaling else ""
-    findings = [Finding("cluster", size + grows)]
-    for phase in phases_of(config, PHASES):
-        request = getattr(config.resources, phase)
-        told = lack(phase, request, nodes)
-        is_good = told is None or config.resources.autoscaling
-        text = f"{spelt(request)}; {told}" if told else spelt(request)
-        findings.append(Finding(f"resources.{phase}", text, is_good))
-    return findings

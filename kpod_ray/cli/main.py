@@ -1,26 +1,43 @@
-"""The ``kpod`` command: run a config, or a part of it; look at the corpus and at this machine."""
+"""The ``kpod`` command: run a config, look at a run, export its corpus, look at this machine.
+
+Each command imports what it needs: one with a wrong argument ends before torch or Ray loads.
+"""
 
 from __future__ import annotations
 
+import difflib
+import importlib.metadata
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from kpod_ray import config as settings
 from kpod_ray.errors import KpodError
+
+if TYPE_CHECKING:
+    from kpod_ray.pipeline.naming import Run
 
 app = typer.Typer(
     help="Keypoint-based progressive chain-of-thought distillation on Ray.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
+TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "questions": ("num", "question"),
+    "rationales": ("num", "question", "verdict"),
+    "schedule": (),
+}
+"""Tables of ``kpod show``, and the options that each takes."""
+NUM_SHOWN = 5
+"""Questions of a split, or rationales of a verdict, unless ``--num`` says otherwise."""
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
 RunPlace = Annotated[
     str, typer.Argument(help="YAML file of settings, or the folder runs/NAME of a storage.")
@@ -30,86 +47,173 @@ Overrides = Annotated[
 ]
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        text = f"kpod_ray {importlib.metadata.version('kpod-ray')}"
+        console.print(text, markup=False, highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.environ["KPOD_DEBUG"] = "1" if debug else ""
 
 
 @app.command()
-def run(config: ConfigPath, overrides: Overrides = None) -> None:
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    until: Annotated[
+        str,
+        typer.Option(
+            help="Last phase: questions, teacher, weigh, assess, plan, train, evaluate or report."
+        ),
+    ] = "report",
+) -> None:
     """Run all phases that aren't finished: from questions to a student and a report."""
-    _run_until("report", config, overrides)
+    from kpod_ray.pipeline.naming import PHASES
+
+    _check_known("phase", until, PHASES)
+    opened = _opened(config, overrides)
+    from kpod_ray.cli.progress import run_with_progress  # Ray and torch load only now
+
+    run_with_progress(opened, until, console)
 
 
 @app.command()
 def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train the arms of a comparison with several seeds each, and test them against a baseline."""
-    loaded = settings.load(config, overrides or ())
+    opened = _opened(config, overrides)
     from kpod_ray.cli.progress import compare_with_progress  # Ray and torch load only now
 
-    compare_with_progress(loaded, console)
+    compare_with_progress(opened, console)
 
 
 @app.command()
 def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
     """Try many settings, stop what does badly, and run the best of them to its end."""
-    loaded = settings.load(config, overrides or ())
+    opened = _opened(config, overrides)
     from kpod_ray.cli.sweep_progress import sweep_with_progress  # Ray and torch load only now
 
-    sweep_with_progress(loaded, console)
+    sweep_with_progress(opened, console)
 
 
-def _add_phase_command(phase: str, text: str) -> None:
-    def command(config: ConfigPath, overrides: Overrides = None) -> None:
-        """Run up to the phase."""
-        _run_until(phase, config, overrides)
+def _opened(config: Path, overrides: list[str] | None) -> Run:
+    from kpod_ray.config import load
+    from kpod_ray.pipeline.naming import open_run
 
-    more = "" if phase == "questions" else " Phases before it run first if they aren't finished."
-    app.command(phase, help=text + more, short_help=text)(command)
+    return open_run(load(config, overrides or ()))
 
 
-for _phase, _text in {
-    "questions": "Read or make the questions.",
-    "teacher": "Get a rationale for every training question, and judge it.",
-    "weigh": "Weigh the tokens of all rationales, after training the weighter if they are learned.",
-    "assess": "Measure the difficulty of every reasoning step.",
-    "plan": "Plan which questions get harder at each stage.",
-    "train": "Train the student, stage by stage.",
-    "evaluate": "Evaluate the untouched and the trained student.",
-    "report": "Write the HTML report.",
-}.items():
-    _add_phase_command(_phase, _text)
+def _check_known(kind: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that isn't known, and name the nearest that is.
+
+    Raises:
+        KpodError: The name is unknown.
+    """
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean {nearest[0]}?" if nearest else ""
+        raise KpodError(f"unknown {kind} {name!r}{hint} (there are {', '.join(known)})")
 
 
 @app.command()
-def rationales(
+def show(
     run: RunPlace,
+    table: Annotated[
+        str | None,
+        typer.Argument(help="questions, rationales or schedule; left out: the state of the run."),
+    ] = None,
     overrides: Overrides = None,
+    num: Annotated[
+        int | None,
+        typer.Option(min=0, help="Most questions of each split, or rationales of each verdict: 5."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Only the question of this id, or its rationales.")
+    ] = None,
     verdict: Annotated[str | None, typer.Option(help="Only rationales with this verdict.")] = None,
-    num: Annotated[int, typer.Option(min=0, help="Most rationales of each verdict.")] = 5,
-    question: Annotated[str | None, typer.Option(help="Only rationales of this question.")] = None,
 ) -> None:
-    """Look at the teacher's rationales: how many there are of each verdict, and some of them."""
+    """Look at a run, also while it runs: its state, or one of its tables. Nothing is written."""
+    name, settings = _table_and_overrides([*filter(None, [table]), *(overrides or ())])
+    _check_options(name, {"num": num, "question": question, "verdict": verdict})
+    num_shown = NUM_SHOWN if num is None else num
+    if name == "questions":
+        _show_questions(run, settings, num_shown, question)
+    elif name == "rationales":
+        _show_rationales(run, settings, (verdict, question, num_shown))
+    elif name == "schedule":
+        _show_schedule(run, settings)
+    else:
+        _show_run(run, settings)
+
+
+def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the table from the overrides, in any order.
+
+    Raises:
+        KpodError: A table is unknown, or there are several.
+    """
+    tables = [word for word in words if "=" not in word]
+    for name in tables:
+        _check_known("table", name, tuple(TABLE_OPTIONS))
+    if len(tables) > 1:
+        raise KpodError(f"kpod show shows one table at a time (got {', '.join(tables)})")
+    return (tables[0] if tables else None), [word for word in words if "=" in word]
+
+
+def _check_options(table: str | None, given: Mapping[str, object]) -> None:
+    """Refuse an option that the table doesn't take.
+
+    Raises:
+        KpodError: There is such an option.
+    """
+    for option, value in given.items():
+        if value is not None and option not in TABLE_OPTIONS.get(table or "", ()):
+            takers = [name for name, options in TABLE_OPTIONS.items() if option in options]
+            raise KpodError(f"--{option} is an option of kpod show RUN {' and '.join(takers)}")
+
+
+def _show_run(run: str, overrides: list[str]) -> None:
+    from kpod_ray.cli.show_run import print_run
+    from kpod_ray.pipeline.lookup import find_run
+
+    print_run(find_run(run, overrides), console)
+
+
+def _show_questions(run: str, overrides: list[str], num: int, question: str | None) -> None:
+    from kpod_ray.cli.show_questions import collect_questions, print_questions
+    from kpod_ray.pipeline.lookup import find_run
+
+    questions = find_run(run, overrides).finished("questions")
+    print_questions(collect_questions(questions, num, question), num, console)
+
+
+def _show_rationales(
+    run: str, overrides: list[str], selected: tuple[str | None, str | None, int]
+) -> None:
     from kpod_ray.cli.show_rationales import Selection, print_rationales
     from kpod_ray.pipeline.lookup import find_run
 
-    selection = Selection(verdict, question, num)
-    found = find_run(run, overrides or ())
+    selection = Selection(*selected)
+    found = find_run(run, overrides)
     for phase in ("teacher", "questions"):
         found.finished(phase)
     print_rationales(found.artifacts, selection, console)
 
 
-@app.command()
-def schedule(run: RunPlace, overrides: Overrides = None) -> None:
-    """Look at the schedule: what each stage trains on, also while the run is training."""
+def _show_schedule(run: str, overrides: list[str]) -> None:
     from kpod_ray.cli.show_schedule import collect_stages, print_schedule
     from kpod_ray.pipeline.lookup import find_run
 
-    found = find_run(run, overrides or ())
+    found = find_run(run, overrides)
     for phase in ("plan", "assess"):
         found.finished(phase)
     print_schedule(collect_stages(found.artifacts), console)
@@ -125,10 +229,15 @@ def export(
     ] = "kpod",
 ) -> None:
     """Write the rationales with their token weights, for other trainers or for a new run."""
-    from kpod_ray.pipeline.export import FORMATS, export_corpus
     from kpod_ray.pipeline.lookup import find_run
 
-    count = export_corpus(find_run(run, overrides or ()), out, format_name)
+    found = find_run(run, overrides or ())
+    from kpod_ray.pipeline.export import (
+        FORMATS,
+        export_corpus,
+    )  # loads only for a run that is there
+
+    count = export_corpus(found, out, format_name)
     console.print(f"{out}: {count:,} rationales", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{format_name}: {FORMATS[format_name]}", markup=False, soft_wrap=True)
 
@@ -147,8 +256,10 @@ def sync(
 @app.command()
 def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
     """Make a W&B workspace for the runs of a config's project and group."""
-    loaded = settings.load(config, overrides or ())
-    from kpod_ray.tracking.wandb_workspace import save_dashboard
+    from kpod_ray.config import load
+
+    loaded = load(config, overrides or ())
+    from kpod_ray.tracking.wandb_workspace import save_dashboard  # wandb loads only now
 
     console.print(save_dashboard(loaded), markup=False, soft_wrap=True)
 
@@ -161,18 +272,18 @@ def doctor(
     overrides: Overrides = None,
 ) -> None:
     """Say what this machine has, and what it lacks for a config."""
-    from kpod_ray.cli.doctor import diagnose
+    from kpod_ray.cli.doctor import machine, print_findings
+    from kpod_ray.config import load
 
-    loaded = settings.load(config, overrides or ()) if config else None
-    if not diagnose(loaded, console):
+    loaded = load(config, overrides or ()) if config else None
+    findings = machine()
+    if loaded is not None:
+        from kpod_ray.cli.doctor_config import needs_of  # Ray loads only now
+
+        findings += needs_of(loaded)
+    print_findings(findings, console)
+    if not all(finding.is_good for finding in findings):
         raise typer.Exit(1)
-
-
-def _run_until(phase: str, path: Path, overrides: list[str] | None) -> None:
-    config = settings.load(path, overrides or ())
-    from kpod_ray.cli.progress import run_with_progress  # Ray and torch load only now
-
-    run_with_progress(config, phase, console)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -180,7 +291,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # Ray here listens on this machine only
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
-        app(arguments)
+        app(arguments, prog_name="kpod")
     except KpodError as error:
         if os.environ.get("KPOD_DEBUG"):
             raise

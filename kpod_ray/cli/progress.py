@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kpod_ray.cli.show_run import accuracy_table, count_text
 from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
-from kpod_ray.config import RunConfig
-from kpod_ray.pipeline.run import Run, RunCallbacks, open_run, run_phases
+from kpod_ray.pipeline.naming import Run
+from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
 from kpod_ray.report.comparison.tables import comparison_rows
 from kpod_ray.storage.artifacts import Manifest
@@ -25,9 +26,8 @@ from kpod_ray.tracking.prometheus import Gauges
 from kpod_ray.tracking.wandb_upload import files_of
 
 
-def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
+def run_with_progress(run: Run, until: str, console: Console) -> None:
     """Run the phases up to one, with progress, a table of times and the accuracies."""
-    run = open_run(config)
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
         screen = Screen(run, tracker, console, bar)
@@ -46,9 +46,8 @@ def run_with_progress(config: RunConfig, until: str, console: Console) -> None:
         console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
 
 
-def compare_with_progress(config: RunConfig, console: Console) -> None:
+def compare_with_progress(run: Run, console: Console) -> None:
     """Run a comparison, with progress and a table of the arms; write its page and its tables."""
-    run = open_run(config)
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
@@ -137,10 +136,8 @@ class Screen:
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)
-        counts = {**manifest["counts"], **manifest.get("verdicts", {})}
-        told = ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
         when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"
-        self.console.print(f"[bold]{name}[/bold] {when}: {told}", soft_wrap=True)
+        self.console.print(f"[bold]{name}[/bold] {when}: {count_text(manifest)}", soft_wrap=True)
         if "warning" in manifest:
             self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
         artifact = self.run.artifacts[name]
@@ -155,13 +152,5 @@ class Screen:
             note = "" if name in self.made else " (earlier)"
             times.add_row(name, f"{manifest['seconds']:.1f}{note}")
         self.console.print(times)
-        if "evaluate" not in self.manifests:
-            return
-        table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
-        for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
-            manifest = self.manifests[name]
-            share = manifest["accuracy"]
-            interval = f"{share['low']:.1%} to {share['high']:.1%}"
-            questions = str(manifest["counts"]["questions"])
-            table.add_row(label, f"{share['value']:.1%}", interval, questions)
-        self.console.print(table)
+        if "evaluate" in self.manifests:
+            self.console.print(accuracy_table(self.manifests))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from kpod_ray.cli.progress import Screen, progress_bar
 from kpod_ray.config import RunConfig
-from kpod_ray.pipeline.run import open_run
+from kpod_ray.pipeline.naming import Run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction, value_text
 from kpod_ray.report.sweep.page import render_sweep
 from kpod_ray.sweep.run import SweepCallbacks, SweepResults, sweep, sweep_page
@@ -25,9 +25,8 @@ NUM_SHOWN = 8
 """Best trials that are listed."""
 
 
-def sweep_with_progress(config: RunConfig, console: Console) -> None:
+def sweep_with_progress(run: Run, console: Console) -> None:
     """Run a sweep, with progress, a table of its best trials and the accuracy of the best student."""
-    run = open_run(config)
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)

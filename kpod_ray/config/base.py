@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -82,20 +82,22 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def explain(problem: Mapping[str, Any]) -> str:
+def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
     """Return a message for one validation error of pydantic.
 
-    The message for an unknown key names the most similar key of all settings.
+    The message for an unknown key names the most similar key of the same group of settings.
 
     Args:
         problem: One element of ``ValidationError.errors()``.
+        config: Class that was validated.
     """
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return message
     path = ".".join(_without_kind(problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), _all_keys(), n=1)
+        *groups, key = _without_kind(problem["loc"])
+        nearest = difflib.get_close_matches(key, _keys_of_group(config, groups), n=1)
         return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
     if problem["type"] == "union_tag_invalid":
         tag = problem["ctx"]
@@ -120,11 +122,17 @@ def _without_kind(location: Sequence[str | int]) -> list[str]:
     return [first, *others[1:]] if first in _OF_SEVERAL_KINDS else [first, *others]
 
 
-def _all_keys() -> list[str]:
-    classes = [Config]
-    keys: set[str] = set()
-    while classes:
-        current = classes.pop()
-        classes += current.__subclasses__()
-        keys |= set(current.model_fields)
-    return sorted(keys)
+def _keys_of_group(config: type[Config], groups: Sequence[str]) -> list[str]:
+    """Return the keys of a group of settings, of all its kinds."""
+    classes = [config]
+    for group in groups:
+        fields = [c.model_fields[group] for c in classes if group in c.model_fields]
+        if fields:  # otherwise the group is a name of the user's, such as an arm's
+            classes = [found for field in fields for found in _classes_in(field.annotation)]
+    return sorted({key for found in classes for key in found.model_fields})
+
+
+def _classes_in(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _classes_in(part)]

@@ -166,5 +166,5 @@ def _validated(raw: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(explain(e) for e in error.errors(include_url=False))
+        problems = "; ".join(explain(e, RunConfig) for e in error.errors(include_url=False))
         raise KpodError(f"config: {problems}") from error

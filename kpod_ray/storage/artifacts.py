@@ -54,6 +54,22 @@ class Store:
     """Query part of the address, after the ``?``."""
 
     @classmethod
+    def at(cls, uri: str) -> Store:
+        """Return the store at a local path or an ``s3://`` or ``gs://`` address; write nothing.
+
+        Raises:
+            KpodError: The address names no file system.
+        """
+        scheme, separator, rest = uri.partition("://")
+        if not separator:
+            return cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
+        try:
+            filesystem, root = open_address(uri)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise KpodError(f"storage {uri} can't be opened: {reason(error)}") from error
+        return cls(root, filesystem, scheme, rest.partition("?")[2])
+
+    @classmethod
     def open(cls, uri: str) -> Store:
         """Open the store at a local path or an ``s3://`` or ``gs://`` address; create the folder.
 
@@ -62,13 +78,8 @@ class Store:
         Raises:
             KpodError: The folder can't be reached or written.
         """
+        store = cls.at(uri)
         try:
-            scheme, separator, rest = uri.partition("://")
-            if separator:
-                filesystem, root = open_address(uri)
-                store = cls(root, filesystem, scheme, rest.partition("?")[2])
-            else:
-                store = cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
             store.filesystem.create_dir(store.root, recursive=True)
             probe = f".write-test-{uuid.uuid4().hex}"
             store.write_text(probe, "")

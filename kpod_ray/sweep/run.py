@@ -24,7 +24,9 @@ from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.pipeline.run import QUIET, Run, RunCallbacks, finish_artifact, open_run, run_phases
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
+from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
+from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact, run_phases
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
 from kpod_ray.sweep.trial import SHARED_PHASES, run_trial, trial_config
 from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
@@ -64,15 +66,15 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     connect_with_dashboard(config.resources)
     check_resources(config, (*SHARED_PHASES, "train", "evaluate"))
     max_concurrent = _max_concurrent(config)
-    example = open_run(config.override({p: d.ends()[0] for p, d in config.sweep.space.items()}))
+    example = name_run(config.override({p: d.ends()[0] for p, d in config.sweep.space.items()}))
     for name in shared_phases(config):
         finish_artifact(example, name, callbacks.shared)
     trials = _run_trials(base, max_concurrent, callbacks)
     for trial in trials:
         if trial.state == STOPPED:
-            _discard(open_run(trial_config(config, trial.settings, 0)))
+            _discard(name_run(trial_config(config, trial.settings, 0)))
     best = best_trial(trials, config)
-    best_run = open_run(best_config(config, best))
+    best_run = name_run(best_config(config, best))
     base.store.write_text(f"{base.folder}/best.yaml", _yaml(best_run.config))
     run_phases(best_run, "report", callbacks.shared)
     return SweepResults(config, tuple(trials), best, best_run)
@@ -82,8 +84,8 @@ def check_sweep(config: RunConfig) -> None:
     """Check a sweep before anything starts.
 
     Raises:
-        KpodError: Its space is empty, a path in it unknown or a value not allowed, or its objective is
-            not measured.
+        KpodError: Its space is empty, a path in it unknown, a value not allowed or a model that isn't
+            there, or its objective is not measured.
     """
     sweep, student = config.sweep, config.student
     if not sweep.space:
@@ -99,7 +101,7 @@ def check_sweep(config: RunConfig) -> None:
         )
     for path, domain in sweep.space.items():
         for value in domain.choice or domain.ends():
-            config.override({path: value})
+            check_models(config.override({path: value}))
     check_backend(config)
 
 
@@ -107,20 +109,27 @@ def shared_phases(config: RunConfig) -> list[str]:
     """Return the phases before the training that no trial changes."""
     space = config.sweep.space
     first = {path: domain.ends()[0] for path, domain in space.items()}
-    usual, changed = open_run(config.override(first)).artifacts, set[str]()
+    usual = name_run(config.override(first)).artifacts
+    changed = set[str]()
     for path, domain in space.items():
         for value in domain.choice or domain.ends():
-            other = open_run(config.override({**first, path: value})).artifacts
+            other = name_run(config.override({**first, path: value})).artifacts
             changed |= {n for n in SHARED_PHASES if other[n].folder != usual[n].folder}
     return [name for name in SHARED_PHASES if name not in changed]
 
 
 def sweep_name(config: RunConfig) -> str:
-    """Return the name under which Tune keeps a sweep: other settings are another sweep."""
+    """Return the name under which Tune keeps a sweep: other settings are another sweep.
+
+    Tune pickles the functions of trials by their module's path, so that another schema version is
+    another sweep, too.
+    """
     whatever = {"storage", "resources", "tracking", "comparison"}
     settings = config.model_dump(mode="json", exclude=whatever)
     settings["sweep"].pop("max_concurrent")
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([SCHEMA_VERSION, settings], sort_keys=True).encode()
+    ).hexdigest()
     return f"{config.name}-{digest[:8]}"
 
 
@@ -176,7 +185,7 @@ def _yaml(config: RunConfig) -> str:
 
 def make_artifact(config: RunConfig, name: str) -> None:
     """Make one artifact of a run, unless it is there; runs as a task."""
-    finish_artifact(open_run(config), name, QUIET)
+    finish_artifact(name_run(config), name, QUIET)
 
 
 def _run_trials(base: Run, max_concurrent: int, callbacks: SweepCallbacks) -> list[SweepTrial]:

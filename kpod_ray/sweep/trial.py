@@ -17,7 +17,8 @@ import ray
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import QUIET, Run, RunCallbacks, finish_artifact, open_run
+from kpod_ray.pipeline.naming import Run, name_run
+from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact
 from kpod_ray.sweep.tuner import Report, Settings
 from kpod_ray.tracking import tracked
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -77,7 +78,7 @@ def run_trial(
     connect(base.resources)
     scores = []
     for seed in range(base.sweep.num_seeds):
-        run = open_run(trial_config(base, settings, seed))
+        run = name_run(trial_config(base, settings, seed))
         for name in SHARED_PHASES:
             if not run.artifacts[name].is_finished():
                 folder = run.artifacts[name].folder

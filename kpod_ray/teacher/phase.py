@@ -15,6 +15,7 @@ from kpod_ray.inference.missing import OnRows
 from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.teacher import kinds
+from kpod_ray.teacher.corpus import teacher_samples
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
 from kpod_ray.teacher.samples import Corpus, Sample
 from kpod_ray.teacher.sampling import training_batches
@@ -31,7 +32,7 @@ def generate_rationales(
     Raises:
         KpodError: The teacher can't be used, or no rationale is left.
     """
-    corpus = kinds.corpus(config, questions, artifact, on_rows)
+    corpus = teacher_samples(config, questions, artifact, on_rows)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
     if not any(verdicts[name] for name in USED_VERDICTS):
         raise KpodError(

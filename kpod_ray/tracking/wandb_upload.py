@@ -83,7 +83,7 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
             raise KpodError(f"{run} is a folder; overrides belong to a config")
         return path
     config = load(run, overrides)
-    return files_of(Store.open(config.storage), f"runs/{config.name}")
+    return files_of(Store.at(config.storage), f"runs/{config.name}")
 
 
 def send(folder: Path) -> str:

@@ -1,7 +1,8 @@
-"""Phase ``weigh``: what each kind of ``weighting`` reads, and what makes its artifact.
+"""Phase ``weigh``: what makes its artifact for each kind of ``weighting``.
 
-No other module tells the kinds apart. A further kind is a class of settings in
-`kpod_ray.config.weighting`, a module beside `hand_weights`, and a branch in the functions below.
+Only this module and `kpod_ray.weighting.content` tell the kinds apart. A further kind is a class of
+settings in `kpod_ray.config.weighting`, a module beside `hand_weights`, and a branch in the functions
+of the two modules.
 """
 
 from __future__ import annotations
@@ -9,39 +10,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from kpod_ray.cluster.metrics_board import Watcher
-from kpod_ray.config import (
-    FileWeighting,
-    HandWeighting,
-    LearnedWeighting,
-    RunConfig,
-    WeightingConfig,
-)
-from kpod_ray.models.sources import model_hash
+from kpod_ray.config import FileWeighting, HandWeighting, LearnedWeighting, RunConfig
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
-from kpod_ray.storage.user_files import file_hash
 from kpod_ray.weighting.given_weights import read_weights, unweighted
 from kpod_ray.weighting.hand_weights import hand_weighted
 from kpod_ray.weighting.learned_weights import learn_token_weights
-
-
-def model_names(weighting: WeightingConfig | None) -> set[str]:
-    """Return the models that the phase loads besides the student."""
-    if isinstance(weighting, LearnedWeighting) and weighting.predictor:
-        return {weighting.predictor}
-    return set()
-
-
-def content_hash(weighting: WeightingConfig | None) -> str:
-    """Return a hash of the files and models that the weights come from, beside the student.
-
-    Raises:
-        KpodError: A file isn't there.
-    """
-    if isinstance(weighting, FileWeighting):
-        return file_hash(weighting.path)
-    return "".join(model_hash(name) for name in sorted(model_names(weighting)))
 
 
 def write_token_weights(

@@ -7,7 +7,8 @@ import yaml
 
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
-from kpod_ray.pipeline.run import open_run
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
+from kpod_ray.pipeline.naming import open_run
 from tests.conftest import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"
@@ -33,26 +34,32 @@ def storage(tmp_path):
 def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storage, tmp_path):
     out = str(tmp_path / "out.jsonl")
     line = refused(capsys, "export", SMOKE, out, storage)
-    assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
-    line = refused(capsys, "rationales", SMOKE, storage)
-    assert f"phase teacher isn't finished; run kpod teacher {SMOKE} {storage}" in line
-    line = refused(capsys, "schedule", SMOKE, storage)
-    assert f"phase plan isn't finished; run kpod plan {SMOKE} {storage}" in line
+    told = "phase {0} isn't finished; run kpod run {1} {2} --until {0}"
+    assert told.format("teacher", SMOKE, storage) in line
+    line = refused(capsys, "show", SMOKE, "rationales", storage)
+    assert told.format("teacher", SMOKE, storage) in line
+    line = refused(capsys, "show", SMOKE, "schedule", storage)
+    assert told.format("plan", SMOKE, storage) in line
+    line = refused(capsys, "show", SMOKE, storage, "questions")
+    assert told.format("questions", SMOKE, storage) in line
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize(
-    ("command", "there", "gone"),
+    ("table", "there", "gone"),
     [("rationales", "teacher", "questions"), ("schedule", "plan", "assess")],
 )
-def test_a_deleted_artifact_is_named_with_its_command(capsys, tmp_path, command, there, gone):
+def test_a_deleted_artifact_is_named_with_its_command(capsys, tmp_path, table, there, gone):
     run = open_run(load(SMOKE, [f"storage={tmp_path}"]))
     folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
-    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(folders))
+    told = {"schema_version": SCHEMA_VERSION, "folders": folders}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(told))
     config = tmp_path / run.folder / "config.yaml"
     config.write_text(yaml.safe_dump(run.config.model_dump()))
     run.artifacts[there].finish({})
-    line = refused(capsys, command, str(config.parent))
-    assert line == f"kpod: run smoke: phase {gone} isn't finished; run kpod {gone} {config}"
+    line = refused(capsys, "show", str(config.parent), table)
+    command = f"kpod run {config} --until {gone}"
+    assert line == f"kpod: run smoke: phase {gone} isn't finished; run {command}"
 
 
 @pytest.mark.parametrize("command", ["run", "compare", "sweep"])
@@ -81,27 +88,29 @@ def test_an_export_into_a_folder_that_is_not_there_is_refused(capsys, storage, t
 
 
 def test_an_unknown_verdict_is_named_with_those_there_are(capsys, storage):
-    line = refused(capsys, "rationales", SMOKE, storage, "--verdict", "rong")
+    line = refused(capsys, "show", SMOKE, "rationales", storage, "--verdict", "rong")
     assert "unknown verdict 'rong'; there are kept, reference, surplus" in line
 
 
 @pytest.mark.parametrize("place", ["nowhere.yaml", "runs/nowhere"])
 def test_a_run_that_is_nowhere_is_named(capsys, place):
-    assert f"config {place}: No such file" in refused(capsys, "rationales", place)
+    assert f"config {place}: No such file" in refused(capsys, "show", place, "rationales")
 
 
 def test_a_folder_that_is_no_run_is_named(capsys, tmp_path):
-    line = refused(capsys, "rationales", str(tmp_path))
+    line = refused(capsys, "show", str(tmp_path), "rationales")
     assert f"folder {tmp_path} holds no run" in line
-    assert "holds no run" in refused(capsys, "rationales", "/")
+    assert "holds no run" in refused(capsys, "show", "/", "rationales")
 
 
 def test_an_address_of_no_kind_is_named(capsys):
-    assert "nofs://x/runs/y can't be read" in refused(capsys, "rationales", "nofs://x/runs/y")
+    assert "nofs://x/runs/y can't be read" in refused(
+        capsys, "show", "nofs://x/runs/y", "rationales"
+    )
 
 
 def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
-    line = refused(capsys, "rationales", str(tmp_path), "seed=1")
+    line = refused(capsys, "show", str(tmp_path), "rationales", "seed=1")
     assert "give its config.yaml instead" in line
 
 
@@ -125,6 +134,8 @@ def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
     ],
 )
 def test_a_wrong_weighting_is_named_by_its_setting(capsys, storage, weighting, words):
-    line = refused(capsys, "weigh", SMOKE, storage, f"weighting={json.dumps(weighting)}")
+    line = refused(
+        capsys, "run", SMOKE, "--until", "weigh", storage, f"weighting={json.dumps(weighting)}"
+    )
     for word in words:
         assert word in line

@@ -102,13 +102,18 @@ def test_debug_shows_the_traceback(storage):
         main(["--debug", "run", SMOKE, storage, "student.learning_rate=-1"])
 
 
-def test_one_phase_runs_alone(capsys, tmp_path):
+def test_a_run_ends_after_the_phase_asked_for(capsys, tmp_path):
     with pytest.raises(SystemExit) as caught:
-        main(["questions", SMOKE, f"storage={tmp_path}"])
+        main(["run", SMOKE, "--until", "questions", f"storage={tmp_path}"])
     assert not caught.value.code
     assert "questions 0.0 s: train 12, test 4" in capsys.readouterr().out
     assert [folder.name for folder in (tmp_path / "questions").iterdir()]
     assert not (tmp_path / "teacher").exists()
+
+
+def test_an_unknown_phase_is_named_with_the_nearest_before_the_config_is_read(capsys):
+    line = refused(capsys, "run", "nowhere.yaml", "--until", "trian")
+    assert "unknown phase 'trian', did you mean train? (there are questions, teacher," in line
 
 
 def test_doctor_names_what_a_config_lacks(capsys, tmp_path, ray_cluster):

@@ -1,4 +1,4 @@
-"""`kpod schedule` shows what was decided and what is planned, also while a run trains."""
+"""`kpod show RUN schedule` shows what was decided and what is planned, also while a run trains."""
 
 import io
 import json

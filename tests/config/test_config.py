@@ -58,6 +58,12 @@ def test_token_weights_without_a_kind_are_learned(kind):
     [
         ({"student.lerning_rate": 1}, ["student.lerning_rate", "did you mean learning_rate"]),
         ({"schdule.num_stages": 3}, ["schdule", "did you mean schedule"]),
+        ({"weigher": None}, ["unknown key weigher, did you mean weighting?"]),  # of its own group
+        ({"sweep.stopping": "asha"}, ["sweep.stopping, did you mean early_stopping?"]),
+        (
+            {"comparison.custom_arms.fast.overides": {}},
+            ["custom_arms.fast.overides, did you mean overrides?"],
+        ),
         ({"student.learning_rate": -1}, ["student.learning_rate", "greater than 0", "-1"]),
         ({"student": {"learning_rate": 1.0}}, ["student.model is missing"]),
         ({"schedule.full_stage": 30}, ["full_stage is larger than num_stages"]),

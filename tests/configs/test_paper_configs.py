@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from kpod_ray.config import load
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.sources import model_folder
-from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from tests.conftest import REPOSITORY
 from tests.training.training_runs import in_this_process, unkept_checkpoints
 

@@ -8,15 +8,16 @@ import typer
 import yaml
 from typer._click.exceptions import ClickException
 
-from kpod_ray.cli.main import app, main
+from kpod_ray.cli.main import TABLE_OPTIONS, app, main
 from kpod_ray.config import RunConfig, load
 from kpod_ray.config.base import merged
 from kpod_ray.errors import KpodError
+from kpod_ray.pipeline.naming import PHASES
 from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, Block, Command, folder_of
 
 ELSEWHERE = {
     "kpod run configs/smoke.yaml": "tests/pipeline/test_run.py::finished",
-    "kpod schedule configs/smoke.yaml": (
+    "kpod show configs/smoke.yaml schedule": (
         "tests/pipeline/test_run.py::test_the_schedule_of_a_finished_run_is_shown"
     ),
 }
@@ -69,8 +70,11 @@ def check_kpod(item, arguments):
     name, command, rest = GROUP.resolve_command(context, [*context._protected_args, *context.args])
     given = command.make_context(name, rest, parent=context).params
     config = given.get("config") or given.get("run")
+    words = [given.get("table"), *(given.get("overrides") or ())]
     if config and not str(config).startswith(("runs/", "s3://")):
-        load_config(item, str(config), given["overrides"] or ())
+        load_config(item, str(config), [word for word in words if word and "=" in word])
+    assert given.get("until", "report") in PHASES
+    assert words[0] in (None, *TABLE_OPTIONS) or "=" in words[0]
 
 
 def load_config(item, path, overrides):
@@ -86,8 +90,7 @@ def check_usage(arguments):
     words = [word.strip("[]") for word in arguments]
     while words[0].startswith("--"):
         assert words.pop(0) in {option for p in GROUP.params for option in p.opts}
-    commands = list(GROUP.commands) if words[0] == "PHASE" else [words[0]]
-    known = {o for name in commands for p in GROUP.commands[name].params for o in p.opts}
+    known = {option for p in GROUP.commands[words[0]].params for option in p.opts}
     assert {word for word in words if word.startswith("--")} <= known
 
 
@@ -108,9 +111,14 @@ def check_python(item, script, *arguments):
         "kpod rum configs/smoke.yaml",
         "kpod run configs/gone.yaml",
         "kpod run configs/smoke.yaml student.lerning_rate=1",
+        "kpod run configs/smoke.yaml --until trian",
+        "kpod show configs/smoke.yaml rationale",
+        "kpod show configs/smoke.yaml student.lerning_rate=1",
         "kpod export configs/smoke.yaml c.jsonl --fromat trl",
         "kpod export RUN FILE [--fromat FORMAT]",
-        "kpod train CONFIG student.learning_rate=-1",
+        "kpod run CONFIG --until train student.learning_rate=-1",
+        "kpod run CONFIG --untill train",
+        "kpod train CONFIG",
         "make nothing",
         "python -m benchmarks.gone",
         "python -m benchmarks.teacher --gone",

@@ -11,6 +11,7 @@ from scipy import stats
 
 from kpod_ray.evaluation.statistics import (
     NUM_DRAWS,
+    compare_paired,
     holm,
     interval_over_seeds,
     mcnemar,
@@ -218,3 +219,31 @@ def test_answers_that_make_no_pairs_raise(shape, test):
     baseline = np.zeros((3, 5) if shape != (0, 0) else shape, dtype=bool)
     with pytest.raises(ValueError, match="make no pairs"):
         test(np.zeros(shape, dtype=bool), baseline)
+
+
+def test_compare_paired_takes_lists_and_one_seed_without_its_axis():
+    method, baseline = [1, 1, 1, 0, 1, 0], [0, 1, 0, 0, 1, 1]
+    told = compare_paired(method, baseline, seed=3)
+    assert told == paired_bootstrap(answers("111010"), answers("010011"), 3)
+    assert told == compare_paired(np.array([method], bool), np.array([baseline], bool), seed=3)
+    assert told.value == pytest.approx(1 / 6)
+
+
+def test_compare_paired_pairs_seeds_and_questions():
+    method, baseline = [[True, True, False], [True, False, True]], [[True, False, False]] * 2
+    assert compare_paired(method, baseline).value == pytest.approx(1 / 3)
+    assert compare_paired(method, method).p_value == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "baseline", "told"),
+    [
+        ([1, 0], [1, 0, 1], "make no pairs"),
+        ([], [], "make no pairs"),
+        ([0.5, 1], [0, 1], "true or false"),
+        ([1, float("nan")], [0, 1], "true or false"),
+    ],
+)
+def test_compare_paired_refuses_what_is_no_pair_of_answers(method, baseline, told):
+    with pytest.raises(ValueError, match=told):
+        compare_paired(method, baseline)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.local_groups import local_groups
-from kpod_ray.pipeline.run import PHASES
+from kpod_ray.pipeline.naming import PHASES
 from tests.inference.endpoint_server import EndpointServer, answer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -86,11 +86,11 @@ class Submitted:
         self.first = cluster.stop("first")
         self.before, self.asked_before = finished(storage), list(teacher.asked)
         teacher.talks.set()
-        self.second = cluster.submit("--", "python", "jobs/train.py", *config)
+        self.second = cluster.submit("--", "python", "jobs/run.py", *config, "--until", "train")
 
     def manifest(self, name):
-        folders = json.loads((self.storage / "runs/smoke/artifacts.json").read_text())
-        return json.loads((self.storage / folders[name] / "manifest.json").read_text())
+        told = json.loads((self.storage / "runs/smoke/artifacts.json").read_text())
+        return json.loads((self.storage / told["folders"][name] / "manifest.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,116 +1,31 @@
 """A finished corpus leaves a run as a file, and comes back from it as it was."""
 
 import json
-import re
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.cli.main import main
-from kpod_ray.config import RunConfig
 from kpod_ray.data.corpus import BATCH_ROWS, corpus_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun, find_run
-from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
-from kpod_ray.records import Question, Rationale, WeightedRationale
-
-QUESTIONS = [
-    Question("n", "3 + 4?", "7", "number", (), "train", ""),
-    Question("d", "5 / 2?", "2.5", "number", (), "train", ""),
-    Question("c", "Which is odd?", "B", "choice", ("two", "three"), "train", ""),
-    Question("b", "Is 7 odd?", "yes", "boolean", (), "train", ""),
-    Question("t", "Who counts?", "the teacher", "text", (), "train", ""),
-    Question("n#2", "3 + 4?", "7", "number", (), "train", ""),
-]
-TEXTS = [
-    "He has 3 eggs.\nShe brings 4 more, and 3 + 4 = 7 eggs.",
-    "Five halves are two and a half. Write it as 2.5 \u20ac, not as a fraction.",
-    "Two is even, as 2 = 2 * 1. Three is not: 3 = 2 * 1 + 1.",
-    "Seven is 2 * 3 + 1. So a one is left over, which makes it odd.",
-    "Pupils listen to what is said. Somebody else says the numbers aloud.",
-    "Three and four more. Counting on from 3: 4, 5, 6, 7.",
-]
-
-
-def weighted(question, text, seed):
-    """A rationale whose words have random weights, as numbers of 32 bits."""
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    weights = np.random.default_rng(seed).uniform(size=len(spans)).astype(np.float32).tolist()
-    steps = split_steps(text, split_newlines=True)
-    return WeightedRationale(
-        question.id, text, *zip(*spans, strict=True), weights, *zip(*steps, strict=True)
-    )
-
-
-def rationale(question, text):
-    original, _, index = question.id.partition("#")
-    number = int(index or 0)
-    return Rationale(
-        f"{original}/{number}",
-        question.id,
-        number,
-        text,
-        "t-7b",
-        "stop",
-        9,
-        question.answer,
-        "kept",
-        -1.5,
-    )
-
-
-def config_of(tmp_path, **changes):
-    settings = {
-        "name": "run",
-        "storage": str(tmp_path / "store"),
-        "questions": {"source": "file", "path": str(tmp_path / "questions.jsonl")},
-        "teacher": {"kind": "reference"},
-        "student": {"model": "tiny:0"},
-        **changes,
-    }
-    return RunConfig.model_validate(settings)
-
-
-def finish(run, phase, manifest, **tables):
-    for name, table in tables.items():
-        run.artifacts[phase].write(name, table)
-    run.artifacts[phase].finish({"seconds": 0.0, **manifest})
-
-
-def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS):
-    """A run with its phases up to ``weigh`` as they would be after them."""
-    (tmp_path / "questions.jsonl").write_text('{"id": "n", "question": "?", "answer": "7"}\n')
-    run = open_run(config_of(tmp_path))
-    pairs = list(zip(questions, texts, strict=True))
-    finish(run, "questions", {"counts": {}}, questions=Question.to_table(questions))
-    counts = {
-        "questions": len(pairs),
-        "samples": len(pairs),
-        "tokens": 9 * len(pairs),
-        "questions_without_rationale": 0,
-    }
-    finish(
-        run,
-        "teacher",
-        {"teacher": "t-7b", "counts": counts, "verdicts": {"kept": len(pairs)}},
-        questions=Question.to_table(reversed(questions)),  # any order will do
-        rationales=Rationale.to_table(rationale(*pair) for pair in pairs),
-        rejects=Rationale.to_table([]),
-    )
-    table = WeightedRationale.to_table(
-        weighted(question, text, seed) for seed, (question, text) in enumerate(pairs)
-    )
-    finish(run, "weigh", {"counts": {"rationales": len(pairs)}}, weighted=table)
-    return run
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import RunCallbacks, run_phases
+from kpod_ray.records import Question, WeightedRationale
+from tests.pipeline.written_runs import (
+    QUESTIONS,
+    TEXTS,
+    config_of,
+    run_folder,
+    weighted,
+    written_run,
+)
 
 
 @pytest.fixture
 def run(tmp_path):
     made = written_run(tmp_path)
-    return FinishedRun("run.yaml", made.config, made.artifacts)
+    return FinishedRun("run.yaml", made.store, made.folder, made.config, made.artifacts)
 
 
 def lines(path):
@@ -137,7 +52,7 @@ def test_a_corpus_of_several_batches_keeps_its_order(tmp_path):
     count = BATCH_ROWS + 3
     questions = [Question(f"q{i}", "3 + 4?", "7", "number", (), "train", "") for i in range(count)]
     made = written_run(tmp_path, questions, ["So 3 + 4 = 7."] * count)
-    found = FinishedRun("c", made.config, made.artifacts)
+    found = FinishedRun("c", made.store, made.folder, made.config, made.artifacts)
     assert export_corpus(found, str(tmp_path / "out.jsonl"), "kpod") == count
     assert [row["id"] for row in lines(tmp_path / "out.jsonl")] == [q.id for q in questions]
 
@@ -215,7 +130,8 @@ def test_an_export_of_what_was_imported_is_the_same_file(run, tmp_path, ray_clus
     export_corpus(run, str(corpus), "kpod")
     again = open_run(imported_config(tmp_path, corpus))
     run_phases(again, "weigh", quiet())
-    export_corpus(FinishedRun("c", again.config, again.artifacts), str(second), "kpod")
+    found = FinishedRun("c", again.store, again.folder, again.config, again.artifacts)
+    export_corpus(found, str(second), "kpod")
     lost = (
         "teacher",
         "sample_index",
@@ -250,16 +166,6 @@ def test_other_weights_are_another_artifact_and_the_same_ones_are_not(run, tmp_p
     assert changed["teacher"] == first["teacher"]
 
 
-def run_folder(made):
-    """What `run_phases` leaves of a run beside its artifacts."""
-    folder = Path(made.config.storage) / made.folder
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(json.dumps(made.config.model_dump()))
-    artifacts = {name: artifact.folder for name, artifact in made.artifacts.items()}
-    (folder / "artifacts.json").write_text(json.dumps(artifacts))
-    return folder
-
-
 def test_a_run_is_found_by_its_folder_even_when_the_storage_was_moved(tmp_path):
     folder = run_folder(written_run(tmp_path))
     moved = tmp_path / "elsewhere"
@@ -284,7 +190,7 @@ def test_a_phase_that_is_not_finished_is_named_with_the_command_that_makes_it(tm
     found = find_run(str(config), ["steps.split_newlines=true"])
     with pytest.raises(KpodError) as caught:
         export_corpus(found, str(tmp_path / "out.jsonl"), "kpod")
-    command = f"kpod weigh {config} steps.split_newlines=true"
+    command = f"kpod run {config} steps.split_newlines=true --until weigh"
     assert str(caught.value) == f"run run: phase weigh isn't finished; run {command}"
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -306,6 +212,6 @@ def test_the_commands_export_and_rationales_take_a_config_or_a_folder(tmp_path, 
         assert "6 rationales" in told
         assert "--is_binary_loss_scale false" in told
         assert len(lines(out)) == 6
-        told = told_by(capsys, "rationales", place, "--num", "1")
+        told = told_by(capsys, "show", place, "rationales", "--num", "1")
         assert "kept: 1 shown of 6" in told
         assert TEXTS[0].splitlines()[0] in told

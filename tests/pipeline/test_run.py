@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import RunCallbacks, open_run, run_phases
+from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -123,7 +124,7 @@ def test_the_student_is_an_ordinary_model_folder(finished):
 def test_the_schedule_of_a_finished_run_is_shown(finished, capsys):
     run, _ = finished
     with pytest.raises(SystemExit) as ended:
-        main(["schedule", run.store.address(run.folder)])
+        main(["show", run.store.address(run.folder), "schedule"])
     assert ended.value.code == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "finished" in line]
     assert [row.split()[0] for row in rows] == ["1", "2", "3", "4"]

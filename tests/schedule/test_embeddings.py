@@ -9,12 +9,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
-from kpod_ray.schedule.embeddings import (
-    check_embedding,
-    embed_questions,
-    embedding_hash,
-    encode_texts,
-)
+from kpod_ray.schedule.embedding_source import check_embedding, embedding_hash
+from kpod_ray.schedule.embeddings import embed_questions, encode_texts
 
 MINILM = "packaged:all-MiniLM-L6-v2"
 TEXTS = [

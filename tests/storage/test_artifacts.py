@@ -96,7 +96,7 @@ def test_a_storage_that_cannot_be_written_is_said_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KpodError, match="can't be written"):
         Store.open(str(tmp_path / "file" / "store"))
-    with pytest.raises(KpodError, match="can't be written"):
+    with pytest.raises(KpodError, match="can't be opened: Unrecognized"):
         Store.open("nothing://bucket/x")
 
 
@@ -124,3 +124,12 @@ def test_parts_of_many_writers_stand_side_by_side(tmp_path):
     assert len(set(names)) == 4
     assert [name for name in names if name.startswith("run-")] == names[2:]
     assert all(store.read_table(f"a/parts/{name}") == row for name in names)
+
+
+def test_a_store_that_is_only_looked_at_is_not_made(tmp_path):
+    store = Store.at(str(tmp_path / "store"))
+    assert not store.exists("runs")
+    assert store.files("runs") == []
+    assert list(tmp_path.iterdir()) == []
+    assert Store.open(str(tmp_path / "store")) == store
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

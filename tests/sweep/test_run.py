@@ -1,5 +1,6 @@
 """A sweep of tiny students, end to end; what is checked before one starts."""
 
+import hashlib
 import io
 import json
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from kpod_ray.cli.sweep_progress import sweep_with_progress
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.run import open_run
+from kpod_ray.pipeline.naming import open_run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.sweep.run import best_trial, check_sweep, shared_phases, sweep_name
 from kpod_ray.sweep.trial import score_of, trial_config
@@ -43,7 +44,7 @@ def config_of(storage, space=RATES, **sweep):
 def swept(ray_cluster, tmp_path_factory):
     """A storage after a sweep, and what the sweep has printed."""
     storage, console = tmp_path_factory.mktemp("sweep"), Console(file=io.StringIO(), width=200)
-    sweep_with_progress(config_of(storage), console)
+    sweep_with_progress(open_run(config_of(storage)), console)
     return storage, console.file.getvalue()
 
 
@@ -78,7 +79,7 @@ def test_the_same_sweep_again_costs_nothing(swept):
     storage, _ = swept
     before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
     console = Console(file=io.StringIO(), width=200)
-    sweep_with_progress(config_of(storage), console)
+    sweep_with_progress(open_run(config_of(storage)), console)
     assert "2 finished" in console.file.getvalue()
     after = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
     assert before == after
@@ -111,6 +112,10 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
             {"sweep.space": {"schedule.growth": {"choice": [1, -1]}}},
             r"schedule.growth: .*greater than or equal to 0 \(got -1\.?0?\)$",
         ),
+        (
+            {"sweep.space": {"student.model": {"choice": ["tiny:1", "packaged:gone"]}}},
+            r"^model packaged:gone: known are",
+        ),
     ],
 )
 def test_what_can_not_be_swept_is_told_before_anything_starts(tmp_path, overrides, message):
@@ -123,7 +128,7 @@ def test_more_trials_at_a_time_than_there_is_room_for_are_refused(ray_cluster, t
     with pytest.raises(
         KpodError, match=r"^sweep.max_concurrent=50: the cluster has room for \d+ tr"
     ):
-        sweep_with_progress(config_of(tmp_path, max_concurrent=50), console)
+        sweep_with_progress(open_run(config_of(tmp_path, max_concurrent=50)), console)
 
 
 def test_another_place_or_number_of_trials_at_a_time_is_the_same_sweep(tmp_path):
@@ -132,6 +137,16 @@ def test_another_place_or_number_of_trials_at_a_time_is_the_same_sweep(tmp_path)
     assert sweep_name(same) == sweep_name(config)
     assert sweep_name(config.override({"sweep.num_seeds": 2})) != sweep_name(config)
     assert sweep_name(config.override({"student.warmup": 0.1})) != sweep_name(config)
+
+
+def test_what_tune_kept_of_the_same_sweep_before_schema_4_is_left_aside(tmp_path):
+    config = config_of(tmp_path)
+    settings = config.model_dump(
+        mode="json", exclude={"storage", "resources", "tracking", "comparison"}
+    )
+    settings["sweep"].pop("max_concurrent")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    assert sweep_name(config) != f"s-{digest[:8]}"
 
 
 def test_seeds_of_a_trial_are_those_of_the_config_and_the_next_ones(tmp_path):

@@ -9,6 +9,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.teacher import kinds
+from kpod_ray.teacher.corpus import teacher_samples
 
 
 def teacher(kind, **settings):
@@ -104,7 +105,7 @@ def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):
     def texts(settings):
         run = {"name": "t", "teacher": settings, "student": {"model": "tiny:0"}}
         config = RunConfig.model_validate(run)
-        corpus = kinds.corpus(config, artifact, artifact, lambda done, rows: None)
+        corpus = teacher_samples(config, artifact, artifact, lambda done, rows: None)
         found = corpus.samples_of(questions[:2], 0) + corpus.samples_of(questions[2:], 2)
         others = [sample.text for sample in corpus.others()]
         return corpus.teacher, [[s.text for s in of_one] for of_one in found], others

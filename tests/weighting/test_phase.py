@@ -10,9 +10,10 @@ from kpod_ray.models.random_models import byte_tokenizer
 from kpod_ray.models.sources import model_hash
 from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.weighting.content import content_hash, model_names
 from kpod_ray.weighting.given_weights import unweighted
 from kpod_ray.weighting.hand_weights import hand_weighted
-from kpod_ray.weighting.phase import content_hash, model_names, write_token_weights
+from kpod_ray.weighting.phase import write_token_weights
 
 TEXTS = ["He has 3 eggs\n3 + 4 = 7.", "7 is 7."]
 RATIONALES = [

@@ -1,0 +1,81 @@
+"""The questions of a run in the terminal: how many there are of each kind, some, and the bad rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+from rich.console import Console
+
+from kpod_ray.data.corpus import table_rows
+from kpod_ray.data.prompts import question_text
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Question
+from kpod_ray.report.formatting import clipped, visible
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.user_files import BadRow
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionSummary:
+    """What a finished phase ``questions`` brought."""
+
+    counts: Counter[tuple[str, str]]
+    """Questions of each split and kind of answer."""
+    questions: list[Question]
+    """The first ones of each split, or the one that was asked for."""
+    bad_rows: list[BadRow]
+    """All rows that were set aside."""
+
+
+def collect_questions(
+    artifact: Artifact, num_questions: int, question_id: str | None
+) -> QuestionSummary:
+    """Return the counts, some questions and the bad rows; the tables are read in batches.
+
+    Args:
+        artifact: of the finished phase ``questions``.
+        num_questions: most questions of each split.
+        question_id: only this question; None takes all.
+
+    Raises:
+        KpodError: There is no question of that id.
+    """
+    counts = Counter[tuple[str, str]]()
+    chosen: list[Question] = []
+    num_chosen = Counter[str]()
+    for row in table_rows(artifact, "questions", Question):
+        counts[row.split, row.kind] += 1
+        is_wanted = question_id in (None, row.id) and num_chosen[row.split] < num_questions
+        if is_wanted:
+            num_chosen[row.split] += 1
+            chosen.append(row)
+    if question_id is not None and not chosen and num_questions:
+        raise KpodError(f"there is no question {question_id!r}")
+    return QuestionSummary(counts, chosen, _bad_rows(artifact))
+
+
+def _bad_rows(artifact: Artifact) -> list[BadRow]:
+    if not artifact.store.exists(f"{artifact.folder}/bad_rows.parquet"):
+        return []
+    return [BadRow(**row) for row in artifact.read("bad_rows").to_pylist()]
+
+
+def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
+    """Print the counts, at most so many bad rows with their reasons, and the questions."""
+    lines = [f"questions {summary.counts.total():,}"]
+    for (split, kind), count in sorted(summary.counts.items()):
+        lines.append(f"  {split:<5} {kind:<7} {count:>9,}")
+    bad = summary.bad_rows
+    lines.append(
+        f"bad rows {len(bad):,}" + (f", {num_bad_rows:,} shown" if bad[num_bad_rows:] else "")
+    )
+    lines += [f"  {row}" for row in bad[:num_bad_rows]]
+    for question in summary.questions:
+        lines += [
+            "",
+            f"{question.split} question {question.id}, answer {question.answer or 'none'}",
+        ]
+        lines.append(clipped(question_text(question)))
+    for line in lines:
+        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""The state of a run in the terminal: its phases, its accuracies, where its report is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from kpod_ray.pipeline.lookup import FinishedRun
+from kpod_ray.storage.artifacts import Artifact, Manifest
+
+FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
+"""States of a phase; one that is begun goes on where it stopped."""
+
+
+def print_run(run: FinishedRun, console: Console) -> None:
+    """Print what there is of a run and where; nothing is written."""
+    lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
+    manifests: dict[str, Manifest] = {}
+    lines.append(_phase_line("phase", "state", "seconds", "counts"))
+    for name, artifact in run.artifacts.items():
+        state, seconds, counts = _state(artifact), "", ""
+        if state == FINISHED:
+            manifests[name] = artifact.manifest()
+            seconds = f"{manifests[name]['seconds']:.1f}"
+            counts = count_text(manifests[name])
+        lines.append(_phase_line(name, state, seconds, counts))
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if {"evaluate_before", "evaluate"} <= set(manifests):
+        console.print(accuracy_table(manifests))
+    console.print(_next(run), markup=False, highlight=False, soft_wrap=True)
+
+
+def count_text(manifest: Manifest) -> str:
+    """Return the counts of a finished phase that aren't 0, such as ``train 12, test 4``."""
+    counts = {**manifest["counts"], **manifest.get("verdicts", {})}
+    return ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
+
+
+def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
+    """Return a table of the accuracies before and after the distillation.
+
+    Args:
+        manifests: of ``evaluate_before`` and ``evaluate``, among others.
+    """
+    table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
+    for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
+        share = manifests[name]["accuracy"]
+        interval = f"{share['low']:.1%} to {share['high']:.1%}"
+        questions = str(manifests[name]["counts"]["questions"])
+        table.add_row(label, f"{share['value']:.1%}", interval, questions)
+    return table
+
+
+def _state(artifact: Artifact) -> str:
+    if artifact.is_finished():
+        return FINISHED
+    return BEGUN if artifact.store.exists(artifact.folder) else MISSING
+
+
+def _phase_line(name: str, state: str, seconds: str, counts: str) -> str:
+    return f"{name:<15}  {state:<8}  {seconds:>8}  {counts}".rstrip()
+
+
+def _next(run: FinishedRun) -> str:
+    """Return where the report is, or what makes it; an unfinished run may have one of other settings."""
+    report = f"{run.folder}/report.html"
+    is_whole = all(artifact.is_finished() for artifact in run.artifacts.values())
+    if is_whole and run.store.exists(report):
+        return f"report: {run.store.address(report)}"
+    return f"report: none yet; run kpod run {run.source}"

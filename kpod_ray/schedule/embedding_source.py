@@ -1,0 +1,38 @@
+"""Check and identify what ``schedule.embedding`` names; importing this module loads no torch."""
+
+from __future__ import annotations
+
+from kpod_ray.models.sources import check_model, model_hash
+from kpod_ray.storage.user_files import checked_file, file_hash
+
+
+def check_embedding(embedding: str | None) -> None:
+    """Check that the file or model of an embedding exists, without loading it.
+
+    Args:
+        embedding: ``schedule.embedding``.
+
+    Raises:
+        KpodError: The file or the model doesn't exist.
+    """
+    if embedding is None:
+        return
+    if embedding.endswith(".txt"):
+        checked_file(embedding)
+    else:
+        check_model(embedding)
+
+
+def embedding_hash(embedding: str | None) -> str:
+    """Return the content hash of an embedding, for fingerprints.
+
+    Args:
+        embedding: ``schedule.embedding``.
+
+    Returns:
+        The hash of the word-vector file or of the encoder's local folder; empty for None and for a
+        model that isn't a local folder.
+    """
+    if embedding is None:
+        return ""
+    return file_hash(embedding) if embedding.endswith(".txt") else model_hash(embedding)

@@ -1,0 +1,242 @@
+"""`kpod show` tells what there is of a run, and writes nothing."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from kpod_ray.cli.main import main
+from kpod_ray.config import load
+from kpod_ray.pipeline.naming import PHASES, name_run
+from kpod_ray.records import Question
+from tests.cli.test_corpus_commands import SMOKE, refused
+from tests.pipeline.written_runs import QUESTIONS, finish, run_folder, written_run
+
+
+def shown(capsys, *arguments):
+    """Run ``kpod show``; return what it prints."""
+    with pytest.raises(SystemExit) as ended:
+        main(["show", *map(str, arguments)])
+    assert not ended.value.code
+    return capsys.readouterr().out
+
+
+def snapshot(folder):
+    """Return every path below a folder with the time of its last change."""
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def states(text):
+    """Return state, seconds and counts of each phase that is listed."""
+    rows = text.partition("counts\n")[2].partition("report:")[0].splitlines()
+    return {cells[0]: cells[1:] for row in rows if len(cells := row.split(maxsplit=3)) > 1}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return run_folder(written_run(tmp_path))
+
+
+def test_the_state_names_every_phase_and_what_is_to_do(capsys, folder):
+    before = snapshot(folder.parents[1])
+    text = shown(capsys, folder)
+    assert text.splitlines()[:2] == ["run run", f"folder {folder}"]
+    told = states(text)
+    assert told["teacher"] == ["finished", "0.0", "questions 6, samples 6, tokens 54, kept 6"]
+    assert told["weigh"] == ["finished", "0.0", "rationales 6"]
+    assert told["train"] == ["missing"]
+    assert [name for name in told if not name.endswith("_before")] == list(PHASES[:-1])
+    assert f"report: none yet; run kpod run {folder}/config.yaml" in text
+    assert snapshot(folder.parents[1]) == before
+
+
+def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
+    made = written_run(tmp_path)
+    folder = run_folder(made)
+    shares = {
+        "evaluate_before": {"value": 0.25, "low": 0.125, "high": 0.5},
+        "evaluate": {"value": 0.75, "low": 0.5, "high": 0.875},
+    }
+    (folder / "report.html").write_text("")
+    for name in ("assess", "plan", "train"):
+        finish(made, name, {"counts": {}})
+    for name, share in shares.items():
+        assert "report: none yet" in shown(capsys, folder)  # what is there is of other settings
+        finish(made, name, {"counts": {"questions": 8}, "accuracy": share})
+    text = shown(capsys, folder)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    assert ["untouched", "25.0%", "12.5% to 50.0%", "8"] in rows
+    assert ["distilled", "75.0%", "50.0% to 87.5%", "8"] in rows
+    assert text.splitlines()[-1] == f"report: {folder}/report.html"
+
+
+def test_a_phase_that_was_stopped_is_begun(capsys, tmp_path):
+    made = written_run(tmp_path)
+    made.store.write_text(f"{made.artifacts['train'].folder}/decisions.json", "{}")
+    told = states(shown(capsys, run_folder(made)))
+    assert told["train"] == ["begun"]
+    assert told["evaluate"] == ["missing"]
+
+
+def test_a_run_that_was_never_begun_is_missing_and_nothing_is_made(capsys, tmp_path):
+    text = shown(capsys, SMOKE, f"storage={tmp_path / 'store'}", "name=other")
+    assert text.startswith(f"run other\nfolder {tmp_path / 'store'}/runs/other\n")
+    assert {cells[0] for cells in states(text).values()} == {"missing"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_and_its_folder_show_the_same(capsys, folder, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text((folder / "config.yaml").read_text())
+    by_folder, by_config = shown(capsys, folder), shown(capsys, config)
+    assert by_folder.replace(f"{folder}/config.yaml", str(config)) == by_config
+
+
+def test_the_models_of_a_run_that_is_shown_may_be_gone(capsys, tmp_path):
+    settings = [f"storage={tmp_path / 'store'}", "teacher.model=packaged:gone"]
+    assert "teacher          missing" in shown(capsys, SMOKE, *settings)
+
+
+QUESTIONS_SHOWN = [
+    *QUESTIONS[:4],
+    Question("x", "8 - 1?", "7", "number", (), "test", ""),
+    Question("open", "Why?\x1b[31m", "", "text", (), "train", ""),
+]
+
+
+@pytest.fixture
+def questions_folder(tmp_path):
+    made = written_run(tmp_path)
+    rows = [
+        {"path": "a.jsonl", "line": 3, "reason": "field answer is missing"},
+        {"path": "a.jsonl", "line": 9, "reason": "not JSON"},
+    ]
+    tables = {
+        "questions": Question.to_table(QUESTIONS_SHOWN),
+        "bad_rows": pa.Table.from_pylist(rows),
+    }
+    finish(made, "questions", {"counts": {"train": 5, "test": 1, "bad_rows": 2}}, **tables)
+    return run_folder(made)
+
+
+def test_questions_are_counted_by_split_and_kind(capsys, questions_folder):
+    before = snapshot(questions_folder.parents[1])
+    text = shown(capsys, questions_folder, "questions", "--num", "2")
+    assert text.splitlines()[0] == "questions 6"
+    counts = {
+        tuple(cells[:2]): int(cells[2])
+        for line in text.splitlines()[1:6]
+        for cells in [line.split()]
+    }
+    assert counts == {
+        ("test", "number"): 1,
+        ("train", "boolean"): 1,
+        ("train", "choice"): 1,
+        ("train", "number"): 2,
+        ("train", "text"): 1,
+    }
+    assert "a.jsonl line 3: field answer is missing" in text
+    ids = [line.split()[2].rstrip(",") for line in text.splitlines() if " question " in line]
+    assert ids == ["n", "d", "x"]  # two of each split at most
+    assert snapshot(questions_folder.parents[1]) == before
+
+
+def test_as_many_bad_rows_as_asked_for_are_shown_with_their_number(capsys, questions_folder):
+    text = shown(capsys, questions_folder, "--num", "1", "questions")
+    assert "bad rows 2, 1 shown" in text
+    assert "a.jsonl line 9" not in text
+    assert "a.jsonl line 9: not JSON" in shown(capsys, questions_folder, "questions")
+
+
+def test_one_question_is_shown_with_its_choices_and_no_control_characters(capsys, questions_folder):
+    text = shown(capsys, questions_folder, "questions", "--question", "c")
+    assert "train question c, answer B\nWhich is odd?" in text
+    assert "B. three" in text
+    assert "question n" not in text
+    text = shown(capsys, questions_folder, "questions", "--question", "open")
+    assert "answer none" in text
+    assert "\x1b" not in text
+
+
+def test_a_question_that_is_not_there_is_named(capsys, questions_folder):
+    line = refused(capsys, "show", str(questions_folder), "questions", "--question", "gone")
+    assert "there is no question 'gone'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["rationale"], "unknown table 'rationale', did you mean rationales?"),
+        (["teacher"], "unknown table 'teacher' (there are questions, rationales, schedule)"),
+        (["questions", "schedule"], "one table at a time (got questions, schedule)"),
+        (["--num", "3"], "--num is an option of kpod show RUN questions and rationales"),
+        (["schedule", "--question", "n"], "--question is an option of kpod show RUN questions"),
+        (["questions", "--verdict", "kept"], "--verdict is an option of kpod show RUN rationales"),
+    ],
+)
+def test_a_wrong_table_or_option_is_named_with_the_right_ones(capsys, folder, arguments, told):
+    assert told in refused(capsys, "show", str(folder), *arguments)
+
+
+def test_a_table_stands_before_or_behind_overrides_and_options(capsys, folder):
+    config, change = str(folder / "config.yaml"), "steps.split_newlines=true"
+    texts = {
+        shown(capsys, config, *arguments)
+        for arguments in (
+            ["questions", change, "--num", "1"],
+            [change, "questions", "--num", "1"],
+            ["--num", "1", change, "questions"],
+        )
+    }
+    assert len(texts) == 1
+    assert "questions 6" in texts.pop()
+
+
+def old_run(tmp_path, **told):
+    """The folder of a run as another version would have written it."""
+    run = name_run(load(SMOKE, [f"storage={tmp_path / 'store'}"]))
+    settings = run.config.model_dump()
+    settings["weigher"] = settings.pop("weighting")
+    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
+    run.store.write_text(f"{run.folder}/config.yaml", yaml.safe_dump(settings))
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps({**told, **folders}))
+    return Path(run.store.address(run.folder))
+
+
+@pytest.mark.parametrize(
+    ("told", "schema"), [({}, "3 or lower"), ({"schema_version": 5, "folders": {}}, "5")]
+)
+def test_a_run_of_another_version_is_refused_before_its_config_is_read(
+    capsys, tmp_path, told, schema
+):
+    folder, out = str(old_run(tmp_path, **told)), str(tmp_path / "out.jsonl")
+    before = snapshot(tmp_path)
+    for arguments in (["show", folder], ["show", folder, "rationales"], ["export", folder, out]):
+        line = refused(capsys, *arguments)
+        assert (
+            f"run {folder} was made by another version of kpod_ray (schema {schema}, this" in line
+        )
+        assert "kpod run CONFIG" in line
+    assert snapshot(tmp_path) == before
+
+
+def test_a_config_of_another_version_names_its_unknown_key_and_the_nearest(capsys, tmp_path):
+    line = refused(capsys, "run", str(old_run(tmp_path) / "config.yaml"))
+    assert "unknown key weigher, did you mean weighting?" in line
+
+
+def test_a_new_run_makes_its_artifacts_beside_those_of_another_version(capsys, tmp_path):
+    folder = old_run(tmp_path)
+    old = tmp_path / "store" / "questions" / "0123456789abcdef"
+    old.mkdir(parents=True)
+    (old / "manifest.json").write_text('{"counts": "of another kind"}')
+    before = snapshot(old)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", SMOKE, f"storage={tmp_path / 'store'}", "--until", "questions"])
+    assert not ended.value.code
+    assert len(list(old.parent.iterdir())) == 2
+    assert snapshot(old) == before
+    capsys.readouterr()
+    assert states(shown(capsys, folder))["questions"][2:] == ["train 12, test 4"]
