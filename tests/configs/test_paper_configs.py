@@ -55,7 +55,7 @@ def test_a_config_has_the_papers_numbers(name):
     assert student.learning_rate == (1e-5 if is_llama else 5e-5)
     assert student.lora.rank == (64 if is_llama else 128)
     assert (student.global_batch_size, student.template) == (4, "plain")
-    assert (student.token_weights, student.target) == ("learned", "rationale")
+    assert (student.token_weights, student.target) == ("from_weighting", "rationale")
     assert not config.steps.split_newlines
     assert config.weighting.predictor == "google/flan-t5-large"
     assert config.weighting.mask_ratio_weight == 0.5
