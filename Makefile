@@ -13,14 +13,14 @@ export RAY_AUTH_MODE ?= disabled
 demo: $(READY)
 	$(BIN)/kpod run configs/laptop.yaml
 
-test: check
-	$(BIN)/pytest
+test: check quick-tests
+	$(BIN)/pytest -m "ray or slow"
 
-test-fast: $(READY) # the checks on one core, the tests on another
+test-fast: $(READY)
 	$(MAKE) --jobs=2 --output-sync check quick-tests
 
 quick-tests: $(READY)
-	$(BIN)/pytest -m "not ray and not slow"
+	$(BIN)/pytest --numprocesses 2 -m "not ray and not slow"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
