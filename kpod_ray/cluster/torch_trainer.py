@@ -56,7 +56,7 @@ def fit(
             failure_config=FailureConfig(
                 max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
-            checkpoint_config=kept_checkpoints(resources),
+            checkpoint_config=kept_checkpoints(resources.checkpoints),
             worker_runtime_env={"env_vars": _environment(resources)},
         ),
     ).fit()

@@ -24,7 +24,7 @@ from ray.train import (
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kpod_ray.config import WorkerResources
+from kpod_ray.config import CheckpointsConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import (
     DamagedError,
@@ -52,9 +52,9 @@ class Saved:
     """Further state of the training, by name."""
 
 
-def kept_checkpoints(resources: WorkerResources) -> CheckpointConfig:
+def kept_checkpoints(checkpoints: CheckpointsConfig) -> CheckpointConfig:
     """Return which checkpoints Ray Train keeps while a phase trains: the newest ones."""
-    return CheckpointConfig(num_to_keep=resources.num_checkpoints)
+    return CheckpointConfig(num_to_keep=checkpoints.keep_last)
 
 
 def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> None:

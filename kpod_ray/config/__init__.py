@@ -6,6 +6,7 @@ the nearest known one. Importing this package loads no torch and no Ray.
 """
 
 from kpod_ray.config.base import Config, parse_override
+from kpod_ray.config.checkpoints import CheckpointsConfig, StudentCheckpointsConfig
 from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
@@ -54,6 +55,7 @@ __all__ = [
     "ActorResources",
     "ArithmeticQuestions",
     "Arm",
+    "CheckpointsConfig",
     "ColumnsConfig",
     "ComparisonConfig",
     "Config",
@@ -80,6 +82,7 @@ __all__ = [
     "Selection",
     "SplitConfig",
     "StepsConfig",
+    "StudentCheckpointsConfig",
     "StudentConfig",
     "StudentWorkerResources",
     "SweepConfig",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.checkpoints import CheckpointsConfig, StudentCheckpointsConfig
 
 LabelValue = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
@@ -86,9 +87,8 @@ class WorkerResources(Placement):
     """CPU threads of one worker; None divides the machine's cores by the number of workers."""
     max_failures: int = Field(3, ge=0)
     """Number of worker failures after which training is resumed; one more fails the phase."""
-    num_checkpoints: int = Field(2, ge=1)
-    """Number of most recent checkpoints that are kept during training. If the last checkpoint is
-    damaged, training resumes from the one before."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """Checkpoints of the training."""
 
     @model_validator(mode="after")
     def _check_workers(self) -> WorkerResources:
@@ -105,9 +105,8 @@ class StudentWorkerResources(WorkerResources):
     sharding: bool = False
     """Whether parameters, gradients and optimizer state are sharded across the workers (FSDP2);
     ``false`` replicates all of these on every worker."""
-    checkpoint_every: int | None = Field(None, ge=1)
-    """Train steps between checkpoints within a stage; None saves a checkpoint only at the end of each
-    stage."""
+    checkpoints: StudentCheckpointsConfig = StudentCheckpointsConfig()
+    """Checkpoints of the student's training."""
 
 
 class ResourcesConfig(Config):

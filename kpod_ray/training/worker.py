@@ -103,7 +103,7 @@ class _Worker:
             self.training.begin_stage()
         while progress.stage_steps < len(batches) and not self._is_used_up():
             self._train_step(batches[progress.stage_steps], given)
-            every = self.job.resources.checkpoint_every
+            every = self.job.resources.checkpoints.every_train_steps
             is_inside = progress.stage_steps < len(batches)
             if is_inside and every is not None and progress.stage_steps % every == 0:
                 self._save()

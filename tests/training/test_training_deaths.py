@@ -32,7 +32,7 @@ def test_a_worker_killed_inside_a_stage_goes_on_at_the_next_train_step(alone, tr
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    resources = {**TWO, "checkpoint_every": 1}
+    resources = {**TWO, "checkpoints": {"every_train_steps": 1}}
     parameters, history = train(training_inputs, "killed inside", kill_once, resources=resources)
     assert killed
     assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_gives_way_and_another_settings_one_is_refused(alon
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    resources = {"checkpoint_every": 1}
+    resources = {"checkpoints": {"every_train_steps": 1}}
     parameters, history = train(training_inputs, "damaged", damage_and_kill, resources=resources)
     assert killed
     assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
