@@ -1,1 +1,1 @@
-"""Phase ``teacher``: sampling rationales, filtering them, choosing those that are trained on."""
+"""Phase ``teacher``: sample rationales, filter the samples, select the rationales for training."""

@@ -1,6 +1,8 @@
-"""Give every sample of a question its verdict, and choose what goes on.
+"""Give every sample of a question a verdict, and select the samples to train on.
 
-One question at a time, so that any number of them streams through.
+A verdict is the first fault found, in the order text, answer, reasoning, duplicate; a sample without
+a fault is ``kept`` or ``surplus``. `records.VERDICT_MEANINGS` explains each verdict. A question is
+filtered without reference to other questions, so that questions can be processed as a stream.
 """
 
 from __future__ import annotations
@@ -23,24 +25,27 @@ from kpod_ray.teacher.samples import Sample
 
 @dataclasses.dataclass(frozen=True)
 class FilterResult:
-    """What became of the samples of a question."""
+    """The verdicts on the samples of one question, and the questions to train on."""
 
     rows: tuple[Rationale, ...]
-    """Every sample with its verdict, by sample index; last the reference rationale if it stands in."""
+    """Every sample with its verdict, in the order of the sample indices. The reference rationale is
+    the last row where no sample was kept and the reference rationale is used instead."""
     questions: tuple[Question, ...]
-    """What goes on: the question of each row that is kept or a reference, under the row's
-    ``question_id``, its answer filled in where it had none."""
+    """One question for each row with verdict ``kept`` or ``reference``, with the row's ``question_id``
+    as id. A question without a gold answer has the majority answer of the samples."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Candidate:
-    """A sample on its way through the filters; without a verdict it has passed so far."""
+    """A sample during filtering."""
 
     sample: Sample
     verdict: Verdict | None
+    """None as long as the sample has passed all filters."""
     answer: str = ""
+    """Answer extracted from the sample; empty before extraction."""
     reasoning: str = ""
-    """The text without its closing, once the answer is found to be right."""
+    """Text without the closing answer sentence; empty before the answer is found to be correct."""
 
 
 def filter_samples(
@@ -51,26 +56,31 @@ def filter_samples(
     *,
     split_newlines: bool,
 ) -> FilterResult:
-    """Give every sample of a question its verdict, the first fault found, and choose.
+    """Give every sample of a question a verdict, and select the samples to train on.
 
-    Where the question has no gold answer, the one that most samples agree on stands in for it, if
-    ``filters.self_consistency`` is set and enough of those that give an answer agree; the others
-    are ``minority``. When too few agree, or without that setting, all that give one are.
+    If the question has no gold answer and ``filters.self_consistency`` is set, the majority answer of
+    the samples replaces the gold answer, provided that enough of the samples with an answer agree.
+    Samples with another answer are ``minority``. If too few samples agree, or the setting is None, all
+    samples with an answer are ``minority``.
 
     Args:
         question: a training question.
-        samples: all of its samples, in any order.
-        settings: filters, choice, and what becomes of a question without a correct rationale.
-        teacher: name written into the rows.
+        samples: all samples of the question, in any order.
+        settings: the filters, the selection, and the fallback for a question without a correct sample.
+        teacher: name of the teacher, written into the rows.
         split_newlines: whether a newline ends a reasoning step.
 
+    Returns:
+        The rows of all samples, and a question for each row to train on.
+
     Raises:
-        KpodError: Several samples may go on, and the question's id could be one of theirs.
+        KpodError: ``num_kept`` is over 1, and the question's id ends like the id of a copy, ``#`` and
+            digits.
     """
     if settings.num_kept > 1 and COPY.search(question.id):
         raise KpodError(
             f"question id {question.id}: with teacher.num_kept over 1, an id must not end in # and "
-            "digits, which tell the samples of a question apart; rename it"
+            "digits, because the copies of a question have such ids; rename the question"
         )
     ordered = sorted(samples, key=lambda sample: sample.sample_index)
     candidates = [_read(sample, question, settings.filters) for sample in ordered]
@@ -93,12 +103,17 @@ def filter_samples(
 
 
 def unknown(sample: Sample, teacher: str) -> Rationale:
-    """Return the row of a sample whose question isn't among the training questions."""
+    """Return the row of a sample that belongs to no training question: ``unknown_question``.
+
+    Args:
+        sample: the sample.
+        teacher: name of the teacher, written into the row.
+    """
     return _row(_Candidate(sample, "unknown_question", sample.teacher_answer), teacher)
 
 
 def _read(sample: Sample, question: Question, filters: FiltersConfig) -> _Candidate:
-    """Extract the answer of a sample, unless its text already has a fault."""
+    """Check the text of a sample; extract the answer if the text has no fault."""
     fault = _fault_of_text(sample, filters)
     if fault is not None:
         return _Candidate(sample, fault)
@@ -121,12 +136,14 @@ def _fault_of_text(sample: Sample, filters: FiltersConfig) -> Verdict | None:
 def _answer(sample: Sample, question: Question) -> str:
     given = sample.teacher_answer.strip()
     if given and question.kind == "text":
-        return given  # a bare text holds no words that announce it
+        # An answer column holds the bare answer. Extraction finds a free-text answer only behind an
+        # announcement such as "the answer is", which a bare answer lacks.
+        return given
     return extract_answer(given or sample.text, question.kind, question.choices) or ""
 
 
 def _agreed(question: Question, candidates: Sequence[_Candidate], filters: FiltersConfig) -> str:
-    """Return the answer that enough samples agree on, else an empty text."""
+    """Return the majority answer if enough samples agree, else an empty text."""
     if filters.self_consistency is None:
         return ""
     answers = [candidate.answer for candidate in _passed(candidates)]
@@ -134,7 +151,7 @@ def _agreed(question: Question, candidates: Sequence[_Candidate], filters: Filte
 
 
 def _fault_of_answer(candidate: _Candidate, question: Question, answer: str) -> Verdict | None:
-    is_same_text = candidate.answer == answer  # for most right ones nothing need be parsed
+    is_same_text = candidate.answer == answer  # saves the parsing for most correct answers
     if is_same_text or (answer and answers_equal(candidate.answer, answer, question.kind)):
         return None
     return "wrong" if question.answer else "minority"
@@ -143,7 +160,7 @@ def _fault_of_answer(candidate: _Candidate, question: Question, answer: str) -> 
 def _fault_of_reasoning(
     candidate: _Candidate, question: Question, filters: FiltersConfig, *, split_newlines: bool
 ) -> Verdict | None:
-    """Return the first fault of a sample with the right answer."""
+    """Return the first fault in the reasoning of a sample whose answer is correct."""
     reasoning = candidate.reasoning
     if not reasoning:
         return "empty"
@@ -152,7 +169,7 @@ def _fault_of_reasoning(
     ):
         return "leaked"
     num_tokens = candidate.sample.num_tokens
-    if num_tokens > 0:
+    if num_tokens > 0:  # 0: the number of tokens is unknown
         fault = _fault_of_length(num_tokens, filters.min_tokens, filters.max_tokens)
         if fault is not None:
             return fault
@@ -181,7 +198,7 @@ def _mark_duplicates(candidates: Sequence[_Candidate], filters: FiltersConfig) -
 
 
 def _choose(candidates: Sequence[_Candidate], settings: TeacherBase) -> None:
-    """Give the samples that go on, at most ``num_kept``, and the others their verdicts."""
+    """Mark at most ``num_kept`` of the correct samples as ``kept`` and the others as ``surplus``."""
     num = settings.num_kept
     if settings.selection == "most_diverse":
         order = most_diverse([candidate.reasoning for candidate in candidates], num)
@@ -195,7 +212,10 @@ def _choose(candidates: Sequence[_Candidate], settings: TeacherBase) -> None:
 
 
 def _rank(candidate: _Candidate, selection: Selection) -> float:
-    """Return what is smallest for the sample to be chosen first; ties go by sample index."""
+    """Return the sort key of a sample; the sample with the smallest key is selected first.
+
+    The sort is stable, so samples with equal keys are selected in the order of their indices.
+    """
     if selection == "most_likely":
         return -_mean_logprob(candidate.sample)
     length = len(candidate.reasoning)
@@ -203,7 +223,7 @@ def _rank(candidate: _Candidate, selection: Selection) -> float:
 
 
 def _mean_logprob(sample: Sample) -> float:
-    """Return the mean log-probability of a token, minus infinity when it is unknown."""
+    """Return the mean log-probability per token in nats; minus infinity if it is unknown."""
     if sample.logprob is None or math.isnan(sample.logprob) or sample.num_tokens <= 0:
         return -math.inf
     return sample.logprob / sample.num_tokens
@@ -228,7 +248,7 @@ def _row(candidate: _Candidate, teacher: str) -> Rationale:
 
 
 def _reference_rows(question: Question) -> list[Rationale]:
-    """Return the reference rationale as a row, if the question has one and a gold answer."""
+    """Return the reference rationale as the only row; no row without a rationale or a gold answer."""
     text = strip_closing(question.reference_rationale).strip()
     if not text or not question.answer:
         return []
@@ -247,14 +267,18 @@ def _reference_rows(question: Question) -> list[Rationale]:
 
 
 def _with_questions(rows: list[Rationale], question: Question) -> FilterResult:
-    """Return the rows and a question for each that goes on; all but the first get ids of their own."""
+    """Return the rows, and a question for each row to train on.
+
+    The first question keeps its id. Each further question is a copy with the id
+    ``<question id>#<sample index>``, and its row gets the same id.
+    """
     questions = list[Question]()
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         if row.verdict not in USED_VERDICTS:
             continue
         if questions:
             own_id = f"{row.question_id}#{row.sample_index}"
-            rows[place] = dataclasses.replace(row, question_id=own_id)
+            rows[position] = dataclasses.replace(row, question_id=own_id)
             questions.append(dataclasses.replace(question, id=own_id))
         else:
             questions.append(question)

@@ -1,7 +1,7 @@
-"""Which settings of a teacher determine what: the texts, what becomes of the texts, or nothing.
+"""Fingerprints of a teacher: which settings determine the samples, and which the filtered rationales.
 
-A setting that is in no list determines the texts, so that a new setting can never let a run take
-texts that other settings wrote.
+The sets below name the settings that don't determine a sample. A new setting is in no set and
+therefore part of both fingerprints: a run never reuses completions of another value of the setting.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _TRANSPORT = {
     *("api_key_env", "max_concurrent", "requests_per_minute", "tokens_per_minute"),
     *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
 }
-"""Settings that determine only how requests are sent to an endpoint."""
+"""Settings that determine only how requests are sent to an endpoint; part of no fingerprint."""
 _AFTER_GENERATION = {"samples", "fallback", "filters", "selection", "num_kept"}
-"""Settings that determine how many texts there are and what becomes of the texts: part of the artifact
-of phase ``teacher`` alone."""
+"""Settings that determine the number of samples, the filters and the selection; part of the
+fingerprint of the artifact of phase ``teacher``, but not of the completions."""
 _HASHED_AS_TEXT = {"num_shots"}
-"""Settings whose effect on a prompt, the worked examples, is hashed instead."""
+"""Settings that are hashed by their effect: the worked examples in the prompt."""
 
 
 def artifact_settings(teacher: TeacherConfig) -> dict[str, Any]:
-    """Return the settings that determine the artifact of phase ``teacher``."""
+    """Return the settings that determine the artifact of phase ``teacher``, as a nested dict."""
     return teacher.model_dump(exclude=_TRANSPORT)
 
 
 def generation_fingerprint(
     teacher: GeneratingTeacher, model_hash: str, shots: Sequence[Shot], seed: int
 ) -> str:
-    """Return a short hash of everything that determines what a teacher writes to a question.
+    """Return the hash of everything that determines the completion of a question, 16 hex digits.
 
     Args:
-        teacher: the settings; only those that determine a text are hashed.
-        model_hash: identifies the model's files; empty where they are out of reach.
+        teacher: the settings of the teacher; only settings that determine a completion are hashed.
+        model_hash: hash of a local model folder; empty for a model that its name alone identifies.
         shots: worked examples of the prompt.
-        seed: of the run; has no effect at temperature 0.
+        seed: seed of the run; has no effect at temperature 0.
     """
     content = {
         "teacher": teacher.model_dump(exclude=_TRANSPORT | _AFTER_GENERATION | _HASHED_AS_TEXT),

@@ -1,7 +1,7 @@
-"""Everything that depends on the kind of teacher, one function for each question about a teacher.
+"""What depends on the kind of teacher before and after sampling: checks, hashes, names and costs.
 
-A new kind of teacher is a settings class in `kpod_ray.config.teacher` and a case in these functions;
-mypy names each ``match`` that lacks the case. All other modules treat the kinds alike.
+A new kind of teacher needs a settings class in `kpod_ray.config.teacher` and a case in each ``match``
+of this module and of `corpus`; mypy reports every ``match`` that lacks the case.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from kpod_ray.storage.user_files import file_hash
 def check(teacher: TeacherConfig) -> None:
     """Check what a teacher needs before a run starts; no model is loaded, no endpoint is called.
 
-    Whether an endpoint answers is checked when the first request is about to be sent to the endpoint:
-    a run whose samples are all there needs no endpoint.
+    An endpoint is checked later, right before the first request: a run whose samples all exist
+    needs no endpoint.
 
     Raises:
-        KpodError: The model isn't there, or isn't one that writes text by itself.
+        KpodError: The model can't be found, or the model isn't decoder-only.
     """
     match teacher:
         case VllmTeacher():
@@ -44,10 +44,14 @@ def check(teacher: TeacherConfig) -> None:
 
 
 def content_hash(teacher: TeacherConfig) -> str:
-    """Return a hash of the files that determine the rationales; empty where there are no files.
+    """Return a hash of the local files that determine the rationales: model folder or user's file.
+
+    Returns:
+        The hash; empty for a model that isn't a local folder, for an endpoint, and for the reference
+        rationales, which come with the questions.
 
     Raises:
-        KpodError: A file isn't there.
+        KpodError: A file doesn't exist.
     """
     match teacher:
         case VllmTeacher():
@@ -59,7 +63,7 @@ def content_hash(teacher: TeacherConfig) -> str:
 
 
 def name_of(teacher: TeacherConfig) -> str:
-    """Return the name of a teacher that stands beside its rationales."""
+    """Return the name of a teacher, as written into the column ``teacher`` of the rationales."""
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             return teacher.model
@@ -70,7 +74,7 @@ def name_of(teacher: TeacherConfig) -> str:
 
 
 def card_line(teacher: TeacherConfig) -> str:
-    """Return how a model card names a teacher, in Markdown and without folders of the machine."""
+    """Return the teacher's name for a model card, as Markdown; folders of this machine are left out."""
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             return f"`{without_folders(teacher.model)}`"
@@ -81,13 +85,13 @@ def card_line(teacher: TeacherConfig) -> str:
 
 
 def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
-    """Estimate the cost of the first round of samples, were none there yet.
+    """Estimate the cost of the first round of samples, as if no sample existed yet.
 
     Returns:
-        The estimate; None for a teacher that costs nothing.
+        The estimate; None for a teacher other than an endpoint.
 
     Raises:
-        KpodError: The questions can't be read, or too few of them are worked examples.
+        KpodError: The questions can't be read, or too few questions can be worked examples.
     """
     teacher = config.teacher
     if not isinstance(teacher, EndpointTeacher):
@@ -101,7 +105,13 @@ def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
 
 
 def cost(teacher: TeacherConfig, num_prompt_tokens: int, num_tokens: int) -> float | None:
-    """Return the cost of the tokens of all samples; None for a teacher that costs nothing."""
+    """Return the cost of all samples, in the currency of the prices; None unless an endpoint is used.
+
+    Args:
+        teacher: the settings of the teacher, with the prices.
+        num_prompt_tokens: tokens of all prompts.
+        num_tokens: generated tokens of all samples.
+    """
     if not isinstance(teacher, EndpointTeacher):
         return None
     return costs.cost(num_prompt_tokens, num_tokens, teacher.price)

@@ -1,6 +1,6 @@
-"""Phase ``teacher``: get rationales for every training question, and judge them.
+"""Phase ``teacher``: get samples for every training question, filter the samples, write the tables.
 
-Questions stream through, some at a time: what is in memory of all of them is a few bytes each.
+Questions are processed as a stream of batches, so that memory holds only a few bytes per question.
 """
 
 from __future__ import annotations
@@ -24,13 +24,22 @@ from kpod_ray.teacher.sampling import training_batches
 def generate_rationales(
     config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows
 ) -> Manifest:
-    """Write three tables: what goes on, and what doesn't.
+    """Write the tables ``rationales``, ``questions`` and ``rejects`` of a run's teacher.
 
-    ``rationales`` are those that go on, ``questions`` theirs (one for each, under the same id), and
-    ``rejects`` all other rationales.
+    ``rationales`` holds the rationales to train on, ``questions`` the question of each of these
+    rationales with the same ``question_id``, and ``rejects`` all other rationales.
+
+    Args:
+        config: the settings of the run.
+        questions: artifact of phase ``questions``.
+        artifact: artifact of phase ``teacher``, which is written.
+        on_rows: called with the number of samples of a round that exist, and the number asked for.
+
+    Returns:
+        The manifest of the artifact: the teacher's name, counts, verdicts, and the cost if any.
 
     Raises:
-        KpodError: The teacher can't be used, or no rationale is left.
+        KpodError: The teacher can't be used, or no rationale passes the filters.
     """
     corpus = teacher_samples(config, questions, artifact, on_rows)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
@@ -47,18 +56,24 @@ def generate_rationales(
     return {**details, "counts": dict(counts), "verdicts": dict(sorted(verdicts.items()))}
 
 
-def _judged(
-    config: RunConfig, question: Question, samples: list[Sample], name: str
-) -> FilterResult:
-    split = config.steps.split_newlines
-    return filter_samples(question, samples, config.teacher, name, split_newlines=split)
-
-
 def write_filtered(
     config: RunConfig, corpus: Corpus, questions: Artifact, artifact: Artifact
 ) -> tuple[Counter[str], Counter[str]]:
-    """Judge all samples, question by question; return how many rows have each verdict, and counts."""
-    verdicts, counts, first = Counter[str](), Counter[str](), 0
+    """Filter all samples, question by question, and write the three tables of the phase.
+
+    Args:
+        config: the settings of the run; the filters and the splitting into steps are used.
+        corpus: the samples.
+        questions: artifact of phase ``questions``.
+        artifact: artifact of phase ``teacher``, which is written.
+
+    Returns:
+        The number of rows with each verdict, and the counts for the manifest: questions, samples,
+        tokens, prompt tokens and questions without a rationale.
+    """
+    verdicts = Counter[str]()
+    counts = Counter[str]()
+    first = 0  # position of the batch's first question among the training questions
     with contextlib.ExitStack() as stack:
         schemas = {"rationales": Rationale.schema, "rejects": Rationale.schema}
         writers = {
@@ -68,16 +83,16 @@ def write_filtered(
         for batch in training_batches(questions):
             samples_of_batch = corpus.samples_of(batch, first)
             first += len(batch)
-            result = [
-                _judged(config, question, samples, corpus.teacher)
+            results = [
+                _filtered(config, question, samples, corpus.teacher)
                 for question, samples in zip(batch, samples_of_batch, strict=True)
             ]
-            rows = [row for of_question in result for row in of_question.rows]
+            rows = [row for result in results for row in result.rows]
             used, rejects = _split(rows)
             writers["rationales"].write_table(Rationale.to_table(used))
             writers["rejects"].write_table(Rationale.to_table(rejects))
             writers["questions"].write_table(
-                Question.to_table(q for j in result for q in j.questions)
+                Question.to_table(q for result in results for q in result.questions)
             )
             verdicts.update(row.verdict for row in rows)
             counts.update(
@@ -85,21 +100,29 @@ def write_filtered(
                 samples=sum(len(samples) for samples in samples_of_batch),
                 tokens=sum(row.num_tokens for row in rows),
                 prompt_tokens=sum(
-                    s.num_prompt_tokens for of_one in samples_of_batch for s in of_one
+                    sample.num_prompt_tokens for samples in samples_of_batch for sample in samples
                 ),
-                questions_without_rationale=sum(not j.questions for j in result),
+                questions_without_rationale=sum(not result.questions for result in results),
             )
-        strangers = [unknown(sample, corpus.teacher) for sample in corpus.others()]
-        writers["rejects"].write_table(Rationale.to_table(strangers))
-        verdicts.update(row.verdict for row in strangers)
-        counts.update(samples=len(strangers))
+        unmatched = [unknown(sample, corpus.teacher) for sample in corpus.others()]
+        writers["rejects"].write_table(Rationale.to_table(unmatched))
+        verdicts.update(row.verdict for row in unmatched)
+        counts.update(samples=len(unmatched))
+    # Every sample gets exactly one row; rows of reference rationales belong to no sample.
     if verdicts.total() - verdicts["reference"] != counts["samples"]:
         raise RuntimeError(f"{counts['samples']} samples, but verdicts {dict(verdicts)}")
     return verdicts, counts
 
 
+def _filtered(
+    config: RunConfig, question: Question, samples: list[Sample], teacher: str
+) -> FilterResult:
+    split = config.steps.split_newlines
+    return filter_samples(question, samples, config.teacher, teacher, split_newlines=split)
+
+
 def _split(rows: Iterable[Rationale]) -> tuple[list[Rationale], list[Rationale]]:
-    """Return the rows that go on, and the others."""
+    """Return the rows to train on, and all other rows."""
     used, rejects = list[Rationale](), list[Rationale]()
     for row in rows:
         (used if row.verdict in USED_VERDICTS else rejects).append(row)

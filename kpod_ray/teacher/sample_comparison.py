@@ -1,7 +1,8 @@
-"""How much texts have in common: duplicates among them, and those that differ most.
+"""Compare the samples of one question: duplicates, the most diverse texts, the majority answer.
 
-Texts are compared by their word triples: the Jaccard index of two texts is the share of the triples
-of either that both have, 1 for the same words in the same order.
+Texts are compared by their word triples. The Jaccard index of two texts is the number of triples
+that both texts contain, divided by the number of triples that at least one of the texts contains;
+the index is 1 for texts with the same words in the same order. Answers are compared by their values.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from kpod_ray.answers.extraction import answers_equal
 _WORD = re.compile(r"\w+|[^\w\s]")
 _TRIPLE = 3
 Triples = frozenset[tuple[str, ...]]
+"""The word triples of a text."""
 
 
 def plain_text(text: str) -> str:
-    """Return a text with its case folded and its white space as single blanks."""
+    """Return a text with its case folded and each run of white space as one blank."""
     return " ".join(text.casefold().split())
 
 
 def word_triples(text: str) -> Triples:
-    """Return every three words and signs of a text that follow each other, without case.
+    """Return all triples of consecutive words and punctuation marks of a text, with folded case.
 
-    A text of fewer than three has one entry, all of its words.
+    A text of fewer than three words has one entry, the tuple of its words.
     """
     words = _WORD.findall(text.casefold())
     if len(words) < _TRIPLE:
@@ -36,54 +38,56 @@ def word_triples(text: str) -> Triples:
 
 
 def jaccard_index(first: Triples, second: Triples) -> float:
-    """Return the share of what either holds that both hold, in [0, 1]; one must hold something."""
+    """Return the Jaccard index of two sets of triples, in [0, 1]; one set must not be empty."""
     num_shared = len(first & second)
     return num_shared / (len(first) + len(second) - num_shared)
 
 
 def duplicates(texts: Sequence[str], near: float | None) -> list[bool]:
-    """Tell which texts repeat an earlier one.
+    """Return for each text whether the text repeats an earlier text.
 
-    A text is compared with all earlier ones that are no duplicates themselves, so the time grows
-    with the square of their number where ``near`` is given, else with the texts' length.
+    With ``near``, a text is compared with all earlier texts that aren't duplicates themselves, so the
+    time grows with the square of the number of texts. Without ``near``, the time is linear.
 
     Args:
-        texts: in order.
-        near: Jaccard index from which on a text is a duplicate, in (0, 1]; None: only white space
-            and case may differ.
+        texts: the texts; the first of several equal texts isn't a duplicate.
+        near: smallest Jaccard index of a duplicate, in (0, 1]; None: a duplicate may differ only in
+            white space and case.
 
     Returns:
-        One value a text.
+        One bool per text.
     """
-    seen, first_ones = set[str](), list[Triples]()
-    found = []
+    seen = set[str]()
+    originals = list[Triples]()
+    repeats = []
     for text in texts:
         plain = plain_text(text)
         is_duplicate = plain in seen
         if not is_duplicate and near is not None:
             triples = word_triples(plain)
-            is_duplicate = any(jaccard_index(triples, other) >= near for other in first_ones)
+            is_duplicate = any(jaccard_index(triples, other) >= near for other in originals)
             if not is_duplicate:
-                first_ones.append(triples)
+                originals.append(triples)
         seen.add(plain)
-        found.append(is_duplicate)
-    return found
+        repeats.append(is_duplicate)
+    return repeats
 
 
 def most_diverse(texts: Sequence[str], num_chosen: int) -> list[int]:
-    """Choose texts that have little in common, one after the other.
+    """Select diverse texts greedily: each further text has the least in common with the selection.
 
-    The first two are the pair with the smallest Jaccard index; each further one is the text whose
-    largest index with those chosen is smallest. One text alone is the one that has the least in
-    common with all others on average. Ties go to the earlier text. The time grows with the square
-    of the number of texts.
+    The first two texts are the pair with the smallest Jaccard index. Each further text is the text
+    whose largest Jaccard index with the selected texts is smallest. If one text is to be selected,
+    it is the text with the smallest mean Jaccard index with all others. Of equally good texts the
+    earlier text is selected. The time grows with the square of the number of texts.
 
     Args:
-        texts: in order.
-        num_chosen: how many, at least 1.
+        texts: the texts to select from.
+        num_chosen: number of texts to select, at least 1.
 
     Returns:
-        So many indices in the order they were chosen in, or those of all texts if there are no more.
+        The indices of the selected texts in the order of selection; all indices in ascending order if
+        there are no more than ``num_chosen`` texts.
     """
     if len(texts) <= num_chosen:
         return list(range(len(texts)))
@@ -105,7 +109,7 @@ def most_diverse(texts: Sequence[str], num_chosen: int) -> list[int]:
 
 
 def _shared(triples: Sequence[Triples]) -> list[list[float]]:
-    """Return the Jaccard index of each text with each, and 1 with itself."""
+    """Return the symmetric matrix of the Jaccard indices of all texts, with 1 on the diagonal."""
     shared = [[1.0] * len(triples) for _ in triples]
     for (i, first), (j, second) in itertools.combinations(enumerate(triples), 2):
         shared[i][j] = shared[j][i] = jaccard_index(first, second)
@@ -113,20 +117,21 @@ def _shared(triples: Sequence[Triples]) -> list[list[float]]:
 
 
 def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> str | None:
-    """Return the answer given most often, as it was first written.
+    """Return the most frequent answer, in the spelling of its first occurrence.
 
-    Answers are counted together when they are equal as answers, such as ``0.5`` and ``1/2``. Of two
-    given equally often the one that came first counts.
+    Answers of equal value are counted together, such as ``0.5`` and ``1/2``. Of two equally frequent
+    answers the answer that occurs first is returned.
 
     Args:
-        answers: without those that are empty.
-        kind: of the question: number, choice, boolean or text.
-        min_fraction: in (0, 1]; at least this share of the answers must agree.
+        answers: the answers of all samples; none is empty.
+        kind: kind of the question: ``number``, ``choice``, ``boolean`` or ``text``.
+        min_fraction: fraction of the answers that must agree, in (0, 1].
 
     Returns:
-        None when too few agree, or there are none.
+        The answer; None if too few answers agree, or there are no answers.
     """
     counts = Counter[str]()
+    # Count equal spellings first: comparing the values of two answers is slow.
     for answer, count in Counter(answers).items():
         counts[_spelling(answer, counts, kind)] += count
     for answer, count in counts.most_common(1):
@@ -136,5 +141,5 @@ def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> s
 
 
 def _spelling(answer: str, known: Counter[str], kind: str) -> str:
-    """Return how an equal answer was written before, else the answer itself."""
+    """Return the known spelling of an answer with the same value, else the answer itself."""
     return next((other for other in known if answers_equal(answer, other, kind)), answer)

@@ -1,4 +1,4 @@
-"""What a teacher wrote, from completions and from files of rationales, before it is judged."""
+"""Samples of a teacher before filtering: from completions, or from a file of rationales."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from kpod_ray.storage.user_files import BadRow, read_rows
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One text of a teacher, before it is judged."""
+    """One text of a teacher before filtering."""
 
     question_id: str
     sample_index: int
+    """Number of the sample among the samples of its question, from 0."""
     text: str
     finish_reason: str
+    """``stop``, ``length``, ``error`` or another word of the source; empty when unknown."""
     num_tokens: int
+    """Generated tokens; 0 when unknown."""
     teacher_answer: str
-    """Answer that came beside the text, else empty."""
+    """Answer given in a column of its own beside the text, else empty."""
     logprob: float | None = None
     """Log-probability of the text under the teacher, in nats; None when unknown."""
     num_prompt_tokens: int = 0
@@ -33,42 +36,43 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """All samples of a teacher, found by their questions."""
+    """All samples of a teacher, looked up by question."""
 
     teacher: str
-    """Name written into the rows."""
+    """Name of the teacher, written into the rows."""
     samples_of: Callable[[list[Question], int], list[list[Sample]]]
-    """Returns the samples of some training questions, given the position of the first."""
+    """Takes a batch of training questions and the position of the batch's first question among all
+    training questions; returns the samples of each question."""
     others: Callable[[], Iterable[Sample]] = list
-    """Samples that belong to no training question; called after all questions."""
+    """Returns the samples that belong to no training question; called after the last batch."""
     details: Manifest = dataclasses.field(default_factory=dict)
-    """What the manifest says of the generation."""
+    """Entries about the generation for the manifest of phase ``teacher``."""
 
 
 def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
-    """Return samples that already exist as a corpus, which hands each of them out once.
+    """Return a corpus of existing samples; the corpus returns each sample only once.
 
     Args:
-        teacher: name written into the rows.
-        samples: of any questions, in any order; those of one question keep their order.
+        teacher: name of the teacher, written into the rows.
+        samples: samples of any questions, in any order; the samples of one question keep their order.
     """
     by_question = defaultdict[str, list[Sample]](list)
     for sample in samples:
         by_question[sample.question_id].append(sample)
 
     def samples_of(batch: list[Question], first: int) -> list[list[Sample]]:
-        """Return the samples of some questions, each once."""
+        """Return the samples of each question, and forget these samples."""
         return [by_question.pop(question.id, []) for question in batch]
 
     def others() -> Iterable[Sample]:
-        """Return the samples that no question has taken."""
+        """Return the samples that `samples_of` hasn't returned."""
         return [sample for samples in by_question.values() for sample in samples]
 
     return Corpus(teacher, samples_of, others)
 
 
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:
-    """Return a generated text as a sample of its question."""
+    """Return a completion as a sample of its question."""
     return Sample(
         question_id,
         sample_index,
@@ -82,12 +86,15 @@ def sample_of_completion(completion: Completion, question_id: str, sample_index:
 
 
 def read_samples(teacher: FileTeacher) -> list[Sample]:
-    """Read rationales from a file; several rows of one question are its samples in file order.
+    """Read the samples of a file of rationales, in the order of the file.
+
+    Several rows with the id of one question are samples of the question with indices 0, 1, and so on.
 
     Raises:
-        KpodError: The file or a column is missing, or a row is broken.
+        KpodError: The file doesn't exist, a column is missing, or a row can't be parsed.
     """
-    samples, seen = [], dict[str, int]()
+    samples = []
+    seen = dict[str, int]()
     for line, row in read_rows(teacher.path):
         if isinstance(row, BadRow):
             raise KpodError(f"rationales {row.path} line {row.line}: {row.reason}")
