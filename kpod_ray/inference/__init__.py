@@ -1,1 +1,1 @@
-"""Text generation, each row exactly once: vLLM engines, OpenAI-compatible endpoints, transformers."""
+"""Exactly-once text generation by vLLM engines, OpenAI-compatible endpoints and transformers."""

@@ -1,8 +1,9 @@
-"""What has become of the rows under way, kept outside the processes that may die with them.
+"""Count how often an engine died while it generated a row, and find the rows that kill the engine.
 
-Rows that were under way when an engine died are tried again: first a few at a time, then each alone,
-so that one that kills the engine is found, and set aside after three tries alone. Rows that were
-written before the death are known by the files, and not done again.
+A row is a generation request. The counts are kept in an actor of their own, because the process of a
+dead engine loses its memory. Rows that were in flight when an engine died are retried: in groups of
+`FEW` after the first death, then each row alone. A row that was in flight in `MOST_DEATHS` deaths
+becomes an error row. Rows that were written before a death are found in the files, and not retried.
 """
 
 from __future__ import annotations
@@ -14,35 +15,47 @@ from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Store
 
 FINISHED = -1
-"""Stands for the number of deaths of a row that needs nothing more."""
+"""Returned in place of the number of deaths for a row whose completion is written."""
 FEW = 8
-"""Rows tried together after the first death."""
+"""Number of rows that are retried together after their first death."""
 TRIES_ALONE = 3
+"""Number of times that a row is retried alone."""
 MOST_DEATHS = 2 + TRIES_ALONE
-"""A row that was under way in so many deaths is set aside: among many, among few, and alone."""
+"""Number of deaths after which a row becomes an error row: one in the first attempt with all rows of a
+block, one in a group of `FEW` rows, and `TRIES_ALONE` alone."""
 MOST_STARTS = 10
-"""Starts in a row without any row written, for each engine, before the run is given up."""
+"""Number of consecutive starts per engine without a written row after which the run fails."""
 
 
 @dataclasses.dataclass
 class _Block:
+    """Rows that one actor call processes together."""
+
     deaths: dict[str, int]
+    """Number of deaths in which each row was in flight, by row id."""
     under_way: set[str] = dataclasses.field(default_factory=set)
+    """Ids of the rows that the engine is generating."""
 
 
 class AttemptTracker:
-    """The open blocks of one run. Losing it costs rows done twice, never a wrong result.
+    """Tracks the attempts of all open blocks of one run; deployed as one actor.
+
+    A block is identified by the id of its first row. If the tracker itself dies and restarts without
+    its counts, some rows are generated again; the results stay correct.
 
     Args:
-        store: where the completions are written.
-        folder: of the files.
-        run: start of the names of the files that this run writes.
-        num_engines: most engines at the same time.
+        store: store that the completions are written to.
+        folder: folder of the completions, relative to the store's root.
+        run: prefix of the names of the files that this run writes.
+        num_engines: largest number of engines at the same time.
     """
 
     def __init__(self, store: Store, folder: str, run: str, num_engines: int) -> None:
-        self.store, self.folder, self.run = store, folder, run
-        self.starts_left = self.most_starts = num_engines * MOST_STARTS
+        self.store = store
+        self.folder = folder
+        self.run = run
+        self.most_starts = num_engines * MOST_STARTS
+        self.starts_left = self.most_starts
         self.blocks: dict[str, _Block] = {}
         self.parts: set[str] = set()
         self.written_ids: set[str] = set()
@@ -50,10 +63,10 @@ class AttemptTracker:
         self._read_unknown_parts()
 
     def starts(self) -> None:
-        """Note that an engine is about to start.
+        """Count the start of an engine, before the engine starts.
 
         Raises:
-            KpodError: Engines die again and again, and nothing is written.
+            KpodError: ``num_engines * MOST_STARTS`` engines have started since the last written row.
         """
         self.starts_left -= 1
         if self.starts_left < 0:
@@ -63,19 +76,27 @@ class AttemptTracker:
             )
 
     def started(self, node: str, processes: Mapping[int, float]) -> None:
-        """Note the processes of an engine on a node: their start times by their ids."""
+        """Record the processes of an engine.
+
+        Args:
+            node: Ray node id of the engine.
+            processes: process id -> start time in seconds since the epoch.
+        """
         self.processes.setdefault(node, {}).update(processes)
 
     def begin(self, ids: Sequence[str]) -> list[int]:
-        """Open a block, again if it was open when its engine died.
+        """Open a block, or open it again after its engine has died.
+
+        Args:
+            ids: ids of the block's rows, the same at every call.
 
         Returns:
-            For each id the deaths it was under way in, or `FINISHED`.
+            For each row the number of deaths in which the row was in flight, or `FINISHED`.
         """
         block = self.blocks.get(ids[0])
         if block is None:
             block = self.blocks[ids[0]] = _Block(dict.fromkeys(ids, 0))
-        else:
+        else:  # Ray Data repeats the call of a block only if the actor has died
             self._read_unknown_parts()
             for row_id in block.under_way - self.written_ids:
                 block.deaths[row_id] += 1
@@ -83,28 +104,43 @@ class AttemptTracker:
         return [FINISHED if i in self.written_ids else block.deaths[i] for i in ids]
 
     def under_way(self, key: str, ids: Sequence[str]) -> None:
-        """Note that these rows, and no others of their block, are with the engine from now on."""
+        """Record that exactly these rows of a block are being generated from now on.
+
+        Args:
+            key: id of the block's first row.
+            ids: ids of the rows.
+        """
+        # The block is unknown if the tracker has restarted since the block was opened.
         self.blocks.setdefault(key, _Block(dict.fromkeys(ids, 0))).under_way = set(ids)
 
     def written(self, part: str, ids: Sequence[str]) -> None:
-        """Note that a file holds these rows."""
+        """Record that a file of this run holds the completions of these rows.
+
+        Args:
+            part: name of the file inside the folder.
+            ids: ids of the rows.
+        """
         self.parts.add(part)
         self.written_ids.update(ids)
         self.starts_left = self.most_starts
 
     def close(self, keys: Iterable[str]) -> None:
-        """Forget blocks whose rows are all written, and that nobody will begin again."""
+        """Forget blocks that are finished and won't be opened again.
+
+        Args:
+            keys: id of the first row of each block.
+        """
         for key in keys:
             block = self.blocks.pop(key, None)
             if block is not None:
                 self.written_ids.difference_update(block.deaths)
 
     def seen_processes(self) -> dict[str, dict[int, float]]:
-        """Return the processes of all engines that ever started, by node."""
+        """Return the processes of all engines that have started: node id -> process id -> start time."""
         return self.processes
 
     def _read_unknown_parts(self) -> None:
-        """Learn of files that were written by an engine which died before it could tell."""
+        """Read the ids of files that an actor of this run wrote, but didn't report before its death."""
         for part in self.store.files(self.folder):
             if part.startswith(self.run) and part not in self.parts:
                 table = self.store.read_table(f"{self.folder}/{part}", ["id"])

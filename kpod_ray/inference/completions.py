@@ -1,6 +1,6 @@
-"""Completions that lie in many small files, found by their ids.
+"""Look up completions by their ids in a folder of many small files.
 
-The index is a temporary file of this process, so that memory is the same for any number of them.
+The index is a temporary SQLite file, so the memory doesn't grow with the number of completions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from kpod_ray.records import Completion
 from kpod_ray.storage.artifacts import Store
 
 _FILES_IN_MEMORY = 64
+"""Number of completion files whose rows are cached."""
 _INDEX_MIB = 16
-"""Of the index in memory."""
+"""Size of SQLite's page cache in MiB."""
 _CREATE = f"""
 PRAGMA journal_mode = OFF; PRAGMA cache_size = {-1024 * _INDEX_MIB};
 CREATE TABLE completion (id TEXT PRIMARY KEY, file INT, row INT, is_error INT) WITHOUT ROWID;
@@ -37,15 +38,25 @@ LEFT JOIN completion ON completion.id = wanted.value ORDER BY wanted.key
 
 
 class CompletionIndex:
-    """Where the completions of a folder are; of several with one id, an error counts last.
+    """Index of all completions of a folder by their ids.
+
+    If several completions have the same id, a completion without an error takes precedence over an
+    error row, and an earlier file over a later file.
+
+    Args:
+        store: store of the completions.
+        folder: folder of the completion files, relative to the store's root.
 
     Raises:
-        KpodError: The folder of temporary files has no room.
+        KpodError: The folder of temporary files has too little space for the index.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
-        self.store, self.folder, self.files = store, folder, list[str]()
-        self.database = sqlite3.connect("")  # a file without a name: it goes with the connection
+        self.store = store
+        self.folder = folder
+        self.files = list[str]()
+        # The empty name is a temporary file that SQLite deletes when the connection is closed.
+        self.database = sqlite3.connect("")
         self.database.executescript(_CREATE)
         self._rows = functools.lru_cache(_FILES_IN_MEMORY)(self._read)
         self.refresh()
@@ -54,12 +65,16 @@ class CompletionIndex:
         return int(self.database.execute("SELECT COUNT(*) FROM completion").fetchone()[0])
 
     def refresh(self) -> None:
-        """Take in the files that were written since."""
-        known = set(self.files)
+        """Add the files to the index that were written since the last call.
+
+        Raises:
+            KpodError: The folder of temporary files has too little space for the index.
+        """
+        indexed = set(self.files)
         try:
             with self.database:
                 for file in self.store.files(self.folder):
-                    if file not in known:
+                    if file not in indexed:
                         self._add(file)
         except sqlite3.OperationalError as error:
             raise KpodError(
@@ -68,15 +83,15 @@ class CompletionIndex:
             ) from error
 
     def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Return for each id whether its completion is there and no error; [number of ids]."""
+        """Return for each id whether a completion without an error exists, [number of ids]."""
         found = self.database.execute(_FIND, [json.dumps(ids)])
         return np.array([is_error == 0 for _, _, _, is_error in found], np.bool_)
 
     def find(self, ids: Sequence[str]) -> list[Completion]:
-        """Return the completions of some ids, in their order.
+        """Return the completions of some ids, in the order of the ids.
 
         Raises:
-            KeyError: One isn't there.
+            KeyError: An id has no completion.
         """
         completions = []
         for row_id, file, row, _ in self.database.execute(_FIND, [json.dumps(ids)]):

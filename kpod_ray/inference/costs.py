@@ -1,10 +1,11 @@
-"""What an endpoint costs, before and after.
+"""The cost of an endpoint: an estimate before the requests are sent, and the cost afterwards.
 
-Before, a prompt has a token for every four characters, as English has; other scripts have more. An
-answer has at most ``max_new_tokens``, and is expected to have half of them. Each request counts once.
+The estimate assumes one token for every four characters of a prompt, which holds for English; other
+scripts need more tokens. A generated text has at most ``max_new_tokens`` tokens, and is expected to
+have half as many. Each request is counted once.
 
-After, the tokens are those of the completions. What isn't among them isn't counted: tries that failed,
-which some servers charge for, and the answers of a server that tells no numbers of tokens.
+The cost afterwards is computed from the numbers of tokens of the completions. Failed attempts, which
+some servers charge for, and completions of a server that reports no numbers of tokens are not included.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from kpod_ray.config import EndpointTeacher, PriceConfig
 from kpod_ray.data.prompts import PromptAffixes, Shot, plain_text
 
 CHARS_PER_TOKEN = 4
+"""Assumed characters of a prompt per token."""
 _EXPECTED_FRACTION = 0.5
+"""Expected length of a generated text as a fraction of ``max_new_tokens``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CostEstimate:
-    """Cost of requests that aren't sent yet, in the currency of the prices."""
+    """Estimated cost of requests that aren't sent yet, in the currency of the prices."""
 
     num_requests: int
     expected: float
+    """Cost if every text has half of ``max_new_tokens``."""
     largest: float
+    """Cost if every text has ``max_new_tokens``."""
 
     def __str__(self) -> str:
         return (
@@ -37,26 +42,32 @@ class CostEstimate:
 def estimate(
     teacher: EndpointTeacher, shots: Sequence[Shot], num_requests: int, num_question_chars: int
 ) -> CostEstimate:
-    """Estimate the cost of requests.
+    """Estimate the cost of requests to an endpoint.
 
     Args:
-        teacher: whom they are sent to.
-        shots: worked examples, one more than are put before a question, or none.
-        num_requests: how many.
-        num_question_chars: characters of their questions together.
+        teacher: settings of the endpoint, with the prices.
+        shots: worked examples, one more than a prompt contains, or none.
+        num_requests: number of requests.
+        num_question_chars: characters of the questions of all requests together.
     """
-    around = len(
-        plain_text("", shots[:-1], PromptAffixes(teacher.system_prompt, teacher.instruction))
-    )
-    prompts = (num_question_chars + num_requests * around) / CHARS_PER_TOKEN
-    answers = num_requests * teacher.max_new_tokens
+    affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
+    num_other_chars = len(plain_text("", shots[:-1], affixes))  # of one prompt without the question
+    num_chars = num_question_chars + num_requests * num_other_chars
+    num_prompt_tokens = num_chars / CHARS_PER_TOKEN
+    most_tokens = num_requests * teacher.max_new_tokens
     return CostEstimate(
         num_requests,
-        cost(prompts, answers * _EXPECTED_FRACTION, teacher.price),
-        cost(prompts, answers, teacher.price),
+        cost(num_prompt_tokens, most_tokens * _EXPECTED_FRACTION, teacher.price),
+        cost(num_prompt_tokens, most_tokens, teacher.price),
     )
 
 
 def cost(num_prompt_tokens: float, num_tokens: float, price: PriceConfig) -> float:
-    """Return the cost of so many tokens of prompts and answers."""
+    """Return the cost of tokens of prompts and of generated texts, in the currency of the prices.
+
+    Args:
+        num_prompt_tokens: tokens of all prompts.
+        num_tokens: generated tokens of all texts.
+        price: prices of a million input tokens and of a million output tokens.
+    """
     return (num_prompt_tokens * price.input + num_tokens * price.output) / 1e6

@@ -1,11 +1,14 @@
-"""Generate a completion for every request, each exactly once, however often something dies.
+"""Generate a completion for every request exactly once, even if actors or engines die in between.
 
-Ray Data streams blocks of requests through a pool of actors, each with a service: a vLLM engine or
-a client of an endpoint. What streams is where the blocks are: the actor reads them. Many are under
-way at once, so that the engine stays full while a block waits for its longest row. Finished rows are
-written by the actor itself, soon after they finish and whatever else is under way; a later call does
-only the rows that no file holds. `kpod_ray.cluster.actor_pool` is the simpler stream, for rows that take
-milliseconds; its docstring says what the two share and why they differ.
+Ray Data streams blocks of requests through a pool of actors. Each actor runs one service: a vLLM
+engine or a client of an endpoint. Only the position of a block is streamed (`Block`); the actor reads
+the requests from the store. Many blocks are in flight at once, so that the engine's batches stay full
+while a block waits for its longest completion. The actor itself writes finished completions, soon
+after they finish and before their blocks end. A later run therefore generates only the rows that no
+file holds.
+
+`kpod_ray.cluster.actor_pool` is a simpler stream for rows that take milliseconds; its docstring
+compares both streams.
 """
 
 from __future__ import annotations
@@ -34,36 +37,40 @@ from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Store
 
-Door = Callable[[], AbstractAsyncContextManager[None]]
+Acquire = Callable[[], AbstractAsyncContextManager[None]]
+"""A method of `SharedExclusiveLock` that acquires the lock, shared or exclusive."""
 OPEN_FACTOR = 4
-"""Rows of open blocks for each that may be under way: a text is up to so often longer than usual."""
+"""Rows in open blocks per row that may be in flight. The longest text of a block is assumed to be at
+most this many times as long as a usual text; meanwhile the other open blocks keep the engine busy."""
 MOST_CALLS = 1000
-"""Calls that all blocks are dealt to, if the actors need no more: what Ray Data keeps of them is the
-same for a million rows as for a hundred thousand."""
+"""Largest number of actor calls that the blocks are distributed over, unless the actors need more
+calls. The limit keeps the bookkeeping of Ray Data constant for any number of rows."""
 CALLS_FOR_EACH = 4
-"""Calls for each that may be under way at the same time, so that all actors end at about one time."""
+"""Calls per call that may be in flight, so that all actors finish at about the same time."""
 FILES_IN_MEMORY = 4
-"""Files of requests that an actor keeps: blocks under way lie side by side."""
+"""Files of requests that an actor caches; the blocks in flight are neighbours in few files."""
 
 
 def generate(
     pending: Pending, folder: str, pool: ServicePool, on_rows: Callable[[int], None]
 ) -> frozenset[str]:
-    """Write a completion for every request into files of a folder.
+    """Write a completion for every pending request into files of a folder.
 
     Args:
         pending: the requests, with unique ids.
-        folder: relative to the store's root; may hold completions of other requests.
-        pool: what to run.
-        on_rows: is told of rows that are finished, how many at a time.
+        folder: folder of the completions, relative to the store's root; the folder may hold
+            completions of other requests.
+        pool: the service to run, and its number of actors and their resources.
+        on_rows: called with the number of newly finished rows.
 
     Returns:
-        The ids of the nodes that the services were on.
+        The ids of the nodes that the services ran on.
 
     Raises:
         KpodError: The service can't be used, or the completions can't be written.
     """
-    resources, run = pool.resources, uuid.uuid4().hex[:8]
+    resources = pool.resources
+    run = uuid.uuid4().hex[:8]
     most_actors = resources.max_actors or resources.num_actors
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     attempts = (
@@ -78,13 +85,12 @@ def generate(
         "run": run,
         "attempts": attempts,
     }
-    patience_s = 0.0  # after an error nobody tells the actors to end
+    patience_s = 0.0  # after an error the actors aren't asked to end, so waiting would be useless
     try:
         with explained():
             for call in _dataset(pending, pool, arguments).iter_batches(batch_size=None):
-                attempts.close.remote(
-                    call["key"].tolist()
-                )  # its result is here: it isn't made again
+                # Ray Data doesn't repeat a call whose result has arrived.
+                attempts.close.remote(call["key"].tolist())
                 on_rows(int(call["rows"].sum()))
         patience_s = PATIENCE_SECONDS
     finally:
@@ -95,6 +101,7 @@ def generate(
 
 
 def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> ray.data.Dataset:
+    """Return the lazy dataset whose rows are the finished blocks: keys and numbers of rows."""
     resources = pool.resources
     most_actors = resources.max_actors or resources.num_actors
     num_open = max(2, math.ceil(OPEN_FACTOR * pool.max_in_flight / resources.rows_per_block))
@@ -110,21 +117,21 @@ def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> 
             min_size=resources.num_actors,
             max_size=most_actors,
             max_concurrent_calls_per_actor=num_open,
-            max_tasks_in_flight_per_actor=num_open + 1,
+            max_tasks_in_flight_per_actor=num_open + 1,  # one call waits, ready to start
         ),
         **placement.actor_options(resources, pool.environment),
     )
 
 
 class GenerationActor:
-    """Puts blocks of requests to a service and writes what comes back.
+    """Generates the completions of blocks of requests with a service, and writes the completions.
 
     Args:
-        pool: which service, and how much of it at the same time.
-        store: where the completions are written.
-        folder: of their files.
-        run: start of the files' names.
-        attempts: handle of the run's `AttemptTracker`.
+        pool: the service to start, and the number of its requests in flight.
+        store: store of the requests and the completions.
+        folder: folder of the completions, relative to the store's root.
+        run: prefix of the names of the completion files.
+        attempts: actor handle of the run's `AttemptTracker`.
     """
 
     def __init__(
@@ -132,41 +139,55 @@ class GenerationActor:
     ) -> None:
         self.attempts = attempts
         ray.get(attempts.starts.remote())
-        self._report_processes()
+        self._report_processes()  # of the actor, in case the service dies during its start
         self.service = pool.start()
-        self._report_processes()
+        self._report_processes()  # of the actor and of the engine
         rows_per_file = max(1, pool.resources.rows_per_block // 2)
         self.writer = CompletionWriter(store, folder, run, rows_per_file, self._report_written)
-        self.lock, self.limiter = SharedExclusiveLock(), CapacityLimiter(pool.max_in_flight)
+        self.lock = SharedExclusiveLock()
+        self.limiter = CapacityLimiter(pool.max_in_flight)
         self.read = functools.lru_cache(FILES_IN_MEMORY)(functools.partial(read_requests, store))
-        self.reading = asyncio.Lock()  # blocks side by side wait for the one that reads their file
+        # Without the lock, concurrent blocks of one file would all read it before it is cached.
+        self.reading = asyncio.Lock()
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
-        """Write the completions of some blocks, one after the other; return keys and lengths."""
+        """Write the completions of some blocks, block by block.
+
+        Args:
+            call: one row per block, with the fields of `Block` as columns.
+
+        Returns:
+            ``key``: the id of each block's first row; ``rows``: the number of rows of each block.
+        """
         blocks = [Block(**row) for row in call.to_pylist()]
         keys = [await self._finish(block) for block in blocks]
         return {"key": keys, "rows": [block.end - block.start for block in blocks]}
 
     async def _finish(self, block: Block) -> str:
-        """Write the completions of a block; return its key in the `AttemptTracker`."""
+        """Write the completions of a block; return the block's key in the `AttemptTracker`."""
         async with self.reading:
             requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
-        key, deaths = requests[0].id, await self.attempts.begin.remote([r.id for r in requests])
+        key = requests[0].id
+        deaths = await self.attempts.begin.remote([request.id for request in requests])
         rows = list(zip(requests, deaths, strict=True))
-        fresh = [request for request, died in rows if died == 0]
+        fresh = [request for request, num_deaths in rows if num_deaths == 0]
         if fresh:
             await self._run(key, fresh, self.lock.together)
-        for few in _suspects(rows):
-            await self._run(key, few, self.lock.alone)
-        for request in (request for request, died in rows if died >= MOST_DEATHS):
+        # No other row may be in flight beside suspects: a death must not be counted for other rows.
+        for suspects in _suspects(rows):
+            await self._run(key, suspects, self.lock.alone)
+        for request in (request for request, num_deaths in rows if num_deaths >= MOST_DEATHS):
             text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
             await self.writer.add(Completion(request.id, text, "error", 0))
         await self.writer.flush()
         return key
 
-    async def _run(self, key: str, requests: Sequence[GenerationRequest], door: Door) -> None:
-        await self.limiter.enter(len(requests))  # before the door: who is inside waits for nobody
-        async with door():
+    async def _run(self, key: str, requests: Sequence[GenerationRequest], acquire: Acquire) -> None:
+        """Generate and write the completions of some rows of a block while a lock is held."""
+        # Capacity is taken before the lock. In the other order, a holder of the shared lock could wait
+        # for the capacity of rows that wait for the exclusive lock: a deadlock.
+        await self.limiter.enter(len(requests))
+        async with acquire():
             await self.attempts.under_way.remote(key, [request.id for request in requests])
             await asyncio.gather(*(self._generate(request) for request in requests))
 
@@ -179,19 +200,20 @@ class GenerationActor:
         await self.attempts.written.remote(part, list(ids))
 
     def _report_processes(self) -> None:
-        me = psutil.Process()
-        family = [me, *me.children(recursive=True)]
-        times = {p.pid: p.create_time() for p in family}
+        """Report this process and its children, so that `generate` can wait for their end."""
+        own = psutil.Process()
+        processes = [own, *own.children(recursive=True)]
+        times = {process.pid: process.create_time() for process in processes}
         ray.get(self.attempts.started.remote(placement.own_node(), times))
 
 
 def _suspects(
     rows: Sequence[tuple[GenerationRequest, int]],
 ) -> Iterator[list[GenerationRequest]]:
-    """Yield the requests that an engine may have died of, a few after one death, else alone."""
-    once = [request for request, died in rows if died == 1]
+    """Yield groups of requests that may have killed an engine: `FEW` after one death, else one."""
+    once = [request for request, num_deaths in rows if num_deaths == 1]
     for start in range(0, len(once), FEW):
         yield once[start : start + FEW]
-    for request, died in rows:
-        if 1 < died < MOST_DEATHS:
+    for request, num_deaths in rows:
+        if 1 < num_deaths < MOST_DEATHS:
             yield [request]

@@ -1,4 +1,7 @@
-"""Which rows are with the service at the same time."""
+"""Limits on the rows that a service generates at the same time: a lock and a capacity.
+
+Both classes belong to one event loop.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from collections.abc import AsyncIterator
 
 
 class SharedExclusiveLock:
-    """Lets many rows through together, or a few with nobody else beside them.
+    """A readers-writer lock for coroutines: many shared holders, or one exclusive holder.
 
-    Who wants to be alone waits for those inside to leave, and those who come later wait for him.
+    A waiting exclusive holder has priority: new shared holders wait until it has released the lock.
     """
 
     def __init__(self) -> None:
@@ -20,7 +23,7 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Be inside with others."""
+        """Hold the lock beside other shared holders."""
         async with self.changed:
             await self.changed.wait_for(lambda: not self.is_alone and not self.num_waiting_alone)
             self.num_inside += 1
@@ -33,12 +36,12 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Be inside with nobody else."""
+        """Hold the lock without any other holder."""
         async with self.changed:
             self.num_waiting_alone += 1
             try:
                 await self.changed.wait_for(lambda: not self.is_alone and not self.num_inside)
-            finally:
+            finally:  # a cancelled wait must let the shared holders in again
                 self.num_waiting_alone -= 1
                 self.changed.notify_all()
             self.is_alone = True
@@ -51,12 +54,14 @@ class SharedExclusiveLock:
 
 
 class CapacityLimiter:
-    """Lets a block of rows in when those under way leave room for it.
+    """Limits the number of rows in flight; a block takes the capacity for all its rows at once.
 
-    A block gives its room back row by row: while it waits for its longest, others fill the engine.
+    Capacity is released row by row, so that other blocks can start while a block waits for its longest
+    row.
 
     Args:
-        num_rows: under way at the same time at most; a block that is larger comes in alone.
+        num_rows: largest number of rows in flight. A block with more rows starts when no other row is
+            in flight.
     """
 
     def __init__(self, num_rows: int) -> None:
@@ -64,7 +69,7 @@ class CapacityLimiter:
         self.changed = asyncio.Condition()
 
     async def enter(self, num_rows: int) -> None:
-        """Wait until there is room for so many rows, and take it."""
+        """Wait until there is capacity for ``num_rows`` rows, and take the capacity."""
         async with self.changed:
             await self.changed.wait_for(
                 lambda: not self.num_inside or self.num_inside + num_rows <= self.num_rows
@@ -72,7 +77,7 @@ class CapacityLimiter:
             self.num_inside += num_rows
 
     async def leave(self) -> None:
-        """Give back the room of one row."""
+        """Release the capacity of one row."""
         async with self.changed:
             self.num_inside -= 1
             self.changed.notify_all()

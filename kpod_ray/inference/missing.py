@@ -1,4 +1,4 @@
-"""Generate only what is missing: completions that a folder holds already are never asked for again."""
+"""Generate only missing completions: a completion that exists in the folder is never generated again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from kpod_ray.records import GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 
 OnRows = Callable[[int, int], None]
-"""Is told how many of the requests have a completion, and how many requests there are."""
+"""Callback for progress: the number of requests with a completion, and the number of requests."""
 StartPool = Callable[[int, int], ServicePool]
-"""Makes the pool of services; gets the number of requests and the characters of their texts."""
+"""Returns the pool of services for a number of requests and the total characters of their questions."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NewCompletions:
-    """What was generated because it was missing."""
+    """What `generate_missing` has generated."""
 
     num_rows: int
+    """Number of new completions, error rows included."""
     nodes: frozenset[str]
-    """Ids of the nodes that the services were on."""
+    """Ids of the nodes that the services ran on."""
 
 
 def generate_missing(
@@ -35,29 +36,33 @@ def generate_missing(
     start_pool: StartPool,
     on_rows: OnRows,
 ) -> NewCompletions:
-    """Generate the completions that an index lacks, or has only as errors, and add them to the index.
+    """Generate the completions that an index lacks or holds only as error rows; update the index.
 
     Args:
         batches: the requests, with unique ids; one batch at a time is in memory.
-        completions: the index, of the folder that the new completions are written to.
-        artifact: the missing requests are kept in its folder while they are under way.
-        start_pool: called only when a completion is missing.
-        on_rows: called whenever rows are finished; never when no completion is missing.
+        completions: index of the folder that the new completions are written to.
+        artifact: artifact whose folder holds the missing requests during generation.
+        start_pool: called only if a completion is missing.
+        on_rows: called whenever rows are finished; never called if no completion is missing.
+
+    Returns:
+        The number of new completions, and the nodes that they were generated on.
 
     Raises:
         KpodError: The service can't be used, or the completions can't be written.
     """
-    pending, num_requests = Pending(artifact), 0
+    pending = Pending(artifact)
+    num_requests = 0
     for batch in batches:
         num_requests += len(batch)
-        is_there = completions.has([request.id for request in batch])
-        pending.add(list(itertools.compress(batch, ~is_there)))
+        exists = completions.has([request.id for request in batch])
+        pending.add(list(itertools.compress(batch, ~exists)))
     if not pending.num_rows:
         return NewCompletions(0, frozenset())
     num_done = num_requests - pending.num_rows
 
     def count(num_rows: int) -> None:
-        """Report the progress after some more rows."""
+        """Report the progress after ``num_rows`` more rows are finished."""
         nonlocal num_done
         num_done += num_rows
         on_rows(num_done, num_requests)

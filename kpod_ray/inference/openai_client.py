@@ -1,4 +1,9 @@
-"""A language model behind an endpoint that speaks the OpenAI protocol."""
+"""Client of an OpenAI-compatible endpoint: requests, retries, rate limits and error messages.
+
+Failures are of three classes. Transient failures (`_Busy`) are retried with backoff. Failures of one
+request (`_Refused`) become an error row. Failures that every request would meet, such as a wrong key,
+end the run with a `KpodError`.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +37,22 @@ from kpod_ray.inference.rate_limit import Pacing
 from kpod_ray.records import Completion, GenerationRequest
 
 CHECK_SECONDS = 10.0
+"""Seconds that `Endpoint.check` waits for an answer."""
 _LONGEST_MESSAGE = 500
+"""Largest number of characters of a server's message that an error message repeats."""
 _TRANSIENT = {408, 409, 425, 429}
+"""HTTP status codes, beside 5xx, after which the request is retried."""
 _FATAL = {401, 403, 404}
+"""HTTP status codes that every request would get: a wrong key, path or model."""
 
 
 class _Busy(Exception):
-    """The server couldn't answer now; asking again may help."""
+    """A transient failure; a retry of the request may succeed.
+
+    Args:
+        message: description of the failure.
+        retry_after: seconds that the server asks the client to wait; None if the server doesn't say.
+    """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -46,20 +60,20 @@ class _Busy(Exception):
 
 
 class _Refused(Exception):
-    """The server won't answer this request, however often it is sent."""
+    """A permanent failure of one request; a retry would fail, too."""
 
 
 class Endpoint:
-    """Writes texts by asking a server; a request it refuses becomes a row that says so.
+    """A `Service` that sends each request to a server; a refused request becomes an error row.
 
     Args:
-        teacher: address, model, sampling and limits.
-        shots: worked examples, one more than are put before a question, or none.
-        api_key: sent as bearer token, without the white space around it; an empty one isn't. It is in no
-            text that this class makes, even where the server repeats it.
+        teacher: the endpoint's address, model, sampling and limits.
+        shots: worked examples, one more than a prompt contains, or none.
+        api_key: sent as bearer token, without surrounding white space; an empty key isn't sent. The key
+            is removed from all messages, even if the server repeats the key.
 
     Raises:
-        KpodError: The key holds characters that a header can't.
+        KpodError: The key contains characters that an HTTP header can't contain.
     """
 
     def __init__(self, teacher: EndpointTeacher, shots: Sequence[Shot], api_key: SecretStr) -> None:
@@ -68,20 +82,21 @@ class Endpoint:
         if not (self.key.isascii() and self.key.isprintable()):
             raise KpodError(
                 f"environment variable {teacher.api_key_env}: a key has only printable ASCII "
-                "characters; set it anew"
+                "characters; set the variable to the key of the endpoint"
             )
         self.headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        # The client and the pacing belong to the event loop of the first call of `generate`.
         self.client: httpx.AsyncClient | None = None
         self.pacing: Pacing | None = None
 
     async def check(self, patience_s: float = CHECK_SECONDS) -> None:
-        """Ask for the list of models, to see that the server is there and takes the key.
+        """Request the list of models, to check that the server answers and accepts the key.
 
         Args:
             patience_s: seconds to wait for an answer.
 
         Raises:
-            KpodError: Nothing answers, the key is refused, or the server is elsewhere.
+            KpodError: The server doesn't answer, rejects the key, or redirects to another address.
         """
         url = f"{self._base}/models"
         try:
@@ -96,14 +111,19 @@ class Endpoint:
                 f"teacher.base_url {self.teacher.base_url}: nothing answers there ({reason}); check the "
                 "address and that the server runs"
             ) from None
+        # Other errors are accepted: some servers have no list of models, yet generate texts.
         if response.status_code in (401, 403) or response.has_redirect_location:
             raise self._fatal(response)
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request, sent again while the server is busy or broken.
+        """Return the completion of one request; retry after transient failures.
+
+        Returns:
+            The completion; an error row if the server refuses the request, or after ``max_tries``
+            attempts.
 
         Raises:
-            KpodError: No request can succeed: the key, the path or the model is wrong.
+            KpodError: No request can succeed, because the key, the path or the model is wrong.
         """
         if self.client is None or self.pacing is None:
             self._open()
@@ -140,12 +160,11 @@ class Endpoint:
         )
 
     def _body(self, request: GenerationRequest) -> tuple[dict[str, Any], int]:
-        """Return what is posted, and how many characters the prompt has."""
-        teacher, shots = self.teacher, shots_for(request.text, self.shots)
-        affixes, stop = (
-            PromptAffixes(teacher.system_prompt, teacher.instruction),
-            list(teacher.stop),
-        )
+        """Return the JSON body of a request, and the number of characters of the prompt."""
+        teacher = self.teacher
+        shots = shots_for(request.text, self.shots)
+        affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
+        stop = list(teacher.stop)
         body: dict[str, Any] = {
             "model": teacher.model,
             "max_tokens": teacher.max_new_tokens,
@@ -166,13 +185,20 @@ class Endpoint:
         return {**body, **teacher.extra_body}, num_chars
 
     async def _send(self, request_id: str, body: dict[str, Any], num_chars: int) -> Completion:
+        """Send a request once.
+
+        Raises:
+            _Busy: The failure is transient.
+            _Refused: The server refuses this request.
+            KpodError: The server would refuse every request.
+        """
         assert self.client is not None
         assert self.pacing is not None
         path = "/chat/completions" if self.teacher.template == "chat" else "/completions"
         num_tokens = num_chars // CHARS_PER_TOKEN + self.teacher.max_new_tokens
         async with self.pacing.turn(num_tokens):
             try:
-                # Of the whole answer: a server that sends a byte now and then is slow as well.
+                # The timeouts of httpx start again with every byte received; this one doesn't.
                 async with asyncio.timeout(self.teacher.timeout_s):
                     response = await self.client.post(f"{self._base}{path}", json=body)
             except TimeoutError as error:
@@ -189,40 +215,48 @@ class Endpoint:
         return completion
 
     def _raise_for_status(self, response: httpx.Response) -> None:
+        """Raise the exception for the status code of an answer; return after a success."""
         status = response.status_code
         if status in _FATAL or response.has_redirect_location:
             raise self._fatal(response)
-        told = f"HTTP {status}: {error_message(response)}"
+        message = f"HTTP {status}: {error_message(response)}"
         if status in _TRANSIENT or status >= 500:
             retry_after = read_retry_after(response.headers.get("Retry-After"))
             if retry_after and self.pacing is not None:
-                self.pacing.pause(retry_after)
-            raise _Busy(told, retry_after)
+                self.pacing.pause(retry_after)  # holds back the other requests, too
+            raise _Busy(message, retry_after)
         if not 200 <= status < 300:
-            raise _Refused(told)
+            raise _Refused(message)
 
     def _fatal(self, response: httpx.Response) -> KpodError:
-        status, teacher = response.status_code, self.teacher
+        """Return the error for an answer that every request would get, with advice for the user."""
+        status = response.status_code
+        teacher = self.teacher
         if response.has_redirect_location:
-            mend = f"set teacher.base_url to where it sends on: {response.headers['Location']}"
+            advice = f"set teacher.base_url to where it sends on: {response.headers['Location']}"
         elif status == 404:
-            mend = f"check teacher.base_url and teacher.model={teacher.model}: {error_message(response)}"
+            told = error_message(response)
+            advice = f"check teacher.base_url and teacher.model={teacher.model}: {told}"
         elif self.headers:
-            mend = f"it refuses the key in {teacher.api_key_env}"
+            advice = f"it refuses the key in {teacher.api_key_env}"
         else:
-            mend = f"it wants a key; set the environment variable {teacher.api_key_env}"
+            advice = f"it wants a key; set the environment variable {teacher.api_key_env}"
         return KpodError(
-            f"teacher.base_url {teacher.base_url} answers {status}; {self._shown(mend)}"
+            f"teacher.base_url {teacher.base_url} answers {status}; {self._shown(advice)}"
         )
 
     def _shown(self, text: str) -> str:
-        """Return a text as one line that may be shown: without the key, and not too long."""
+        """Return a text as one line of limited length in which the API key is replaced by ``***``."""
+        # The key is replaced before the line is cut: a cut key would no longer be recognized.
         line = " ".join(paired(text).split())
         return (line.replace(self.key, "***") if self.key else line)[:_LONGEST_MESSAGE]
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Return the seconds before the next try: longer each time, by chance, or as told."""
+        """Return the seconds before the next attempt: the server's Retry-After, or random backoff.
+
+        A tenth of the backoff is added to Retry-After, to spread the requests that wait.
+        """
         backoff = tenacity.wait_random_exponential(multiplier=0.5, max=self.teacher.max_wait_s)
         error = state.outcome.exception() if state.outcome else None
-        told = error.retry_after if isinstance(error, _Busy) else None
-        return backoff(state) if told is None else told + backoff(state) / 10
+        retry_after = error.retry_after if isinstance(error, _Busy) else None
+        return backoff(state) if retry_after is None else retry_after + backoff(state) / 10

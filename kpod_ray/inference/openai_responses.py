@@ -1,4 +1,8 @@
-"""Read what a server with the OpenAI protocol answers, and expect anything."""
+"""Parse the answers of OpenAI-compatible servers.
+
+Servers deviate from the protocol, so every field may be missing or have any type. Optional fields that
+can't be read count as unknown; an answer without a text is an `UnreadableAnswer`.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,24 @@ import httpx
 from kpod_ray.records import Completion
 
 _BROKEN_OFF = {"error", "abort"}
-"""Finish reasons of a text that a server didn't end properly."""
+"""Finish reasons with which servers report that the generation was aborted."""
 _MOST_TOKENS = 2**31
+"""Numbers of tokens must be smaller: a completion stores a 32-bit integer."""
 
 
 class UnreadableAnswer(ValueError):
-    """An answer that says it succeeded and holds no text."""
+    """An answer with a status code of success, but without a text."""
 
 
 def read_completion(request_id: str, response: httpx.Response) -> Completion:
-    """Return what a successful answer says.
+    """Return the completion that an answer with a status code of success contains.
+
+    Args:
+        request_id: id of the request, which becomes the id of the completion.
+        response: answer of ``/completions`` or ``/chat/completions``.
 
     Raises:
-        UnreadableAnswer: It isn't what the protocol promises: a fault of the server.
+        UnreadableAnswer: The answer contains no text, isn't JSON, or reports an aborted generation.
     """
     try:
         answer = response.json()
@@ -33,17 +42,20 @@ def read_completion(request_id: str, response: httpx.Response) -> Completion:
         if finish_reason in _BROKEN_OFF:
             raise ValueError(f"finish reason {finish_reason}")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        told = _decoded(response)
-        raise UnreadableAnswer(f"an answer without a text ({error!r}): {told}") from error
-    num_tokens, num_prompt_tokens = (
-        _count(usage, name) for name in ("completion_tokens", "prompt_tokens")
-    )
+        body = _decoded(response)
+        raise UnreadableAnswer(f"an answer without a text ({error!r}): {body}") from error
+    num_tokens = _count(usage, "completion_tokens")
+    num_prompt_tokens = _count(usage, "prompt_tokens")
     logprob = _logprob(choice)
     return Completion(request_id, text, finish_reason, num_tokens, num_prompt_tokens, logprob)
 
 
 def _text(choice: dict[str, Any]) -> str:
-    """Return what a choice says; the reasoning of a model that keeps it apart comes first."""
+    """Return the text of a choice; reasoning in a field of its own precedes the content.
+
+    Raises:
+        ValueError: The choice contains no text.
+    """
     if "text" in choice:
         reasoning, content = None, choice["text"]
     else:
@@ -57,17 +69,20 @@ def _text(choice: dict[str, Any]) -> str:
 
 
 def _count(usage: Any, name: str) -> int:
-    """Return a number of tokens that the server counted; 0 when it doesn't say."""
+    """Return the number of tokens in a field of ``usage``; 0 if the server doesn't report it."""
     count = usage.get(name) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else 0
 
 
 def _logprob(choice: dict[str, Any]) -> float | None:
-    """Return the log-probability of the text, if the server tells that of every token."""
+    """Return the log-probability of the text in nats; None if a token's log-probability is missing.
+
+    Chat completions list the tokens under ``content``, completions under ``token_logprobs``.
+    """
     try:
-        told = choice["logprobs"]
-        is_chat = "content" in told
-        logprobs = [t["logprob"] for t in told["content"]] if is_chat else told["token_logprobs"]
+        field = choice["logprobs"]
+        is_chat = "content" in field
+        logprobs = [t["logprob"] for t in field["content"]] if is_chat else field["token_logprobs"]
         logprob = math.fsum(logprobs)
     except (LookupError, TypeError, ValueError, OverflowError):
         return None
@@ -75,17 +90,20 @@ def _logprob(choice: dict[str, Any]) -> float | None:
 
 
 def paired(text: str) -> str:
-    """Return the text with U+FFFD for half characters: JSON may hold them, a file can't."""
+    """Return the text with each unpaired surrogate replaced by U+FFFD.
+
+    JSON strings may contain unpaired surrogates, but UTF-8 files and Arrow strings can't.
+    """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _decoded(response: httpx.Response) -> str:
-    """Return the body as text, whatever encoding the server claims."""
+    """Return the body decoded as UTF-8, regardless of the encoding that the headers name."""
     return response.content.decode("utf-8", "replace")
 
 
 def error_message(response: httpx.Response) -> str:
-    """Return what the server says about an error."""
+    """Return the message of an error answer; the whole body if there is no message in it."""
     try:
         error = response.json()["error"]
         return str(error["message"] if isinstance(error, dict) else error)
@@ -94,7 +112,14 @@ def error_message(response: httpx.Response) -> str:
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for: a number, or a date."""
+    """Return the seconds of a Retry-After header, which is a number of seconds or an HTTP date.
+
+    Args:
+        header: value of the header; None if the answer has no such header.
+
+    Returns:
+        The seconds from now, at least 0; None without a header, or if the header can't be read.
+    """
     if header is None:
         return None
     try:

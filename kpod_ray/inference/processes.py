@@ -1,4 +1,4 @@
-"""Wait until the processes of engines are gone, and their memory is free."""
+"""Wait until the processes of the engines have ended, so that the engines' memory is free again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 PATIENCE_SECONDS = 30.0
+"""Seconds that processes have to end before they are killed."""
 
 
 def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
-    """Wait on every node that is still there; end by force what stays.
+    """Wait until processes of several nodes have ended; kill the processes that don't end in time.
+
+    Nodes that have left the cluster are skipped.
 
     Args:
-        processes: for each node's id the start time of every process by its id.
-        patience_s: seconds they have for an end of their own.
+        processes: Ray node id -> process id -> start time in seconds since the epoch.
+        patience_s: seconds that the processes have to end before they are killed.
     """
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     task = ray.remote(end_processes)
@@ -33,11 +36,12 @@ def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: fl
 
 
 def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
-    """Wait until these processes of this machine are gone; after a time, kill them.
+    """Wait until processes of this machine have ended; kill the processes that don't end in time.
 
     Args:
-        processes: start time by process id, since ids are used again.
-        patience_s: seconds to wait.
+        processes: process id -> start time in seconds since the epoch. The start time tells a process
+            from a later process with the same id.
+        patience_s: seconds that the processes have to end before they are killed.
     """
     deadline = time.monotonic() + patience_s
     while left := [pid for pid, started in processes.items() if _runs(pid, started)]:
@@ -45,13 +49,15 @@ def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
             for pid in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     psutil.Process(pid).kill()
-            deadline += patience_s
+            deadline += patience_s  # a killed process may take a while to end: wait again
         time.sleep(0.1)
 
 
 def _runs(pid: int, started: float) -> bool:
+    """Return whether the process that started at this time is still running."""
     try:
         process = psutil.Process(pid)
+        # A zombie has freed its memory; its parent may never collect it.
         return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

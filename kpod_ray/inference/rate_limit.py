@@ -1,4 +1,4 @@
-"""How fast an endpoint may be asked: requests at once, requests and tokens a minute, and pauses."""
+"""Rate limits of an endpoint: concurrent requests, requests and tokens per minute, and pauses."""
 
 from __future__ import annotations
 
@@ -8,47 +8,56 @@ from collections.abc import AsyncIterator
 
 _MINUTE = 60.0
 _SLACK = 0.01
-"""Share of a minute by which requests may catch up after a late wake-up; the pace makes up for it."""
+"""Fraction of a minute by which uses may catch up after the event loop woke up late. The time per unit
+is longer by the same fraction, so that the limit still holds."""
 
 
 class Rate:
-    """Spaces out what is used, by the times at which it really was.
+    """Spaces out the uses of a limited quantity, such as requests or tokens, by their actual times.
 
-    Unless something is given back, what is used in any minute, but for its last use, is less than the
-    share: of requests, which count one each, never more than the share.
+    Invariant, as long as no units are given back: the units used within any minute, without the last
+    use, are fewer than ``per_minute``. If every use is one unit, the units used within any minute are
+    therefore at most ``per_minute``.
 
     Args:
-        per_minute: units that a minute allows.
+        per_minute: units that may be used per minute.
     """
 
     def __init__(self, per_minute: float) -> None:
         self.slack = _SLACK * _MINUTE
         self.seconds_per_unit = (_MINUTE + self.slack) / per_minute
         self.free_at = 0.0
-        """Time of the event loop from which on something may be used."""
+        """Earliest time of the next use, in seconds of the event loop's clock."""
 
     def use(self, num_units: float, now: float) -> None:
-        """Use units, not before `free_at`."""
+        """Record that units are used.
+
+        Args:
+            num_units: units used.
+            now: time of the use in seconds of the event loop's clock; not before `free_at`.
+        """
         self.free_at = max(self.free_at, now - self.slack) + num_units * self.seconds_per_unit
 
     def give_back(self, num_units: float) -> None:
-        """Allow units again that weren't used after all; a negative number takes more."""
+        """Return units that weren't used after all; a negative number uses additional units."""
         self.free_at -= num_units * self.seconds_per_unit
 
 
 class Pacing:
-    """Lets requests go, one after the other, within the limits. Lives in one event loop.
+    """Delays requests so that the limits of an endpoint hold. An instance belongs to one event loop.
 
     Args:
-        max_concurrent: requests under way at the same time.
-        requests_per_minute: requests that may be sent in a minute; None for no limit.
-        tokens_per_minute: tokens that may be asked for in a minute; None for no limit.
+        max_concurrent: largest number of requests in flight.
+        requests_per_minute: requests that may be sent per minute; None for no limit.
+        tokens_per_minute: tokens of prompts and texts that may be requested per minute; None for no
+            limit.
     """
 
     def __init__(
         self, max_concurrent: int, requests_per_minute: int | None, tokens_per_minute: int | None
     ) -> None:
-        self.places, self.first = asyncio.Semaphore(max_concurrent), asyncio.Lock()
+        self.slots = asyncio.Semaphore(max_concurrent)
+        self.is_next = asyncio.Lock()  # of the request at the head of the queue
         self.requests = Rate(requests_per_minute) if requests_per_minute else None
         self.tokens = Rate(tokens_per_minute) if tokens_per_minute else None
         self.paused_until = 0.0
@@ -56,13 +65,13 @@ class Pacing:
 
     @contextlib.asynccontextmanager
     async def turn(self, num_tokens: int) -> AsyncIterator[None]:
-        """Wait for a place, for the rates and for the end of a pause; hold the place inside.
+        """Wait until a request may be sent; the request counts as in flight inside the context.
 
         Args:
-            num_tokens: that the request may use, prompt and answer.
+            num_tokens: largest number of tokens of the prompt and the generated text together.
         """
-        async with self.places:
-            async with self.first:
+        async with self.slots:
+            async with self.is_next:  # requests are sent in the order of their calls
                 now = await self._until_free()
                 if self.requests is not None:
                     self.requests.use(1, now)
@@ -71,19 +80,26 @@ class Pacing:
             yield
 
     def used(self, expected_tokens: int, num_tokens: int) -> None:
-        """Correct what a request was expected to use by what it did."""
+        """Replace the expected number of tokens of a finished request by the actual number.
+
+        Args:
+            expected_tokens: number of tokens given to `turn`.
+            num_tokens: tokens of the prompt and the generated text that the server reports.
+        """
         if self.tokens is not None:
             self.tokens.give_back(expected_tokens - num_tokens)
             self.given_back.set()
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for so long, since the server asks for it."""
+        """Send no request for some seconds, because the server asks for a pause."""
         until = asyncio.get_running_loop().time() + seconds
         self.paused_until = max(self.paused_until, until)
 
     async def _until_free(self) -> float:
-        """Wait until the next request may go; return the time that it is then."""
+        """Wait until the next request may be sent; return the time of the event loop's clock then."""
         loop = asyncio.get_running_loop()
+        # Tokens that are given back shorten the wait, and a pause lengthens it: so the wait is computed
+        # again after each wake-up.
         while (wait := self._free_at() - (now := loop.time())) > 0:
             self.given_back.clear()
             with contextlib.suppress(TimeoutError):

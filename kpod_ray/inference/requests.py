@@ -1,4 +1,9 @@
-"""Which texts are asked of a teacher: requests with ids and seeds that follow from their content."""
+"""Generation requests, and the files that hold the requests during generation.
+
+The id of a request is a hash of everything that determines its completion, and the seed follows from
+the id. Completions can therefore be reused by any run that makes the same request. The requests of one
+call of `generate` are pending: they are written to files, which actors read block by block.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +16,29 @@ from kpod_ray.data.prompts import question_text
 from kpod_ray.records import GenerationRequest, Question
 from kpod_ray.storage.artifacts import Artifact, Store
 
-_ID_DIGITS = 24  # 96 bits: no two ids alike among a billion
+_ID_DIGITS = 24  # 96 bits: the probability of a collision among a billion ids is below 1e-11
+_FOLDER = "pending"
+"""Folder of the pending requests inside the folder of an artifact."""
 
 
 def request_id(generation: str, question_id: str, text: str, sample_index: int) -> str:
-    """Return the id of one sample: teacher and sampling, question and index determine it.
+    """Return the id of the request for one sample: a hash of all arguments, 24 hex digits.
 
     Args:
         generation: fingerprint of the teacher and its sampling settings.
-        question_id: of the question.
+        question_id: id of the question.
         text: the question as a model reads it.
-        sample_index: from 0.
+        sample_index: number of the sample among the samples of the question, from 0.
     """
     content = json.dumps([generation, question_id, text, sample_index])
     return hashlib.sha256(content.encode()).hexdigest()[:_ID_DIGITS]
 
 
 def question_request(question: Question) -> GenerationRequest:
-    """Return the request for the greedy text to a question, which is of no teacher."""
+    """Return the request for the greedy answer of the evaluated model to a question.
+
+    The id contains no fingerprint of a model: the answers are stored with the artifact of one model.
+    """
     text = question_text(question)
     return GenerationRequest(request_id("", question.id, text, 0), text, 0)
 
@@ -36,23 +46,25 @@ def question_request(question: Question) -> GenerationRequest:
 def generation_requests(
     questions: Iterable[Question], sample_indices: Sequence[int], generation: str
 ) -> Iterator[GenerationRequest]:
-    """Yield one request for each of some samples of each question, question by question.
+    """Yield one request for each sample index of each question, question by question.
 
-    The seed of a request follows from its id, so that it never depends on what else is asked.
+    The seed of a request follows from its id, so that the seed doesn't depend on other requests.
+
+    Args:
+        questions: the questions.
+        sample_indices: numbers of the samples to request of every question.
+        generation: fingerprint of the teacher and its sampling settings.
     """
     for question in questions:
         text = question_text(question)
         for index in sample_indices:
             row_id = request_id(generation, question.id, text, index)
-            yield GenerationRequest(row_id, text, int(row_id[:8], 16) >> 1)
-
-
-_FOLDER = "pending"
+            yield GenerationRequest(row_id, text, int(row_id[:8], 16) >> 1)  # seed below 2^31
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Where some requests are: rows ``[start, end)`` of a file."""
+    """Position of a block of requests: rows ``[start, end)`` of a file."""
 
     path: str
     """Relative to the store's root."""
@@ -61,10 +73,10 @@ class Block:
 
 
 class Pending:
-    """The requests of one call to a service; those that a killed run left are thrown away.
+    """The pending requests of one artifact, in files; a new instance deletes the files of a killed run.
 
     Args:
-        artifact: that the requests are for.
+        artifact: artifact whose folder holds the files.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -74,7 +86,7 @@ class Pending:
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Write some requests as the next file."""
+        """Write some requests as the next file; no file is written for an empty sequence."""
         if not requests:
             return
         name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
@@ -83,16 +95,25 @@ class Pending:
         self.num_chars += sum(len(request.text) for request in requests)
 
     def blocks(self, num_rows: int) -> Iterator[Block]:
-        """Yield where the requests are, in order, so many at a time but for the end of a file."""
+        """Yield the positions of all requests in order, in blocks of one file.
+
+        Args:
+            num_rows: requests per block; the last block of a file may have fewer.
+        """
         for path, length in self.files:
             for start in range(0, length, num_rows):
                 yield Block(path, start, min(start + num_rows, length))
 
     def discard(self) -> None:
-        """Delete the files."""
+        """Delete the files of all requests."""
         self.store.delete(self.folder)
 
 
 def read_requests(store: Store, path: str) -> list[GenerationRequest]:
-    """Return the requests of one file."""
+    """Return the requests of one file.
+
+    Args:
+        store: store of the file.
+        path: path of the file, relative to the store's root.
+    """
     return GenerationRequest.from_table(store.read_table(path))

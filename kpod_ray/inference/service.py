@@ -1,10 +1,7 @@
-"""Generate a completion for every request, each exactly once, however often something dies.
+"""The interface of a text generation service, and the settings of a pool of services.
 
-Ray Data streams blocks of requests through a pool of actors, each with a service: a vLLM engine or
-a client of an endpoint. What streams is where the blocks are: the actor reads them. Many are under
-way at once, so that the engine stays full while a block waits for its longest row. Finished rows are
-written by the actor itself, soon after they finish and whatever else is under way; a later call does
-only the rows that no file holds.
+Two classes implement `Service`: `vllm_engine.VllmService` and `openai_client.Endpoint`. `generate`
+runs a `ServicePool`.
 """
 
 from __future__ import annotations
@@ -18,30 +15,34 @@ from kpod_ray.records import Completion, GenerationRequest
 
 
 class Service(Protocol):
-    """What writes a text to a request; one request that can't be done is a row that says so."""
+    """Generates texts; a request that fails for good becomes an error row, not an exception."""
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request. Many calls run at the same time."""
+        """Return the completion of one request. Many calls run concurrently in one event loop."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ServicePool:
-    """Which service answers, how often, and where."""
+    """A service to run in a pool of actors, with the resources of the actors."""
 
     start: Callable[[], Service]
-    """Makes a service inside an actor's process."""
+    """Starts a service; called in the process of each actor."""
     resources: ActorResources
+    """Number of actors and the resources of each actor."""
     max_in_flight: int
-    """Requests that one service should have at the same time."""
+    """Largest number of requests that one service gets at the same time."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     """Environment variables of the actors' processes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How texts are sampled."""
+    """Settings of sampling from a model."""
 
     temperature: float
+    """Temperature of the softmax; 0 is greedy decoding."""
     top_p: float
+    """Nucleus sampling: tokens are drawn from the smallest set with this total probability."""
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    """Texts that end the generation; the generated text doesn't contain them."""

@@ -1,7 +1,8 @@
-"""Greedy generation by transformers, in this process or as an actor of Ray Data.
+"""Greedy generation with transformers: from token ids, from requests, and as an actor of Ray Data.
 
-Transformers starts in seconds, where a vLLM engine takes half a minute, and generates with
-encoder-decoder models, too.
+`GreedyGenerator` continues prompts of token ids, `RequestGenerator` completes generation requests in
+this process, and `generator_pool` returns a pool of Ray Data actors that do so. Transformers starts in
+seconds, whereas a vLLM engine takes half a minute, and also generates with encoder-decoder models.
 """
 
 from __future__ import annotations
@@ -23,70 +24,42 @@ from kpod_ray.models.generation import fits_positions, generation_inputs
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Completion, GenerationRequest
 
-
-class GeneratorActor:
-    """Completes batches of requests with a model of its own, as an actor of Ray Data."""
-
-    def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
-        language_model = load_student(model, torch.float32).language_model
-        self.generator = RequestGenerator(
-            language_model, load_tokenizer(model), template, precision, max_new_tokens
-        )
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return one completion for each request of the batch."""
-        requests = GenerationRequest.from_table(batch)
-        return Completion.to_table(self.generator.complete(requests, len(requests)))
-
-
-def generator_pool(
-    model: str,
-    template: Template,
-    precision: str,
-    evaluation: EvaluationConfig,
-    resources: ActorResources,
-) -> ActorPool:
-    """Return the pool of generators for one model."""
-    return ActorPool(
-        actor=GeneratorActor,
-        arguments={
-            "model": model,
-            "template": template,
-            "precision": precision,
-            "max_new_tokens": evaluation.max_new_tokens,
-        },
-        resources=resources,
-        batch_size=evaluation.batch_size,
-        batch_format="pyarrow",
-    )
-
-
 STOP_WINDOW = 8
-"""Last tokens in which a stop text is looked for; the text is short, a token at least one byte."""
+"""Number of last tokens in which the stop text is searched. The stop text is shorter than this many
+bytes, and a token has at least one byte."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """One text."""
+    """One generated text."""
 
     text: str
+    """The text; with finish reason ``error`` the reason why no text was generated."""
     finish_reason: str
-    """``stop`` at an end-of-sequence token or the stop text, ``length``, or ``error``: then the text
-    says why nothing was generated."""
+    """``stop`` at an end-of-sequence token or the stop text, ``length``, or ``error``."""
     num_tokens: int
-    """Generated tokens, with the one that ended the text."""
+    """Generated tokens, including the token that ended the text."""
 
 
 class GreedyGenerator:
-    """Continues prompts greedily, as the model would each of them alone."""
+    """Continues prompts greedily; the result doesn't depend on the other prompts of a batch.
+
+    Args:
+        language_model: decoder-only or encoder-decoder model; its generation config is replaced.
+        tokenizer: tokenizer of the model.
+        max_new_tokens: largest number of tokens of a text.
+        stop_text: text that ends the generation and is cut off; None for no such text.
+    """
 
     def __init__(
         self, language_model: Any, tokenizer: Any, max_new_tokens: int, stop_text: str | None
     ) -> None:
-        self.model, self.tokenizer = language_model, tokenizer
-        self.max_new_tokens, self.stop_text = max_new_tokens, stop_text
+        self.model = language_model
+        self.tokenizer = tokenizer
+        self.max_new_tokens = max_new_tokens
+        self.stop_text = stop_text
         self.end_ids = _end_ids(language_model, tokenizer)
-        # The model's own file may ask for sampling or penalties: only these settings hold.
+        # The model's own generation config may ask for sampling or penalties, so it is replaced.
         self.model.generation_config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,
@@ -96,19 +69,22 @@ class GreedyGenerator:
         )
 
     def generate(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
-        """Return the text that follows each prompt; prompts of similar length share a batch.
+        """Return the text that follows each prompt, in the order of the prompts.
+
+        Prompts of similar length share a batch, to save padding. A prompt that leaves too few positions
+        of the model for ``max_new_tokens`` gets the finish reason ``error``.
 
         Args:
-            prompts: token ids as `encode_prompt` gives them.
-            batch_size: texts generated at the same time.
+            prompts: token ids of each prompt, from `encode_prompt`.
+            batch_size: number of prompts per batch.
         """
-        written: dict[int, Generated] = {}
+        generated: dict[int, Generated] = {}
         fitting = []
         for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
             if fits_positions(self.model.config, len(prompts[i]), self.max_new_tokens):
                 fitting.append(i)
             else:
-                written[i] = Generated(
+                generated[i] = Generated(
                     f"a prompt of {len(prompts[i])} tokens and max_new_tokens of "
                     f"{self.max_new_tokens} are more than the model's positions",
                     "error",
@@ -116,8 +92,8 @@ class GreedyGenerator:
                 )
         for start in range(0, len(fitting), batch_size):
             rows = fitting[start : start + batch_size]
-            written |= zip(rows, self._generate_batch([prompts[i] for i in rows]), strict=True)
-        return [written[i] for i in range(len(prompts))]
+            generated |= zip(rows, self._generate_batch([prompts[i] for i in rows]), strict=True)
+        return [generated[i] for i in range(len(prompts))]
 
     @torch.no_grad()
     def _generate_batch(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
@@ -129,7 +105,13 @@ class GreedyGenerator:
         return [self._read(row, stop.lengths.get(i)) for i, row in enumerate(rows)]
 
     def _read(self, ids: list[int], stop_length: int | None) -> Generated:
-        """Cut a row where it ended: what comes after it is padding."""
+        """Return the text of a row of token ids; the ids after the end of the text are padding.
+
+        Args:
+            ids: generated token ids.
+            stop_length: number of tokens with which the stop text was complete; None if the row
+                doesn't contain the stop text.
+        """
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         length = len(ids) if end is None else end + 1
         length = length if stop_length is None else min(length, stop_length)
@@ -141,14 +123,15 @@ class GreedyGenerator:
 
 
 class RequestGenerator:
-    """Completes requests greedily: a template makes the prompts, a `GreedyGenerator` the texts.
+    """Completes generation requests greedily, in this process.
 
     Args:
-        language_model: of either family; moved to this machine's GPU, if any, in place.
-        tokenizer: of the model.
-        template: of the prompts; a plain text ends before the next question.
-        precision: ``fp32`` or ``bf16``: what the model's parameters become.
-        max_new_tokens: most tokens of a text.
+        language_model: decoder-only or encoder-decoder model; the model is moved in place to this
+            machine's GPU, if any, and to the precision.
+        tokenizer: tokenizer of the model.
+        template: template of the prompts; with ``plain``, a text ends before the next question.
+        precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
+        max_new_tokens: largest number of tokens of a text.
     """
 
     def __init__(
@@ -165,11 +148,13 @@ class RequestGenerator:
         self.generator = GreedyGenerator(model, tokenizer, max_new_tokens, stop_text)
 
     def complete(self, requests: Sequence[GenerationRequest], batch_size: int) -> list[Completion]:
-        """Return the completion of each request; one without room for its text is an error row.
+        """Return the completion of each request, in the order of the requests.
+
+        A prompt that leaves too few positions of the model for ``max_new_tokens`` gets an error row.
 
         Args:
-            requests: of which the seeds have no effect.
-            batch_size: texts generated at the same time.
+            requests: the requests; their seeds have no effect.
+            batch_size: number of prompts per batch.
         """
         prompts = [encode_prompt(self.tokenizer, r.text, self.template) for r in requests]
         texts = self.generator.generate(prompts, batch_size)
@@ -179,15 +164,76 @@ class RequestGenerator:
         ]
 
 
+class GeneratorActor:
+    """Completes batches of requests with a model that it loads itself; an actor of Ray Data.
+
+    Args:
+        model: name or folder of the model.
+        template: template of the prompts.
+        precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
+        max_new_tokens: largest number of tokens of a text.
+    """
+
+    def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
+        language_model = load_student(model, torch.float32).language_model
+        self.generator = RequestGenerator(
+            language_model, load_tokenizer(model), template, precision, max_new_tokens
+        )
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return a table of `Completion` rows for a table of `GenerationRequest` rows."""
+        requests = GenerationRequest.from_table(batch)
+        return Completion.to_table(self.generator.complete(requests, len(requests)))
+
+
+def generator_pool(
+    model: str,
+    template: Template,
+    precision: str,
+    evaluation: EvaluationConfig,
+    resources: ActorResources,
+) -> ActorPool:
+    """Return a pool of `GeneratorActor` for one model.
+
+    Args:
+        model: name or folder of the model.
+        template: template of the prompts.
+        precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
+        evaluation: the batch size and the largest number of tokens of a text.
+        resources: number of actors and the resources of each actor.
+    """
+    return ActorPool(
+        actor=GeneratorActor,
+        arguments={
+            "model": model,
+            "template": template,
+            "precision": precision,
+            "max_new_tokens": evaluation.max_new_tokens,
+        },
+        resources=resources,
+        batch_size=evaluation.batch_size,
+        batch_format="pyarrow",
+    )
+
+
 class _StopText(StoppingCriteria):
-    """Ends a row once it holds the stop text, and keeps its length."""
+    """Ends a row as soon as its text contains the stop text.
+
+    Args:
+        tokenizer: tokenizer of the model.
+        stop_text: the stop text; None ends no row.
+        start: number of leading tokens of each row that aren't generated.
+    """
 
     def __init__(self, tokenizer: Any, stop_text: str | None, start: int) -> None:
-        self.tokenizer, self.stop_text, self.start = tokenizer, stop_text, start
+        self.tokenizer = tokenizer
+        self.stop_text = stop_text
+        self.start = start
         self.lengths: dict[int, int] = {}
-        """Generated tokens of each row that was ended."""
+        """Row -> number of generated tokens when the stop text was complete."""
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Return which rows have ended, bool [B], for token ids [B, L]."""
         is_done = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         if self.stop_text is None:
             return is_done
@@ -196,13 +242,14 @@ class _StopText(StoppingCriteria):
         texts = self.tokenizer.batch_decode(tails, skip_special_tokens=True)
         for row, text in enumerate(texts):
             if self.stop_text in text:
+                # An ended row is padded and may still contain the stop text: the first length counts.
                 self.lengths.setdefault(row, length - self.start)
                 is_done[row] = True
         return is_done
 
 
 def _end_ids(language_model: Any, tokenizer: Any) -> list[int]:
-    """Return what ends a text: the tokenizer's token, and those the model's own file adds."""
+    """Return the end-of-sequence ids: of the tokenizer, and of the model's own generation config."""
     own = language_model.generation_config.eos_token_id
     more = own if isinstance(own, list) else [own]
     return sorted({tokenizer.eos_token_id, *(token for token in more if token is not None)})

@@ -1,4 +1,7 @@
-"""A vLLM engine as a service: all requests under way share its batches."""
+"""A vLLM engine as a service, on GPUs or on CPU cores; concurrent requests share the engine's batches.
+
+vLLM is imported inside the functions, because only the actors with an engine need vLLM.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,20 @@ from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
 
 MAX_NUM_SEQS = 256
-"""Sequences that vLLM has in one batch at most, unless ``engine.max_num_seqs`` says otherwise."""
+"""Largest number of sequences in a batch of vLLM, unless ``engine_kwargs.max_num_seqs`` is set."""
 LOWEST_PRIORITY = 19
+"""Niceness of a process that gets CPU time only when no other process needs it."""
 
 
 class VllmService:
-    """Writes texts with an engine of its own; a request it refuses becomes a row that says so."""
+    """A `Service` with its own vLLM engine; a request that vLLM refuses becomes an error row.
+
+    Args:
+        model: name or folder of a model.
+        prompt_builder: builds the prompts.
+        sampling: settings of sampling.
+        arguments: further arguments of ``AsyncEngineArgs``.
+    """
 
     def __init__(
         self,
@@ -41,16 +52,18 @@ class VllmService:
         )
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request; ends the process when the engine is dead."""
+        """Return the completion of one request; exit the process if the engine is dead."""
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt_ids = self.prompt_builder.encode(self.tokenizer, request.text)
-        prompt, parameters = {"prompt_token_ids": prompt_ids}, self._sampling_params(request.seed)
+        prompt = {"prompt_token_ids": prompt_ids}
+        parameters = self._sampling_params(request.seed)
         try:
             outputs = [output async for output in self.llm.generate(prompt, parameters, request.id)]
         except EngineDeadError:
-            os._exit(1)  # Ray starts the actor again and hands it the rows again
-        except (ValueError, EngineGenerateError) as error:  # this request alone can't be done
+            # Ray restarts the actor and repeats its calls. An exception would fail the run instead.
+            os._exit(1)
+        except (ValueError, EngineGenerateError) as error:  # only this request fails
             return Completion(request.id, str(error), "error", 0, len(prompt_ids))
         completion = outputs[-1].outputs[0]
         return Completion(
@@ -74,7 +87,7 @@ class VllmService:
             max_tokens=sampling.max_new_tokens,
             seed=seed if sampling.temperature > 0 else None,
             stop=[*sampling.stop, *next_question],
-            logprobs=0,  # of the tokens written alone: for their sum
+            logprobs=0,  # only of the generated tokens; vLLM sums them to cumulative_logprob
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -86,10 +99,10 @@ class VllmService:
 def start_on_cpu(
     model: str, prompt_builder: PromptBuilder, sampling: Sampling, arguments: dict[str, Any]
 ) -> VllmService:
-    """Return a service whose engine leaves the cores to the processes that compute.
+    """Start a service on CPU, whose engine process has the lowest priority; see `VllmService`.
 
-    The engine's scheduling process waits for them in a busy loop: at equal priority it takes time
-    from them, on a small machine much of it.
+    The engine's scheduling process waits for the computing processes in a busy loop. At equal priority
+    the busy loop would take CPU time from the computing processes.
     """
     service = VllmService(model, prompt_builder, sampling, arguments)
     for process in psutil.Process().children():
@@ -105,20 +118,33 @@ def vllm_pool(
     arguments: dict[str, Any],
     resources: ActorResources,
 ) -> ServicePool:
-    """Return the pool of engines for one model."""
+    """Return a pool of vLLM engines for one model.
+
+    Args:
+        model: name or folder of a model.
+        prompt_builder: builds the prompts.
+        sampling: settings of sampling.
+        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``.
+        resources: number of actors and the resources of each actor; the engines run on GPUs if
+            ``num_gpus`` is over 0.
+    """
     on_gpu = resources.num_gpus > 0
     arguments = _gpu_arguments(arguments, resources) if on_gpu else cpu_arguments(arguments)
     start = VllmService if on_gpu else start_on_cpu
     return ServicePool(
         start=functools.partial(start, model, prompt_builder, sampling, arguments),
         resources=resources,
+        # Half of the requests wait in the engine, so that its batches stay full.
         max_in_flight=2 * arguments.get("max_num_seqs", MAX_NUM_SEQS),
         environment={} if on_gpu else _cpu_environment(resources),
     )
 
 
 def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict[str, Any]:
-    """Spread the model over all GPUs of the actor, which are on one node."""
+    """Return engine arguments that distribute the model over all GPUs of an actor, on one node.
+
+    The ``arguments`` of the user take precedence.
+    """
     num_gpus = int(resources.num_gpus)
     if num_gpus <= 1:
         return arguments
@@ -128,18 +154,25 @@ def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict
 
 
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Keep clear of the CPU engine's fault: a seeded request crashes it when prefilled in chunks."""
+    """Return engine arguments for the CPU, with chunked prefill off.
+
+    The CPU engine crashes when a request with a seed is prefilled in chunks. Without chunks, a batch
+    must have room for the longest prompt. The ``arguments`` of the user take precedence.
+    """
     length = arguments.get("max_model_len", 2048)
-    whole = {"max_model_len": length, "max_num_batched_tokens": max(length, 4096)}
-    return {**whole, "enable_chunked_prefill": False, **arguments}
+    whole_prompts = {"max_model_len": length, "max_num_batched_tokens": max(length, 4096)}
+    return {**whole_prompts, "enable_chunked_prefill": False, **arguments}
 
 
 def _cpu_environment(resources: ActorResources) -> dict[str, str]:
+    """Return the environment variables of an actor with a CPU engine."""
     return {
-        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # vLLM would leave one core unused
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads aren't pinned to cores
         "OMP_NUM_THREADS": str(threads_of(resources)),
-        "GOMP_SPINCOUNT": "300000",  # libgomp's default: a millisecond, which no thread sleeps through
-        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # `cluster.connection` sets OMP_WAIT_POLICY=PASSIVE, with which idle threads sleep at once.
+        # Between the engine's operators idle threads should spin, as by default: about a millisecond.
+        "GOMP_SPINCOUNT": "300000",
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         "VLLM_LOGGING_LEVEL": "WARNING",
     }

@@ -1,4 +1,4 @@
-"""Finished completions on their way to files: a death costs at most the rows of one file."""
+"""Write finished completions to files in small groups, so that the death of an actor loses few rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from kpod_ray.records import Completion
 from kpod_ray.storage.artifacts import Store
 
 MAX_SECONDS = 30.0
+"""Longest time in seconds that a finished row waits for further rows of its file."""
 OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
+"""Callback after a file is written: the name of the file and the ids of its rows."""
 
 
 class CompletionWriter:
-    """Writes completions to new files of a folder, some at a time. Lives in one event loop.
+    """Writes completions to new files of a folder. An instance belongs to one event loop.
 
     Args:
-        store: where the files are.
-        folder: of the files.
-        run: start of their names.
-        num_rows: a file is written when so many rows wait for it.
-        on_written: is told the file and the ids, after the file is there. No other file waits for it.
-        max_seconds: how long a finished row waits for others at most.
+        store: store that the files are written to.
+        folder: folder of the files, relative to the store's root.
+        run: prefix of the names of the files.
+        num_rows: number of waiting rows at which a file is written.
+        on_written: called after each file is written; the next file is written without waiting for the
+            end of the call.
+        max_seconds: longest time in seconds that a row waits before its file is written.
     """
 
     def __init__(
@@ -37,14 +40,14 @@ class CompletionWriter:
         self.num_rows, self.on_written, self.max_seconds = num_rows, on_written, max_seconds
         self.rows: list[Completion] = []
         self.writing = asyncio.Lock()
-        self.telling = set[asyncio.Future[None]]()
+        self.callbacks = set[asyncio.Future[None]]()
         self.timer: asyncio.Task[None] | None = None
 
     async def add(self, row: Completion) -> None:
-        """Take a row; the one that makes a file full writes it.
+        """Add a row; if ``num_rows`` rows are waiting, write them to a file.
 
         Raises:
-            OSError: The file can't be written.
+            OSError: The file can't be written, or an earlier file couldn't be written in the background.
         """
         self.rows.append(row)
         if len(self.rows) >= self.num_rows:
@@ -54,28 +57,30 @@ class CompletionWriter:
             self.timer = asyncio.create_task(self._flush_later())
 
     async def flush(self) -> None:
-        """Write what was taken; afterwards all rows taken before the call are in files, and told of.
+        """Write all waiting rows, and wait until ``on_written`` is done for all files.
 
         Raises:
-            OSError: A file can't be written.
+            OSError: The file can't be written, or an earlier file couldn't be written in the background.
         """
-        async with self.writing:  # rows that another call took away are written, too
+        # The lock also waits for a concurrent call that is writing rows added before this call.
+        async with self.writing:
             self._check_timer()
             rows, self.rows = self.rows, []
             if rows:
-                table, prefix = Completion.to_table(rows), f"{self.run}-"
+                table = Completion.to_table(rows)
+                prefix = f"{self.run}-"
                 part = await asyncio.to_thread(self.store.add_part, self.folder, table, prefix)
-                telling = asyncio.ensure_future(self.on_written(part, [row.id for row in rows]))
-                self.telling.add(telling)
-                telling.add_done_callback(self.telling.discard)
-        await asyncio.gather(*self.telling)
+                callback = asyncio.ensure_future(self.on_written(part, [row.id for row in rows]))
+                self.callbacks.add(callback)
+                callback.add_done_callback(self.callbacks.discard)
+        await asyncio.gather(*self.callbacks)
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(self.max_seconds)
         await self.flush()
 
     def _check_timer(self) -> None:
-        """Raise what the flush by time met."""
+        """Raise the exception of the last timed flush, which nobody awaits."""
         is_over = self.timer is not None and self.timer.done() and not self.timer.cancelled()
         if self.timer is not None and is_over:
             self.timer.result()
