@@ -1,1 +1,1 @@
-"""Phase ``evaluate``: a student's answers to the test questions, and their statistics."""
+"""Phase ``evaluate``: a model's answers to the test questions, its accuracy, and paired statistics."""

@@ -1,4 +1,8 @@
-"""Phase ``evaluate``: greedy answers of a model to the test questions, by vLLM or transformers."""
+"""Phase ``evaluate``: generate greedy answers to the test questions and score the answers.
+
+The backend is vLLM or transformers (``evaluation.backend``). Both store finished answers at once, so a
+repeated evaluation generates only the missing answers.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +23,34 @@ from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 ANSWERS = "answers"
+"""Stream of finished answers inside the artifact, deleted after the table ``predictions`` is written."""
 
 
 def evaluate_student(
     config: RunConfig, questions: Artifact, model: str, artifact: Artifact, on_rows: OnRows
 ) -> Manifest:
-    """Write ``predictions`` of a model and its accuracy with a 95 % interval.
+    """Write the table ``predictions`` of a model; return the manifest with the accuracy.
 
     Args:
-        config: the run; its ``evaluation`` settings and the student's template are used.
-        questions: holds the test questions.
-        model: a model as in the config, or the folder of a trained student.
-        artifact: to be written.
-        on_rows: is told how many answers are finished, and of how many.
+        config: the settings of the run; ``evaluation``, the student's template and precision, and the
+            resources of the phase are used.
+        questions: artifact of phase ``questions``; its test questions are answered.
+        model: name of a model as in the config, or the folder of a trained student.
+        artifact: artifact of phase ``evaluate``, which is written.
+        on_rows: called with the number of finished answers and the number of test questions.
+
+    Returns:
+        The manifest: counts, the accuracy as a fraction with its 95 % Wilson interval, the model, and
+        the nodes.
+
+    Raises:
+        KpodError: The model can't be loaded, or the engine dies repeatedly.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
     requests = [question_request(row) for row in tested]
-    requests.sort(key=lambda request: len(request.text))  # a batch holds those of similar length
+    # Prompts of similar length share a batch, which saves padding.
+    requests.sort(key=lambda request: len(request.text))
     answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
     completions, nodes = answer(config, model, requests, artifact, on_rows)
     answers = {row.id: row for row in completions}
@@ -57,10 +71,10 @@ def evaluate_student(
 
 
 def check_backend(config: RunConfig) -> None:
-    """Check that the chosen backend can generate with the student.
+    """Check that the evaluation backend can generate with the student.
 
     Raises:
-        KpodError: The student is an encoder-decoder model, and the backend vLLM.
+        KpodError: The student is an encoder-decoder model, and the backend is vLLM.
     """
     if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
         raise KpodError(
@@ -76,11 +90,12 @@ def _answer_by_vllm(
     artifact: Artifact,
     on_rows: OnRows,
 ) -> tuple[list[Completion], frozenset[str]]:
+    """Return the answers to the requests, and the ids of the nodes that generated new answers."""
     index = CompletionIndex(artifact.store, parts_folder(artifact, ANSWERS))
-    made = generate_missing(
+    new = generate_missing(
         [requests], index, artifact, lambda *size: _engines(config, model), on_rows
     )
-    return index.find([request.id for request in requests]), made.nodes
+    return index.find([request.id for request in requests]), new.nodes
 
 
 def _engines(config: RunConfig, model: str) -> ServicePool:
@@ -99,7 +114,9 @@ def _answer_by_transformers(
     artifact: Artifact,
     on_rows: OnRows,
 ) -> tuple[list[Completion], frozenset[str]]:
-    student, resources = config.student, config.resources.evaluate
+    """Return the answers to the requests, and the ids of the nodes that generated new answers."""
+    student = config.student
+    resources = config.resources.evaluate
     pool = generator_pool(model, student.template, student.precision, config.evaluation, resources)
     result = stream_rows(artifact, ANSWERS, GenerationRequest.to_table(requests), pool, "id")
     on_rows(len(requests), len(requests))

@@ -1,4 +1,4 @@
-"""Judge predictions, and say how sure an accuracy is."""
+"""Compare generated answers with gold answers, and compute the interval of an accuracy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from kpod_ray.records import Completion, Prediction, Question
 
 
 def predict(completion: Completion, question: Question) -> Prediction:
-    """Extract the answer of a generated text and compare it with gold.
+    """Return the prediction of a completion: its extracted answer, compared with the gold answer.
 
-    A text cut off at the token limit counts with the answer it has reached, like any other.
+    A text that was cut off at the token limit is scored like any other text. An error row, or a text
+    without an answer, has an empty predicted answer and is wrong.
+
+    Args:
+        completion: the generated text.
+        question: the question that the text answers.
     """
-    failed = completion.finish_reason == "error"
-    answer = "" if failed else extract_answer(completion.text, question.kind, question.choices)
+    is_error = completion.finish_reason == "error"  # the text is an error message, no answer
+    answer = "" if is_error else extract_answer(completion.text, question.kind, question.choices)
     is_correct = bool(answer) and answers_equal(answer or "", question.answer, question.kind)
     return Prediction(
         question_id=question.id,
@@ -30,10 +35,14 @@ def predict(completion: Completion, question: Question) -> Prediction:
 
 
 def wilson_interval(num_correct: int, num_questions: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share of correct answers.
+    """Return the lower and upper end of the 95 % Wilson score interval of an accuracy, in [0, 1].
+
+    Args:
+        num_correct: number of correct answers.
+        num_questions: number of questions, at least 1.
 
     Raises:
-        ValueError: There are no questions, or more correct ones than questions.
+        ValueError: ``num_questions`` is 0, or ``num_correct`` is negative or over ``num_questions``.
     """
     if not 0 <= num_correct <= num_questions or num_questions == 0:
         raise ValueError(f"{num_correct} of {num_questions} is no share")

@@ -1,12 +1,14 @@
-"""Differences between two methods that answered the same questions with the same seeds.
+"""Paired statistics of two methods that answered the same questions with the same training seeds.
 
-Answers are bool arrays [S, Q]: one row a seed, one column a question, in the same order for every
-method. A difference of accuracies has three sources of chance: which questions were asked, which
-seeds were trained with, and the rest, by which one answer of one seed turns out this way or that.
-The bootstrap resamples the first two, and leaves the third to the questions, so that it counts once.
+Answers are bool arrays [S, Q] with one row per training seed and one column per question; the order of
+seeds and questions is the same for every method. The difference of two accuracies has three sources of
+variance: the sample of questions, the sample of training seeds, and the residual noise of each single
+answer. The bootstrap resamples questions and seeds. The residual noise is part of the question means,
+and removed from the seed effects, so that the noise is counted once.
 
-Invariants: equal methods differ by 0 with p = 1; swapping two methods turns the sign of the difference
-and leaves p as it is, but for the draws; the same seed gives the same numbers.
+Invariants: equal methods have a difference of 0 with p = 1. Swapping two methods changes the sign of
+the difference; the p-value stays the same up to the random draws. Equal bootstrap seeds give equal
+results.
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 Answers = np.ndarray[Any, np.dtype[np.bool_]]
+"""Whether each answer is correct, [S, Q]."""
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 NUM_DRAWS = 10_000
-"""Draws of the bootstrap."""
+"""Number of draws of the bootstrap."""
 _CHUNK_DRAWS = 500
-"""Draws that exist at the same time."""
+"""Number of draws that are in memory at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share with its 95 % interval; all in [0, 1]."""
+    """An accuracy with its 95 % interval; all values in [0, 1]."""
 
     value: float
     low: float
@@ -39,7 +42,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Accuracy of a method minus accuracy of its baseline; shares in [-1, 1]."""
+    """The accuracy of a method minus the accuracy of its baseline, in [-1, 1]."""
 
     value: float
     low: float
@@ -47,29 +50,31 @@ class PairedDifference:
     high: float
     """Upper end of the 95 % interval."""
     p_value: float
-    """Two-sided, of no difference."""
+    """Two-sided p-value of the null hypothesis that there is no difference."""
     standard_error: float
+    """Standard deviation of the bootstrap's draws."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discordance:
-    """Answers that only one of two methods has right, and their exact McNemar test."""
+    """Numbers of answers that only one of two methods has correct, with the exact McNemar test."""
 
     num_better: int
-    """Right with the method, wrong with the baseline."""
+    """Number of answers that are correct with the method and wrong with the baseline."""
     num_worse: int
-    """Wrong with the method, right with the baseline."""
+    """Number of answers that are wrong with the method and correct with the baseline."""
     p_value: float
-    """Two-sided; takes every pair of answers for independent of the others."""
+    """Two-sided p-value, which assumes that the pairs of answers are independent."""
 
 
 def interval_over_seeds(correct: Answers) -> Estimate:
-    """Return the accuracy and its t-interval over the means of the seeds.
+    """Return the mean accuracy with the 95 % t-interval over the accuracies of the seeds.
 
-    It says how far the luck of the seeds moves the accuracy on these questions, nothing about others.
+    The interval covers the variance between training seeds on these questions. The variance between
+    samples of questions is not included.
 
     Args:
-        correct: [S, Q], S >= 2.
+        correct: answers, [S, Q] with S >= 2.
 
     Raises:
         ValueError: There are no questions, or fewer than two seeds.
@@ -86,22 +91,23 @@ def interval_over_seeds(correct: Answers) -> Estimate:
 def paired_bootstrap(
     correct: Answers, baseline: Answers, seed: int, num_draws: int = NUM_DRAWS
 ) -> PairedDifference:
-    """Return the difference of two methods by a bootstrap over questions and over seeds.
+    """Return the difference of two methods, by a bootstrap over questions and over seeds.
 
-    With d the differences [S, Q], one draw is the mean of Q question means of d, drawn with
-    replacement, plus the mean of S seed effects, drawn with replacement. A seed effect is the
-    deviation of a seed's mean, shrunk to the variance that is left of it without the noise of its
-    answers (drawing rows and columns of d itself would count that noise three times), and widened
-    for what so few seeds can't tell. With one seed only the questions are drawn.
+    Let d be the differences of the answers, [S, Q]. One draw is the mean of Q question means of d, drawn
+    with replacement, plus the mean of S seed effects, drawn with replacement. A seed effect is the
+    deviation of a seed's mean from the overall mean, scaled in two ways: shrunk to the variance that
+    remains without the residual noise of the answers, and widened because few seeds estimate a variance
+    badly. Drawing rows and columns of d itself would count the residual noise three times. With one
+    seed only the questions are drawn.
 
     Args:
-        correct: [S, Q], answers of the method.
-        baseline: [S, Q], answers of the baseline; row s has the same seed as row s of ``correct``.
-        seed: Of the draws.
-        num_draws: Number of draws.
+        correct: answers of the method, [S, Q].
+        baseline: answers of the baseline, [S, Q]; row s has the same seed as row s of ``correct``.
+        seed: seed of the bootstrap's draws.
+        num_draws: number of draws.
 
     Raises:
-        ValueError: The shapes disagree, or there is no answer.
+        ValueError: The shapes differ, or there are no answers.
     """
     differences = _differences(correct, baseline)
     mean = float(differences.mean())
@@ -110,6 +116,7 @@ def paired_bootstrap(
     draws += _resampled_means(_seed_effects(differences), num_draws, generator)
     low, high = np.quantile(draws, (0.025, 0.975))
     tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
+    # One is added to both counts, so that a finite number of draws never gives p = 0.
     p_value = min(1.0, 2 * (1 + int(tail)) / (1 + num_draws))
     return PairedDifference(mean, float(low), float(high), p_value, float(draws.std()))
 
@@ -117,26 +124,31 @@ def paired_bootstrap(
 def compare_paired(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> PairedDifference:
     """Compare the accuracies of two methods that answered the same questions.
 
-    Each element says whether one answer was right. The interval and the p-value come from a bootstrap
-    over questions and, with several seeds, over seeds: see `paired_bootstrap`.
+    The interval and the p-value come from a bootstrap over questions and, with several seeds, over
+    seeds; see `paired_bootstrap`.
 
     Args:
-        method: [Q] or [S, Q], true or false (1 or 0): Q questions, S trainings with other seeds.
-        baseline: of the same shape, questions and seeds in the same order.
-        seed: of the bootstrap's draws.
+        method: whether each answer of the method is correct, as bool or 0 and 1; [Q] for one training,
+            or [S, Q] for S trainings with different seeds.
+        baseline: the same for the baseline, with the same shape, seeds and questions.
+        seed: seed of the bootstrap's draws.
 
     Returns:
-        The accuracy of the method minus that of the baseline, the 95 % interval of the difference, the
+        The accuracy of the method minus the accuracy of the baseline, with the 95 % interval, the
         two-sided p-value of no difference, and the standard error.
 
     Raises:
-        ValueError: The shapes disagree, there is no answer, or an element is neither true nor false.
+        ValueError: The shapes differ, there are no answers, or an element is not 0, 1 or a bool.
     """
     return paired_bootstrap(_answers(method), _answers(baseline), seed)
 
 
 def _answers(correct: ArrayLike) -> Answers:
-    """Return answers as bool [S, Q]; those of one seed may come as [Q]."""
+    """Return answers of shape [Q] or [S, Q] as a bool array [S, Q].
+
+    Raises:
+        ValueError: An element is not 0, 1 or a bool.
+    """
     values = np.asarray(correct)
     if not np.isin(values, (0, 1)).all():
         raise ValueError("answers are true or false, or 1 or 0")
@@ -146,15 +158,15 @@ def _answers(correct: ArrayLike) -> Answers:
 def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
     """Return McNemar's exact test on all pairs of answers, pooled over the seeds.
 
-    The answers of several seeds to one question are alike, so that the pooled p-value is too small;
-    with one seed it is exact for these two models.
+    The answers of several seeds to one question are correlated, so the pooled p-value is too small.
+    With one seed the p-value is exact for the two models.
 
     Args:
-        correct: [S, Q], answers of the method.
-        baseline: [S, Q], answers of the baseline.
+        correct: answers of the method, [S, Q].
+        baseline: answers of the baseline, [S, Q].
 
     Raises:
-        ValueError: The shapes disagree, or there is no answer.
+        ValueError: The shapes differ, or there are no answers.
     """
     differences = _differences(correct, baseline)
     num_better = int(np.count_nonzero(differences > 0))
@@ -166,17 +178,26 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
 
 
 def smallest_effect(standard_error: float, num_comparisons: int) -> float:
-    """Return the difference that a two-sided test at 5 % would find with a chance of 80 %.
+    """Return the difference that a two-sided test at level 5 % detects with a power of 80 %.
 
-    (z_{1 - 0.025/m} + z_{0.8}) x standard error: for m = 1 the level of one test, for more the
-    level that the first of m tests has under Holm's correction.
+    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, where m is ``num_comparisons`` and
+    z_p a quantile of the normal distribution. With m > 1, 0.05/m is the level of the first of m tests
+    under Holm's correction.
+
+    Args:
+        standard_error: standard error of the difference.
+        num_comparisons: number of comparisons that are corrected for, at least 1.
     """
     level = stats.norm.ppf(1 - 0.025 / num_comparisons)
     return float((level + stats.norm.ppf(0.8)) * standard_error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values: below 0.05 there, the chance of any false find stays at 5 %."""
+    """Return the p-values adjusted by Holm's method, in the order of ``p_values``.
+
+    If every comparison with an adjusted p-value of at most 0.05 is called significant, the probability
+    of at least one false positive is at most 5 %.
+    """
     order = np.argsort(p_values, kind="stable")
     num_left = np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
@@ -185,23 +206,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _differences(correct: Answers, baseline: Answers) -> Floats:
-    """Return the difference of each pair of answers, [S, Q]: 1, 0 or -1."""
+    """Return the difference of each pair of answers, 1, 0 or -1, [S, Q].
+
+    Raises:
+        ValueError: The shapes differ, or there are no answers.
+    """
     if correct.shape != baseline.shape or correct.ndim != 2 or correct.size == 0:
         raise ValueError(f"answers of shapes {correct.shape} and {baseline.shape} make no pairs")
     return correct.astype(np.float64) - baseline.astype(np.float64)
 
 
 def _seed_effects(differences: Floats) -> Floats:
-    """Return deviations of the seeds, [S], scaled to the estimated variance of the seeds alone.
+    """Return the deviations of the seeds' means, [S], scaled to the variance of the seeds alone.
 
-    Two-way analysis of variance: the variance is (MS_seeds - MS_rest) / Q, or 0 where that is less.
-    It comes from S values, so it is widened as a t-interval is against a normal one.
+    The variance is estimated by a two-way analysis of variance without interaction:
+    max(0, (MS_seeds - MS_rest) / Q). The estimate uses only S values, so the deviations are widened by
+    the ratio of the t-quantile with S - 1 degrees of freedom to the normal quantile.
     """
     num_seeds, num_questions = differences.shape
     if num_seeds == 1 or num_questions == 1:
         return np.zeros(num_seeds)
     centred = differences - differences.mean()
-    of_seeds, of_questions = centred.mean(axis=1), centred.mean(axis=0)
+    of_seeds = centred.mean(axis=1)
+    of_questions = centred.mean(axis=0)
     rest = centred - of_seeds[:, None] - of_questions
     ms_rest = np.square(rest).sum() / ((num_seeds - 1) * (num_questions - 1))
     ms_seeds = num_questions * np.square(of_seeds).sum() / (num_seeds - 1)
@@ -213,7 +240,7 @@ def _seed_effects(differences: Floats) -> Floats:
 
 
 def _resampled_means(values: Floats, num_draws: int, generator: np.random.Generator) -> Floats:
-    """Return means of as many values drawn with replacement, [num_draws]."""
+    """Return bootstrap means, [num_draws]; each is the mean of len(values) values with replacement."""
     chunks = []
     for start in range(0, num_draws, _CHUNK_DRAWS):
         size = (min(_CHUNK_DRAWS, num_draws - start), len(values))
