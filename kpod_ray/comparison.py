@@ -1,9 +1,10 @@
-"""A comparison of methods: arms times seeds over one shared corpus, each tested against a baseline.
+"""Compare methods: train and evaluate every arm with every seed, and test each arm against a baseline.
 
-Questions, rationales, token weights and step difficulties are made once, and again for an arm that
-changes what determines the last two. Then every arm gets its plan, and every arm and seed its training
-and evaluation, some at a time. All of them are ordinary artifacts: a comparison that was killed goes on
-where it was, and arms that are added later are all that runs.
+All arms share the questions and rationales, and also the token weights and step difficulties, unless
+the settings of an arm change how these are computed. Each arm has its own plan. Each pair of an arm and
+a seed is a trial with its own training and evaluation; several trials run at the same time. All results
+are ordinary artifacts, so a comparison that was killed is resumed, and a repeated comparison with
+additional arms runs only these arms.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
-"""What is made of the settings that all arms start from, in order."""
+"""Artifacts of the base settings, which the arms share, in the order of the phases."""
 PREPARED = ("weigh", "assess", "plan")
-"""What an arm is trained on, in the order it is made in; the first two are mostly the shared ones."""
+"""Artifacts that an arm is trained on, in the order of the phases. Most arms share the artifacts of
+``weigh`` and ``assess`` with the base settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +53,26 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonCallbacks:
-    """What wants to know how a comparison goes."""
+    """Callbacks for the progress of a comparison."""
 
     shared: RunCallbacks
-    """Hears of the phases that all arms share, and of what an arm is trained on."""
+    """Called for the phases before the trials: the shared phases, and the preparation of each arm."""
     on_trial: Callable[[Trial, Manifest, int, int], None]
-    """Gets a finished trial, its evaluation, how many are finished, and how many there are."""
+    """Called for each finished trial, with the trial, the manifest of its evaluation, the number of
+    finished trials, and the number of all trials."""
 
 
 @explained()
 def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResults:
-    """Train and evaluate every arm with every seed; return what came out.
+    """Train and evaluate every arm with every seed; return the results.
+
+    Args:
+        config: the base settings, with the arms and the number of seeds in ``comparison``.
+        callbacks: callbacks for the progress.
 
     Raises:
-        KpodError: The settings of an arm are wrong, a phase has nothing to work on, or the cluster is
-            too small.
+        KpodError: The settings of an arm are wrong, a phase has no input rows, or the cluster is too
+            small.
     """
     check_backend(config)
     base = open_run(config)
@@ -73,12 +80,12 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
     configs = {
         name: base.config.override(arm.overrides) for name, arm in comparison.chosen().items()
     }
-    for of_arm in configs.values():
-        check_models(of_arm)
-    arms = {name: name_run(of_arm) for name, of_arm in configs.items()}
+    for arm_config in configs.values():
+        check_models(arm_config)
+    arms = {name: name_run(arm_config) for name, arm_config in configs.items()}
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
-        if name == "questions":
+        if name == "questions":  # all further checks come before the first expensive phase
             check_test_questions(manifest)
             _check_room(base, arms.values())
     for arm in arms.values():
@@ -92,7 +99,8 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
 
 
 def _run(trials: Sequence[Trial], callbacks: ComparisonCallbacks) -> None:
-    """Run the trials that aren't finished; of two with equal settings only one."""
+    """Run the trials that aren't finished, several at the same time, and report all trials."""
+    # Trials with equal settings have the same folder: only one of them may run and write it.
     waiting = {t.run.artifacts["evaluate"].folder: t for t in trials if not _is_finished(t)}
     done = [trial for trial in trials if _is_finished(trial)]
     for count, trial in enumerate(done, start=1):
@@ -114,7 +122,10 @@ def _run(trials: Sequence[Trial], callbacks: ComparisonCallbacks) -> None:
 
 
 def _join_cluster(run: Run, names: Sequence[str]) -> None:
-    """Connect to Ray, with a dashboard so that killed trainings free their CPUs, and check its room."""
+    """Connect to Ray, and check that the cluster has the resources for the named phases.
+
+    Ray is started with a dashboard, because Ray Train needs it to free the CPUs of killed trainings.
+    """
     connect_with_dashboard(run.config.resources)
     join_cluster(run, names)
 
@@ -124,14 +135,14 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def train_and_evaluate(config: RunConfig) -> None:
-    """Make the last artifacts of a run whose others are finished; runs in an actor."""
+    """Train and evaluate a run whose earlier artifacts are finished; called in a Ray actor."""
     run = name_run(config)
     for name in ("train", "evaluate"):
         finish_artifact(run, name, QUIET)
 
 
 def _check_room(base: Run, arms: Iterable[Run]) -> None:
-    """Join the cluster if anything is missing, and check its room for what the settings ask for."""
+    """Check that the cluster has the resources for all unfinished phases of the base and the arms."""
     if not all(base.artifacts[name].is_finished() for name in SHARED):
         _join_cluster(base, (*SHARED, "train", "evaluate"))
     for arm in arms:
@@ -142,7 +153,7 @@ def _check_room(base: Run, arms: Iterable[Run]) -> None:
 
 
 def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
-    """Make the plan of an arm, and its weights and difficulties where they aren't the shared ones."""
+    """Finish the plan of an arm, and its own token weights and step difficulties, if not shared."""
     missing = [name for name in PREPARED if not arm.artifacts[name].is_finished()]
     if missing:
         _join_cluster(arm, missing)
@@ -151,7 +162,7 @@ def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
 
 
 def _trials(comparison: ComparisonConfig, arms: Mapping[str, Run]) -> Iterator[Trial]:
-    """Name the trials of arms whose plans are made."""
+    """Yield the trials of all arms; the baseline's plan must be finished, because it sets the budget."""
     budget = _budget(comparison, arms[comparison.baseline])
     for name, arm in arms.items():
         for seed in range(comparison.num_seeds):
@@ -159,9 +170,9 @@ def _trials(comparison: ComparisonConfig, arms: Mapping[str, Run]) -> Iterator[T
 
 
 def _budget(comparison: ComparisonConfig, baseline: Run) -> Mapping[str, Any]:
-    """Return the overrides that give all arms the same budget."""
+    """Return the overrides of the config that give all arms the same training budget."""
     if comparison.budget == "train_steps":
-        return {}  # all stages have as many train steps in every arm
+        return {}  # every stage has the same number of train steps in every arm
     examples = Example.from_table(baseline.artifacts["assess"].read("examples"))
     rows = StageRow.from_table(baseline.artifacts["plan"].read("schedule"))
     return {"student.loss_token_budget": _supervised_tokens(examples, rows, baseline.config)}
@@ -170,10 +181,10 @@ def _budget(comparison: ComparisonConfig, baseline: Run) -> Mapping[str, Any]:
 def _supervised_tokens(
     examples: Sequence[Example], rows: Sequence[StageRow], config: RunConfig
 ) -> int:
-    """Return the tokens in the loss over all stages of a plan."""
+    """Return the number of tokens in the loss over all stages of a plan."""
     by_id = {e.question_id: training_example(e, config.student) for e in examples}
     return sum(
         num_loss_tokens(by_id[row.question_id], row.num_given_steps)
         for row in rows
-        if row.stage > 0
+        if row.stage > 0  # stage 0 is the state before training
     )

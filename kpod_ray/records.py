@@ -1,7 +1,7 @@
-"""The rows that phases hand to each other: frozen dataclasses, each with one Arrow schema.
+"""The rows of the tables that phases write and read: frozen dataclasses, each with an Arrow schema.
 
-Token weights and reasoning steps are kept as character spans of the rationale's text, so that they
-survive another tokenizer, a chat template, truncation and packing. A span is ``[start, end)``.
+Token weights and reasoning steps are stored as spans of characters ``[start, end)`` of the rationale's
+text. Character spans stay valid with another tokenizer, a chat template, truncation and packing.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ Verdict = Literal[
     "unknown_question",
     "error",
 ]
-"""What became of a rationale; `VERDICT_MEANINGS` says what each is."""
+"""The result of filtering a rationale; `VERDICT_MEANINGS` explains each verdict."""
 VERDICT_MEANINGS: Mapping[str, str] = {
-    "kept": "correct: goes on to the weighter",
-    "reference": "no correct one from the teacher: the question's own stands in",
-    "surplus": "correct, but others of its question were chosen",
-    "duplicate": "correct, but (nearly) the same as an earlier one of its question",
-    "leaked": "states its answer before any reasoning, or without any",
-    "too_short": "fewer reasoning steps or tokens than asked for",
-    "overlength": "more reasoning steps or tokens than asked for",
-    "minority": "too few other samples agree with its answer",
+    "kept": "correct, and used for training",
+    "reference": "the question's own rationale, used because no sample was kept",
+    "surplus": "correct, but other samples of the question were selected",
+    "duplicate": "correct, but (nearly) equal to an earlier sample of the question",
+    "leaked": "states the answer before any reasoning, or without any",
+    "too_short": "fewer reasoning steps or tokens than the filters require",
+    "overlength": "more reasoning steps or tokens than the filters allow",
+    "minority": "too few other samples agree with the answer",
     "wrong": "the answer is not the gold answer",
     "no_answer": "no answer could be found in the text",
     "truncated": "cut off at the token limit",
-    "empty": "nothing but white space",
-    "unreadable": "control characters, undecodable, or far too long",
+    "empty": "only white space",
+    "unreadable": "control characters, undecodable bytes, or far too long",
     "unknown_question": "belongs to no training question",
     "error": "generation failed",
 }
-"""Verdict -> its meaning, for reports and the terminal."""
+"""Verdict -> the meaning of the verdict, for reports and the terminal."""
 USED_VERDICTS: tuple[Verdict, ...] = ("kept", "reference")
-"""Verdicts of the rationales that the weighter and the student train on."""
+"""Verdicts of the rationales that the token weighter and the student train on."""
 _SPANS = pa.list_(pa.int32())
+"""Arrow type of the starts or the ends of spans of characters."""
 
 
 def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
@@ -61,13 +62,13 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 class Record:
-    """A row with a schema. Sequences become tuples when a row is read back."""
+    """A row of a table with a schema. Sequences are read back as tuples."""
 
     schema: ClassVar[pa.Schema]
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows as an Arrow table of this record's schema."""
+        """Return the rows as an Arrow table with the schema of this class."""
         names = cls.schema.names
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in rows:
@@ -77,21 +78,26 @@ class Record:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
-        """Return the rows of an Arrow table; further columns are left out."""
+        """Return the rows of an Arrow table; columns outside the schema are ignored.
+
+        Raises:
+            KeyError: The table lacks a column of the schema.
+        """
         columns = [_values(table[name], cls.schema.field(name).type) for name in cls.schema.names]
         return [cls(*values) for values in zip(*columns, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question(Record):
-    """x and y: a question with its gold answer."""
+    """A question x with its gold answer y."""
 
     id: str
     question: str
     answer: str
-    """A plain number, a letter of the choices, ``yes``/``no``, or short text; empty for a training
-    question whose answer the teacher's samples are to agree on."""
+    """Gold answer: a plain number, a letter of the choices, ``yes``/``no``, or a short text. Empty for a
+    training question without a gold answer, which gets the majority answer of the teacher's samples."""
     kind: AnswerKind
+    """Kind of the answer, which determines how answers are extracted and compared."""
     choices: Sequence[str]
     """Options of a multiple-choice question in the order of their letters, else empty."""
     split: Split
@@ -113,23 +119,25 @@ class Question(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rationale(Record):
-    """One sample of the teacher, with what became of it."""
+    """One sample of the teacher with its verdict, or a question's reference rationale."""
 
     id: str
-    """``<question id>/<sample index>``, unique."""
+    """``<question id>/<sample index>``, or ``<question id>/reference``; unique."""
     question_id: str
-    """The question. Where several rationales of a question go on, each but the first belongs to a
-    copy of the question with the id ``<question id>#<sample index>``."""
+    """Id of the question. If several rationales of a question are kept, each rationale after the first
+    belongs to a copy of the question with the id ``<question id>#<sample index>``."""
     sample_index: int
+    """Number of the sample among the samples of the question, from 0; -1 for a reference rationale."""
     text: str
-    """Reasoning without its closing answer sentence."""
+    """Reasoning without the closing answer sentence; the whole text of a sample with a fault."""
     teacher: str
+    """Name of the teacher; ``reference`` for a reference rationale."""
     finish_reason: str
-    """``stop``, ``length`` or what the source says; empty when unknown."""
+    """``stop``, ``length``, ``error`` or another word of the source; empty when unknown."""
     num_tokens: int
     """Generated tokens; 0 when unknown."""
     predicted_answer: str
-    """Answer extracted from the teacher's whole text, else empty."""
+    """Answer extracted from the whole text of the sample; empty if none was found."""
     verdict: Verdict
     logprob: float | None = None
     """Log-probability of the generated text under the teacher, in nats; None when unknown."""
@@ -152,17 +160,20 @@ class Rationale(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WeightedRationale(Record):
-    """The kept rationale of a question with its keypoint weights and reasoning steps."""
+    """The rationale of a question with its token weights and reasoning steps."""
 
     question_id: str
     text: str
     token_starts: Sequence[int]
+    """Start of each token's span, in characters."""
     token_ends: Sequence[int]
+    """End of each token's span, in characters."""
     token_weights: Sequence[float]
-    """w of Eq. 3 for the token of each span, from 0 to 1."""
+    """Token weight w of Eq. 3 of each token, in [0, 1]."""
     step_starts: Sequence[int]
+    """Start of each reasoning step, in characters; the steps cover the whole text without gaps."""
     step_ends: Sequence[int]
-    """Reasoning steps, adjoining and covering the whole text."""
+    """End of each reasoning step, in characters."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -179,12 +190,12 @@ class WeightedRationale(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepDifficulty(Record):
-    """d of Eq. 8 for every reasoning step of a question's rationale, in nats."""
+    """Step difficulty d of Eq. 8 of every reasoning step of a question's rationale, in nats."""
 
     question_id: str
     step_difficulties: Sequence[float]
     uniform_step_difficulties: Sequence[float]
-    """The same with equal weights inside a step."""
+    """Step difficulties with equal token weights inside each step, in nats."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -197,14 +208,15 @@ class StepDifficulty(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageRow(Record):
-    """c_i(t): how many leading reasoning steps a question is given at a stage.
+    """The number of given steps c_i(t) of a question at a stage.
 
-    A question that takes no part in a stage has no row for it.
+    Given steps are leading reasoning steps put into the input. A question that isn't trained on at a
+    stage has no row for the stage.
     """
 
     question_id: str
     stage: int
-    """0 is the starting state, 1 the first epoch."""
+    """0 is the state before training; the first stage of training is 1."""
     num_given_steps: int
 
     schema: ClassVar[pa.Schema] = pa.schema(
@@ -214,11 +226,12 @@ class StageRow(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepLosses(Record):
-    """Weighted mean loss of every reasoning step of a question in a stage's training, in nats."""
+    """Weighted mean loss of every reasoning step of a question during a stage's training, in nats."""
 
     question_id: str
     step_losses: Sequence[float]
-    """As in Eq. 8, under the student as it was at each train step; NaN where a step was given."""
+    """Loss of each step as in Eq. 8, of the student at the train step with the question; NaN for a
+    given step."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"question_id": pa.string(), "step_losses": pa.list_(pa.float32())}
@@ -227,13 +240,15 @@ class StepLosses(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction(Record):
-    """A model's greedy answer to one test question."""
+    """A model's greedy answer to one test question, compared with the gold answer."""
 
     question_id: str
     text: str
     finish_reason: str
     num_tokens: int
+    """Generated tokens."""
     predicted_answer: str
+    """Answer extracted from the text; empty if none was found."""
     gold_answer: str
     is_correct: bool
 
@@ -252,13 +267,13 @@ class Prediction(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationRequest(Record):
-    """One text to generate."""
+    """The request to generate one text."""
 
     id: str
     text: str
-    """The question as a model reads it."""
+    """The question as a model reads it, without worked examples and instructions."""
     seed: int
-    """Seed of this sample, below 2^31."""
+    """Seed of the sampling, below 2^31."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"id": pa.string(), "text": pa.string(), "seed": pa.int64()}
@@ -267,12 +282,15 @@ class GenerationRequest(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion(Record):
-    """One generated text; ``finish_reason`` ``error`` means that the text is an error message."""
+    """One generated text, or an error row: its finish reason is ``error``, its text the message."""
 
     id: str
+    """Id of the request."""
     text: str
     finish_reason: str
+    """``stop``, ``length``, ``error`` or another word of the service."""
     num_tokens: int
+    """Generated tokens; 0 when unknown."""
     num_prompt_tokens: int = 0
     """Tokens of the prompt; 0 when unknown."""
     logprob: float | None = None
