@@ -18,7 +18,8 @@ class SharedExclusiveLock:
 
     def __init__(self) -> None:
         self.changed = asyncio.Condition()
-        self.num_inside = self.num_waiting_alone = 0
+        self.num_inside = 0
+        self.num_waiting_alone = 0
         self.is_alone = False
 
     @contextlib.asynccontextmanager
@@ -65,7 +66,8 @@ class CapacityLimiter:
     """
 
     def __init__(self, num_rows: int) -> None:
-        self.num_rows, self.num_inside = num_rows, 0
+        self.num_rows = num_rows
+        self.num_inside = 0
         self.changed = asyncio.Condition()
 
     async def enter(self, num_rows: int) -> None:

@@ -77,7 +77,8 @@ class Endpoint:
     """
 
     def __init__(self, teacher: EndpointTeacher, shots: Sequence[Shot], api_key: SecretStr) -> None:
-        self.teacher, self.shots = teacher, tuple(shots)
+        self.teacher = teacher
+        self.shots = tuple(shots)
         self.key = api_key.get_secret_value().strip()
         if not (self.key.isascii() and self.key.isprintable()):
             raise KpodError(
@@ -233,14 +234,15 @@ class Endpoint:
         status = response.status_code
         teacher = self.teacher
         if response.has_redirect_location:
-            advice = f"set teacher.base_url to where it sends on: {response.headers['Location']}"
+            target = response.headers["Location"]
+            advice = f"set teacher.base_url to the address of the redirect: {target}"
         elif status == 404:
-            told = error_message(response)
-            advice = f"check teacher.base_url and teacher.model={teacher.model}: {told}"
+            message = error_message(response)
+            advice = f"check teacher.base_url and teacher.model={teacher.model}: {message}"
         elif self.headers:
-            advice = f"it refuses the key in {teacher.api_key_env}"
+            advice = f"the server refuses the key in {teacher.api_key_env}"
         else:
-            advice = f"it wants a key; set the environment variable {teacher.api_key_env}"
+            advice = f"the server wants a key; set the environment variable {teacher.api_key_env}"
         return KpodError(
             f"teacher.base_url {teacher.base_url} answers {status}; {self._shown(advice)}"
         )

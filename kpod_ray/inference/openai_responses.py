@@ -37,8 +37,10 @@ def read_completion(request_id: str, response: httpx.Response) -> Completion:
     """
     try:
         answer = response.json()
-        choice, usage = answer["choices"][0], answer.get("usage")
-        text, finish_reason = _text(choice), str(choice.get("finish_reason") or "")
+        choice = answer["choices"][0]
+        usage = answer.get("usage")
+        text = _text(choice)
+        finish_reason = str(choice.get("finish_reason") or "")
         if finish_reason in _BROKEN_OFF:
             raise ValueError(f"finish reason {finish_reason}")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -57,7 +59,8 @@ def _text(choice: dict[str, Any]) -> str:
         ValueError: The choice contains no text.
     """
     if "text" in choice:
-        reasoning, content = None, choice["text"]
+        reasoning = None
+        content = choice["text"]
     else:
         message = choice["message"]
         reasoning = message.get("reasoning_content") or message.get("reasoning")

@@ -80,9 +80,12 @@ class Pending:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        self.store, self.folder = artifact.store, f"{artifact.folder}/{_FOLDER}"
-        self.num_rows, self.num_chars = 0, 0
+        self.store = artifact.store
+        self.folder = f"{artifact.folder}/{_FOLDER}"
+        self.num_rows = 0
+        self.num_chars = 0
         self.files = list[tuple[str, int]]()
+        """Path and number of requests of each file."""
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:

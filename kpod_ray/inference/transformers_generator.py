@@ -144,7 +144,8 @@ class RequestGenerator:
     ) -> None:
         model = language_model.to(device(), compute_dtype(precision))
         stop_text = NEXT_QUESTION if template == "plain" else None
-        self.template, self.tokenizer = template, tokenizer
+        self.template = template
+        self.tokenizer = tokenizer
         self.generator = GreedyGenerator(model, tokenizer, max_new_tokens, stop_text)
 
     def complete(self, requests: Sequence[GenerationRequest], batch_size: int) -> list[Completion]:

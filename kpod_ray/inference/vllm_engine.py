@@ -46,7 +46,8 @@ class VllmService:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self.tokenizer = load_tokenizer(model)
-        self.prompt_builder, self.sampling = prompt_builder, sampling
+        self.prompt_builder = prompt_builder
+        self.sampling = sampling
         self.llm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(model=model_folder(model), **arguments)
         )

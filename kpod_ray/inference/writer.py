@@ -36,8 +36,12 @@ class CompletionWriter:
         on_written: OnWritten,
         max_seconds: float = MAX_SECONDS,
     ) -> None:
-        self.store, self.folder, self.run = store, folder, run
-        self.num_rows, self.on_written, self.max_seconds = num_rows, on_written, max_seconds
+        self.store = store
+        self.folder = folder
+        self.run = run
+        self.num_rows = num_rows
+        self.on_written = on_written
+        self.max_seconds = max_seconds
         self.rows: list[Completion] = []
         self.writing = asyncio.Lock()
         self.callbacks = set[asyncio.Future[None]]()
@@ -65,7 +69,7 @@ class CompletionWriter:
         # The lock also waits for a concurrent call that is writing rows added before this call.
         async with self.writing:
             self._check_timer()
-            rows, self.rows = self.rows, []
+            rows, self.rows = self.rows, []  # no await in between: each row is taken once
             if rows:
                 table = Completion.to_table(rows)
                 prefix = f"{self.run}-"

@@ -123,7 +123,8 @@ def _filtered(
 
 def _split(rows: Iterable[Rationale]) -> tuple[list[Rationale], list[Rationale]]:
     """Return the rows to train on, and all other rows."""
-    used, rejects = list[Rationale](), list[Rationale]()
+    used: list[Rationale] = []
+    rejects: list[Rationale] = []
     for row in rows:
         (used if row.verdict in USED_VERDICTS else rejects).append(row)
     return used, rejects

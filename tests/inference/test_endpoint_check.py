@@ -60,7 +60,7 @@ def test_check_passes_where_something_answers_and_says_what_is_wrong_elsewhere()
         checked(server.url)
     with (
         EndpointServer(lambda number, body: (308, {"Location": "http://there/v1"}, {})) as server,
-        pytest.raises(KpodError, match="to where it sends on: http://there/v1"),
+        pytest.raises(KpodError, match="to the address of the redirect: http://there/v1"),
     ):
         checked(server.url)
     for url in (server.url, "http://127.0.0.1:port/v1", "http://no-such-host.invalid/v1"):

@@ -150,7 +150,7 @@ def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, 
 @pytest.mark.parametrize(
     ("reply", "settings", "message"),
     [
-        ((401, {}, {}), {}, "answers 401; it wants a key"),
+        ((401, {}, {}), {}, "answers 401; the server wants a key"),
         (
             (200, {}, {}),
             {"max_cost": 0.001, "price": {"output": 10.0}},
