@@ -99,6 +99,7 @@ def _answer_by_vllm(
 
 
 def _engines(config: RunConfig, model: str) -> ServicePool:
+    """Return a pool of vLLM engines that answer greedily with the student's template."""
     evaluation = config.evaluation
     sampling = Sampling(temperature=0, top_p=1, max_new_tokens=evaluation.max_new_tokens)
     prompt_builder = PromptBuilder(config.student.template)

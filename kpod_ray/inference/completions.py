@@ -93,6 +93,7 @@ class CompletionIndex:
         Raises:
             KeyError: An id has no completion.
         """
+        # The ids are passed as one JSON array: SQLite limits the number of parameters of a statement.
         completions = []
         for row_id, file, row, _ in self.database.execute(_FIND, [json.dumps(ids)]):
             if file is None:
@@ -101,6 +102,7 @@ class CompletionIndex:
         return completions
 
     def _add(self, file: str) -> None:
+        """Add the rows of one file to the index; only two columns of the file are read."""
         table = self.store.read_table(f"{self.folder}/{file}", ["id", "finish_reason"])
         number = len(self.files)
         self.files.append(file)
@@ -109,5 +111,6 @@ class CompletionIndex:
         self.database.executemany(_ADD, rows)
 
     def _read(self, file: int) -> list[Completion]:
+        """Return the completions of a file, given by its position in ``files``."""
         table: pa.Table = self.store.read_table(f"{self.folder}/{self.files[file]}")
         return Completion.from_table(table)

@@ -151,7 +151,9 @@ class Endpoint:
         return self.teacher.base_url.rstrip("/")
 
     def _open(self) -> None:
+        """Create the HTTP client and the pacing."""
         teacher = self.teacher
+        # `Pacing` limits the number of concurrent requests, and thereby of connections.
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=teacher.max_concurrent
         )

@@ -97,6 +97,7 @@ class GreedyGenerator:
 
     @torch.no_grad()
     def _generate_batch(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
+        """Return the texts that follow the prompts of one batch."""
         tensors, start = generation_inputs(self.model, self.tokenizer, prompts)
         inputs = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
         stop = _StopText(self.tokenizer, self.stop_text, start)

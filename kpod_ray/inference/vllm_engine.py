@@ -77,6 +77,7 @@ class VllmService:
         )
 
     def _sampling_params(self, seed: int) -> Any:
+        """Return vLLM's sampling parameters for a request with this seed."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 

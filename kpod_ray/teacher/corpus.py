@@ -66,6 +66,7 @@ def teacher_samples(
 
 
 def _generated(config: RunConfig, plan: SamplingPlan, questions: Artifact) -> Corpus:
+    """Return the corpus of a generating teacher, after its missing samples are generated."""
     name = name_of(config.teacher)
 
     def is_solved(question: Question, samples: list[Sample]) -> bool:
@@ -131,6 +132,7 @@ def _start_pool(
 
 
 def _engines(teacher: VllmTeacher, shots: list[Shot], resources: ActorResources) -> ServicePool:
+    """Return a pool of vLLM engines with the teacher's model."""
     sampling = Sampling(teacher.temperature, teacher.top_p, teacher.max_new_tokens, teacher.stop)
     affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
     prompt_builder = PromptBuilder(teacher.template, tuple(shots), affixes)

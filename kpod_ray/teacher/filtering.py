@@ -122,6 +122,7 @@ def _read(sample: Sample, question: Question, filters: FiltersConfig) -> _Candid
 
 
 def _fault_of_text(sample: Sample, filters: FiltersConfig) -> Verdict | None:
+    """Return the first fault of a sample that is visible without its answer; None for no fault."""
     if sample.finish_reason == "error":
         return "error"
     if sample.finish_reason in ("length", "content_filter"):
@@ -134,6 +135,7 @@ def _fault_of_text(sample: Sample, filters: FiltersConfig) -> Verdict | None:
 
 
 def _answer(sample: Sample, question: Question) -> str:
+    """Return the answer of a sample, from its answer column or else from its text; empty for none."""
     given = sample.teacher_answer.strip()
     if given and question.kind == "text":
         # An answer column holds the bare answer. Extraction finds a free-text answer only behind an
@@ -151,6 +153,7 @@ def _agreed(question: Question, candidates: Sequence[_Candidate], filters: Filte
 
 
 def _fault_of_answer(candidate: _Candidate, question: Question, answer: str) -> Verdict | None:
+    """Return ``wrong`` or ``minority`` if a sample's answer differs from the right answer, else None."""
     is_same_text = candidate.answer == answer  # saves the parsing for most correct answers
     if is_same_text or (answer and answers_equal(candidate.answer, answer, question.kind)):
         return None
@@ -180,16 +183,19 @@ def _fault_of_reasoning(
 
 
 def _fault_of_length(length: int, least: int, most: int | None) -> Verdict | None:
+    """Return the fault of a length outside [least, most]; None as ``most`` means no upper limit."""
     if length < least:
         return "too_short"
     return "overlength" if most is not None and length > most else None
 
 
 def _passed(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return the candidates that have no verdict yet."""
     return [candidate for candidate in candidates if candidate.verdict is None]
 
 
 def _mark_duplicates(candidates: Sequence[_Candidate], filters: FiltersConfig) -> None:
+    """Give the verdict ``duplicate`` to each candidate that repeats an earlier candidate."""
     texts = [candidate.reasoning for candidate in candidates]
     repeats = duplicates(texts, filters.near_duplicate) if len(texts) > 1 else [False] * len(texts)
     for candidate, is_duplicate in zip(candidates, repeats, strict=True):
@@ -232,6 +238,7 @@ def _mean_logprob(sample: Sample) -> float:
 def _row(candidate: _Candidate, teacher: str) -> Rationale:
     sample = candidate.sample
     assert candidate.verdict is not None
+    # Rejected samples keep the whole text, so that users can see what the filter saw.
     is_good = candidate.verdict in ("kept", "surplus")
     return Rationale(
         id=f"{sample.question_id}/{sample.sample_index}",

@@ -116,6 +116,7 @@ def read_samples(teacher: FileTeacher) -> list[Sample]:
 
 
 def _field(teacher: FileTeacher, row: Mapping[str, Any], line: int, name: str) -> str:
+    """Return a required field of a row as text; an empty text for a null value."""
     column = getattr(teacher.columns, name)
     if column not in row:
         raise KpodError(

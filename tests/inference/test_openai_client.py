@@ -201,9 +201,17 @@ def test_a_request_the_server_refuses_is_an_error_row_at_once():
     ("status", "key", "told"),
     [
         (401, KEY, "answers 401; the server refuses the key in OPENAI_API_KEY"),
-        (403, "", "answers 403; the server wants a key; set the environment variable OPENAI_API_KEY"),
+        (
+            403,
+            "",
+            "answers 403; the server wants a key; set the environment variable OPENAI_API_KEY",
+        ),
         (404, KEY, "answers 404; check teacher.base_url and teacher.model=m: no such model"),
-        (308, KEY, "answers 308; set teacher.base_url to the address of the redirect: https://here/v1"),
+        (
+            308,
+            KEY,
+            "answers 308; set teacher.base_url to the address of the redirect: https://here/v1",
+        ),
     ],
 )
 def test_what_no_request_can_survive_ends_the_run(status, key, told):
