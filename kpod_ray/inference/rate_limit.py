@@ -57,7 +57,7 @@ class Pacing:
         self, max_concurrent: int, requests_per_minute: int | None, tokens_per_minute: int | None
     ) -> None:
         self.slots = asyncio.Semaphore(max_concurrent)
-        self.is_next = asyncio.Lock()  # of the request at the head of the queue
+        self.queue = asyncio.Lock()  # held by the request that is sent next
         self.requests = Rate(requests_per_minute) if requests_per_minute else None
         self.tokens = Rate(tokens_per_minute) if tokens_per_minute else None
         self.paused_until = 0.0
@@ -71,7 +71,7 @@ class Pacing:
             num_tokens: largest number of tokens of the prompt and the generated text together.
         """
         async with self.slots:
-            async with self.is_next:  # requests are sent in the order of their calls
+            async with self.queue:  # requests are sent in the order of their calls
                 now = await self._until_free()
                 if self.requests is not None:
                     self.requests.use(1, now)
