@@ -23,7 +23,7 @@ from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Rationale
-from kpod_ray.teacher.samples import read_samples
+from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.training.build import add_adapters
 from kpod_ray.training.trainer import StudentTraining, TrainingSet, WorkerRank
 from kpod_ray.weighting.given_weights import unweighted

@@ -27,6 +27,39 @@ MOST_STARTS = 10
 """Number of consecutive starts per engine without a written row after which the run fails."""
 
 
+@dataclasses.dataclass(frozen=True)
+class NextAttempt:
+    """How the rows of a block are tried next; rows are given as indices into the block."""
+
+    together: list[int]
+    """Rows that were in flight in no death: all of them are tried at once, beside other blocks' rows."""
+    apart: list[list[int]]
+    """Groups of rows that may have killed an engine; while a group is tried, no other row is."""
+    failed: list[int]
+    """Rows that become error rows."""
+
+
+def next_attempt(deaths: Sequence[int]) -> NextAttempt:
+    """Decide from their deaths which rows of a block are tried together, in a group, alone, or no more.
+
+    Args:
+        deaths: for each row of the block the number of deaths in which the row was in flight, or
+            `FINISHED`.
+
+    Returns:
+        Rows without a death together; rows with one death in groups of at most `FEW`; rows with more
+        deaths alone, up to `MOST_DEATHS` deaths; finished rows nowhere.
+    """
+    once = [row for row, num_deaths in enumerate(deaths) if num_deaths == 1]
+    groups = [once[start : start + FEW] for start in range(0, len(once), FEW)]
+    alone = [[row] for row, num_deaths in enumerate(deaths) if 1 < num_deaths < MOST_DEATHS]
+    return NextAttempt(
+        together=[row for row, num_deaths in enumerate(deaths) if num_deaths == 0],
+        apart=groups + alone,
+        failed=[row for row, num_deaths in enumerate(deaths) if num_deaths >= MOST_DEATHS],
+    )
+
+
 @dataclasses.dataclass
 class _Block:
     """Rows that one actor call processes together."""

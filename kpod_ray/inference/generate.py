@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -28,9 +28,9 @@ import ray
 
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.failures import explained
-from kpod_ray.inference.attempts import FEW, MOST_DEATHS, AttemptTracker
-from kpod_ray.inference.limits import CapacityLimiter, SharedExclusiveLock
-from kpod_ray.inference.processes import PATIENCE_SECONDS, wait_until_gone
+from kpod_ray.cluster.processes import PATIENCE_SECONDS, wait_until_gone
+from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker, next_attempt
+from kpod_ray.inference.concurrency import CapacityLimiter, SharedExclusiveLock
 from kpod_ray.inference.requests import Block, Pending, read_requests
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.writer import CompletionWriter
@@ -169,16 +169,16 @@ class GenerationActor:
             requests = (await asyncio.to_thread(self.read, block.path))[block.start : block.end]
         key = requests[0].id
         deaths = await self.attempts.begin.remote([request.id for request in requests])
-        rows = list(zip(requests, deaths, strict=True))
-        fresh = [request for request, num_deaths in rows if num_deaths == 0]
-        if fresh:
+        attempt = next_attempt(deaths)
+        if attempt.together:
+            fresh = [requests[row] for row in attempt.together]
             await self._run(key, fresh, self.lock.together)
         # No other row may be in flight beside suspects: a death must not be counted for other rows.
-        for suspects in _suspects(rows):
-            await self._run(key, suspects, self.lock.alone)
-        for request in (request for request, num_deaths in rows if num_deaths >= MOST_DEATHS):
+        for suspects in attempt.apart:
+            await self._run(key, [requests[row] for row in suspects], self.lock.alone)
+        for row in attempt.failed:
             text = f"the engine died each of {MOST_DEATHS} times that it was given this prompt"
-            await self.writer.add(Completion(request.id, text, "error", 0))
+            await self.writer.add(Completion(requests[row].id, text, "error", 0))
         await self.writer.flush()
         return key
 
@@ -205,15 +205,3 @@ class GenerationActor:
         processes = [own, *own.children(recursive=True)]
         times = {process.pid: process.create_time() for process in processes}
         ray.get(self.attempts.started.remote(placement.own_node(), times))
-
-
-def _suspects(
-    rows: Sequence[tuple[GenerationRequest, int]],
-) -> Iterator[list[GenerationRequest]]:
-    """Yield groups of requests that may have killed an engine: `FEW` after one death, else one."""
-    once = [request for request, num_deaths in rows if num_deaths == 1]
-    for start in range(0, len(once), FEW):
-        yield once[start : start + FEW]
-    for request, num_deaths in rows:
-        if 1 < num_deaths < MOST_DEATHS:
-            yield [request]

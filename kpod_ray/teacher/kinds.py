@@ -1,7 +1,9 @@
-"""What depends on the kind of teacher before and after sampling: checks, hashes, names and costs.
+"""What depends on the kind of teacher before a run starts, one function for each question about a teacher.
 
-A new kind of teacher needs a settings class in `kpod_ray.config.teacher` and a case in each ``match``
-of this module and of `corpus`; mypy reports every ``match`` that lacks the case.
+A new kind of teacher is a settings class in `kpod_ray.config.teacher`, a case in these functions and
+one in `kpod_ray.teacher.phase.teacher_samples`; a kind that generates also has a case in
+`kpod_ray.teacher.pools`. mypy names each ``match`` that lacks the case. All other modules treat the
+kinds alike. This module loads no Ray and no torch, so that commands that only name a run start fast.
 """
 
 from __future__ import annotations

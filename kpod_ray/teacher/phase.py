@@ -9,16 +9,19 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable
 
-from kpod_ray.config import RunConfig
+from kpod_ray.cluster.placement import described
+from kpod_ray.config import EndpointTeacher, FileTeacher, ReferenceTeacher, RunConfig, VllmTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.missing import OnRows
 from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.teacher import kinds
-from kpod_ray.teacher.corpus import teacher_samples
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
-from kpod_ray.teacher.samples import Corpus, Sample
-from kpod_ray.teacher.sampling import training_batches
+from kpod_ray.teacher.kinds import name_of
+from kpod_ray.teacher.pools import sampling_plan
+from kpod_ray.teacher.rationale_files import read_samples
+from kpod_ray.teacher.samples import Corpus, Sample, corpus_of
+from kpod_ray.teacher.sampling import SamplingPlan, ask, training_batches
 
 
 def generate_rationales(
@@ -54,6 +57,53 @@ def generate_rationales(
     if cost is not None:
         details["cost"] = cost
     return {**details, "counts": dict(counts), "verdicts": dict(sorted(verdicts.items()))}
+
+
+def teacher_samples(
+    config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows
+) -> Corpus:
+    """Return all samples of a run's teacher; generate the missing samples of a generating teacher.
+
+    Args:
+        config: the settings of the run.
+        questions: artifact of phase ``questions``; its training questions are answered.
+        artifact: artifact of phase ``teacher``; its folder holds the requests during generation.
+        on_rows: called with the number of samples of the current round that exist, and the number
+            of samples that the round asks for.
+
+    Raises:
+        KpodError: The teacher can't be used: the endpoint doesn't answer or could cost too much, the
+            engine dies repeatedly, the file of rationales is broken, or there are too few worked
+            examples.
+    """
+    teacher = config.teacher
+    match teacher:
+        case VllmTeacher() | EndpointTeacher():
+            plan = sampling_plan(config, teacher, questions, artifact, on_rows)
+            return _generated(config, plan, questions)
+        case FileTeacher():
+            return corpus_of(name_of(teacher), read_samples(teacher))
+        case ReferenceTeacher():  # the reference rationales come with the questions
+            return corpus_of(name_of(teacher), [])
+
+
+def _generated(config: RunConfig, plan: SamplingPlan, questions: Artifact) -> Corpus:
+    """Return the corpus of a generating teacher, after its missing samples are generated."""
+    name = name_of(config.teacher)
+
+    def is_solved(question: Question, samples: list[Sample]) -> bool:
+        """Return whether at least one sample of the question passes the filters."""
+        split = config.steps.split_newlines
+        result = filter_samples(question, samples, config.teacher, name, split_newlines=split)
+        return any(row.verdict == "kept" for row in result.rows)
+
+    index = ask(plan, questions, is_solved)
+    details: Manifest = {
+        "completions": plan.folder,
+        "nodes": described(index.nodes),
+        "counts": {"generated": index.num_generated, "rounds": int(index.num_rounds.max())},
+    }
+    return Corpus(name, index.samples, details=details)
 
 
 def write_filtered(

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from kpod_ray.config import FileTeacher
-from kpod_ray.errors import KpodError
 from kpod_ray.records import Completion, Question
 from kpod_ray.storage.artifacts import Manifest
-from kpod_ray.storage.user_files import BadRow, read_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,44 +79,3 @@ def sample_of_completion(completion: Completion, question_id: str, sample_index:
         completion.logprob,
         completion.num_prompt_tokens,
     )
-
-
-def read_samples(teacher: FileTeacher) -> list[Sample]:
-    """Read the samples of a file of rationales, in the order of the file.
-
-    Several rows with the id of one question are samples of the question with indices 0, 1, and so on.
-
-    Raises:
-        KpodError: The file doesn't exist, a column is missing, or a row can't be parsed.
-    """
-    samples = []
-    seen = dict[str, int]()
-    for line, row in read_rows(teacher.path):
-        if isinstance(row, BadRow):
-            raise KpodError(f"rationales {row.path} line {row.line}: {row.reason}")
-        question_id = _field(teacher, row, line, "id")
-        index = seen.get(question_id, 0)
-        seen[question_id] = index + 1
-        columns = teacher.columns
-        samples.append(
-            Sample(
-                question_id=question_id,
-                sample_index=index,
-                text=_field(teacher, row, line, "rationale"),
-                finish_reason=str(row.get(columns.finish_reason) or ""),
-                num_tokens=0,
-                teacher_answer=str(row.get(columns.teacher_answer) or ""),
-            )
-        )
-    return samples
-
-
-def _field(teacher: FileTeacher, row: Mapping[str, Any], line: int, name: str) -> str:
-    """Return a required field of a row as text; an empty text for a null value."""
-    column = getattr(teacher.columns, name)
-    if column not in row:
-        raise KpodError(
-            f"rationales {teacher.path} line {line}: no column {column!r}; "
-            f"set teacher.columns.{name} to the file's name for it"
-        )
-    return str(row[column] if row[column] is not None else "")

@@ -1,7 +1,11 @@
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.attempts import FINISHED, MOST_STARTS, AttemptTracker
+from kpod_ray.inference.attempts import FINISHED, MOST_STARTS, AttemptTracker, next_attempt
 from kpod_ray.records import Completion
 from kpod_ray.storage.artifacts import Store
 
@@ -77,3 +81,21 @@ def test_processes_of_all_starts_are_kept_by_node(attempts):
     attempts.started("n1", {2: 0.6})
     attempts.started("n2", {1: 0.7})
     assert attempts.seen_processes() == {"n1": {1: 0.5, 2: 0.6}, "n2": {1: 0.7}}
+
+
+def test_rows_without_a_death_are_tried_together_suspects_in_groups_then_alone_by_hand():
+    attempt = next_attempt([0, FINISHED, 1, 2, 0, 4, 5, 1])
+    assert attempt.together == [0, 4]
+    assert attempt.apart == [[2, 7], [3], [5]]
+    assert attempt.failed == [6]
+
+
+def test_a_group_of_suspects_has_at_most_eight_rows():
+    assert [len(group) for group in next_attempt([1] * 17).apart] == [8, 8, 1]
+
+
+@given(st.lists(st.integers(FINISHED, 7), max_size=40))
+def test_every_unfinished_row_is_tried_or_failed_exactly_once(deaths):
+    attempt = next_attempt(deaths)
+    rows = [*attempt.together, *itertools.chain(*attempt.apart), *attempt.failed]
+    assert sorted(rows) == [row for row, num in enumerate(deaths) if num != FINISHED]

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 import ray
 
+from kpod_ray.cluster.processes import PATIENCE_SECONDS
 from kpod_ray.config import ActorResources
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import GenerationActor, generate
-from kpod_ray.inference.processes import PATIENCE_SECONDS
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest

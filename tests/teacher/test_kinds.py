@@ -9,7 +9,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.teacher import kinds
-from kpod_ray.teacher.corpus import teacher_samples
+from kpod_ray.teacher.phase import teacher_samples
 
 
 def teacher(kind, **settings):

@@ -9,7 +9,7 @@ from kpod_ray.answers.extraction import answers_equal
 from kpod_ray.config import ColumnsConfig, FileQuestions, FileTeacher
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.teacher.filtering import filter_samples
-from kpod_ray.teacher.samples import read_samples
+from kpod_ray.teacher.rationale_files import read_samples
 from tests.conftest import SHARED_DATA
 
 

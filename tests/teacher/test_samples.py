@@ -7,7 +7,8 @@ import pytest
 from kpod_ray.config import ColumnsConfig, FileTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Completion
-from kpod_ray.teacher.samples import Sample, read_samples, sample_of_completion
+from kpod_ray.teacher.rationale_files import read_samples
+from kpod_ray.teacher.samples import Sample, sample_of_completion
 
 
 def test_a_completion_is_a_sample_of_the_question_it_was_asked_for():

@@ -14,7 +14,7 @@ from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.teacher.corpus import sampling_plan
+from kpod_ray.teacher.pools import sampling_plan
 from kpod_ray.teacher.sampling import ask
 
 

@@ -3,7 +3,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpod_ray.inference.limits import CapacityLimiter, SharedExclusiveLock
+from kpod_ray.inference.concurrency import CapacityLimiter, SharedExclusiveLock
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
