@@ -1,4 +1,4 @@
-"""What depends on the kind of teacher before a run starts, one function for each question about a teacher.
+"""What depends on the kind of teacher before a run starts: checks, hashes, names and costs.
 
 A new kind of teacher is a settings class in `kpod_ray.config.teacher`, a case in these functions and
 one in `kpod_ray.teacher.phase.teacher_samples`; a kind that generates also has a case in
