@@ -13,7 +13,7 @@ EPYC): 2,048 tokens took 230 MiB to 1,162 MiB of full logits and .91 of their ti
 670 MiB to 3,571 MiB and .94 with 151,936. Blocks half as large took a bf16 training from 2,513 to
 2,432 MiB (``python -m benchmarks.training --steps 3 --rounds 1 --settings full --only ours``).
 
-What would break it: use of the logits after `HeadOnCpu.losses`, which overwrites them with
+What would break it: use of the logits after `HeadOnCpu.losses`, which overwrites the logits with
 exponentials, or of the exponentials after `HeadOnCpu.differentiate`; a chunk larger than the first,
 which allocates a second buffer.
 """

@@ -60,7 +60,8 @@ class HeadOnGpu:
         size = len(self._head)
         self._logits = torch.mm(hidden, self._head.T, out=self._buffer[:num_tokens])
         nll = torch.empty(num_tokens, dtype=torch.float32, device=hidden.device)
-        self._log_norm, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
+        self._log_norm = torch.empty_like(nll)
+        is_top = torch.empty_like(nll, dtype=torch.bool)
         _losses[num_tokens,](
             self._logits, labels, nll, self._log_norm, is_top, size, BLOCK=8192, num_warps=16
         )

@@ -122,7 +122,8 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         """Return the attention output, [1, L, H, d]."""
         states = [_row_to_whole(each, sequences) for each in (query, key, value)]
-        output, log_norms = torch.empty_like(states[0]), []
+        output = torch.empty_like(states[0])
+        log_norms = []
         for span in _spans(sequences):
             output_part, log_norm = _forward(*_heads(states, span), is_causal=True, scale=scale)
             output[:, span] = output_part.transpose(1, 2)

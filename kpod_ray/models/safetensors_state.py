@@ -20,7 +20,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kpod_ray.storage.artifacts import Store
 
-_PARAMETERS, _OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
+_PARAMETERS = "parameters.safetensors"
+_OPTIMIZER = "optimizer.safetensors"
 
 
 class DamagedError(Exception):

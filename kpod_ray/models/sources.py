@@ -108,6 +108,7 @@ def without_folders(name: str) -> str:
 
 
 def _looks_local(name: str) -> bool:
+    """Return whether a name means a local folder: it isn't of the form OWNER/NAME, or it exists."""
     return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
 
 
@@ -208,6 +209,7 @@ def _sampled_hash(path: Path) -> str:
 
 
 def _checked_folder(name: str) -> Path:
+    """Return the absolute path of a local model folder; raise a `KpodError` without a config.json."""
     folder = Path(name).expanduser()
     if not (folder / "config.json").is_file():
         raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
@@ -215,6 +217,7 @@ def _checked_folder(name: str) -> Path:
 
 
 def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
+    """Return file system and path of a model folder at an address; raise a `KpodError` without one."""
     try:
         filesystem, path = open_address(address)
         is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
@@ -226,6 +229,7 @@ def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _check_hub(name: str) -> None:
+    """Check that a model's config is in the local hub cache or can be downloaded."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from transformers import AutoConfig
@@ -242,6 +246,7 @@ def _check_hub(name: str) -> None:
 
 
 def _seed(kind: str, text: str) -> int:
+    """Return the seed in the name of a random model; raise a `KpodError` if it is no whole number."""
     if not text.isdecimal():
         raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
     return int(text)
@@ -263,6 +268,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
 
 
 def _download(folder: Path, address: str) -> None:
+    """Copy the model folder at an address to a new local folder."""
     filesystem, path = _checked_address(address)
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
@@ -276,6 +282,7 @@ def _save_random(folder: Path, kind: str, seed: int) -> None:
 
 
 def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
+    """Convert a packaged GGUF file to a Hugging Face model folder with bf16 parameters."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

@@ -83,7 +83,8 @@ class ValidationAccuracyActor:
 
     def _predictions(self, stage: int) -> list[Prediction]:
         """Generate the answers of the student of a stage to the validation questions."""
-        student, questions = self.job.student, self._validation_questions()
+        student = self.job.student
+        questions = self._validation_questions()
         trained = finished_student(self.job, self._parameters(stage))
         tokenizer = load_tokenizer(student.model)
         evaluation = self.job.evaluation

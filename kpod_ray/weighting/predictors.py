@@ -128,7 +128,8 @@ class AnswerPredictor(nn.Module):
 
 def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
     """Return the loss of the answer as the continuation by a causal model, [S], in nats."""
-    is_answer, ids = sequences.is_answer, sequences.input_ids
+    is_answer = sequences.is_answer
+    ids = sequences.input_ids
     own = language_model.get_input_embeddings()(ids.masked_fill(~is_answer, 0))
     hidden = language_model.base_model(
         inputs_embeds=torch.where(is_answer[..., None], own, masked),

@@ -149,7 +149,8 @@ class WeightingProgress:
         self.collapse = collapse
         is_best = self.best is None or row["validation_loss"] < self.best["validation_loss"]
         if collapse is None and is_best:
-            self.best, self.num_worse = row, 0
+            self.best = row
+            self.num_worse = 0
             return True
         self.num_worse += 1
         return self.best is None

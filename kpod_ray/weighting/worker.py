@@ -92,7 +92,8 @@ class _Worker:
                 indices = sampler.indices(train_step)
                 share = worker_share(indices, self.rank, self.num_workers)
                 batch, draws = sampler.batch(share, train_step)
-                batch, uniform = batch.to(predictor.device), stack_noise(draws).to(predictor.device)
+                batch = batch.to(predictor.device)
+                uniform = stack_noise(draws).to(predictor.device)
                 kept = torch.tensor([[d.kept_fraction] for d in draws], device=predictor.device)
                 with torch.no_grad():
                     attended = self.loss.attended(batch)
