@@ -1,4 +1,4 @@
-"""The student, its optimisation and its evaluation."""
+"""Settings of the student, its training and its evaluation."""
 
 from __future__ import annotations
 
@@ -11,85 +11,97 @@ from kpod_ray.config.teacher import Template
 
 
 class LoraConfig(Config):
-    """Low-rank adapters; everything else of the student is frozen."""
+    """Low-rank adapters (LoRA); all other parameters of the student are frozen."""
 
     rank: int = Field(ge=1)
-    """Width of an adapter."""
+    """Rank of the adapters."""
     alpha: int | None = Field(None, ge=1)
-    """An adapter's output is multiplied by alpha / rank; None is ``rank``: a factor of 1."""
+    """Scale of the adapters: an adapter's output is multiplied by ``alpha / rank``. None is equal to
+    ``rank``, a factor of 1."""
     target_modules: tuple[str, ...] | None = None
-    """Names of the linear layers that get an adapter; None: all of attention and feed-forward."""
+    """Names of the linear layers that get an adapter. None selects all linear layers of attention and
+    feed-forward layers."""
 
 
 class StudentConfig(Config):
-    """The student and its optimisation (Eq. 15)."""
+    """The student and its training (Eq. 15)."""
 
     model: str
-    """A folder, a hub name, ``packaged:NAME``, ``tiny:SEED`` or ``tiny-t5:SEED``, causal or
-    encoder-decoder; see ``teacher.model``."""
+    """Model to train, causal or encoder-decoder: a folder, a hub name, ``packaged:NAME``, ``tiny:SEED``
+    or ``tiny-t5:SEED``; see ``teacher.model``."""
     template: Template = "chat"
-    """``chat`` renders the model's chat template; ``plain`` writes Q: and A: lines."""
+    """How a question is rendered: ``chat`` uses the model's chat template, ``plain`` writes Q: and A:
+    lines."""
     token_weights: Literal["from_weighting", "uniform"] = "from_weighting"
-    """Weight of a rationale token in the loss: as ``weighting`` says (Eq. 15), or 1 (``uniform``,
-    Eq. 14, the paper's w.o.-sig)."""
+    """Weights of the rationale tokens in the loss: those of ``weighting`` (``from_weighting``, Eq.
+    15), or 1 for all tokens (``uniform``, Eq. 14, w.o.-sig in the paper)."""
     loss: Literal["nll", "dft"] = "nll"
-    """Loss of a token, which its weight multiplies: the negative log-likelihood (``nll``), or that times
-    the student's own probability of the token, without a gradient through it (``dft``)."""
+    """Loss of a token before the token weight is applied: the negative log-likelihood (``nll``), or the
+    negative log-likelihood times the student's probability of the token (``dft``). No gradient flows
+    through this probability."""
     target: Literal["rationale", "answer"] = "rationale"
-    """What the student writes: the rationale and then the answer, or the ``answer`` alone."""
+    """What the student learns to generate: the rationale followed by the answer (``rationale``), or only
+    the ``answer``."""
     seed: int | None = Field(None, ge=0)
-    """Seed of the training alone: order of the examples and everything random; None takes the
-    run's. Comparisons vary it over one shared corpus."""
+    """Seed of the training: order of the examples and all other random numbers of phase ``train``. None
+    takes the run's ``seed``. Comparisons vary this seed over one shared corpus."""
     loss_token_budget: int | None = Field(None, ge=1)
-    """Training ends when so many tokens have been in the loss, in the middle of a stage or, all
-    steps written, after further epochs; None ends with the last stage."""
+    """Number of tokens in the loss after which the training ends. The end may be in the middle of a
+    stage; if the stages are too few, further stages follow. None ends the training after the last
+    stage."""
     validation_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the questions that are never trained on, chosen by a seeded hash of their ids: loss and
-    token accuracy on their whole rationales are measured after every stage."""
+    """Fraction of the questions in the validation set, which the student is never trained on. A
+    seeded hash of the question ids chooses them. Loss and token accuracy on the validation set are
+    measured after every stage."""
     accuracy_every_stages: int | None = Field(None, ge=1)
-    """The questions held out are also answered, greedily, by the student as it is after every so many
-    stages, and after the last; None: never. An actor of ``resources.evaluate`` does it beside the
-    training, or after it where there is no room for both."""
+    """Number of stages between two measurements of the validation accuracy, for which the student
+    answers the validation questions greedily. The last stage is measured, too. None measures no
+    accuracy. An actor with ``resources.evaluate`` answers the questions beside the training, or after
+    the training if the resources don't suffice for both."""
     exported_student: Literal["last", "best"] = "last"
-    """Which student is exported: the ``last``, or the ``best``. The best has the highest accuracy on the
-    validation questions, or without ``accuracy_every_stages`` the lowest loss on them."""
+    """Which student is exported: the ``last`` one or the ``best`` one. The best student has the highest
+    validation accuracy; without ``accuracy_every_stages``, the lowest validation loss."""
     learning_rate: float = Field(1e-5, gt=0)
-    """Largest AdamW learning rate."""
+    """Largest learning rate of AdamW."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How it changes after the warm-up: not at all, or down to 0 at the end of the training."""
+    """Learning rate after the warm-up: ``constant``, or falling to 0 at the end of the training along a
+    line (``linear``) or a cosine."""
     warmup: float = Field(0.0, ge=0, lt=1)
-    """Share of the training in which the learning rate rises evenly from 0."""
+    """Fraction of the training in which the learning rate rises linearly from 0."""
     weight_decay: float = Field(0.0, ge=0)
-    """AdamW weight decay."""
+    """Weight decay of AdamW."""
     global_batch_size: int = Field(8, ge=1)
-    """Examples of one train step, over all workers."""
+    """Number of examples of one train step, over all workers."""
     micro_batch_tokens: int = Field(2048, ge=1)
-    """Tokens of one forward pass on one worker, padding counted; a longer example is a pass of its
-    own. It bounds the memory and changes nothing else. A GPU wants as many as it has memory for."""
+    """Largest number of tokens of one forward pass on one worker, padding included; a longer example
+    is a pass of its own. The setting changes memory and speed, but not the result. On a GPU, choose
+    the largest number that fits into the memory."""
     packing: bool = True
-    """Examples one after the other without padding, where the model's attention can keep them apart;
-    else, and if false or without ``kernels``, those of similar length are padded to the longest."""
+    """Whether examples are packed one after the other without padding, if the model's attention supports
+    that. Otherwise, and without ``kernels``, examples of similar length are padded to the longest."""
     kernels: bool = True
-    """Whether our own kernels compute the student: logits chunk by chunk, layers that are recomputed in
-    the backward pass, packed attention, fused adapters. If false, the model's own layers and torch's own
-    operations do; time and memory grow, results change by rounding alone."""
+    """Whether kpod_ray's own kernels compute the student: logits chunk by chunk, layers that are
+    recomputed in the backward pass, packed attention, fused adapters. If false, the model's own
+    layers and torch's own operations are used, which need more time and memory; results differ only
+    by rounding."""
     max_length: int = Field(1024, ge=16)
-    """Longest example in tokens."""
+    """Largest number of tokens of an example."""
     overlength: Literal["drop", "cut"] = "drop"
-    """What becomes of a longer one: ``drop`` sets it aside; ``cut`` ends it after the last reasoning
-    step that fits, without its answer. Both are counted."""
+    """What happens to an example with more than ``max_length`` tokens: ``drop`` leaves it out,
+    ``cut`` ends it after the last reasoning step that fits, without its answer. The numbers of both
+    are reported."""
     loss_normalization: Literal["tokens", "weight", "examples"] = "tokens"
-    """What the summed loss of a train step is divided by: its tokens in the loss, their total
-    weight, or its examples."""
+    """Divisor of the summed loss of a train step: the number of tokens in the loss (``tokens``), their
+    total weight (``weight``), or the number of examples (``examples``)."""
     max_grad_norm: float | None = Field(1.0, gt=0)
-    """Gradient clipping; None is off."""
+    """Largest gradient norm, to which gradients are clipped; None turns clipping off."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Type of the arithmetic; parameters stay fp32."""
+    """Floating-point type of the computation; parameters stay fp32."""
     gradient_checkpointing: bool = False
-    """Whether what is inside a layer is computed again in the backward pass: less memory,
-    more time, the same result."""
+    """Whether the backward pass recomputes the inside of each layer: less memory, more time, the same
+    result."""
     lora: LoraConfig | None = None
-    """Adapters that are trained in place of all parameters; None trains all parameters."""
+    """Low-rank adapters to train instead of all parameters; None trains all parameters."""
 
     @model_validator(mode="after")
     def _check_validation(self) -> StudentConfig:
@@ -104,16 +116,17 @@ class StudentConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Greedy answers of the student to the test questions."""
+    """Evaluation of the student by greedy answers to the test questions."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
-    """What generates. ``transformers`` starts in seconds, and takes encoder-decoder students, which
-    vLLM does not."""
+    """Library that generates the answers. ``transformers`` starts in seconds and supports
+    encoder-decoder students, which ``vllm`` does not."""
     batch_size: int = Field(128, ge=1)
-    """Questions answered at the same time by ``transformers``; vLLM chooses by itself."""
+    """Number of questions that ``transformers`` answers at the same time; vLLM chooses the number
+    itself."""
     max_new_tokens: int = Field(256, ge=1)
-    """Longest answer, in tokens."""
+    """Largest number of tokens of an answer."""
     limit: int | None = Field(None, ge=1)
-    """Only the first so many test questions; None takes all."""
+    """Number of test questions to answer, from the first on; None answers all."""
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Further vLLM engine arguments."""
+    """Further arguments of the vLLM engine, by name."""

@@ -1,4 +1,4 @@
-"""Where the token weights come from: a learned weighter, a file, or a rule."""
+"""Settings of the token weights, which a learned weighter, a file or a rule provides."""
 
 from __future__ import annotations
 
@@ -11,84 +11,89 @@ from kpod_ray.config.base import Config
 
 
 class LearnedWeighting(Config):
-    """The token weighter (Eq. 2 to 7): how it is built and trained."""
+    """Token weights of a learned token weighter (Eq. 2 to 7)."""
 
     resource_groups: ClassVar[tuple[str, ...]] = ("weighting", "apply_weighter")
-    """Groups of ``resources`` that making the weights takes from the cluster."""
+    """Groups of ``resources`` that this kind of weighting takes from the cluster."""
     kind: Literal["learned"] = "learned"
-    """Says that ``weighting`` is of this kind, as it is without a ``kind``."""
+    """Kind of ``weighting``; ``learned`` is the default."""
     predictor: str | None = None
     """Model that predicts the answer from a masked rationale, causal or encoder-decoder (T5, Flan-T5),
     named like a student; None takes a copy of the student."""
     num_heads: int | None = Field(None, ge=1)
-    """Heads of the weighter's self-attention; None takes as many as the student has."""
+    """Number of heads of the weighter's self-attention; None takes the student's number of heads."""
     mask: Literal["relaxed", "straight_through"] = "relaxed"
-    """Gumbel mask: ``straight_through`` rounds it in the forward pass (Eq. 4), ``relaxed`` does not.
-    In our runs ``straight_through`` lost all weights within 20 train steps."""
+    """Gumbel mask: ``straight_through`` rounds the mask to 0 or 1 in the forward pass (Eq. 4),
+    ``relaxed`` doesn't. In our runs with ``straight_through`` all weights collapsed within 20 train
+    steps."""
     mask_position: Literal["before_attention", "after_attention"] = "before_attention"
-    """What the mask acts on: the rationale's embeddings, or what the weighter's self-attention makes
-    of them (the paper's Figure 1), where a kept neighbour may carry a masked token."""
+    """What is masked: the rationale's embeddings (``before_attention``), or the output of the
+    weighter's self-attention over them (``after_attention``, as in Figure 1 of the paper), where the
+    state of a kept token may contain information of a masked token."""
     temperature: float = Field(0.7, gt=0)
-    """Gumbel temperature, at the first train step."""
+    """Gumbel temperature at the first train step."""
     final_temperature: float | None = Field(None, gt=0)
-    """Gumbel temperature at the last train step, reached by equal factors; None: it stays the same."""
+    """Gumbel temperature at the last train step; the temperature changes exponentially in between. None
+    keeps ``temperature`` constant."""
     prefixes: Literal["sampled", "all"] = "sampled"
-    """Prefixes of a rationale in one train step: one that is drawn, or ``all`` (Eq. 5's whole sum, as a
-    mean), which costs as many times more as the rationale has tokens."""
+    """Prefixes of each rationale in a train step: one ``sampled`` prefix, or ``all`` prefixes (the
+    sum of Eq. 5, as a mean). The cost of ``all`` grows with the number of tokens of the rationale."""
     whole_fraction: float = Field(0.5, ge=0, le=1)
-    """Share of the rationales that are read whole, the others up to a prefix drawn uniformly.
-    0 is Eq. 5 as written, where short rationales rarely show the predictor their answer."""
+    """Probability that the whole rationale is read instead of a prefix of uniform length. 0 is Eq. 5 as
+    written, where the predictor rarely reads the end of a rationale, which often states the answer."""
     mask_ratio_weight: float = Field(0.5, ge=0)
-    """alpha of Eq. 7: weight of the share of kept tokens, in nats."""
+    """alpha of Eq. 7, in nats: weight of the fraction of kept tokens in the loss."""
     num_adapt_steps: int = Field(80, ge=0)
-    """Train steps in which the predictor learns to read randomly masked rationales."""
+    """Number of train steps in which the predictor learns to read randomly masked rationales, before the
+    weighter is trained."""
     adapt_learning_rate: float = Field(1e-4, gt=0)
-    """AdamW learning rate of the predictor while it adapts, and of the projection before another model
-    than the student."""
+    """AdamW learning rate of the predictor in these steps, including the projection of the student's
+    embeddings if the predictor is another model."""
     mask_vector_learning_rate: float = Field(1e-3, gt=0)
-    """AdamW learning rate of the vector that stands for a masked token."""
+    """AdamW learning rate of the vector that replaces the embedding of a masked token."""
     num_train_steps: int = Field(100, ge=1)
-    """Most train steps of the weighter: few give the order of the tokens, more pull their weights
-    apart."""
+    """Largest number of train steps of the weighter. Few steps suffice for the order of the tokens; more
+    steps increase the differences between the weights."""
     learning_rate: float = Field(3e-4, gt=0)
     """AdamW learning rate of the weighter."""
     global_batch_size: int = Field(8, ge=1)
-    """Rationales of one train step, over all workers."""
+    """Number of rationales of one train step, over all workers."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of the rationales held back to choose the best train step by."""
+    """Fraction of the rationales in the validation set, by which the best weighter is chosen."""
     max_validation: int = Field(64, ge=1)
-    """At most so many rationales are held back."""
+    """Largest number of rationales in the validation set."""
     validate_every: int = Field(10, ge=1)
-    """Train steps between two validations."""
+    """Number of train steps between two validations."""
     patience: int = Field(5, ge=1)
-    """Validations without a better loss before training stops."""
+    """Number of validations without a lower loss after which the training stops."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Type of the predictor's arithmetic; parameters stay fp32."""
+    """Floating-point type of the predictor's computation; parameters stay fp32."""
 
 
 class FileWeighting(Config):
-    """Token weights that lie in a file, in place of a learned weighter's."""
+    """Token weights from a file."""
 
     resource_groups: ClassVar[tuple[str, ...]] = ()
     kind: Literal["file"]
     path: str
-    """JSON Lines or Parquet with the columns ``id``, ``rationale``, ``weights`` (spans ``[start, end,
-    weight]`` of its characters) and maybe ``steps`` (spans), as ``kpod export`` writes them."""
+    """JSON Lines or Parquet file, as ``kpod export`` writes. Columns: ``id``; ``rationale``;
+    ``weights``, a list of spans ``[start, end, weight]`` of the rationale's characters; and
+    optionally ``steps``, a list of spans ``[start, end]``."""
     default_weight: float = Field(1.0, ge=0, le=1)
-    """Weight of the text outside all spans."""
+    """Weight of the text outside all spans of a rationale."""
 
 
 class HandWeighting(Config):
-    """Token weights by a rule: a token of the student with a digit or an operator weighs 1."""
+    """Token weights by a rule: a token with a digit or an operator weighs 1, other tokens less."""
 
     resource_groups: ClassVar[tuple[str, ...]] = ()
     kind: Literal["hand"]
     plain_weight: float = Field(0.3, ge=0, le=1)
-    """Weight of a rationale token without digit or operator."""
+    """Weight of a rationale token without digit and operator."""
 
 
 def _with_kind(value: Any) -> Any:
-    """Add the kind to settings that have none: they are a learned weighter's."""
+    """Add the default kind to settings without a ``kind``, which the discriminated union requires."""
     return {"kind": "learned", **value} if isinstance(value, Mapping) else value
 
 

@@ -1,4 +1,4 @@
-"""What a batch holds: padded tokens of examples, and which of them are in the loss."""
+"""Batches of examples for causal students, padded or packed, with the tokens that are in the loss."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from kpod_ray.kernels.packed_layout import PackedLayout, place_sequences
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Right-padded sequences, and the positions whose hidden state predicts a token in the loss."""
+    """B right-padded sequences, and the N positions that predict the tokens in the loss."""
 
     input_ids: Tensor
     """[B, L] token ids."""
     attention_mask: Tensor
-    """[B, L], 1 where a token exists."""
+    """[B, L], 1 where a token exists, 0 at padding."""
     rows: Tensor
     """[N], row of each predicting position."""
     columns: Tensor
-    """[N], column of each predicting position: the label is the token one to the right."""
+    """[N], column of each predicting position; the label is the token in the next column."""
     labels: Tensor
-    """[N], token ids to predict."""
+    """[N], token ids of the labels."""
     token_weights: Tensor
     """[N], weight of each label in the loss."""
     in_rationale: Tensor
-    """[N], whether the label belongs to the rationale (else to the answer segment)."""
+    """[N] bool, whether each label belongs to the rationale rather than to the answer segment."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on another device."""
@@ -41,33 +41,38 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return what a language model reads, by its names."""
+        """Return the keyword arguments of the language model's forward pass."""
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
     def num_slots(self) -> int:
-        """Return the positions that are computed, padding counted."""
+        """Return the number of computed positions, padding included."""
         return self.input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the tokens of the examples, a scalar on the batch's device."""
+        """Return the number of tokens of the examples, a scalar on the batch's device."""
         return self.attention_mask.sum()
 
 
 def num_loss_tokens(example: Example, num_given_steps: int) -> int:
-    """Tokens of an example that carry loss when so many steps are given."""
+    """Return the number of tokens of an example that are in the loss, for a number of given steps."""
     return sum(step >= num_given_steps for step in example.token_steps)
 
 
 def loss_weight(example: Example, num_given_steps: int) -> float:
-    """Total token weight of an example's loss when so many steps are given."""
+    """Return the sum of the token weights of an example in the loss, for a number of given steps."""
     pairs = zip(example.token_weights, example.token_steps, strict=True)
     return float(sum(weight for weight, step in pairs if step >= num_given_steps))
 
 
 def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int) -> Batch:
-    """Pad examples into a batch for a causal model; each loss starts after the given steps (Eq. 15).
+    """Pad examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
 
-    A token is predicted from the position one to its left.
+    Each token is predicted from the preceding position.
+
+    Args:
+        examples: B examples.
+        num_given_steps: [B], number of given steps of each example.
+        pad_id: token id of padding.
     """
     sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
@@ -78,15 +83,15 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
 def padded(
     sequences: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "right"
 ) -> tuple[Tensor, Tensor]:
-    """Pad sequences of token ids to the longest.
+    """Pad sequences of token ids to the length of the longest.
 
     Args:
         sequences: B sequences, at least one.
-        pad_id: token to pad with.
-        side: where the padding is.
+        pad_id: token id of padding.
+        side: side of the padding.
 
     Returns:
-        The ids, and 1 where a token exists, both [B, L], int64.
+        The token ids and the attention mask (1 where a token exists), both [B, L], int64.
     """
     ids = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
     ones = [torch.ones_like(each) for each in ids]
@@ -99,7 +104,13 @@ def padded(
 def loss_tokens(
     examples: Sequence[Example], num_given_steps: Sequence[int], firsts: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Return the tokens in the loss; ``firsts`` is the column that predicts each target's token 0."""
+    """Return the fields of `Batch` that describe the tokens in the loss, by field name.
+
+    Args:
+        examples: B examples, one in each row.
+        num_given_steps: [B], number of given steps of each example.
+        firsts: [B], column from which the first token of each example's target is predicted.
+    """
     rows: list[int] = []
     columns: list[int] = []
     labels: list[int] = []
@@ -107,14 +118,15 @@ def loss_tokens(
     in_rationale: list[bool] = []
     for row, (example, given) in enumerate(zip(examples, num_given_steps, strict=True)):
         end = len(example.target_ids)
-        start = end - num_loss_tokens(example, given)  # steps only rise
+        start = end - num_loss_tokens(example, given)  # the tokens in the loss are the last ones
         rows += [row] * (end - start)
         columns += range(firsts[row] + start, firsts[row] + end)
         labels += example.target_ids[start:]
         weights += example.token_weights[start:]
         in_rationale += [step < example.num_steps for step in example.token_steps[start:]]
     return {
-        "rows": torch.tensor(rows, dtype=torch.long),  # there may be none
+        # The types are explicit because the lists may be empty.
+        "rows": torch.tensor(rows, dtype=torch.long),
         "columns": torch.tensor(columns, dtype=torch.long),
         "labels": torch.tensor(labels, dtype=torch.long),
         "token_weights": torch.tensor(weights, dtype=torch.float32),
@@ -123,37 +135,46 @@ def loss_tokens(
 
 
 MIN_SHARED_PREFIX_FRACTION = 1 / 16
-"""Fraction of the tokens that reading a shared prefix once must save, else it is read for each."""
+"""Smallest fraction of a batch's tokens that a shared prefix must save; a prefix that saves less is
+computed separately in each sequence."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedBatch(Batch):
-    """Examples one after the other in a single row, without padding and without their last tokens.
+    """Examples one after the other in a single row, without padding; B is 1.
 
-    Their shared prefix, such as a chat template's first message, is there once, at the start. The last
-    token of an example predicts nothing.
+    The shared prefix of the examples, such as the first message of a chat template, occurs once, at the
+    start of the row. The last token of each example, which predicts nothing, is left out.
     """
 
     position_ids: Tensor
     """[1, L], position of each token in its own sequence."""
     sequences: PackedLayout
-    """Where each sequence stands in the row."""
+    """Layout of the sequences in the row."""
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on another device."""
         return dataclasses.replace(super().to(device), sequences=self.sequences.to(device))
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return what a language model with the attention of `models.packing` reads."""
+        """Return the keyword arguments of a language model with the attention of `models.packing`."""
         return {name: getattr(self, name) for name in ("input_ids", "position_ids", "sequences")}
 
     def num_tokens(self) -> Tensor:
-        """Return the tokens of the examples, read or not, a scalar on the batch's device."""
+        """Return the number of tokens of the examples, a scalar on the batch's device.
+
+        The shared prefix counts for each example, and so do the last tokens, which the row leaves out.
+        """
         return self.sequences.bounds[-1] + len(self.sequences.lengths)
 
 
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
-    """Put examples one after the other into a batch for a causal model (Eq. 15)."""
+    """Pack examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
+
+    Args:
+        examples: the examples.
+        num_given_steps: number of given steps of each example.
+    """
     ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
     num_shared_prefix_tokens = _num_shared_prefix_tokens(ids)
     sequences = place_sequences([len(each) for each in ids], num_shared_prefix_tokens)
@@ -162,6 +183,8 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
     firsts = [len(example.prompt_ids) - 1 for example in examples]
     tokens = loss_tokens(examples, num_given_steps, firsts)
     starts = sequences.bounds[:-1].long()
+    # `loss_tokens` returned the position in each sequence; the layout turns it into the column of the
+    # row.
     tokens["columns"] = sequences.row_places[starts[tokens["rows"]] + tokens["columns"]]
     tokens["rows"] = torch.zeros_like(tokens["rows"])
     positions = torch.cat([torch.arange(length) for length in sequences.lengths])
@@ -175,8 +198,10 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
 
 
 def _num_shared_prefix_tokens(ids: Sequence[list[int]]) -> int:
-    """Return how many first tokens all sequences share; 0 where reading them once saves too little."""
-    columns = zip(*(each[:-1] for each in ids), strict=False)  # every sequence has one of its own
+    """Return the number of leading tokens that all sequences share; 0 if the prefix saves too little."""
+    # The last token is left out, so that every sequence keeps at least one token of its own.
+    columns = zip(*(each[:-1] for each in ids), strict=False)
     num_shared = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
-    num_saved, num_tokens = num_shared * (len(ids) - 1), sum(map(len, ids))
+    num_saved = num_shared * (len(ids) - 1)
+    num_tokens = sum(map(len, ids))
     return num_shared if num_saved >= MIN_SHARED_PREFIX_FRACTION * num_tokens else 0

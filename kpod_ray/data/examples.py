@@ -1,7 +1,8 @@
-"""A tokenised training example: prompt, target, and for every target token its weight and step.
+"""Tokenised training examples: prompt, target, and the weight and reasoning step of every target token.
 
-Character spans are mapped to the student's tokens here, once. A stage only moves the boundary of the
-loss: an example with ``num_given_steps`` c has its loss on the tokens whose step is at least c.
+Weights and steps, which are spans of characters in a rationale, are mapped to the student's tokens once.
+The same example serves all stages: with ``num_given_steps`` c, the target tokens of steps c, c + 1, ...
+and of the answer are in the loss, and the tokens before them are input.
 """
 
 from __future__ import annotations
@@ -22,17 +23,23 @@ from kpod_ray.records import Question, Record, WeightedRationale
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example(Record):
-    """One question with its rationale and answer, tokenised for one student."""
+    """One question with its rationale and answer, tokenised for one student.
+
+    The target ends with the answer segment: closing words, gold answer and end-of-sequence token.
+    """
 
     question_id: str
     prompt_ids: Sequence[int]
+    """Token ids of the rendered question."""
     target_ids: Sequence[int]
-    """Rationale, closing words, gold answer and the end-of-sequence token."""
+    """Token ids of the rationale and the answer segment."""
     token_weights: Sequence[float]
-    """Of every target token: w of Eq. 3 in the rationale, 1 in the answer segment."""
+    """Weight of each target token: w of Eq. 3 in the rationale, 1 in the answer segment."""
     token_steps: Sequence[int]
-    """Of every target token: its 0-based reasoning step; ``num_steps`` in the answer segment."""
+    """0-based reasoning step of each target token; ``num_steps`` in the answer segment. The values
+    never decrease."""
     num_steps: int
+    """Number of reasoning steps."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -46,14 +53,21 @@ class Example(Record):
     )
 
     def num_tokens(self) -> int:
-        """Length of the whole sequence."""
+        """Return the number of tokens of prompt and target."""
         return len(self.prompt_ids) + len(self.target_ids)
 
 
 def build_example(
     tokenizer: Any, question: Question, rationale: WeightedRationale, template: Template
 ) -> Example:
-    """Tokenise a question and its weighted rationale as the student reads and writes them."""
+    """Tokenise a question and its weighted rationale for a student.
+
+    Args:
+        tokenizer: tokenizer of the student.
+        question: the question with its gold answer.
+        rationale: the rationale with its reasoning steps and token weights.
+        template: how the question is rendered.
+    """
     text, answer_start = target_text(rationale.text, question.answer)
     ids, starts, ends = encode_with_spans(tokenizer, text)
     num_steps = len(rationale.step_starts)
@@ -71,13 +85,17 @@ def build_example(
 
 
 def cut_example(example: Example, max_length: int) -> Example | None:
-    """Return an example up to the last reasoning step that fits, without its answer.
+    """Cut an example that is too long after the last reasoning step that fits, without the answer.
+
+    Args:
+        example: the example.
+        max_length: largest number of tokens of prompt and target.
 
     Returns:
-        An example with fewer reasoning steps, at most ``max_length`` tokens long; None when not even
-        the first step fits.
+        The shorter example; None if not even the first reasoning step fits.
     """
-    room, steps = max_length - len(example.prompt_ids), example.token_steps
+    room = max_length - len(example.prompt_ids)
+    steps = example.token_steps
     ends = [j for j in range(1, len(steps)) if steps[j] != steps[j - 1] and j <= room]
     if not ends:
         return None
@@ -94,11 +112,18 @@ def cut_example(example: Example, max_length: int) -> Example | None:
 def encode_with_spans(
     tokenizer: Any, text: str
 ) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the token ids of a text and the character span of each token.
+    """Tokenise a text without special tokens.
 
-    A span starts at the token's first character that isn't white space: tokenizers differ in whether
-    the blank before a word belongs to its span, and a word after a full stop is in the next step.
+    Args:
+        tokenizer: tokenizer with character offsets.
+        text: the text.
+
+    Returns:
+        Token ids; the character at which each token starts, leading white space excluded; the character
+        before which each token ends. All have length N.
     """
+    # Tokenizers differ in whether the blank before a word belongs to the word's span. With the blank,
+    # the first word after a full stop would start in the preceding reasoning step.
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     spans = np.array(encoded.offset_mapping, dtype=np.int64).reshape(-1, 2)
     starts, ends = spans[:, 0].copy(), spans[:, 1]
@@ -112,12 +137,22 @@ def encode_with_spans(
 def spread_weights(
     rationale: WeightedRationale, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return each span's mean token weight over the rationale's characters that it covers.
+    """Map the token weights of a rationale to other spans of its text, such as a student's tokens.
 
-    An empty span, a blank whose offsets the tokenizer trims, gets the mean weight of the empty spans at
-    its place. Another span that covers no weighted character gets the rationale's mean weight.
+    The weight of a span is the mean weight of the characters in it. An empty span (a blank whose offsets
+    the tokenizer trims) gets the mean weight of the rationale's empty spans at the same position. A span
+    without a weighted character gets the mean weight of the rationale.
+
+    Args:
+        rationale: a rationale with weighted spans.
+        starts: [N], character at which each span starts.
+        ends: [N], character before which each span ends.
+
+    Returns:
+        The weight of each span, [N].
     """
-    sums, counts = np.zeros(len(rationale.text) + 1), np.zeros(len(rationale.text) + 1)
+    sums = np.zeros(len(rationale.text) + 1)
+    counts = np.zeros(len(rationale.text) + 1)
     spans = zip(rationale.token_starts, rationale.token_ends, rationale.token_weights, strict=True)
     empty = dict[int, list[float]]()
     for start, end, weight in spans:
@@ -143,19 +178,20 @@ def _range_sums(
     ends: npt.NDArray[np.int64],
     last: int,
 ) -> npt.NDArray[np.float64]:
+    """Return the sum of the values in each range; ranges are cut off at ``last``."""
     cumulative = np.concatenate([[0.0], np.cumsum(values)])
     return cumulative[np.minimum(ends, last)] - cumulative[np.minimum(starts, last)]
 
 
 def training_example(example: Example, student: StudentConfig) -> Example:
-    """Return an example as a student's settings want it trained on."""
+    """Apply the settings ``student.token_weights`` and ``student.target`` to an example."""
     if student.token_weights == "uniform":
         example = dataclasses.replace(example, token_weights=[1.0] * len(example.target_ids))
     return answer_alone(example) if student.target == "answer" else example
 
 
 def answer_alone(example: Example) -> Example:
-    """Leave the rationale out: the answer segment follows the question at once."""
+    """Return an example without its rationale: the target is the answer segment alone."""
     kept = [j for j, step in enumerate(example.token_steps) if step >= example.num_steps]
     return dataclasses.replace(
         example,

@@ -1,22 +1,24 @@
-"""The output head's cross entropy with a scale for each token, computed chunk by chunk.
+"""Cross entropy of the output head's logits with a scale for each token, computed chunk by chunk.
 
-Computes: of hidden states h [N, d], an output head W [V, d] and labels y [N] each token's loss l_i
-= -log softmax(W h_i)[y_i] in nats; the sum of s_i l_i, where the scale s_i may depend on l_i; and
-the gradients of the sum.
+Computes: from hidden states h [N, d], an output head W [V, d] and labels y [N], the loss of each token,
+l_i = -log softmax(W h_i)[y_i], in nats; the sum of s_i l_i, where the scale s_i may depend on l_i; and
+the gradients of this sum.
 
-Why: a trainer usually makes the logits of all tokens, [N, V], their log-softmax and their gradient.
-Here the logits of one chunk of tokens exist at a time, and the forward pass turns them into their
-gradient in place: nothing of size [N, V] is kept. The fused losses of torch and Liger take no scale
-that depends on the loss, and where each token's loss is wanted they compute the logits twice.
+Why: a trainer usually stores the logits of all tokens, [N, V], their log-softmax and their gradient.
+This module stores the logits of one chunk of tokens at a time. The forward pass already turns the logits
+of the chunk into their gradient, in place, so no tensor of size [N, V] is kept. The fused losses of
+torch and Liger don't support a scale that depends on the loss, and compute the logits twice if the loss
+of each token is needed.
 
 Measured (docs/results.md, ``python -m benchmarks.loss``): on 2 cores of an AMD EPYC in fp32, 8,192
 tokens and a head of 49,152 rows took 273 MiB above the inputs, full logits 4,618 MiB, in .91 of
 their time. On an NVIDIA H200 in bf16, 8,192 tokens and 151,936 rows took 956 MiB to 14,504 MiB, in
 .65 of the time.
 
-What would break it: a head with a bias, scaled or soft-capped logits (`models.student.load_student`
-refuses such models); gradients through the losses of single tokens, which are marked as not
-differentiable; a second backward pass or a second derivative, which torch refuses.
+What would break it: an output head with a bias, and scaled or soft-capped logits
+(`models.student.load_student` refuses such models); gradients through the losses of single tokens, which
+are marked as not differentiable; a second backward pass or a second derivative, for which torch raises
+an error.
 """
 
 from __future__ import annotations
@@ -31,33 +33,36 @@ from torch.autograd.function import once_differentiable
 from kpod_ray.kernels.linear_cross_entropy_cpu import HeadOnCpu
 
 TokenScale = Callable[[Tensor, Tensor], Tensor]
-"""From losses and weights of n tokens to the scales of their losses and gradients; all are [n]."""
+"""Function from the losses [n] and the weights [n] of n tokens to the scales [n] of the losses."""
 
 
 def linear_cross_entropy(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scaled sum of token losses, each token's loss, and whether its label is the likeliest.
+    """Compute the scaled sum of the token losses, and the loss of each token.
 
     Args:
-        hidden: [N, d].
-        head: [V, d].
-        labels: [N].
-        token_weights: [N], float32, handed to ``scale``.
-        scale: no gradient flows through it.
+        hidden: [N, d], hidden states, in the type of the matrix products.
+        head: [V, d], output head.
+        labels: [N], token ids.
+        token_weights: [N], float32, passed to ``scale``.
+        scale: function that returns the scale of each token's loss; no gradient flows through the scale.
 
     Returns:
-        The sum, a scalar with gradients to ``hidden`` and ``head``; without gradients the losses in
-        nats, [N], and whether each label is the likeliest, [N]. Sum and losses are float32.
+        The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``; and without gradients
+        the token losses in nats, [N], float32, and whether each label has the highest logit, [N] bool.
     """
-    if not torch.is_grad_enabled():  # else the head's gradient would be computed in vain
-        hidden, head = hidden.detach(), head.detach()
+    # ``needs_input_grad`` of an autograd function is True for parameters even under ``no_grad``.
+    # Detached tensors spare the forward pass the computation of gradients that nobody asks for.
+    if not torch.is_grad_enabled():
+        hidden = hidden.detach()
+        head = head.detach()
     total, nll, is_top = _ScaledNll.apply(hidden, head, labels, token_weights, scale)
     return total, nll, is_top
 
 
 class _ScaledNll(torch.autograd.Function):
-    """Computes the gradients while a chunk's logits exist."""
+    """Computes the gradients in the forward pass, while the logits of a chunk are in memory."""
 
     @staticmethod
     def forward(
@@ -68,7 +73,7 @@ class _ScaledNll(torch.autograd.Function):
         token_weights: Tensor,
         scale: TokenScale,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the scaled sum, every token's loss [N] and whether it is the likeliest [N]."""
+        """Return the three results of `linear_cross_entropy`; save the gradients of the scaled sum."""
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         nll = torch.empty(labels.shape, dtype=torch.float32, device=hidden.device)
         token_scales = torch.empty_like(nll)
@@ -79,6 +84,7 @@ class _ScaledNll(torch.autograd.Function):
         for start in range(0, len(labels), on_device.chunk_tokens):
             chunk = slice(start, start + on_device.chunk_tokens)
             nll[chunk], is_top[chunk] = on_device.losses(hidden[chunk], labels[chunk])
+            # The scale is known only now, after the losses; the gradients below include the scale.
             token_scales[chunk] = scale(nll[chunk], token_weights[chunk])
             if not needs_hidden and not needs_head:
                 continue
@@ -94,12 +100,11 @@ class _ScaledNll(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the kept gradients of the hidden states and the head by that of the sum.
-
-        In place, so that torch refuses a second backward pass.
-        """
+        """Return the saved gradients of hidden states and head, times the gradient of the sum."""
         hidden_grad, head_grad = ctx.saved_tensors
         outer = grads[0]
+        # The product is in place to save memory. The version counter of the saved tensors then makes
+        # torch raise an error in a second backward pass, which would scale the gradients twice.
         return (
             None if hidden_grad is None else hidden_grad.mul_(outer.to(hidden_grad.dtype)),
             None if head_grad is None else head_grad.mul_(outer.to(head_grad.dtype)),
@@ -110,9 +115,9 @@ class _ScaledNll(torch.autograd.Function):
 
 
 def _on_device(head: Tensor, dtype: torch.dtype) -> Any:
-    """Return the head as its device computes with it: `HeadOnCpu` or `HeadOnGpu`."""
+    """Return the implementation for the head's device, a `HeadOnCpu` or a `HeadOnGpu`."""
     if head.is_cuda:
-        # This module needs Triton.
+        # The module imports Triton, which machines without a GPU don't have.
         from kpod_ray.kernels.linear_cross_entropy_triton import HeadOnGpu
 
         return HeadOnGpu(head, dtype)

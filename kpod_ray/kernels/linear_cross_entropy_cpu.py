@@ -1,18 +1,19 @@
-"""The output head on a CPU, for `linear_cross_entropy`: a chunk's logits and their gradients.
+"""Logits of a chunk of tokens and their gradients on a CPU, for `linear_cross_entropy`.
 
-Computes: logits W h^T, [V, n], of a chunk of n tokens in one buffer; their losses; their gradient,
-which takes their place in the buffer; and its products with the head and the hidden states.
+Computes: the logits W h^T, [V, n], of a chunk of n tokens in a buffer; the losses of the tokens; the
+gradient of the logits, which overwrites the logits in the buffer; and the products of this gradient with
+the head and with the hidden states.
 
-Why: one buffer serves logits, exponentials and gradients. The head is multiplied in blocks of rows,
-so that under bf16 only one block has a copy in the type of the products. Logits stand one column a
-token, which makes the products with the head fastest.
+Why: one buffer serves logits, exponentials and gradients. The head is multiplied in blocks of rows, so
+that under bf16 only one block at a time is copied to the type of the products. The logits of a token
+form a column, which makes the products with the head fastest.
 
 Measured (docs/results.md, ``python -m benchmarks.loss --dtypes fp32 --rounds 1``, 2 cores of an AMD
 EPYC): 2,048 tokens took 230 MiB to 1,162 MiB of full logits and .91 of their time with 49,152 rows,
 670 MiB to 3,571 MiB and .94 with 151,936. Blocks half as large took a bf16 training from 2,513 to
 2,432 MiB (``python -m benchmarks.training --steps 3 --rounds 1 --settings full --only ours``).
 
-What would break it: use of the logits after `HeadOnCpu.losses`, which overwrites them with
+What would break it: use of the logits after `HeadOnCpu.losses`, which overwrites the logits with
 exponentials, or of the exponentials after `HeadOnCpu.differentiate`; a chunk larger than the first,
 which allocates a second buffer.
 """
@@ -23,49 +24,64 @@ import torch
 from torch import Tensor
 
 CHUNK_TOKENS = 224
-"""Tokens whose logits exist at the same time."""
+"""Number of tokens of a chunk."""
 BLOCK_ROWS = 8_192
-"""Rows of the head that are multiplied at the same time."""
+"""Number of rows of the head in one matrix product."""
 
 
 class HeadOnCpu:
-    """An output head [V, d]; it holds the logits of one chunk of n tokens at a time, in float32.
+    """An output head with the float32 logits of one chunk of n tokens at a time.
+
+    For each chunk the methods must be called in this order: `losses`, `differentiate`, and then
+    `hidden_gradient` and `add_head_gradient`.
 
     Args:
         head: [V, d].
-        dtype: of the products.
+        dtype: type of the matrix products.
     """
 
     chunk_tokens = CHUNK_TOKENS
 
     def __init__(self, head: Tensor, dtype: torch.dtype) -> None:
-        self._blocks, self._dtype, self._size = head.split(BLOCK_ROWS), dtype, len(head)
+        self._blocks = head.split(BLOCK_ROWS)
+        self._dtype = dtype
+        self._size = len(head)
         self._buffer = torch.empty(0)
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each token's negative log-likelihood in nats, and whether it is the likeliest, [n].
+        """Compute the losses of a chunk.
 
         Args:
-            hidden: [n, d].
-            labels: [n].
+            hidden: [n, d], hidden states.
+            labels: [n], token ids.
+
+        Returns:
+            Each token's negative log-likelihood in nats, [n], and whether its label has the highest
+            logit, [n].
         """
         logits = self._logits(hidden)
         picked = logits.gather(0, labels[None]).squeeze(0)
         largest = logits.amax(0)
-        self._exponentials = logits.sub_(largest).exp_()  # in place: there is one copy at a time
+        # The exponentials overwrite the logits. Without the maximum subtracted, they could overflow.
+        self._exponentials = logits.sub_(largest).exp_()
         self._totals = self._exponentials.sum(0)
         return largest - picked + self._totals.log(), picked >= largest
 
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
-        """Turn the logits of the last chunk into their gradients: scale * (p - onehot(label)).
+        """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
 
-        What is kept is [V, n], to be multiplied by scale / total.
+        Args:
+            labels: [n], token ids.
+            scales: [n], scale of each token's loss.
         """
+        # With e = exponentials and t = their sum, the gradient is (scale / t) * (e - t * onehot(label)).
+        # The buffer holds only the second factor. The first factor is applied to the products, which
+        # have d values a token in place of V.
         self._gradient = self._exponentials.scatter_add_(0, labels[None], -self._totals[None])
         self._scales = (scales / self._totals)[:, None]
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient of the chunk's hidden states, [n, d], float32."""
+        """Return the gradient with respect to the chunk's hidden states, [n, d], float32."""
         total = torch.zeros(len(self._scales), self._blocks[0].shape[1])
         rows = self._gradient.split(BLOCK_ROWS)
         for block, part in zip(self._blocks, rows, strict=True):
@@ -76,7 +92,12 @@ class HeadOnCpu:
         return total.mul_(self._scales)
 
     def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
-        """Add the chunk's part to the gradient of the head, [V, d], in place."""
+        """Add the chunk's contribution to the gradient with respect to the head.
+
+        Args:
+            head_grad: [V, d], changed in place.
+            hidden: [n, d], hidden states of the chunk.
+        """
         scaled = (self._scales * hidden).to(self._dtype)
         parts = self._gradient.split(BLOCK_ROWS)
         for rows, part in zip(head_grad.split(BLOCK_ROWS), parts, strict=True):
@@ -86,7 +107,7 @@ class HeadOnCpu:
                 rows += part.to(self._dtype) @ scaled
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        """Return the products of the head with some tokens, [n, d]: [V, n], float32."""
+        """Return the logits of hidden states [n, d] in the buffer, [V, n], float32."""
         num_logits = self._size * len(hidden)
         if self._buffer.numel() < num_logits:  # the first chunk is the largest
             self._buffer = torch.empty(num_logits)

@@ -1,20 +1,20 @@
-"""The output head on a GPU, for `linear_cross_entropy`: a chunk's logits and their gradients.
+"""Logits of a chunk of tokens and their gradients on a GPU, for `linear_cross_entropy`.
 
-Computes: logits h W^T, [n, V], in the type of the products; by one kernel each token's loss and
-normaliser in one pass over its logits; by another the gradient of the logits, written over them.
-Both kernels compute in float32.
+Computes: the logits h W^T, [n, V], of a chunk of n tokens in the type of the matrix products. One Triton
+kernel computes the loss and the log normalizer of each token in one pass over the logits. Another kernel
+computes the gradient of the logits and overwrites the logits. Both kernels compute in float32.
 
-Why: between the matrix products torch's own operations read and write the logits many times, and
-copy them to float32. Here logits are read twice and written once.
+Why: between the matrix products, torch's own operations read and write the logits many times, and copy
+them to float32. These kernels read the logits twice and write them once.
 
 Measured (docs/results.md, ``python -m benchmarks.loss --dtypes bf16 --rounds 3 --sides torch
 liger``, NVIDIA H200, torch 2.11, Triton 3.6): 8,192 tokens and 151,936 rows took 18.1 ms and 956
 MiB; full logits 27.9 ms and 14,504 MiB; the fused losses of torch 226.8 ms and 793 MiB, of Liger
 100.0 ms and 1,067 MiB.
 
-What would break it: use of the logits after `HeadOnGpu.differentiate`, which overwrites them;
-logits that aren't contiguous; a label outside the vocabulary, which the kernels don't check; a
-torch without ``out_dtype`` in ``addmm``, which a float32 head under bf16 needs.
+What would break it: use of the logits after `HeadOnGpu.differentiate`, which overwrites the logits;
+logits that aren't contiguous; a label outside the vocabulary, which the kernels don't check; a version
+of torch without ``out_dtype`` in ``addmm``, which a float32 head under bf16 needs.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ import triton.language as tl
 from torch import Tensor
 
 CHUNK_TOKENS = 512
-"""Tokens whose logits exist at the same time."""
+"""Number of tokens of a chunk."""
 
 
 class HeadOnGpu:
-    """An output head [V, d]; it holds the logits of one chunk of n tokens at a time.
+    """An output head with the logits of one chunk of n tokens at a time.
+
+    For each chunk the methods must be called in this order: `losses`, `differentiate`, and then
+    `hidden_gradient` and `add_head_gradient`.
 
     Args:
         head: [V, d].
-        dtype: of the products; there is a copy of the head in it.
+        dtype: type of the matrix products; the head is copied to this type.
     """
 
     chunk_tokens = CHUNK_TOKENS
@@ -43,23 +46,34 @@ class HeadOnGpu:
         self._buffer = self._head.new_empty(CHUNK_TOKENS, len(head))
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each token's negative log-likelihood in nats, and whether it is the likeliest, [n].
+        """Compute the losses of a chunk.
 
         Args:
-            hidden: [n, d].
-            labels: [n].
+            hidden: [n, d], hidden states.
+            labels: [n], token ids.
+
+        Returns:
+            Each token's negative log-likelihood in nats, [n], and whether its label has the highest
+            logit, [n].
         """
-        num_tokens, size = len(hidden), len(self._head)
+        num_tokens = len(hidden)
+        size = len(self._head)
         self._logits = torch.mm(hidden, self._head.T, out=self._buffer[:num_tokens])
         nll = torch.empty(num_tokens, dtype=torch.float32, device=hidden.device)
-        self._log_norm, is_top = torch.empty_like(nll), torch.empty_like(nll, dtype=torch.bool)
+        self._log_norm = torch.empty_like(nll)
+        is_top = torch.empty_like(nll, dtype=torch.bool)
         _losses[num_tokens,](
             self._logits, labels, nll, self._log_norm, is_top, size, BLOCK=8192, num_warps=16
         )
         return nll, is_top
 
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
-        """Turn the logits of the last chunk into their gradients: scale * (p - onehot(label))."""
+        """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
+
+        Args:
+            labels: [n], token ids.
+            scales: [n], scale of each token's loss.
+        """
         num_tokens, size = self._logits.shape
         grid = num_tokens, triton.cdiv(size, 4096)
         _gradients[grid](
@@ -67,24 +81,30 @@ class HeadOnGpu:
         )
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient of the chunk's hidden states, [n, d]."""
-        return self._logits @ self._head
+        """Return the gradient with respect to the chunk's hidden states, [n, d]."""
+        return self._logits @ self._head  # the buffer of the logits holds their gradient now
 
     def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
-        """Add the chunk's part to the gradient of the head, [V, d], in place."""
+        """Add the chunk's contribution to the gradient with respect to the head.
+
+        Args:
+            head_grad: [V, d], changed in place.
+            hidden: [n, d], hidden states of the chunk.
+        """
         left = self._logits.T
         if head_grad.dtype == left.dtype:
             head_grad.addmm_(left, hidden)
-        else:
+        else:  # bf16 products are added to a float32 gradient without a float32 copy of the logits
             torch.addmm(head_grad, left, hidden, out_dtype=head_grad.dtype, out=head_grad)
 
 
 @triton.jit
 def _losses(logits, labels, nll, log_norm, is_top, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0913
-    """Pass over a token's logits once: largest and normaliser together."""
+    """Compute loss, log normalizer and whether the label is the highest logit, for one token."""
     row = tl.program_id(0).to(tl.int64)
     values = logits + row * size
     largest, total = -float("inf"), 0.0
+    # Online softmax: a block with a larger maximum rescales the sum so far, so one pass is enough.
     for start in range(0, size, BLOCK):
         columns = start + tl.arange(0, BLOCK)
         x = tl.load(values + columns, mask=columns < size, other=-float("inf")).to(tl.float32)
@@ -100,7 +120,7 @@ def _losses(logits, labels, nll, log_norm, is_top, size, BLOCK: tl.constexpr):  
 
 @triton.jit
 def _gradients(logits, labels, log_norm, scales, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Write a block of one token's gradients over its logits."""
+    """Overwrite a block of one token's logits with their gradients."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     values = logits + row * size + columns

@@ -1,25 +1,24 @@
-"""Causal attention of each of several sequences in one packed row, their shared prefix there once.
+"""Causal attention within each sequence of a packed row whose sequences share a prefix.
 
-Computes: softmax(scale Q K^T) V for every sequence of a row: every token sees the tokens before it
-in its own sequence, the shared prefix included. `attend_on_gpu` calls torch's kernel for sequences
-of various lengths (``varlen_attn``); `attend_on_cpu` calls torch's flash attention for the CPU,
-sequence by sequence.
+Computes: softmax(scale Q K^T) V for every sequence of a row. Every token attends to itself and to the
+preceding tokens of its own sequence, including the shared prefix, which the row holds once.
+`attend_on_gpu` calls torch's kernel for sequences of various lengths (``varlen_attn``). `attend_on_cpu`
+calls torch's flash attention for CPUs once for each sequence.
 
-Why: attention of the whole row with a mask costs the square of the row's length, and torch's
-``scaled_dot_product_attention`` of each sequence makes autograd keep copies of the queries, keys
-and values of every sequence. On a CPU `attend_on_cpu` keeps what the row has, once.
+Why: the cost of masked attention over the whole row grows with the square of the row's length. With
+torch's ``scaled_dot_product_attention`` for each sequence, autograd saves copies of the queries, keys
+and values of every sequence. `attend_on_cpu` saves only the row's queries, keys, values and output.
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four
 layers, eight sequences of 128 tokens with a prefix of 24, took 50.5 MiB, torch's operation for each
 sequence 55.4 MiB in the same CPU time (112 and 108 ms). On an NVIDIA H200 one kernel for all
 sequences is part of the 1.4 to 3.0 times TRL's speed in docs/results.md (``python -m
-benchmarks.training``); it was not measured alone.
+benchmarks.training``); the kernel was not measured alone.
 
-What would break it: attention with a bias of positions, dropout or a window shorter than the
-sequences (`models.packing` keeps to torch's attention or to padding there); a torch that renames
-its private CPU operations, ``aten._scaled_dot_product_flash_attention_for_cpu`` and its backward;
-in-place use of queries, keys, values or the output after the call, which are kept for the backward
-pass.
+What would break it: attention with position bias, dropout or a window shorter than the sequences
+(`models.packing` then uses torch's attention or padding); a version of torch that renames the private
+CPU operations ``aten._scaled_dot_product_flash_attention_for_cpu`` and its backward; in-place changes of
+queries, keys, values or the output after the call, since the backward pass needs these tensors.
 """
 
 from __future__ import annotations
@@ -42,17 +41,15 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 def attend_on_cpu(
     states: tuple[Tensor, Tensor, Tensor], sequences: PackedLayout, scale: float | None
 ) -> Tensor:
-    """Let every token see those before it in its own sequence; the output is kept once.
-
-    The attention is computed in float32, since torch's kernel is far slower for bf16.
+    """Compute causal attention within each sequence of a packed row on a CPU.
 
     Args:
         states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d].
-        sequences: where each stands in the row.
-        scale: of the scores; None is d ** -0.5.
+        sequences: layout of the row.
+        scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        [1, L, H, d].
+        The output, [1, L, H, d].
     """
     output: Tensor = _Attention.apply(*states, sequences, scale)
     return output
@@ -61,94 +58,108 @@ def attend_on_cpu(
 def attend_on_gpu(
     states: tuple[Tensor, Tensor, Tensor], sequences: PackedLayout, scale: float | None
 ) -> Tensor:
-    """Let every token see those before it in its own sequence.
+    """Compute causal attention within each sequence of a packed row on a GPU.
 
     Args:
         states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
             fp16.
-        sequences: where each stands in the row.
-        scale: of the scores; None is d ** -0.5.
+        sequences: layout of the row.
+        scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        [1, L, H, d].
+        The output, [1, L, H, d].
     """
     query, key, value = (repeat_prefix(each, sequences)[0] for each in states)
-    bounds, longest = sequences.bounds, max(sequences.lengths)
+    bounds = sequences.bounds
+    longest = max(sequences.lengths)
+    # An unlimited window to the left and none to the right make the attention causal.
     kind: dict[str, Any] = {"window_size": (-1, 0), "scale": scale, "enable_gqa": True}
     output = varlen_attn(query, key, value, bounds, bounds, longest, longest, **kind)
     return merge_prefix(cast(Tensor, output)[None], sequences)
 
 
 def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
-    """Give every sequence the shared prefix; gradients flow back, and add up where it is repeated.
+    """Repeat the shared prefix of a packed row for every sequence; differentiable.
+
+    The gradient of the shared prefix is the sum of the gradients of its copies.
 
     Args:
         states: queries, keys or values of the row, [1, L, H, d].
-        sequences: where each stands.
+        sequences: layout of the row.
 
     Returns:
-        [1, M, H, d].
+        The same for the M tokens of all sequences, one sequence after the other, [1, M, H, d].
     """
     whole: Tensor = _RepeatPrefix.apply(states, sequences)
     return whole
 
 
 def merge_prefix(output: Tensor, sequences: PackedLayout) -> Tensor:
-    """Keep the shared prefix of the first sequence alone: undo `repeat_prefix`; gradients flow back.
+    """Undo `repeat_prefix`: keep only the first sequence's copy of the shared prefix; differentiable.
+
+    All copies are equal, because attention is causal and the prefix comes first.
 
     Args:
-        output: of all sequences, [1, M, H, d].
-        sequences: where each stands.
+        output: attention output of all sequences, [1, M, H, d].
+        sequences: layout of the row.
 
     Returns:
-        [1, L, H, d].
+        The output of the row, [1, L, H, d].
     """
     row: Tensor = _MergePrefix.apply(output, sequences)
     return row
 
 
 class _Attention(torch.autograd.Function):
-    """torch's kernel for a CPU, sequence by sequence; it takes fewer heads of keys than of queries."""
+    """Calls torch's flash attention for CPUs once for each sequence.
+
+    The kernel supports fewer key heads than query heads.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, sequences: PackedLayout, scale: Any
     ) -> Tensor:
-        """Return the output, [1, L, H, d]."""
+        """Return the attention output, [1, L, H, d]."""
         states = [_row_to_whole(each, sequences) for each in (query, key, value)]
-        output, log_norms = torch.empty_like(states[0]), []
-        for place in _places(sequences):
-            output_part, log_norm = _forward(*_heads(states, place), is_causal=True, scale=scale)
-            output[:, place] = output_part.transpose(1, 2)
+        output = torch.empty_like(states[0])
+        log_norms = []
+        for span in _spans(sequences):
+            output_part, log_norm = _forward(*_heads(states, span), is_causal=True, scale=scale)
+            output[:, span] = output_part.transpose(1, 2)
             log_norms.append(log_norm)
         output = _whole_to_row(output, sequences)
+        # The tensors of the row are saved, without the sequences' copies of the prefix. The backward
+        # pass repeats the prefix again.
         ctx.save_for_backward(query, key, value, output, *log_norms)
-        ctx.sequences, ctx.scale = sequences, scale
+        ctx.sequences = sequences
+        ctx.scale = scale
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of the queries, keys and values."""
+        """Return the gradients with respect to queries, keys and values."""
         query, key, value, output, *log_norms = ctx.saved_tensors
         whole = [_row_to_whole(each, ctx.sequences) for each in (query, key, value, output)]
         outer = _whole_grad(grads[0], ctx.sequences)
         state_grads = [torch.empty_like(each) for each in whole[:3]]
-        for place, log_norm in zip(_places(ctx.sequences), log_norms, strict=True):
-            *parts, result, grad = _heads([*whole, outer], place)
-            found = _backward(grad, *parts, result, log_norm, 0.0, True, scale=ctx.scale)
-            for state_grad, part in zip(state_grads, found, strict=True):
-                state_grad[:, place] = part.transpose(1, 2)
+        for span, log_norm in zip(_spans(ctx.sequences), log_norms, strict=True):
+            *parts, result, grad = _heads([*whole, outer], span)
+            part_grads = _backward(grad, *parts, result, log_norm, 0.0, True, scale=ctx.scale)
+            for state_grad, part in zip(state_grads, part_grads, strict=True):
+                state_grad[:, span] = part.transpose(1, 2)
         return *(_row_grad(each, ctx.sequences) for each in state_grads), None, None
 
 
-def _heads(states: Sequence[Tensor], place: slice) -> list[Tensor]:
-    """Return what one sequence has of each of them, [1, H, length, d], float32."""
-    return [each[:, place].transpose(1, 2).float() for each in states]
+def _heads(states: Sequence[Tensor], span: slice) -> list[Tensor]:
+    """Return the part of each tensor [1, M, H, d] that belongs to a sequence, [1, H, length, d]."""
+    # float32, since torch's kernel for CPUs is far slower for bf16.
+    return [each[:, span].transpose(1, 2).float() for each in states]
 
 
-def _places(sequences: PackedLayout) -> Iterator[slice]:
-    """Return where each sequence is among the tokens of all."""
+def _spans(sequences: PackedLayout) -> Iterator[slice]:
+    """Return the span of each sequence among the M tokens of all sequences."""
     bounds = itertools.accumulate(sequences.lengths, initial=0)
     return itertools.starmap(slice, itertools.pairwise(bounds))
 
@@ -156,43 +167,44 @@ def _places(sequences: PackedLayout) -> Iterator[slice]:
 class _RepeatPrefix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, row: Tensor, sequences: PackedLayout) -> Tensor:
-        """Return what all sequences have, [1, M, H, d], of what the row has, [1, L, H, d]."""
+        """Return the states of all sequences, [1, M, H, d], from those of the row, [1, L, H, d]."""
         ctx.sequences = sequences
         return _row_to_whole(row, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the row."""
+        """Return the gradient with respect to the row's states, [1, L, H, d]."""
         return _row_grad(grads[0], ctx.sequences), None
 
 
 class _MergePrefix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, sequences: PackedLayout) -> Tensor:
-        """Return the output of the row's tokens, [1, L, H, d], of all sequences', [1, M, H, d]."""
+        """Return the output of the row, [1, L, H, d], from that of all sequences, [1, M, H, d]."""
         ctx.sequences = sequences
         return _whole_to_row(output, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of all outputs."""
+        """Return the gradient with respect to the output of all sequences, [1, M, H, d]."""
         return _whole_grad(grads[0], ctx.sequences), None
 
 
 def _row_to_whole(row: Tensor, sequences: PackedLayout) -> Tensor:
-    """Return [1, M, H, d] of [1, L, H, d]: the shared prefix again for every sequence."""
+    """Repeat the shared prefix for every sequence: return [1, M, H, d] from [1, L, H, d]."""
     if not len(sequences.shared_prefix_places):
         return row
     return row.index_select(1, sequences.row_places)
 
 
 def _row_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
-    """Return the gradient of what went into `_row_to_whole`: sums over the sequences in the prefix.
+    """Return the gradient with respect to the input of `_row_to_whole`, [1, L, H, d].
 
-    They are added up in the same order on every run.
+    In the shared prefix the gradients of all sequences are added.
     """
+    # ``index_add_`` would be shorter, but adds in a varying order on a GPU; ``sum`` is deterministic.
     if not len(sequences.shared_prefix_places):
         return grad
     total = grad.index_select(1, sequences.own_places)
@@ -203,14 +215,17 @@ def _row_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
 
 
 def _whole_to_row(whole: Tensor, sequences: PackedLayout) -> Tensor:
-    """Return [1, L, H, d] of [1, M, H, d]: the shared prefix as the first sequence has it."""
+    """Keep the first sequence's copy of the shared prefix: return [1, L, H, d] from [1, M, H, d]."""
     if not len(sequences.shared_prefix_places):
         return whole
     return whole.index_select(1, sequences.own_places)
 
 
 def _whole_grad(grad: Tensor, sequences: PackedLayout) -> Tensor:
-    """Return the gradient of what went into `_whole_to_row`: 0 where the prefix is repeated."""
+    """Return the gradient with respect to the input of `_whole_to_row`, [1, M, H, d].
+
+    The gradient is 0 at the copies of the shared prefix that `_whole_to_row` drops.
+    """
     if not len(sequences.shared_prefix_places):
         return grad
     total = grad.new_zeros(1, len(sequences.row_places), *grad.shape[2:])

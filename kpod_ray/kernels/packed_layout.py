@@ -1,19 +1,20 @@
-"""Where the examples of a packed row stand: one after the other, their shared prefix once.
+"""Layout of a packed row: sequences one after the other, with their shared prefix only once.
 
-Computes: index tensors between two orders of tokens, the row's and that of all sequences one after
-the other.
+Computes: index tensors between two orders of tokens: the order in the row, and the order of all whole
+sequences one after the other, each with its own copy of the shared prefix.
 
-Why: a packed row has no padding, and the tokens that all prompts begin with, such as a chat
-template's first message, are computed once a row instead of once an example. On a GPU the indices
-save a loop over the sequences.
+Why: a packed row has no padding. The tokens with which all prompts begin, such as the first message of a
+chat template, are computed once for the row instead of once for each example. On a GPU, index tensors
+avoid a loop over the sequences.
 
 Measured (docs/results.md, ``python -m benchmarks.training --data DIR --precision fp32``, 2 cores of
 an AMD EPYC): prompts that share 24 of 129 tokens on average train at 223 tokens/s with 17 % of the
 tokens not computed; ``--template plain``, where nothing is shared, at 191. With padding 23 % of the
 positions are lost, grouped by length 2 %.
 
-What would break it: layers other than attention in which a token sees its neighbours, such as
-convolutions (`models.packing.use_packing` finds them out); positions counted along the row.
+What would break it: layers other than attention in which a token depends on its neighbours, such as
+convolutions (`models.packing.use_packing` detects such layers); position ids that count along the row
+instead of within each sequence.
 """
 
 from __future__ import annotations
@@ -29,40 +30,41 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class PackedLayout:
-    """Where S sequences, of M tokens together, stand in a row of L with one shared prefix.
+    """Index tensors for S sequences in a row of L tokens.
 
-    The shared prefix is the first P tokens of the row and of every sequence: M = L + (S - 1) P.
+    The first P tokens of the row are the shared prefix, with which every sequence begins. The whole
+    sequences one after the other, each with its prefix, have M = L + (S - 1) P tokens.
     """
 
     lengths: tuple[int, ...]
-    """Tokens of each sequence; they add up to M."""
+    """Number of tokens of each whole sequence; the sum is M."""
     bounds: Tensor
-    """[S + 1], int32, where each sequence begins among the M tokens, and M."""
+    """[S + 1], int32, index of each sequence's first token among the M tokens; the last entry is M."""
     row_places: Tensor
-    """[M], the place in the row of each sequence's tokens, one sequence after the other."""
+    """[M], index in the row of each of the M tokens."""
     own_places: Tensor
-    """[L], the place of the row's tokens among those M; for the shared prefix, in the first sequence."""
+    """[L], index among the M tokens of each token of the row; the prefix is the first sequence's."""
     shared_prefix_places: Tensor
-    """[S P], the places of the shared prefix among those M, one sequence after the other."""
+    """[S P], indices among the M tokens of the prefix of each sequence, one sequence after the other."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the same on another device."""
+        """Return the layout with its tensors on another device."""
         names = ("bounds", "row_places", "own_places", "shared_prefix_places")
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 
 
 def place_sequences(lengths: Sequence[int], num_shared_prefix_tokens: int) -> PackedLayout:
-    """Return where sequences stand in a row.
+    """Compute the layout of a packed row.
 
     Args:
-        lengths: tokens of each sequence, the shared prefix counted.
-        num_shared_prefix_tokens: first tokens that all sequences have in common.
+        lengths: number of tokens of each sequence, including the shared prefix.
+        num_shared_prefix_tokens: number of tokens of the shared prefix, P; 0 without one.
     """
     bounds = [0, *itertools.accumulate(lengths)]
     num_shared = num_shared_prefix_tokens
     prefix = torch.arange(num_shared)
     own = [torch.arange(start + num_shared, end) for start, end in itertools.pairwise(bounds)]
-    # In the row i prefixes fewer than among the tokens of all stand before sequence i.
+    # The row has one copy of the prefix, so i copies fewer precede sequence i than among the M tokens.
     in_row = [places - i * num_shared for i, places in enumerate(own)]
     return PackedLayout(
         tuple(lengths),

@@ -1,14 +1,15 @@
-"""Layers that recompute in the backward pass what is cheap to compute, in place of keeping it.
+"""Layers that save less for the backward pass and recompute cheap tensors there.
 
-Computes: what root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
-transformers compute, with the same parameters under the same names. `use_recomputed_layers`
-replaces a layer only where a few inputs give the same outputs.
+Computes: the same as the root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
+transformers, with the same parameters under the same names. `use_recomputed_layers` replaces a layer
+only if the replacement gives the same outputs for a few inputs.
 
-Why: a model's own norm keeps its input and the normalised states; its gated feed-forward layer
-keeps the norm's output and four tensors of the inner width. Here the norm's input and two of the
-four are kept: a recompute closure, keyed by the tensor's data pointer, takes the place of the
-norm's output and of the product. Input embeddings that are also the output head have one gradient,
-[V, d], to which rows are added, in place of two that are added up.
+Why: a model's own norm saves its input and the normalized states. The gated feed-forward layer saves the
+norm's output and four tensors of the inner width. The layers of this module save the norm's input and
+two of the four tensors. In place of the norm's output and of the gated product, autograd saves a
+recompute closure, which is looked up by the data pointer of the tensor. Tied embeddings need one
+gradient, [V, d], to which the gradients of the input rows are added, instead of two gradients and their
+sum.
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms
 with feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209
@@ -17,11 +18,11 @@ of twice for that model's 49,152 rows (computed, not measured). A whole training
 3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the changes (docs/results.md,
 ``python -m benchmarks.training``).
 
-What would break it: a second backward pass, which raises an error, since the first overwrites gate
-and up projections; gradient checkpointing, for which `training.build.build_student` leaves these
-layers out; in-place use of the norm's output or hooks that keep it; a transformers version that
-renames ``variance_epsilon``, ``gate_proj``, ``up_proj``, ``down_proj`` or ``act_fn``: the model's
-own layers then stay.
+What would break it: a second backward pass, which raises an error, because the first one overwrites the
+outputs of the gate and up projections; gradient checkpointing, with which `training.build.build_student`
+doesn't use these layers; in-place changes of the norm's output, and hooks that keep the output; a
+version of transformers that renames ``variance_epsilon``, ``gate_proj``, ``up_proj``, ``down_proj`` or
+``act_fn``, with which the model keeps its own layers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def output_head(language_model: Any) -> Tensor:
-    """Return a model's output head, [V, d]."""
+    """Return the weight of a model's output head, [V, d].
+
+    The head of recomputed tied embeddings must be requested anew for every forward pass.
+    """
     embedding = language_model.get_input_embeddings()
     if isinstance(embedding, RecomputedEmbedding):
         return embedding.head()
@@ -46,7 +50,7 @@ def output_head(language_model: Any) -> Tensor:
 
 
 def use_recomputed_layers(language_model: Any) -> None:
-    """Replace layers by recomputed ones that give the same outputs, in place."""
+    """Replace the layers of a model by recomputed layers that give the same outputs, in place."""
     scratch = Scratch()
     for parent in list(language_model.modules()):
         for name, module in list(parent.named_children()):
@@ -63,34 +67,50 @@ def use_recomputed_layers(language_model: Any) -> None:
 class RecomputedNorm(nn.Module):
     """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
 
-    Under autocast the output of a float32 input has autocast's type at once: else each linear layer that
-    reads the output would make and keep a copy of its own.
+    Args:
+        weight: [d].
+        epsilon: number that prevents a division by 0.
     """
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
         super().__init__()
-        self.weight, self.epsilon = weight, epsilon
+        self.weight = weight
+        self.epsilon = epsilon
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return [..., d] of [..., d]; the output's attribute ``recompute`` is its recompute closure."""
-        device, dtype = hidden.device.type, hidden.dtype
+        """Return the normalized states [..., d] of hidden states [..., d].
+
+        The attribute ``recompute`` of the returned tensor is the tensor's recompute closure.
+        """
+        device = hidden.device.type
+        dtype = hidden.dtype
+        # Under autocast a float32 output would be cast by every linear layer that reads the output, and
+        # each layer would save its own copy. So the output has the type of autocast from the start.
         if dtype == torch.float32 and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         normed, scale = _Norm.apply(hidden, self.weight, self.epsilon, dtype)
+        # The closure holds detached tensors: recomputation must not build another autograd graph.
         inputs = hidden.detach(), scale, self.weight.detach(), dtype
         normed.recompute = functools.partial(_normed, *inputs)
         return cast(Tensor, normed)
 
 
 class Scratch:
-    """Memory for one tensor at a time; an allocation for each would fragment what is kept."""
+    """A buffer for one short-lived tensor at a time, shared by all layers of a model.
+
+    Separate allocations of such tensors between the saved tensors would fragment the memory.
+    """
 
     def __init__(self) -> None:
         self._buffer = torch.empty(0)
 
     def like(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of another's shape, type and device; it overwrites the one before."""
-        buffer, size = self._buffer, tensor.numel()
+        """Return an uninitialized tensor with the shape, type and device of another tensor.
+
+        The returned tensor overwrites the tensor that the previous call returned.
+        """
+        buffer = self._buffer
+        size = tensor.numel()
         kind = tensor.dtype, tensor.device
         if buffer.numel() < size or (buffer.dtype, buffer.device) != kind:
             self._buffer = buffer = torch.empty(size, dtype=tensor.dtype, device=tensor.device)
@@ -98,26 +118,30 @@ class Scratch:
 
 
 class RecomputedGatedMlp(nn.Module):
-    """down(silu(gate(x)) * up(x)).
+    """Gated feed-forward layer: down(silu(gate(x)) * up(x)).
 
-    The backward pass recomputes the product, and x, too, if x is the output of a `RecomputedNorm`.
+    The backward pass recomputes the product, and also x if x is the output of a `RecomputedNorm`.
 
     Args:
-        gate_proj: linear, [..., d] to the inner width.
-        up_proj: likewise.
-        down_proj: linear, from the inner width to d.
-        scratch: holds the product until ``down_proj`` has read it; all layers share it.
+        gate_proj: linear layer from width d to the inner width.
+        up_proj: linear layer from width d to the inner width.
+        down_proj: linear layer from the inner width to width d.
+        scratch: buffer of the product, which ``down_proj`` reads before the next layer overwrites it.
     """
 
     def __init__(
         self, gate_proj: nn.Module, up_proj: nn.Module, down_proj: nn.Module, scratch: Scratch
     ) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj = gate_proj, up_proj, down_proj
+        self.gate_proj = gate_proj
+        self.up_proj = up_proj
+        self.down_proj = down_proj
         self.scratch = scratch
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return [..., d] of [..., d]."""
+        """Return the output [..., d] for the input [..., d]."""
+        # The linear layers of this block save their inputs for the backward pass. The hooks replace
+        # these saved inputs, ``hidden`` and ``product``, by recompute closures.
         closures: dict[int, Callable[[], Tensor]] = {}
         if hasattr(hidden, "recompute"):
             closures[hidden.data_ptr()] = hidden.recompute
@@ -131,16 +155,20 @@ class RecomputedGatedMlp(nn.Module):
 
 
 def _pack(closures: Mapping[int, Callable[[], Tensor]], tensor: Tensor) -> Any:
-    """Save a recompute closure in place of a tensor, keyed by its data pointer.
+    """Return what autograd saves for a tensor: a recompute closure and the shape, or the tensor itself.
 
-    The tensors of the closures live until the forward pass of the layer is over, so no other tensor has
-    their pointers.
+    Args:
+        closures: recompute closures by the data pointer of their tensor.
+        tensor: the tensor that autograd is about to save.
     """
+    # A data pointer identifies a tensor here: the tensors of the closures stay alive during the layer's
+    # forward pass, so no other tensor can have their memory.
     recompute = closures.get(tensor.data_ptr())
     return tensor if recompute is None else (recompute, tensor.shape)
 
 
 def _unpack(saved: Any) -> Tensor:
+    """Return the tensor for which `_pack` returned ``saved``."""
     if isinstance(saved, Tensor):
         return saved
     recompute, shape = saved
@@ -148,43 +176,56 @@ def _unpack(saved: Any) -> Tensor:
 
 
 class RecomputedEmbedding(nn.Module):
-    """Input embeddings, [V, d], whose weight is the output head, too.
+    """Tied embeddings: the weight, [V, d], is both input embeddings and output head.
 
-    The backward pass reaches the head first: the head's gradient waits in ``head_grad`` until the
-    gradient of the rows that were read is added to it.
+    The backward pass reaches the output head before the input embeddings. The gradient of the head is
+    stored in ``head_grad``; then the gradients of the input rows are added to it in place, and the sum
+    is returned as the gradient of the weight.
+
+    Args:
+        weight: [V, d].
+        padding_id: token id whose embedding gets no gradient from the input; None for none.
     """
 
     def __init__(self, weight: nn.Parameter, padding_id: int | None) -> None:
         super().__init__()
-        self.weight, self.padding_id = weight, padding_id
+        self.weight = weight
+        self.padding_id = padding_id
         self.head_grad: Tensor | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return [..., d] of [...] ids."""
+        """Return the embeddings [..., d] of token ids [...]."""
         embedded: Tensor = _Rows.apply(self.weight, ids, self)
         return embedded
 
     def head(self) -> Tensor:
-        """Return the output head, [V, d], for logits of a forward pass through these embeddings."""
+        """Return the output head, [V, d], for one forward pass through these embeddings."""
         head: Tensor = _Head.apply(self.weight, self)
         return head
 
 
 class _Rows(torch.autograd.Function):
+    """The lookup of input embeddings; its backward pass also returns the gradient of the head."""
+
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        """Return the rows of these ids."""
+        """Return the rows of the weight for token ids."""
         ctx.save_for_backward(ids)
-        ctx.embedding, ctx.size = embedding, weight.shape
+        ctx.embedding = embedding
+        ctx.size = weight.shape
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        """Return the gradient of the weight, the head's part in it; that of padding is 0."""
+        """Return the gradient with respect to the weight, with the contributions of input and head."""
         (ids,) = ctx.saved_tensors
-        embedding, rows, values = ctx.embedding, ids.flatten(), grads[0].flatten(0, -2)
-        total, embedding.head_grad = embedding.head_grad, None
+        embedding = ctx.embedding
+        rows = ids.flatten()
+        values = grads[0].flatten(0, -2)
+        # Taking the head's gradient out makes sure that the next backward pass doesn't count it again.
+        total = embedding.head_grad
+        embedding.head_grad = None
         if total is None:
             total = values.new_zeros(ctx.size)
         if embedding.padding_id is not None:
@@ -193,26 +234,30 @@ class _Rows(torch.autograd.Function):
 
 
 class _Head(torch.autograd.Function):
+    """The output head; its backward pass stores the gradient for `_Rows` instead of returning it."""
+
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        """Return the weight."""
+        """Return a view of the weight."""
         ctx.embedding = embedding
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
-        """Leave the gradient with the embeddings."""
+        """Store the gradient of the head in the embeddings."""
         ctx.embedding.head_grad = grads[0]
         return None, None
 
 
 class _Norm(torch.autograd.Function):
+    """Root mean square norm that saves its input and one scale for each token."""
+
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, epsilon: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Return hidden * scale * weight in a type, and the scale, [..., 1]."""
+        """Return hidden * scale * weight, [..., d], in ``dtype``, and the scale, [..., 1]."""
         norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
         scale = norm.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(hidden, weight, scale)
@@ -222,27 +267,34 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of hidden, [..., d], and weight, [d]."""
+        """Return the gradients with respect to hidden, [..., d], and weight, [d]."""
         hidden, weight, scale = ctx.saved_tensors
-        needs, grad = [*ctx.needs_input_grad[:2], False], grads[0].to(hidden.dtype)
-        mean = torch.zeros_like(scale)  # a layer norm's gradient, but for that of its mean
+        needs = [*ctx.needs_input_grad[:2], False]
+        grad = grads[0].to(hidden.dtype)
+        # torch's fused kernel for layer norms serves here with mean 0. The kernel also subtracts the
+        # gradient that flows through the mean, which this norm doesn't have: the last step adds that
+        # gradient again.
+        mean = torch.zeros_like(scale)
         hidden_grad, weight_grad, _ = torch.ops.aten.native_layer_norm_backward(
             grad, hidden, weight.shape, mean, scale, weight, None, needs
         )
         if hidden_grad is not None:
-            of_mean = (grad @ weight).unsqueeze(-1).mul_(scale).div_(len(weight))
-            hidden_grad.add_(of_mean)
+            mean_grad = (grad @ weight).unsqueeze(-1).mul_(scale).div_(len(weight))
+            hidden_grad.add_(mean_grad)
         return hidden_grad, weight_grad, None, None
 
 
 def _normed(hidden: Tensor, scale: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return hidden * scale * weight in ``dtype``, in the forward pass and in the recomputation."""
     return (hidden * scale).mul_(weight).to(dtype)
 
 
 class _GatedProduct(torch.autograd.Function):
+    """The product silu(gate) * up, written to a `Scratch` buffer."""
+
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, scratch: Scratch) -> Tensor:
-        """Return silu(gate) * up."""
+        """Return silu(gate) * up, valid until the buffer is used again."""
         ctx.save_for_backward(gate, up)
         ctx.is_spent = False
         return _gated_product(gate, up, scratch)
@@ -250,22 +302,30 @@ class _GatedProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of gate and up, written over gate and up, which nothing else keeps."""
+        """Return the gradients with respect to gate and up.
+
+        Raises:
+            RuntimeError: The backward pass runs for the second time.
+        """
         if ctx.is_spent:
-            raise RuntimeError("a recomputed layer goes backward once: what it kept is overwritten")
+            raise RuntimeError(
+                "a recomputed layer supports one backward pass; do not retain the graph"
+            )
         gate, up = ctx.saved_tensors
         ctx.is_spent = True
+        # The gradients overwrite gate and up, which nothing else needs, so no memory is allocated.
         up.mul_(grads[0])
         gate_grad = torch.ops.aten.silu_backward.grad_input(up, gate, grad_input=up)
         return gate_grad, nn.functional.silu(gate, inplace=True).mul_(grads[0]), None
 
 
 def _gated_product(gate: Tensor, up: Tensor, scratch: Scratch) -> Tensor:
+    """Return silu(gate) * up in the scratch buffer, in the forward pass and in the recomputation."""
     return torch.ops.aten.silu.out(gate, out=scratch.like(gate)).mul_(up)
 
 
 def _recomputed(module: nn.Module, scratch: Scratch) -> nn.Module | None:
-    """Return the layer that may replace a module, with the module's own parameters; None without one."""
+    """Return a candidate to replace a module, with the module's parameters; None for other modules."""
     children, parameters = dict(module.named_children()), dict(module.named_parameters())
     epsilon: Any = getattr(module, "variance_epsilon", None)
     if epsilon is not None and not children and parameters.keys() == {"weight"}:
@@ -279,7 +339,7 @@ def _recomputed(module: nn.Module, scratch: Scratch) -> nn.Module | None:
 
 @torch.no_grad()
 def _give_the_same(module: nn.Module, recomputed: nn.Module) -> bool:
-    """Whether two modules give the same outputs for a few inputs."""
+    """Return whether two modules give the same outputs, up to rounding, for a few inputs."""
     first = next(module.parameters())
     probe = torch.linspace(-2, 3, 3 * first.shape[-1], device=first.device).view(1, 3, -1)
     expected, output = module(probe), recomputed(probe)

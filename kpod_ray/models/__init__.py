@@ -1,1 +1,1 @@
-"""Language models: where their files come from, loading students, packing support, checkpoints."""
+"""Language models: finding and loading them, packed batches, generation, and safetensors files."""

@@ -1,4 +1,4 @@
-"""The device and the number format that models are computed with on this machine."""
+"""The device and the floating-point type that models are computed with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def device() -> torch.device:
-    """Return this process's GPU, the CPU where there is none."""
+    """Return the current GPU of this process, or the CPU if the process sees no GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """Return the type of a model's arithmetic under a ``precision`` setting, ``fp32`` or ``bf16``."""
+    """Return the torch type of a ``precision`` setting, which is ``fp32`` or ``bf16``."""
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

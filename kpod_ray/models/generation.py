@@ -1,4 +1,7 @@
-"""What `generate` of transformers reads for prompts, and how long texts may be, in either family."""
+"""Inputs for the ``generate`` method of transformers, and the length limit of generated text.
+
+Both functions serve causal and encoder-decoder models.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,27 @@ from kpod_ray.models.student import pad_id
 
 
 class GenerationInputs(NamedTuple):
-    """A batch of prompts."""
+    """A batch of B prompts, padded to L tokens, as ``generate`` takes it."""
 
     tensors: dict[str, Tensor]
     """``input_ids`` and ``attention_mask``, [B, L], on the CPU."""
     num_echoed: int
-    """Tokens of each output that come before the generated text."""
+    """Number of tokens at the start of each output that precede the generated text."""
 
 
 def generation_inputs(
     language_model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]]
 ) -> GenerationInputs:
-    """Return what a language model reads to continue prompts.
+    """Pad prompts into the inputs with which a language model generates text.
 
-    A causal model repeats the prompt, which is padded on its left, before its text. An encoder reads the
-    prompt closed by the end-of-sequence token; its decoder repeats the start token alone.
+    The output of a causal model repeats the left-padded prompt before the generated text. An encoder
+    reads the right-padded prompt with an end-of-sequence token; the output of the decoder repeats only
+    the start token.
+
+    Args:
+        language_model: a causal or encoder-decoder model of transformers.
+        tokenizer: the tokenizer of the model.
+        prompts: B lists of token ids.
     """
     is_pair = language_model.config.is_encoder_decoder
     ids = [[*prompt, tokenizer.eos_token_id] if is_pair else list(prompt) for prompt in prompts]
@@ -36,16 +45,16 @@ def generation_inputs(
 
 
 def fits_positions(config: Any, prompt_length: int, max_new_tokens: int) -> bool:
-    """Whether a model has positions for a prompt and the longest text that may follow.
+    """Return whether a prompt and the longest generated text fit the model's maximum length.
 
     Args:
-        config: of the language model.
-        prompt_length: tokens of the prompt.
-        max_new_tokens: most tokens of the text.
+        config: the transformers config of the language model.
+        prompt_length: number of tokens of the prompt.
+        max_new_tokens: largest number of generated tokens.
     """
     num_positions = getattr(config, "max_position_embeddings", None)
-    if num_positions is None:
+    if num_positions is None:  # relative positions, as in T5, have no maximum
         return True
-    if config.is_encoder_decoder:
+    if config.is_encoder_decoder:  # the encoder adds an end-of-sequence token to the prompt
         return max(prompt_length + 1, max_new_tokens) <= num_positions
     return prompt_length + max_new_tokens <= num_positions

@@ -1,7 +1,9 @@
-"""Several sequences in one row, without padding: attention that keeps them apart.
+"""Packed batches for causal students: several sequences in one row, without padding.
 
-A packed row costs what its tokens cost. Everything in a causal language model but attention looks at one
-token at a time; attention is computed for each sequence on its own, on a GPU by one kernel for all.
+Every layer of a causal language model except attention processes each token independently, so these
+layers run on a packed row unchanged. This module registers an attention function with transformers that
+computes the attention of each sequence separately. `use_packing` installs the function in a student
+after a test that the sequences of a row don't influence each other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from kpod_ray.kernels.packed_layout import PackedLayout
 from kpod_ray.models.student import CausalStudent, Student
 
 NAME = "kpod_packed"
-"""Of the attention among those of transformers."""
+"""Name under which `packed_attention` is registered in transformers."""
 
 
 def packed_attention(
@@ -37,22 +39,23 @@ def packed_attention(
     sequences: PackedLayout,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """Let every token see those before it in its own sequence.
+    """Compute causal attention within each sequence of a packed row; transformers calls this function.
 
     Args:
         module: the attention layer.
         query: [1, H, L, d].
-        key: [1, G, L, d], G heads of keys for H heads of queries.
+        key: [1, G, L, d], where G key heads serve H query heads.
         value: [1, G, L, d].
-        attention_mask: None.
-        sequences: where each stands in the row.
-        settings: scaling and the like, for torch's scaled dot product attention.
+        attention_mask: unused; transformers passes None.
+        sequences: the position of each sequence in the row.
+        settings: options of transformers' attention functions, such as ``scaling`` and ``dropout``.
 
     Returns:
-        [1, L, H, d], and no attention weights.
+        The output, [1, L, H, d], and None in place of the attention weights.
     """
     states = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    if torch.is_autocast_enabled(query.device.type):  # positions make float32 of them
+    # Rotary position embeddings return queries and keys in float32 even under autocast.
+    if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         states = states[0].to(dtype), states[1].to(dtype), states[2].to(dtype)
     if settings.get("position_bias") is None and not settings.get("dropout"):
@@ -70,8 +73,9 @@ def _attend_in_turn(
     sequences: PackedLayout,
     settings: dict[str, Any],
 ) -> Tensor:
-    """Return what torch's own attention makes of each sequence, [1, L, H, d]."""
-    settings, lengths = {**settings, "is_causal": True}, list(sequences.lengths)
+    """Return the output of torch's attention, computed one sequence at a time, [1, L, H, d]."""
+    settings = {**settings, "is_causal": True}
+    lengths = list(sequences.lengths)
     whole = (repeat_prefix(each, sequences).transpose(1, 2) for each in states)
     parts = zip(*(each.split(lengths, dim=2) for each in whole), strict=True)
     outputs = [sdpa_attention_forward(module, *part, None, **settings)[0] for part in parts]
@@ -79,8 +83,9 @@ def _attend_in_turn(
 
 
 def _has_kernel(query: Tensor, value: Tensor) -> bool:
-    """Whether `attend_on_gpu` takes them: flash attention's kernel."""
-    size, is_small_float = query.shape[-1], query.dtype in (torch.bfloat16, torch.float16)
+    """Return whether the flash attention kernel of `attend_on_gpu` supports these tensors."""
+    size = query.shape[-1]
+    is_small_float = query.dtype in (torch.bfloat16, torch.float16)
     return query.is_cuda and is_small_float and size == value.shape[-1] <= 256 and size % 8 == 0
 
 
@@ -88,15 +93,16 @@ AttentionInterface.register(NAME, packed_attention)
 
 
 def use_packing(student: Student, max_length: int) -> bool:
-    """Make a student read its batches packed from now on, if it can.
+    """Switch a student to packed batches, if its model supports them.
 
     Args:
-        student: changed in place.
-        max_length: tokens of the longest sequence.
+        student: the student; its attention function and ``is_packing`` are changed in place.
+        max_length: number of tokens of the longest sequence.
 
     Returns:
-        Whether it can. It can't when it is no causal model, when a layer sees fewer tokens than that, or
-        when some layers carry on from one sequence to the next.
+        Whether the student now packs its batches. A student doesn't if it is no causal model, if the
+        attention window of a layer is shorter than ``max_length``, or if a layer passes state from one
+        sequence of a row to the next.
     """
     if not isinstance(student, CausalStudent):
         return False
@@ -104,6 +110,7 @@ def use_packing(student: Student, max_length: int) -> bool:
     window = _window(model.config)
     if window is not None and window < max_length:
         return False
+    # The bounds of the test are tighter than the rounding of bf16, so the test computes in float32.
     exact = type(student)(model, torch.float32, student.token_loss)
     alone = _states(exact, collate([_PROBE], [0], 0))
     usual = model.config._attn_implementation
@@ -112,9 +119,12 @@ def use_packing(student: Student, max_length: int) -> bool:
         first, second = (
             _states(exact, collate_packed([other, _PROBE], [0, 0])) for other in _OTHERS
         )
-    except (TypeError, ValueError):  # its attention can't be replaced
+    except (TypeError, ValueError):  # this model's attention function can't be replaced
         model.set_attn_implementation(usual)
         return False
+    # Bounds are relative to the largest state. Two neighbours of different content must leave the probe
+    # unchanged but for rounding; another order of sums makes the packed and the padded result differ
+    # more.
     largest = float(alone.abs().max())
     is_apart = torch.allclose(first, second, rtol=0, atol=1e-6 * largest)
     student.is_packing = is_apart and torch.allclose(first, alone, rtol=0, atol=1e-3 * largest)
@@ -124,18 +134,20 @@ def use_packing(student: Student, max_length: int) -> bool:
 
 
 _PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
+"""An example of token ids that every vocabulary has."""
 _OTHERS = [Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], 1) for i in (0, 1)]
+"""Two examples that precede `_PROBE` in a row; only their content differs."""
 
 
 @torch.no_grad()
 def _states(student: Any, batch: Batch) -> Tensor:
-    """Return what predicts the tokens of the last example, [N, d]."""
+    """Return the hidden states that predict the last example's N tokens, [N, d]."""
     states: Tensor = student.predicting_states(batch)
     return states[-len(_PROBE.target_ids) :]
 
 
 def _window(config: Any) -> int | None:
-    """Return how many tokens a token sees in the layer that sees fewest, None for all."""
+    """Return the shortest attention window of a model's layers, in tokens; None without a window."""
     if getattr(config, "use_sliding_window", None) is False:
         return None
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]

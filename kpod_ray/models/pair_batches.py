@@ -1,4 +1,4 @@
-"""What an encoder-decoder student reads: batches for its encoder and its decoder."""
+"""Batches for encoder-decoder students."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from kpod_ray.data.examples import Example
 
 @dataclasses.dataclass(frozen=True)
 class PairBatch(Batch):
-    """A batch for an encoder and a decoder: ``rows`` and ``columns`` are the decoder's positions."""
+    """A batch for an encoder and a decoder.
+
+    ``input_ids`` and ``attention_mask``, [B, L], belong to the encoder; ``rows`` and ``columns`` are
+    positions of the decoder.
+    """
 
     decoder_input_ids: Tensor
-    """[B, M], right-padded: the start token, then what is written, without its last token."""
+    """[B, M], right-padded: the start token, then the supervised tokens without the last one."""
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return what a language model reads, by its names."""
+        """Return the keyword arguments of the language model's forward pass."""
         return {**super().model_inputs(), "decoder_input_ids": self.decoder_input_ids}
 
     def num_slots(self) -> int:
-        """Return the positions that are computed, padding counted."""
+        """Return the number of positions of the encoder and the decoder, padding included."""
         return super().num_slots() + self.decoder_input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the positions that hold a token, a scalar; the decoder has one for each label."""
+        """Return the number of positions without padding, a scalar tensor."""
+        # The decoder has one position for each label.
         return super().num_tokens() + len(self.labels)
 
 
@@ -37,17 +42,25 @@ def collate_pairs(
 ) -> PairBatch:
     """Pad examples into a batch for an encoder and a decoder (Eq. 15).
 
-    The encoder reads the question and the given steps, closed by the end-of-sequence token that every
-    target has at its end; the decoder writes the other steps and the answer. Its input is moved one
-    to the right, so that a token is predicted from the position with the token before it.
+    The encoder reads the question, the given steps and the end-of-sequence token. The decoder predicts
+    the remaining steps and the answer. The decoder input is shifted one position to the right, so that
+    each token is predicted from the position that holds the preceding token.
+
+    Args:
+        examples: B examples.
+        num_given_steps: [B], number of leading reasoning steps that the encoder reads.
+        pad_id: token id of padding.
+        start_id: token id of the decoder's start token.
     """
-    given_ids, written_ids, firsts = [], [], []
+    given_ids = []
+    written_ids = []
+    firsts = []
     for example, given in zip(examples, num_given_steps, strict=True):
         first = sum(step < given for step in example.token_steps)
         *target, end_id = example.target_ids
         given_ids.append([*example.prompt_ids, *target[:first], end_id])
         written_ids.append([start_id, *target[first:]])
-        firsts.append(-first)
+        firsts.append(-first)  # column 0 of the decoder predicts the target's token ``first``
     input_ids, attention_mask = padded(given_ids, pad_id)
     return PairBatch(
         input_ids,

@@ -1,4 +1,11 @@
-"""Random models of a few ten thousand parameters with a byte tokenizer, made on the spot for tests."""
+"""Models with random parameters, generated from a seed, and their tokenizers.
+
+``tiny`` (Llama) and ``tiny-t5`` (T5) are for tests. They have fewer than 300,000 parameters and a
+tokenizer with one token a byte. ``small`` (Llama, less than a million parameters) is large enough to
+learn the built-in arithmetic questions, and its byte-pair tokenizer is trained on such questions. The
+same seed gives the same model. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
+``tiny-t5:SEED`` and ``small:SEED`` in a config.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +27,10 @@ from kpod_ray.config import ArithmeticQuestions
 from kpod_ray.data.prompts import target_text
 from kpod_ray.questions.arithmetic import generate_questions
 
+VOCABULARY_SIZE = 1024
+"""Number of tokens of the small model's tokenizer."""
+NUM_TEXTS = 4000
+"""Number of questions with rationales that the small model's tokenizer is trained on."""
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
@@ -27,11 +38,9 @@ _CHAT_TEMPLATE = (
 
 
 def save_tiny_llama(folder: Path, seed: int) -> None:
-    """Write a Llama and its tokenizer as an ordinary Hugging Face folder.
-
-    Head size 32 is the smallest that vLLM's CPU attention takes.
-    """
+    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder."""
     tokenizer = byte_tokenizer()
+    # Heads of size 64 / 2 = 32 are the smallest that vLLM's CPU attention supports.
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -48,18 +57,11 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
     save_random_llama(folder, config, tokenizer, seed)
 
 
-def save_random_llama(
-    folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
-) -> None:
-    """Write a Llama with random parameters and a tokenizer as an ordinary Hugging Face folder."""
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def save_tiny_t5(folder: Path, seed: int) -> None:
-    """Write a T5 of version 1.1, as Flan-T5 is, and its tokenizer as an ordinary folder."""
+    """Write a tiny random T5 and its byte tokenizer as a Hugging Face model folder.
+
+    The architecture is that of T5 version 1.1 and Flan-T5.
+    """
     tokenizer = byte_tokenizer()
     config = T5Config(
         vocab_size=len(tokenizer),
@@ -77,37 +79,15 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(config)
-        # transformers ties the head of a fresh T5 all the same; the real ones have one of their own.
+        # transformers ties the output head of a new T5 in spite of the config; Flan-T5's is untied.
         head = torch.randn_like(model.shared.weight) * config.d_model**-0.5
         model.lm_head.weight = torch.nn.Parameter(head)
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token a byte and three special tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<|start|>",
-        eos_token="<|end|>",
-        pad_token="<|pad|>",
-        model_max_length=2048,
-    )
-    fast.chat_template = _CHAT_TEMPLATE
-    return fast
-
-
-VOCABULARY_SIZE = 1024
-NUM_TEXTS = 4000
-"""Questions with their rationales that the tokenizer is made from."""
-
-
 def save_small_model(folder: Path, seed: int) -> None:
-    """Write model and tokenizer as an ordinary Hugging Face folder."""
+    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder."""
     tokenizer = arithmetic_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -125,8 +105,35 @@ def save_small_model(folder: Path, seed: int) -> None:
     save_random_llama(folder, config, tokenizer, seed)
 
 
+def save_random_llama(
+    folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> None:
+    """Write a Llama with random parameters and a tokenizer as a Hugging Face model folder."""
+    with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a byte, three special tokens and a chat template."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|start|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=2048,
+    )
+    fast.chat_template = _CHAT_TEMPLATE
+    return fast
+
+
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a byte-pair tokenizer of arithmetic word problems; every digit is a token."""
+    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -151,6 +158,7 @@ def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _texts() -> list[str]:
+    """Return the training texts of the tokenizer: built-in questions with rationales and answers."""
     config = ArithmeticQuestions(num_train=NUM_TEXTS, num_test=0)
     return [
         f"Q: {question.question}\nA:\n{target_text(question.reference_rationale, question.answer)[0]}"

@@ -1,6 +1,8 @@
-"""What is trained and its optimizer's state in safetensors files; nothing is ever unpickled.
+"""Reading and writing trainable parameters and optimizer state as safetensors files.
 
-Whole tensors are written, whether workers shard them or not: any number of workers can read them.
+Safetensors hold tensors alone, so that reading a checkpoint never unpickles (and runs) foreign code.
+Sharded parameters (FSDP2) are gathered into whole tensors before writing: a training may be resumed with
+another number of workers.
 """
 
 from __future__ import annotations
@@ -18,25 +20,29 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kpod_ray.storage.artifacts import Store
 
-_PARAMETERS, _OPTIMIZER = "parameters.safetensors", "optimizer.safetensors"
+_PARAMETERS = "parameters.safetensors"
+_OPTIMIZER = "optimizer.safetensors"
 
 
 class DamagedError(Exception):
-    """A checkpoint's file is missing, cut off or no safetensors."""
+    """A file of a checkpoint is missing, truncated or not in the safetensors format."""
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that an optimiser update starts from, as whole tensors."""
+    """The trainable parameters and the optimizer state of a training, as whole tensors."""
 
     parameters: dict[str, Tensor]
-    """Those that are trained, by name; tied ones once."""
+    """Trainable parameters by name; tied parameters occur once."""
     optimizer: dict[str, Tensor]
-    """By the parameter's number and the name of the state, such as ``0/exp_avg``."""
+    """Optimizer state by parameter number and state name, such as ``0/exp_avg``."""
 
 
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Return the state of a module and its optimizer; all workers must call it where they shard."""
+    """Return the state of a module and its optimizer.
+
+    If the module is sharded, all workers must call this function, since gathering is collective.
+    """
     entries = optimizer.state_dict()["state"].items()
     return State(
         parameters_of(module),
@@ -45,30 +51,33 @@ def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 
 
 def parameters_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return what is trained as whole tensors; all workers must call it where they shard."""
+    """Return the trainable parameters of a module by name, as whole tensors.
+
+    If the module is sharded, all workers must call this function, since gathering is collective.
+    """
     return {name: _whole(parameter.detach()) for name, parameter in _trainable(module)}
 
 
 def write_state(state: State, folder: Path) -> None:
-    """Write ``parameters.safetensors`` and ``optimizer.safetensors``."""
+    """Write a state into a folder as ``parameters.safetensors`` and ``optimizer.safetensors``."""
     save_file(state.parameters, folder / _PARAMETERS)
     save_file(state.optimizer, folder / _OPTIMIZER)
 
 
 def read_state(folder: Path) -> State:
-    """Read what `write_state` wrote.
+    """Read the state that `write_state` wrote into a folder.
 
     Raises:
-        DamagedError: A file is missing or not whole.
+        DamagedError: A file is missing, truncated or not in the safetensors format.
     """
     return State(read_tensors(folder / _PARAMETERS), read_tensors(folder / _OPTIMIZER))
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Read a safetensors file; return the tensors by name.
 
     Raises:
-        DamagedError: It is missing or not whole.
+        DamagedError: The file is missing, truncated or not in the safetensors format.
     """
     try:
         return load_file(file)
@@ -77,16 +86,17 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Take up a state in a module and an optimizer of the same build, in place.
+    """Load a state into a module and an optimizer, in place.
 
     Raises:
-        RuntimeError: The module is of another build.
+        RuntimeError: The names or shapes of the state's parameters differ from the module's.
     """
     load_parameters(module, state.parameters)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in state.optimizer.items():
         index, _, key = name.partition("/")
+        # A scalar, such as AdamW's step count, is never sharded.
         value = _like(tensor, parameters[int(index)]) if tensor.dim() else tensor
         entries.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
@@ -95,10 +105,10 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
 
 @torch.no_grad()
 def load_parameters(module: nn.Module, parameters: dict[str, Tensor]) -> None:
-    """Take up what `parameters_of` returned in a module of the same build, in place.
+    """Load parameters from `parameters_of` into a module, in place.
 
     Raises:
-        RuntimeError: The module is of another build.
+        RuntimeError: The names or shapes of the parameters differ from the module's trainable ones.
     """
     trainable = dict(_trainable(module))
     if _shapes(parameters.items()) != _shapes(trainable.items()):
@@ -108,7 +118,7 @@ def load_parameters(module: nn.Module, parameters: dict[str, Tensor]) -> None:
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters with a gradient, tied ones once."""
+    """Return the names and parameters that require a gradient; tied parameters occur once."""
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]
 
 
@@ -117,12 +127,12 @@ def _shapes(named: Iterable[tuple[str, Tensor]]) -> dict[str, torch.Size]:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """Return a tensor that workers may shard as a whole one."""
+    """Gather a sharded tensor into a whole one on the CPU; return any other tensor unchanged."""
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return a whole tensor as the parameter's workers shard it."""
+    """Return a whole tensor, sharded over the workers as the parameter is."""
     if not isinstance(parameter, DTensor):
         return tensor
     placed = tensor.to(parameter.device)
@@ -130,28 +140,28 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
-    """Write tensors to a file of the store."""
+    """Write tensors by name to a safetensors file at a path of the store."""
     with tempfile.TemporaryDirectory() as name:
         save_file(tensors, f"{name}/tensors.safetensors")
         store.upload(Path(name) / "tensors.safetensors", path)
 
 
 def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
-    """Read what `upload_tensors` wrote."""
+    """Read the tensors that `upload_tensors` wrote to a path of the store."""
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "tensors.safetensors")
         return load_file(f"{name}/tensors.safetensors")
 
 
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
-    """Write a module's parameters to a file of the store."""
+    """Write all parameters and persistent buffers of a module to a path of the store."""
     with tempfile.TemporaryDirectory() as name:
         save_model(module, f"{name}/module.safetensors")
         store.upload(Path(name) / "module.safetensors", path)
 
 
 def fetch_module(module: nn.Module, store: Store, path: str) -> None:
-    """Read what `upload_module` wrote into a module of the same build."""
+    """Load into a module, in place, what `upload_module` wrote to a path of the store."""
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "module.safetensors")
         load_model(module, f"{name}/module.safetensors")

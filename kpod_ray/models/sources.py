@@ -1,9 +1,16 @@
 """Turn a model's name in a config into a folder that transformers and vLLM load.
 
-Seven kinds: a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED`` and
-``tiny-t5:SEED``, a random Llama and a random T5 for tests; ``small:SEED``, a random Llama that can
-learn the built-in questions; ``packaged:NAME``, a model that ships inside an installed Python
-package; anything else is a name on the Hugging Face hub.
+A name is of one of these kinds:
+
+- a local folder,
+- a folder at an ``s3://`` or ``gs://`` address,
+- ``tiny:SEED`` or ``tiny-t5:SEED``, a random Llama or T5 for tests,
+- ``small:SEED``, a random Llama that can learn the built-in questions,
+- ``packaged:NAME``, a model inside an installed Python package,
+- any other name: a model on the Hugging Face hub.
+
+Generated and downloaded models are cached in `MODEL_CACHE`. torch and transformers are imported inside
+functions, because the commands that only check names must start fast.
 """
 
 from __future__ import annotations
@@ -25,21 +32,24 @@ from kpod_ray.errors import KpodError
 from kpod_ray.storage.filesystems import open_address, reason
 
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
-"""Where models that are made on a machine are kept on it."""
-NUM_SAMPLES, SAMPLE_BYTES = 64, 4096
-"""What is read of a model's file to tell it from another: a large one takes minutes to read whole."""
+"""Local folder of generated and downloaded models."""
+NUM_SAMPLES = 64
+"""Number of samples that `model_hash` reads of each file; reading a large file whole takes minutes."""
+SAMPLE_BYTES = 4096
+"""Size of a sample in bytes."""
 RANDOM = ("tiny", "tiny-t5", "small")
-"""Kinds of random models."""
-_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""Parts of the names of architectures that write text."""
+"""Prefixes of the names of random models."""
+_GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Parts of the names of architectures that generate text."""
 
 
 class PackagedModel(NamedTuple):
-    """A model inside an installed package."""
+    """A model inside an installed Python package."""
 
     package: str
+    """Import name of the package."""
     path: str
-    """A GGUF file, or a folder that is a model already."""
+    """Path inside the package: a GGUF file or a Hugging Face model folder."""
 
 
 PACKAGED = {
@@ -49,12 +59,19 @@ PACKAGED = {
 
 
 def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
-    """Return a folder, or a hub name, that ``from_pretrained`` takes; make it in ``cache`` if needed.
+    """Return the folder or hub name of a model, as ``from_pretrained`` takes it.
 
-    A folder or hub name that it returned is returned again as it is.
+    A random model, a packaged GGUF file and a model at an address are written to a folder in ``cache``
+    at the first call. The function is idempotent: a returned value given as ``name`` is returned
+    unchanged.
+
+    Args:
+        name: name of the model, as in a config.
+        cache: local folder for generated and downloaded models.
 
     Raises:
-        KpodError: The folder, package or model isn't there.
+        KpodError: The folder or the package doesn't exist, or the name is malformed. A name on the hub
+            isn't checked.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -74,31 +91,32 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a model's name is one on the Hugging Face hub, here and now: a folder comes first."""
+    """Return whether a name means a model on the hub; a local folder of that name takes precedence."""
     return ":" not in name and not _looks_local(name)
 
 
 def is_folder(name: str) -> bool:
-    """Whether a model is a folder, of this machine or at an address."""
+    """Return whether a name is a local folder or a folder at an address."""
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
     )
 
 
 def without_folders(name: str) -> str:
-    """Return a model's name; of a folder only the last part, which says nothing of the machine."""
+    """Return a model's name for publication: of a folder only the last part, without private paths."""
     return Path(name).name if is_folder(name) else name
 
 
 def _looks_local(name: str) -> bool:
+    """Return whether a name means a local folder: it isn't of the form OWNER/NAME, or it exists."""
     return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
 
 
 def check_model(name: str) -> None:
-    """Check, without loading or making anything, that a model can be had.
+    """Check that a model exists, without loading, generating or downloading parameters.
 
     Raises:
-        KpodError: It isn't there.
+        KpodError: The model doesn't exist, or its name is malformed.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -114,10 +132,10 @@ def check_model(name: str) -> None:
 
 
 def is_encoder_decoder(name: str) -> bool:
-    """Tell a model's family from its config alone, without loading or making anything.
+    """Return whether a model is an encoder-decoder, read from its config without loading parameters.
 
     Raises:
-        KpodError: There is no such model folder.
+        KpodError: The model folder doesn't exist.
     """
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
@@ -134,19 +152,21 @@ def is_encoder_decoder(name: str) -> bool:
 
 
 def is_for_vllm(name: str) -> bool:
-    """Whether vLLM can generate with a student's model: with a causal one.
+    """Return whether vLLM can generate with a student's model, that is, whether the model is causal.
 
     Raises:
-        KpodError: There is no such model folder.
+        KpodError: The model folder doesn't exist.
     """
     return not is_encoder_decoder(name)
 
 
 def check_decoder(name: str) -> None:
-    """Check that a model whose config is at hand writes text by itself, as a vLLM engine needs it.
+    """Check that a model is a causal language model, as a vLLM engine needs it.
+
+    The architecture is checked only if the model's ``config.json`` is a local file.
 
     Raises:
-        KpodError: It is an encoder-decoder, or no language model at all.
+        KpodError: The model is an encoder-decoder, or its architecture doesn't generate text.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
@@ -160,16 +180,16 @@ def check_decoder(name: str) -> None:
     architectures = (
         json.loads(config.read_text()).get("architectures") if config.is_file() else None
     )
-    if architectures and not any(part in text for text in architectures for part in _WRITERS):
+    if architectures and not any(part in text for text in architectures for part in _GENERATIVE):
         raise KpodError(
             f"model {name}: {architectures[0]} is no language model; name one that writes text"
         )
 
 
 def model_hash(name: str) -> str:
-    """Return what identifies a local model folder's content beyond its name; empty for other kinds."""
-    is_made = name.partition(":")[0] in (*RANDOM, "packaged")
-    if not _looks_local(name) or is_made or "://" in name:
+    """Return a hash of a local model folder's files, for fingerprints; "" for other kinds of model."""
+    is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
+    if not _looks_local(name) or is_generated or "://" in name:
         return ""
     files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
     listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
@@ -177,8 +197,10 @@ def model_hash(name: str) -> str:
 
 
 def _sampled_hash(path: Path) -> str:
-    """Hash samples all over a file: parameters trained anew differ nearly everywhere."""
-    digest, last = hashlib.sha256(), max(0, path.stat().st_size - SAMPLE_BYTES)
+    """Return a hash of samples at equal distances in a file."""
+    # Samples are enough: retrained parameters differ nearly everywhere in the file.
+    digest = hashlib.sha256()
+    last = max(0, path.stat().st_size - SAMPLE_BYTES)
     with path.open("rb") as stream:
         for i in range(NUM_SAMPLES):
             stream.seek(last * i // (NUM_SAMPLES - 1))
@@ -187,6 +209,7 @@ def _sampled_hash(path: Path) -> str:
 
 
 def _checked_folder(name: str) -> Path:
+    """Return the absolute path of a local model folder; raise a `KpodError` without a config.json."""
     folder = Path(name).expanduser()
     if not (folder / "config.json").is_file():
         raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
@@ -194,6 +217,7 @@ def _checked_folder(name: str) -> Path:
 
 
 def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
+    """Return file system and path of a model folder at an address; raise a `KpodError` without one."""
     try:
         filesystem, path = open_address(address)
         is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
@@ -205,6 +229,7 @@ def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _check_hub(name: str) -> None:
+    """Check that a model's config is in the local hub cache or can be downloaded."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from transformers import AutoConfig
@@ -221,16 +246,18 @@ def _check_hub(name: str) -> None:
 
 
 def _seed(kind: str, text: str) -> int:
+    """Return the seed in the name of a random model; raise a `KpodError` if it is no whole number."""
     if not text.isdecimal():
         raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
     return int(text)
 
 
 def _packaged_source(name: str) -> tuple[str, str]:
+    """Return the folder of the package that holds a packaged model, and the model's path inside."""
     packaged = PACKAGED.get(name)
     if packaged is None:
         raise KpodError(f"model packaged:{name}: known are {', '.join(sorted(PACKAGED))}")
-    spec = importlib.util.find_spec(packaged.package)  # runs nothing of the package
+    spec = importlib.util.find_spec(packaged.package)  # finds the package without importing it
     locations = spec.submodule_search_locations if spec else None
     if not locations:
         raise KpodError(
@@ -241,6 +268,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
 
 
 def _download(folder: Path, address: str) -> None:
+    """Copy the model folder at an address to a new local folder."""
     filesystem, path = _checked_address(address)
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
@@ -254,6 +282,7 @@ def _save_random(folder: Path, kind: str, seed: int) -> None:
 
 
 def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
+    """Convert a packaged GGUF file to a Hugging Face model folder with bf16 parameters."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -269,7 +298,14 @@ def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
 
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return the folder, made whole by exactly one process however many ask at once."""
+    """Return a folder; if it doesn't exist, create it with ``make``, in one process and atomically.
+
+    Args:
+        folder: the folder.
+        make: writes the folder's content to the path that it is given.
+    """
+    # Workers of one machine ask for the same model at the same time: the lock lets one of them create
+    # the folder. The rename makes sure that a killed process never leaves an incomplete folder behind.
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{folder}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,9 @@
-"""The student: a language model of either family, whose forward pass is the loss of a batch.
+"""The student: a causal or encoder-decoder language model whose forward pass returns a batch's loss.
 
-A causal student reads question, given steps and what it has written in one sequence. An
-encoder-decoder student has question and given steps in its encoder, and writes with its decoder.
-`load_student` tells them apart once; from then on both are used alike.
+A causal student reads the question, the given steps and the supervised tokens as one sequence. An
+encoder-decoder student reads the question and the given steps with its encoder and predicts the
+supervised tokens with its decoder. `load_student` returns one of the two classes, which have the same
+methods.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from kpod_ray.models.sources import model_folder
 
 transformers_logging.disable_progress_bar()
 TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Hidden states, output head, labels and token weights to `LossParts`."""
+"""Function from hidden states [N, d], output head [V, d], labels [N] and token weights [N] to the three
+fields of `LossParts`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +40,17 @@ class LossParts:
     token_nll: Tensor
     """[N], unweighted loss of each token, no gradients."""
     is_top: Tensor
-    """[N], whether each token is the one that the student finds likeliest."""
+    """[N] bool, whether each label has the highest logit."""
 
 
 class CausalStudent(nn.Module):
-    """Wraps a causal language model."""
+    """A causal language model with the loss of its training.
+
+    Args:
+        language_model: a causal model of transformers.
+        compute_dtype: type of the computation under autocast; parameters stay float32.
+        token_loss: the loss function.
+    """
 
     def __init__(
         self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
@@ -56,18 +64,24 @@ class CausalStudent(nn.Module):
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
     ) -> Batch:
-        """Return the batch in which each example's given steps are part of what is read."""
-        if self.is_packing:  # see `models.packing`
+        """Return a batch in which the loss starts after each example's given steps.
+
+        Args:
+            examples: B examples.
+            num_given_steps: [B], number of given steps of each example.
+            pad_id: token id of padding; packed batches have none.
+        """
+        if self.is_packing:  # `models.packing.use_packing` sets the attribute
             return collate_packed(examples, num_given_steps)
         return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
-        """Return the loss; only positions in the loss reach the output head."""
+        """Return the loss of a batch; logits are computed only for positions in the loss."""
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: Batch) -> Tensor:
-        """Return what goes into the output head for each label, [N, d]."""
-        with _arithmetic(batch, self.compute_dtype):
+        """Return the output head's input for each of the batch's N labels, [N, d]."""
+        with _autocast(batch, self.compute_dtype):
             hidden = self.language_model.base_model(
                 **batch.model_inputs(), use_cache=False
             ).last_hidden_state
@@ -75,7 +89,13 @@ class CausalStudent(nn.Module):
 
 
 class EncoderDecoderStudent(nn.Module):
-    """Wraps an encoder-decoder language model, such as T5 or Flan-T5."""
+    """An encoder-decoder language model, such as Flan-T5, with the loss of its training.
+
+    Args:
+        language_model: an encoder-decoder model of transformers.
+        compute_dtype: type of the computation under autocast; parameters stay float32.
+        token_loss: the loss function.
+    """
 
     def __init__(
         self, language_model: Any, compute_dtype: torch.dtype, token_loss: TokenLoss
@@ -85,24 +105,30 @@ class EncoderDecoderStudent(nn.Module):
         self.compute_dtype = compute_dtype
         self.token_loss = token_loss
         config = language_model.config
-        # T5 with tied embeddings scales what goes into the output head; Flan-T5 does not.
+        # T5 with tied embeddings scales the input of the output head; Flan-T5 does not.
         is_scaled = getattr(config, "scale_decoder_outputs", False)
         self.scale = float(config.d_model**-0.5) if is_scaled else 1.0
 
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
     ) -> PairBatch:
-        """Return the batch in which each example's given steps are read by the encoder."""
+        """Return a batch in which the encoder reads each example's question and given steps.
+
+        Args:
+            examples: B examples.
+            num_given_steps: [B], number of given steps of each example.
+            pad_id: token id of padding.
+        """
         start_id = self.language_model.config.decoder_start_token_id
         return collate_pairs(examples, num_given_steps, pad_id, start_id)
 
     def forward(self, batch: PairBatch) -> LossParts:
-        """Return the loss; only positions in the loss reach the output head."""
+        """Return the loss of a batch; logits are computed only for positions in the loss."""
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
-        """Return what goes into the output head for each label, [N, d]."""
-        with _arithmetic(batch, self.compute_dtype):
+        """Return the output head's input for each of the batch's N labels, [N, d]."""
+        with _autocast(batch, self.compute_dtype):
             encoded = self.language_model.get_encoder()(
                 input_ids=batch.input_ids, attention_mask=batch.attention_mask
             ).last_hidden_state
@@ -123,18 +149,19 @@ def _loss(student: Student, hidden: Tensor, batch: Batch) -> LossParts:
     return LossParts(*student.token_loss(hidden, head, batch.labels, batch.token_weights))
 
 
-def _arithmetic(batch: Batch, dtype: torch.dtype) -> torch.autocast:
+def _autocast(batch: Batch, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(batch.input_ids.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load a model's tokenizer, which knows character offsets.
+    """Load the tokenizer of a model; the tokenizer returns character offsets.
 
     Args:
-        name: of the model, as in a config; see `models.sources`.
+        name: name of the model, as in a config; see `models.sources`.
 
     Raises:
-        KpodError: There is no such model, or its tokenizer has no offsets or no end-of-sequence token.
+        KpodError: The model doesn't exist, or the tokenizer has no character offsets or no
+            end-of-sequence token.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
     if not tokenizer.is_fast:
@@ -147,11 +174,15 @@ def load_tokenizer(name: str) -> Any:
 def check_vocabulary(name: str) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 
-    Tokens added to a tokenizer that its model does without, such as those of images, don't count.
+    Args:
+        name: name of the model, as in a config; see `models.sources`.
 
     Raises:
-        KpodError: It hasn't, or its tokenizer can't be used.
+        KpodError: The tokenizer has more tokens than the model has embeddings, or `load_tokenizer`
+            fails.
     """
+    # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
+    # for.
     num_tokens = load_tokenizer(name).vocab_size
     num_embeddings = AutoConfig.from_pretrained(model_folder(name)).get_text_config().vocab_size
     if num_tokens > num_embeddings:
@@ -164,16 +195,16 @@ def check_vocabulary(name: str) -> None:
 def load_student(
     name: str, compute_dtype: torch.dtype, token_loss: TokenLoss = weighted_nll
 ) -> Student:
-    """Load a language model of either family with fp32 parameters.
+    """Load a causal or encoder-decoder language model, with float32 parameters, as a student.
 
     Args:
-        name: of the model, as in a config; see `models.sources`.
-        compute_dtype: of its arithmetic.
-        token_loss: `weighted_nll` or `probability_scaled_nll`.
+        name: name of the model, as in a config; see `models.sources`.
+        compute_dtype: type of the computation under autocast.
+        token_loss: `weighted_nll` or `probability_scaled_nll`, or one of them with full logits.
 
     Raises:
-        KpodError: Its logits are more than a product with the output head, or its decoder has no
-            start token.
+        KpodError: The model's logits aren't the plain product of hidden states and output head (the head
+            has a bias, or the logits are scaled or soft-capped), or the decoder has no start token.
     """
     family, language_model = _load_language_model(name)
     head = language_model.get_output_embeddings()
@@ -187,6 +218,7 @@ def load_student(
 
 
 def _load_language_model(name: str) -> tuple[type[Student], Any]:
+    """Return the student class for a model, and the model."""
     folder = model_folder(name)
     config = AutoConfig.from_pretrained(folder)
     if not config.is_encoder_decoder:
@@ -202,7 +234,7 @@ def _load_language_model(name: str) -> tuple[type[Student], Any]:
 
 @torch.no_grad()
 def _has_plain_logits(student: Any) -> bool:
-    """Tell, from a few tokens, whether the logits are the output head times the predicting states."""
+    """Return whether a model's logits equal predicting states times output head, for a few tokens."""
     probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
     batch = student.collate([probe], [0], 0)
     logits = student.language_model(**batch.model_inputs(), use_cache=False).logits
@@ -218,6 +250,6 @@ def _has_plain_logits(student: Any) -> bool:
 
 
 def pad_id(tokenizer: Any) -> int:
-    """Return an id to pad with; padding is told by the attention mask, so any id will do."""
-    chosen = tokenizer.pad_token_id
+    """Return the token id of padding: the tokenizer's, or the end-of-sequence token without one."""
+    chosen = tokenizer.pad_token_id  # any id is right: the attention mask marks the padding
     return int(tokenizer.eos_token_id if chosen is None else chosen)

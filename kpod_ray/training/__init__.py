@@ -1,1 +1,1 @@
-"""Phase ``train``: the student's training with Ray Train, stage by stage."""
+"""Phase ``train``: training of the student with Ray Train, stage by stage."""

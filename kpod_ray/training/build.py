@@ -1,4 +1,11 @@
-"""Build the student that a worker trains and its examples; export the trained student."""
+"""From settings to the student that a worker trains, and from trained parameters to a model folder.
+
+`build_student` loads the student's model and applies what the settings ask for: LoRA adapters, packed
+batches, and recomputed layers or gradient checkpointing. `finished_student` and `export_student` go the
+other way: they load trained parameters into a fresh student, merge the adapters into the layers and
+write an ordinary Hugging Face model folder. `read_examples` and `padding_id` provide the data of the
+training.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +40,11 @@ from kpod_ray.training.parallel import recompute_layers
 
 
 def build_student(config: StudentConfig, seed: int) -> Student:
-    """Return the untrained student as its settings want it: the same on every worker.
+    """Build the untrained student, ready for training; the result is the same on every worker.
 
     Args:
-        config: of the student.
-        seed: of what is random about adapters.
+        config: settings of the student.
+        seed: seed of the adapters' random initial values.
 
     Raises:
         KpodError: The model can't be trained with these settings.
@@ -45,6 +52,7 @@ def build_student(config: StudentConfig, seed: int) -> Student:
     student = load_plain_student(config, seed)
     if config.packing and config.kernels:
         use_packing(student, config.max_length)
+    # Recomputed layers break under gradient checkpointing; see `kernels.recomputed_layers`.
     if config.gradient_checkpointing:
         recompute_layers(student.language_model)
     elif config.kernels:
@@ -53,9 +61,9 @@ def build_student(config: StudentConfig, seed: int) -> Student:
 
 
 def load_plain_student(config: StudentConfig, seed: int) -> Student:
-    """Return the untrained student with its adapters, without what only training needs.
+    """Build the untrained student with its adapters, without packing and recomputed layers.
 
-    Arguments and errors are those of `build_student`.
+    The arguments and the errors are those of `build_student`.
     """
     dtype = compute_dtype(config.precision)
     student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
@@ -66,40 +74,8 @@ def load_plain_student(config: StudentConfig, seed: int) -> Student:
     return student
 
 
-def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Example]]:
-    """Return the examples that are trained on, and those held out for validation."""
-    ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
-    parts: tuple[list[Example], list[Example]] = [], []
-    for example in Example.from_table(store.read_table(job.examples)):
-        parts[example.question_id not in ids].append(example)
-    return parts
-
-
-def padding_id(job: TrainJob) -> int:
-    """Return the token that the student's batches are padded with."""
-    return pad_id(load_tokenizer(job.student.model))
-
-
-def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
-    """Return the student with these trained parameters, adapters merged."""
-    student = load_plain_student(job.student, job.seed)
-    load_parameters(student, parameters)
-    if job.student.lora is not None:
-        merge_adapters(student.language_model)
-    return student
-
-
-def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
-    """Write the student with these trained parameters as an ordinary Hugging Face folder."""
-    student = finished_student(job, parameters)
-    with tempfile.TemporaryDirectory() as name:
-        student.language_model.save_pretrained(name)
-        load_tokenizer(job.student.model).save_pretrained(name)
-        for file in sorted(Path(name).iterdir()):
-            store.upload(file, f"{job.folder}/student/{file.name}")
-
-
 def _token_loss(student: StudentConfig) -> TokenLoss:
+    """Return the loss function that the settings name."""
     token_loss = probability_scaled_nll if student.loss == "dft" else weighted_nll
     return token_loss if student.kernels else with_full_logits(token_loss)
 
@@ -107,15 +83,15 @@ def _token_loss(student: StudentConfig) -> TokenLoss:
 def add_adapters(
     language_model: Any, config: LoraConfig, layer: type[nn.Module] = AdaptedLinear
 ) -> None:
-    """Put an adapter beside each target layer, in place; nothing but the adapters stays trainable.
+    """Add LoRA adapters to the target layers of a model, in place, and freeze all other parameters.
 
-    An adapter's output is 0 at first, so the model is unchanged. What is random about them comes
-    from torch's global generator.
+    The initial output of an adapter is 0, so the outputs of the model don't change. The adapters'
+    random initial values come from torch's global generator.
 
     Args:
-        language_model: gets the adapters.
-        config: their settings.
-        layer: what a linear layer becomes: `AdaptedLinear` of the kernels, or peft's own.
+        language_model: a model of transformers.
+        config: settings of the adapters.
+        layer: class that replaces a linear layer, `AdaptedLinear` or peft's own.
 
     Raises:
         KpodError: No layer has a name in ``target_modules``.
@@ -129,17 +105,66 @@ def add_adapters(
     )
     settings._register_custom_module({nn.Linear: layer})
     try:
+        # The model is changed in place; peft's wrapper around the model isn't needed.
         peft.get_peft_model(language_model, settings)
     except ValueError as error:
         raise KpodError(f"student.lora.target_modules: {str(error).splitlines()[0]}") from error
 
 
-def merge_adapters(language_model: Any) -> None:
-    """Add each adapter to its layer and take it out, in place: an ordinary model is left.
+def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Example]]:
+    """Read the examples of a training from the store.
 
-    A model without adapters stays as it is.
+    Returns:
+        The training examples and the validation examples.
+    """
+    ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
+    parts: tuple[list[Example], list[Example]] = [], []
+    for example in Example.from_table(store.read_table(job.examples)):
+        parts[example.question_id not in ids].append(example)
+    return parts
+
+
+def padding_id(job: TrainJob) -> int:
+    """Return the token id with which the student's batches are padded."""
+    return pad_id(load_tokenizer(job.student.model))
+
+
+def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
+    """Build a student with trained parameters, with its adapters merged into the layers.
+
+    Args:
+        job: the training.
+        parameters: trained parameters by name, as `parameters_of` returns them.
+    """
+    student = load_plain_student(job.student, job.seed)
+    load_parameters(student, parameters)
+    if job.student.lora is not None:
+        merge_adapters(student.language_model)
+    return student
+
+
+def merge_adapters(language_model: Any) -> None:
+    """Merge every LoRA adapter into the weight of its linear layer, in place.
+
+    The result is an ordinary model of transformers. A model without adapters is unchanged.
     """
     for name, module in list(language_model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
             language_model.set_submodule(name, module.get_base_layer())
+
+
+def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
+    """Write a student with trained parameters to ``student/`` of the artifact, as a Hugging Face folder.
+
+    Args:
+        job: the training.
+        store: store of the artifact.
+        parameters: trained parameters by name, as `parameters_of` returns them.
+    """
+    student = finished_student(job, parameters)
+    with tempfile.TemporaryDirectory() as name:
+        student.language_model.save_pretrained(name)
+        load_tokenizer(job.student.model).save_pretrained(name)
+        for file in sorted(Path(name).iterdir()):
+            store.upload(file, f"{job.folder}/student/{file.name}")

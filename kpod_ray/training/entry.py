@@ -1,7 +1,8 @@
-"""What Ray Train hands to its workers.
+"""The function that Ray Train runs on every worker of the student's training.
 
-Ray Train's controller, a process of its own, reads it as well. So this module imports nothing large: a
-worker alone loads the libraries that it trains with, and every training starts seconds sooner.
+Ray Train's controller process unpickles the function, too, and thereby imports this module. To start the
+controller seconds sooner, the module imports torch and transformers only inside the function, on the
+worker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from kpod_ray.cluster.placement import own_node
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train the student as one worker, see `training_loop.train_stages`."""
+    """Run `kpod_ray.training.worker.train_stages` on one worker; return its result.
+
+    Args:
+        settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and
+            ``validation_actor`` (which may be None).
+    """
     from kpod_ray.training.worker import train_stages
 
     settings["board"].arrive.remote(own_node())

@@ -1,7 +1,8 @@
-"""What Ray Train hands to its workers.
+"""The description of a student's training that the driver sends to the workers.
 
-Ray Train's controller, a process of its own, reads it as well. So this module imports nothing large: a
-worker alone loads the libraries that it trains with, and every training starts seconds sooner.
+`TrainJob` holds plain values and paths; every worker reads the tables from the store. Ray Train's
+controller process unpickles the job, too, so this module imports neither torch nor transformers, which
+would delay the start of the controller.
 """
 
 from __future__ import annotations
@@ -18,32 +19,44 @@ from kpod_ray.config import (
 
 @dataclasses.dataclass(frozen=True)
 class TrainJob:
-    """Everything a worker needs to know; plain values."""
+    """Settings and input paths of a student's training; all paths are relative to the store."""
 
     student: StudentConfig
     evaluation: EvaluationConfig
     num_stages: int
     seed: int
     storage: str
+    """Address of the store."""
     questions: str
-    """Path in the store of the table of questions, with their answers."""
+    """Path of the table of questions with their answers."""
     examples: str
-    """Path in the store of the table of examples."""
+    """Path of the table of tokenised examples."""
     trained_on: str
-    """Path in the store of a table with the questions that are trained on; others are for validation."""
+    """Path of a table with the ids of the training questions; the other examples form the validation
+    set."""
     folder: str
-    """Folder in the store to write to: ``student/``, and ``step_losses/`` of every stage."""
+    """Folder to which the training writes ``student/`` and the ``step_losses/`` of every stage."""
     difficulty_weights: Literal["from_weighting", "uniform"]
-    """Token weights inside a step in these losses."""
+    """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     resources: StudentWorkerResources
     num_threads: int
+    """CPU threads of torch on each worker."""
 
 
 def students_folder(folder: str) -> str:
-    """Return where the students of a training's stages are kept while it runs."""
+    """Return the folder with the students of single stages, which exists while the training runs.
+
+    Args:
+        folder: folder of the training's artifact.
+    """
     return f"{folder}/students"
 
 
 def student_file(folder: str, stage: int) -> str:
-    """Return the file with the parameters of the student as it was after a stage."""
+    """Return the path of the file with the student's parameters at the end of a stage.
+
+    Args:
+        folder: folder of the training's artifact.
+        stage: the 1-based stage.
+    """
     return f"{students_folder(folder)}/stage-{stage}.safetensors"

@@ -1,4 +1,4 @@
-"""The learning rate as a function of how much of the training is done."""
+"""The learning rate schedule as a function of the fraction of the training that is done."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Literal
 def learning_rate_factor(
     schedule: Literal["constant", "linear", "cosine"], warmup: float, done: float
 ) -> float:
-    """Return what the largest learning rate is multiplied by, [0, 1].
+    """Return the factor of the largest learning rate, in [0, 1], at a point of the training.
 
     Args:
-        schedule: after the warm-up ``constant`` stays at 1; ``linear`` and ``cosine`` fall to 0.
-        warmup: fraction of the training, [0, 1), in which the factor rises evenly from 0 to 1.
-        done: fraction of the training that is done, [0, 1].
+        schedule: the factor after the warm-up: ``constant`` stays at 1; ``linear`` and ``cosine`` fall
+            to 0.
+        warmup: fraction of the training, in [0, 1), in which the factor rises linearly from 0 to 1.
+        done: fraction of the training that is done, in [0, 1].
     """
     if done < warmup:
         return done / warmup

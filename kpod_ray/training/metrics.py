@@ -1,4 +1,8 @@
-"""What training tells about its losses: sums first, so that workers' parts add up."""
+"""Metrics of train steps and losses of reasoning steps.
+
+Both are accumulated as sums, since the sums of micro-batches and workers can be added; means are
+computed at the end.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,20 @@ from kpod_ray.data.examples import Example
 from kpod_ray.models.student import LossParts
 
 NUM_SUMS = 9
+"""Number of sums that `loss_sums` returns."""
 
 
 def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
-    """Return the sums of one batch, [9], float64, on its device.
+    """Return the sums of one batch from which `step_metrics` computes metrics.
 
-    Weighted loss; count, nll and total weight of rationale tokens; count and nll of answer tokens;
-    tokens that are the likeliest; positions computed, padding among them, and the examples' tokens.
+    Returns:
+        [9], float64, on the batch's device: the weighted loss; number, negative log-likelihood and token
+        weight of the rationale tokens in the loss; number and negative log-likelihood of the answer
+        tokens in the loss; number of labels with the highest logit; number of computed positions,
+        padding included; number of the examples' tokens.
     """
-    inside, nll = batch.in_rationale, parts.token_nll.double()
+    inside = batch.in_rationale
+    nll = parts.token_nll.double()
     sums = [
         parts.total.detach(),
         inside.sum(),
@@ -39,16 +48,21 @@ def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
 
 
 def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
-    """Turn the sums of a whole train step into its metrics; losses are in nats.
+    """Compute the metrics of a train step from its sums.
 
     Args:
         sums: [9], from `loss_sums`, added over micro-batches and workers.
-        denominator: what the weighted loss is divided by.
+        denominator: divisor of the weighted loss; see ``student.loss_normalization``.
+
+    Returns:
+        Metrics by name. ``loss`` is the weighted loss; ``rationale_loss`` and ``answer_loss`` are
+        unweighted means over tokens; all losses are in nats.
     """
     loss, rationale_tokens, rationale_nll, weight, answer_tokens, answer_nll, *counts = (
         sums.tolist()
     )
-    (top, slots, tokens), loss_tokens = counts, rationale_tokens + answer_tokens
+    top, slots, tokens = counts
+    loss_tokens = rationale_tokens + answer_tokens
     return {
         "loss": loss / denominator,
         "rationale_loss": rationale_nll / max(1.0, rationale_tokens),
@@ -57,69 +71,82 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         "token_accuracy": top / max(1.0, loss_tokens),
         "loss_tokens": loss_tokens,
         "supervised_fraction": loss_tokens / max(1.0, tokens),
+        # Padding makes more positions than tokens; a shared prefix makes fewer. A batch has one of them.
         "padding_fraction": max(0.0, slots - tokens) / max(1.0, slots),
         "shared_prefix_fraction": max(0.0, tokens - slots) / max(1.0, tokens),
     }
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the most memory that this process has held so far, of the GPU if it uses one, in MiB."""
+    """Return the peak memory of this process so far, in MiB.
+
+    Args:
+        device: a GPU selects memory allocated by torch on it; the CPU selects resident memory.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS, in KiB on Linux
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class StageLosses:
-    """The weighted mean loss (Eq. 8) of every reasoning step that a stage emits.
+    """Accumulates the weighted mean loss (Eq. 8) of every supervised reasoning step during a stage.
 
-    Several visits of an example count alike. Workers hold parts of it: their `sums` add up.
+    All forward passes of an example in the stage have the same weight. Each worker accumulates its own
+    examples; the `sums` of all workers are added.
 
     Args:
-        examples: all examples of the training, whatever part of them takes part.
-        token_weights: of every example, the weight of each of its tokens inside its step.
+        examples: all training examples; a stage may use only some of them.
+        token_weights: for every example, the weight of each target token inside its reasoning step.
     """
 
     def __init__(
         self, examples: Sequence[Example], token_weights: Sequence[Sequence[float]]
     ) -> None:
-        self._examples, self._token_weights = examples, token_weights
+        self._examples = examples
+        self._token_weights = token_weights
         self._num_steps = [example.num_steps for example in examples]
         self._offsets = (torch.tensor(self._num_steps).cumsum(0)).tolist()
         self.sums = torch.zeros(2, sum(self._num_steps), dtype=torch.float64)
-        """[2, all steps], see `step_loss_sums`; over the workers they add up."""
+        """[2, steps of all examples], weighted losses and weights; see `step_loss_sums`."""
 
     def add(
         self, indices: Sequence[int], num_given_steps: Sequence[int], token_nll: Tensor
     ) -> None:
-        """Count a forward pass.
+        """Add the losses of a forward pass.
 
         Args:
-            indices: examples that were in it, in order.
-            num_given_steps: of each of them.
-            token_nll: [N] on the CPU, unweighted loss of their loss tokens, one example after the other.
+            indices: the examples of the pass, in order.
+            num_given_steps: number of given steps of each of these examples.
+            token_nll: [N] on the CPU, unweighted loss in nats of the examples' tokens in the loss, one
+                example after the other.
         """
         examples = [self._examples[i] for i in indices]
         lengths = [num_loss_tokens(*pair) for pair in zip(examples, num_given_steps, strict=True)]
         for i, nll in zip(indices, token_nll.split(lengths), strict=True):
-            example, end = self._examples[i], self._offsets[i]
+            example = self._examples[i]
+            end = self._offsets[i]
             steps = torch.tensor(_last(example.token_steps, len(nll)), dtype=torch.long)
             weights = torch.tensor(_last(self._token_weights[i], len(nll)))
-            inside = steps < example.num_steps
+            inside = steps < example.num_steps  # the answer segment belongs to no reasoning step
             self.sums[:, end - example.num_steps : end] += step_loss_sums(
                 nll[inside], weights[inside], steps[inside], example.num_steps
             )
 
     def means(self, sums: Tensor) -> list[list[float]]:
-        """Return the loss of each example's steps, in nats; NaN where none was measured.
+        """Return the mean loss of each reasoning step of each example, in nats.
 
         Args:
-            sums: [2, all steps], those of all workers.
+            sums: [2, steps of all examples], `sums` added over the workers.
+
+        Returns:
+            One list for each example; NaN for a step without a measured loss.
         """
         weighted, norm = sums
         return [part.tolist() for part in (weighted / norm).split(self._num_steps)]
 
 
 def _last(values: Sequence[float], num_values: int) -> Sequence[float]:
-    """Return the last so many values; an example of the answer alone has more weights than tokens."""
+    """Return the last ``num_values`` values."""
+    # With ``target: answer`` an example has fewer tokens than weights: the rationale is left out.
     return values[len(values) - num_values :]

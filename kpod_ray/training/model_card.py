@@ -1,4 +1,4 @@
-"""The model card of a trained student: what was trained on what, and how."""
+"""The model card of a trained student, which lists its model, data and training settings."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ of the questions apply.
 
 
 def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> str:
-    """Return the card as Markdown with a YAML header.
+    """Return the model card as Markdown with a YAML header.
 
     Args:
-        config: of the run.
-        counts: ``stages``, ``train_steps``, ``tokens`` and ``loss_tokens`` of its training.
-        version: of kpod_ray.
+        config: settings of the run.
+        counts: ``stages``, ``train_steps``, ``tokens`` and ``loss_tokens`` of the training.
+        version: version of kpod_ray.
     """
     student = config.student
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}
@@ -77,13 +77,14 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
 
 
 def _token_weights(config: RunConfig) -> str:
-    """Return the kind of token weights that the student was trained with."""
+    """Return the kind of token weights in the student's loss."""
     if config.weighting is None or config.student.token_weights == "uniform":
         return "uniform"
     return config.weighting.kind
 
 
 def _questions(questions: QuestionsConfig) -> str:
+    """Return the source of the questions, without the folders of a local file."""
     if isinstance(questions, HubQuestions):
         return f"`{questions.dataset}`"
     if isinstance(questions, FileQuestions):

@@ -1,4 +1,9 @@
-"""The student spread over the workers, or whole on each of them; gradients add up either way."""
+"""Data-parallel training in two forms, and gradient checkpointing.
+
+The student is either replicated on every worker (DDP; Ray Train's ``prepare_model`` wraps it) or sharded
+over the workers (FSDP2, `shard`). `no_sync` and `clip_gradients` hide the difference from the training
+loop. `recompute_layers` turns on gradient checkpointing.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +23,35 @@ from kpod_ray.errors import KpodError
 
 
 def shard(student: nn.Module, num_workers: int) -> None:
-    """Give every worker a part of each parameter, its gradient and optimizer state (FSDP2), in place.
+    """Shard the parameters of a student over the workers with FSDP2, in place.
 
-    A layer is whole on a worker only while it is computed. All workers must call it.
+    Each worker then holds a part of each parameter, gradient and optimizer state. A layer's parameters
+    are gathered only while the layer is computed. All workers must call this function.
+
+    Args:
+        student: the student, on its device.
+        num_workers: number of workers, at least 2.
     """
     device = next(student.parameters()).device
     mesh = init_device_mesh(device.type, (num_workers,))
     for module in list(student.modules()):
-        if isinstance(module, GradientCheckpointingLayer):  # the layers of transformers' models
+        # The base class of the repeated layers in transformers' models: each is gathered by itself.
+        if isinstance(module, GradientCheckpointingLayer):
             fully_shard(module, mesh=mesh)
-    fully_shard(student, mesh=mesh)
+    fully_shard(student, mesh=mesh)  # the parameters outside the layers
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` was applied to a module: then every pass through it needs all workers."""
+    """Return whether a module is sharded, so that every pass needs all workers at the same time."""
     return isinstance(module, FSDPModule)
 
 
 @contextlib.contextmanager
 def no_sync(module: Any) -> Iterator[None]:
-    """Keep a backward pass's gradients on this worker, to be added up with a later one's."""
+    """Accumulate gradients on this worker, without communication, in a backward pass in the block.
+
+    The first backward pass after the block synchronizes the accumulated gradients.
+    """
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
             yield
@@ -50,26 +64,35 @@ def no_sync(module: Any) -> Iterator[None]:
 
 
 def clip_gradients(module: nn.Module, max_norm: float) -> float:
-    """Scale all gradients down to a common norm; return the norm they had, on all workers alike."""
+    """Clip the norm of all gradients together, in place.
+
+    Args:
+        module: the student, whole or sharded.
+        max_norm: largest norm; infinity leaves the gradients unchanged.
+
+    Returns:
+        The norm before clipping, the same on all workers.
+    """
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def recompute_layers(language_model: Any) -> None:
-    """Keep only what enters each layer (gradient checkpointing), in place.
+    """Turn on gradient checkpointing for each layer of a model, in place.
 
-    A layer does so in training mode alone. What is inside it stays in evaluation mode, so that nothing
-    becomes random.
+    The forward pass then saves only the input of each layer; the backward pass recomputes the layer.
 
     Raises:
-        KpodError: The model can't.
+        KpodError: The model doesn't support gradient checkpointing.
     """
     layers = [m for m in language_model.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not language_model.supports_gradient_checkpointing or not layers:
         raise KpodError(
-            f"a {language_model.config.model_type} model can't compute its layers again; "
+            f"a {language_model.config.model_type} model doesn't support gradient checkpointing; "
             "set student.gradient_checkpointing=false"
         )
     language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    # transformers checkpoints a layer only in training mode. The modules inside the layer stay in
+    # evaluation mode: ``layer.train()`` would turn on their dropout.
     for layer in layers:
         layer.training = True

@@ -1,4 +1,9 @@
-"""Phase ``train``: the student, one ``fit`` over all stages, each decided by the scheduler actor."""
+"""Phase ``train``: run the student's training on Ray and write the artifact.
+
+One ``fit`` of Ray Train runs all stages. A scheduler actor decides at the start of each stage what the
+stage trains on. If ``student.accuracy_every_stages`` is set, an actor measures the validation accuracy
+of saved students beside the training if the resources suffice, else after the training.
+"""
 
 from __future__ import annotations
 
@@ -36,26 +41,31 @@ def train_student(
     """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
 
     Args:
-        config: the run.
-        questions: holds the questions with their answers.
-        assess: holds the tokenised examples and the step difficulties.
-        plan: holds the schedule.
-        artifact: to be written.
-        watch: gets the metrics of every train step, on the driver, soon after it.
+        config: settings of the run.
+        questions: artifact with the questions and their answers.
+        assess: artifact with the tokenised examples and the step difficulties.
+        plan: artifact with the schedule.
+        artifact: artifact to write.
+        watch: callback on the driver that receives the metrics of every train step.
+
+    Returns:
+        The manifest entries of the phase: counts, workers, nodes, the best stage and warnings.
 
     Raises:
-        KpodError: The gradient of a train step isn't finite; the stages before are kept.
+        KpodError: A train step has no token in the loss, or its gradient isn't finite. Checkpoints of
+            earlier stages are kept.
     """
     job = _job(config, questions, assess, plan, artifact)
     with watched(watch) as board:
-        validation_actor, resources = None, config.resources
+        validation_actor = None
+        resources = config.resources
         wants_answers = config.student.accuracy_every_stages is not None
         if wants_answers and has_room_beside_training(resources):
             validation_actor = start_validation_actor(job, resources.evaluate)
         loop_config = {
             "job": job,
             "scheduler": _scheduler(config, assess, plan, artifact),
-            "examiner": validation_actor,
+            "validation_actor": validation_actor,
             "board": board,
         }
         returned = fit(train_worker, loop_config, resources.train, artifact)
@@ -69,6 +79,7 @@ def train_student(
             )
     history = returned["history"]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
+    # The checkpoints and the students of single stages only serve a resume; the training is complete.
     artifact.store.delete(f"{artifact.folder}/fit")
     artifact.store.delete(students_folder(artifact.folder))
     counts = _counts(history)
@@ -84,6 +95,7 @@ def train_student(
 
 
 def _counts(history: History) -> dict[str, int]:
+    """Return the totals of a training for its manifest."""
     return {
         "train_steps": len(history),
         "stages": int(history[-1]["stage"]),
@@ -118,8 +130,9 @@ def _job(
 def _scheduler(
     config: settings.RunConfig, assess: Artifact, plan: Artifact, artifact: Artifact
 ) -> Any:
-    """Make the actor that decides every stage; return its handle."""
-    schedule, replanner = config.schedule, None
+    """Start the scheduler actor; return its handle."""
+    schedule = config.schedule
+    replanner = None
     if schedule.adaptive:
         replanner = Replanner(schedule, assess.folder, plan.folder, artifact.folder)
     actor = ray.remote(Scheduler).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)

@@ -1,4 +1,9 @@
-"""How far a training is, and what it has brought so far."""
+"""Progress of a training and the students that may be exported.
+
+`TrainProgress` is the position of a training, which checkpoints store. `History` holds the metrics of
+the train steps so far, and `stage_statistics` summarizes one stage of it. `BestModelKeeper` saves
+students of single stages and exports one at the end.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +19,36 @@ from kpod_ray.training.build import export_student
 from kpod_ray.training.job import TrainJob, student_file
 
 History = list[dict[str, float]]
+"""Metrics of every train step, in order."""
 
 
 @dataclasses.dataclass
 class TrainProgress:
-    """The train step that comes next, and what came before it."""
+    """Position of a training, and its validation results so far."""
 
     stage: int = 1
+    """Current stage, 1-based."""
     stage_steps: int = 0
-    """Train steps of the stage that are done."""
+    """Number of finished train steps of the current stage."""
     train_steps: int = 0
-    """Train steps of all stages that are done."""
+    """Number of finished train steps of all stages."""
     loss_tokens: int = 0
-    """Tokens that have been in the loss."""
+    """Number of tokens that have been in the loss."""
     best_stage: int | None = None
-    """Stage after which the validation loss was lowest."""
+    """Stage with the lowest validation loss at its end; None before the first validation."""
     best_loss: float = math.inf
+    """Lowest validation loss, in nats a token."""
     measured_stages: list[int] = dataclasses.field(default_factory=list)
-    """Stages after which the questions held out are answered."""
+    """Stages whose students are measured for validation accuracy."""
 
 
 def stage_statistics(history: History, stage: int) -> dict[str, float]:
-    """Return means over a stage's train steps, and what was measured after it."""
+    """Return the mean metrics of a stage's train steps, and the stage's validation metrics.
+
+    Args:
+        history: metrics of all train steps so far.
+        stage: the stage, with at least one train step in the history.
+    """
     rows = [row for row in history if row["stage"] == stage]
     names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
     means = {name: float(np.mean([row[name] for row in rows])) for name in names}
@@ -44,36 +57,51 @@ def stage_statistics(history: History, stage: int) -> dict[str, float]:
 
 
 class BestModelKeeper:
-    """Keeps the students that may be exported, and exports one; all workers must call it alike.
+    """Saves the students of stages that may be exported, and exports one of them.
+
+    All workers must call the same methods in the same order: gathering a sharded student is collective.
 
     Args:
         job: the training.
-        store: to keep them in.
-        student: what is trained.
-        rank: of the worker; 0 writes.
+        store: store of the saved students.
+        student: the student in training.
+        rank: rank of this worker; only rank 0 writes files.
     """
 
     def __init__(self, job: TrainJob, store: Store, student: Student, rank: int) -> None:
-        self.job, self.store, self.student, self.rank = job, store, student, rank
+        self.job = job
+        self.store = store
+        self.student = student
+        self.rank = rank
 
     def note_loss(self, progress: TrainProgress, loss: float) -> None:
-        """Take the validation loss after the stage; keep its student if none was better."""
+        """Record the validation loss of the current stage; save the student if the loss is the lowest.
+
+        Args:
+            progress: position of the training; ``best_stage`` and ``best_loss`` are updated.
+            loss: validation loss in nats a token.
+        """
         if loss < progress.best_loss:
-            progress.best_stage, progress.best_loss = progress.stage, loss
+            progress.best_stage = progress.stage
+            progress.best_loss = loss
             if self._keeps_lowest_loss():
-                self._keep(progress.stage)
+                self._save(progress.stage)
 
     def save_for_validation(self, progress: TrainProgress) -> None:
-        """Keep the student for the examiner, which lets it answer the questions held out."""
+        """Save the current student, so that an actor can measure the validation accuracy."""
         progress.measured_stages.append(progress.stage)
-        self._keep(progress.stage)
+        self._save(progress.stage)
 
     def export(self, progress: TrainProgress) -> None:
-        """Write the student as an ordinary Hugging Face folder, unless the examiner is to choose."""
+        """Write the last or the best student, as the settings say, as a Hugging Face model folder.
+
+        Nothing is written if the best student is chosen by validation accuracy, which is known only
+        after the training: `measure_all` of ``validation_accuracy`` exports that student.
+        """
         student = self.job.student
         if student.exported_student == "best" and student.accuracy_every_stages is not None:
             return
-        parameters = parameters_of(self.student)
+        parameters = parameters_of(self.student)  # collective, so before the other ranks return
         if self.rank != 0:
             return
         if self._keeps_lowest_loss() and progress.best_stage is not None:
@@ -82,12 +110,13 @@ class BestModelKeeper:
         export_student(self.job, self.store, parameters)
 
     def _keeps_lowest_loss(self) -> bool:
+        """Return whether the student with the lowest validation loss is exported."""
         return (
             self.job.student.exported_student == "best"
             and self.job.student.accuracy_every_stages is None
         )
 
-    def _keep(self, stage: int) -> None:
+    def _save(self, stage: int) -> None:
         parameters = parameters_of(self.student)
         if self.rank == 0:
             upload_tensors(parameters, self.store, student_file(self.job.folder, stage))

@@ -1,6 +1,8 @@
-"""The student in training: one optimiser update after another, the same for any number of workers.
+"""Train steps of the student: forward and backward passes, and the optimizer update.
 
-A train step is a sum over its global batch, divided once; each worker computes its share of it.
+The loss of a train step is a sum over the global batch, divided once by a denominator. Each worker
+computes its share of the sum in micro-batches (gradient accumulation). The result doesn't depend, except
+for rounding, on the number of workers or the size of the micro-batches.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_met
 from kpod_ray.training.parallel import clip_gradients, is_sharded, no_sync
 
 GivenSteps = Mapping[str, int]
-"""Number of given steps of every question that takes part, by question id."""
+"""Number of given steps of each question of a stage, by question id."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkerRank:
-    """Which worker this is."""
+    """The rank of a worker, from 0, and the number of workers."""
 
     rank: int
     num_workers: int
@@ -40,26 +42,26 @@ class WorkerRank:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """What is trained on."""
+    """The training examples and how to use them."""
 
     examples: Sequence[Example]
-    """All examples, with the token weights of ``weighting``."""
+    """All training examples, with the token weights of ``weighting``."""
     difficulty_weights: Literal["from_weighting", "uniform"]
-    """Token weights inside a step in the losses of reasoning steps."""
+    """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     pad_id: int
-    """Token to pad with."""
+    """Token id of padding."""
 
 
 class StudentTraining:
-    """Student, optimizer and examples of one worker.
+    """The training on one worker: student, optimizer, examples and losses of reasoning steps.
 
     Args:
-        student: whose loss is computed; in evaluation mode, since without dropout the loss does not
-            depend on how a batch is split.
-        module: the student, wrapped for several workers if there are several.
-        config: how it is optimised.
-        training_set: what it is trained on.
-        place: which worker this is.
+        student: the student on its device, in evaluation mode: without dropout, the loss doesn't depend
+            on how a global batch is split.
+        module: the student itself, or the student wrapped in DDP.
+        config: settings of the student.
+        training_set: the training examples.
+        worker: rank of this worker.
     """
 
     def __init__(
@@ -70,15 +72,18 @@ class StudentTraining:
         training_set: TrainingSet,
         worker: WorkerRank,
     ) -> None:
-        self.student, self.module, self.config = student, module, config
-        self.worker, self.pad_id = worker, training_set.pad_id
+        self.student = student
+        self.module = module
+        self.config = config
+        self.worker = worker
+        self.pad_id = training_set.pad_id
         self.optimizer = torch.optim.AdamW(
             module.parameters(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,
         )
-        _make_state(self.optimizer)
+        _initialize_state(self.optimizer)
         self.device = next(module.parameters()).device
         ordered = sorted(training_set.examples, key=lambda example: example.question_id)
         self.examples = [training_example(example, config) for example in ordered]
@@ -87,36 +92,48 @@ class StudentTraining:
         self.begin_stage()
 
     def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
-        """Forget the losses of the reasoning steps measured so far, or go on from their sums."""
+        """Reset the accumulated losses of reasoning steps, or restore them from a checkpoint.
+
+        Args:
+            step_loss_sums: sums over all workers from `step_loss_sums`; None starts at 0.
+        """
         self._stage_losses = StageLosses(self.examples, self._step_weights)
-        if step_loss_sums is not None and self.worker.rank == 0:  # it stands for all workers
+        # The restored sums are those of all workers together, so only rank 0 continues from them.
+        if step_loss_sums is not None and self.worker.rank == 0:
             self._stage_losses.sums = step_loss_sums
 
     def step_loss_sums(self) -> Tensor:
-        """Return what `step_losses` are made of, over all workers; to go on from later."""
+        """Return the accumulated sums of the stage over all workers, [2, steps of all examples].
+
+        All workers must call this method.
+        """
         sums = self._stage_losses.sums.to(self.device, copy=True)
         if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
         return sums.cpu()
 
     def step_losses(self) -> list[list[float]]:
-        """Return Eq. 8 of each example's emitted steps in this stage; on all workers alike.
+        """Return the loss (Eq. 8) of each reasoning step of each example in this stage, in nats.
 
-        They were measured on the way, under the student as it was at each train step; NaN where a
-        step was given.
+        The losses are those of the stage's train steps, each under the parameters of that train step. A
+        given step has loss NaN. All workers must call this method, and get the same result.
         """
         return self._stage_losses.means(self.step_loss_sums())
 
     def train_step(self, indices: list[int], given: GivenSteps, done: float) -> dict[str, float]:
-        """Do one optimiser update over a global batch; return its metrics, on all workers alike.
+        """Update the parameters once with a global batch; all workers must call this method.
 
         Args:
-            indices: examples of the global batch.
-            given: given steps of every question.
-            done: share of the training that is done, [0, 1).
+            indices: indices into ``examples`` of the global batch.
+            given: number of given steps of each question.
+            done: fraction of the training that is done, in [0, 1), for the learning rate.
+
+        Returns:
+            The metrics of the train step, the same on all workers.
 
         Raises:
-            KpodError: No token is in the loss, or the gradient isn't finite; the student is as it was.
+            KpodError: No token is in the loss, or the gradient isn't finite. The parameters are
+                unchanged.
         """
         denominator = self._denominator(indices, given)
         sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)
@@ -124,9 +141,10 @@ class StudentTraining:
         measured: list[tuple[list[int], Tensor]] = []
         for i, (rows, is_idle) in enumerate(passes):
             batch = self._batch(rows, given, is_idle)
+            # Gradients accumulate locally; the last backward pass synchronizes them.
             with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
                 parts = self.module(batch)
-                # DDP and FSDP average over the workers: times their number makes it a sum.
+                # DDP and FSDP average gradients over the workers; the factor turns the mean into a sum.
                 (parts.total * (self.worker.num_workers / denominator)).backward()
             if not is_idle:
                 sums += loss_sums(batch, parts)
@@ -135,8 +153,11 @@ class StudentTraining:
         grad_norm = self._clip_gradients(indices)
         if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
-        sums, measured = sums.cpu(), [(rows, token_nll.cpu()) for rows, token_nll in measured]
-        self._update(learning_rate)  # on a GPU while the rest is done here
+        sums = sums.cpu()
+        measured = [(rows, token_nll.cpu()) for rows, token_nll in measured]
+        # A GPU runs the update asynchronously. Copies to the CPU wait for the GPU, so they come before
+        # the update; the loop below then runs on the CPU at the same time as the update.
+        self._update(learning_rate)
         for rows, token_nll in measured:
             steps = [given[self.examples[row].question_id] for row in rows]
             self._stage_losses.add(rows, steps, token_nll)
@@ -150,27 +171,34 @@ class StudentTraining:
         }
 
     def _passes(self, indices: Sequence[int]) -> list[tuple[list[int], bool]]:
-        """Return the examples of each of this worker's passes, and whether they are only company.
+        """Return this worker's micro-batches: their examples, and whether they are padding passes.
 
-        A worker without examples takes part with another's, at weight 0. So does one that has fewer
-        passes than another where the student is sharded: every pass needs all workers.
+        A padding pass has token weights 0. A worker without examples runs one, with examples of another
+        worker, since the gradient synchronization needs all workers. If the student is sharded, every
+        pass needs all workers, and each worker runs as many passes as the worker with the most.
         """
         rank, num_workers = self.worker.rank, self.worker.num_workers
 
         def batches_of(worker: int) -> list[list[int]]:
-            """Return the examples of each pass that a worker has of its own."""
+            """Return the micro-batches of a worker, before padding passes are added."""
             most = self.config.micro_batch_tokens
             return micro_batches(indices, self._lengths, most, worker, num_workers)
 
-        mine = batches_of(rank)
-        passes = [(rows, rank >= len(indices)) for rows in mine]
+        own_batches = batches_of(rank)
+        # With more workers than examples, `micro_batches` gives the surplus ranks another worker's
+        # batch.
+        passes = [(rows, rank >= len(indices)) for rows in own_batches]
         if is_sharded(self.module):
             most_passes = max(len(batches_of(worker)) for worker in range(num_workers))
-            passes += [(mine[0][:1], True)] * (most_passes - len(mine))
+            passes += [(own_batches[0][:1], True)] * (most_passes - len(own_batches))
         return passes
 
     def _clip_gradients(self, indices: Sequence[int]) -> float:
-        """Scale the gradient down to the largest norm; return the norm it had."""
+        """Clip the gradient norm; return the norm before clipping.
+
+        Raises:
+            KpodError: The norm isn't finite.
+        """
         max_norm = math.inf if self.config.max_grad_norm is None else self.config.max_grad_norm
         norm = clip_gradients(self.module, max_norm)
         if not math.isfinite(norm):
@@ -181,17 +209,23 @@ class StudentTraining:
         return norm
 
     def _learning_rate(self, done: float) -> float:
-        schedule, warmup = self.config.learning_rate_schedule, self.config.warmup
+        schedule = self.config.learning_rate_schedule
+        warmup = self.config.warmup
         return self.config.learning_rate * learning_rate_factor(schedule, warmup, done)
 
     def _update(self, learning_rate: float) -> None:
-        """Update the parameters."""
+        """Update the parameters and clear the gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
         self.optimizer.zero_grad()
 
     def _denominator(self, indices: list[int], given: GivenSteps) -> float:
+        """Return the divisor of the global batch's summed loss; see ``student.loss_normalization``.
+
+        Raises:
+            KpodError: No token of the global batch is in the loss.
+        """
         examples = [self.examples[i] for i in indices]
         weight = sum(loss_weight(e, given[e.question_id]) for e in examples)
         if not weight > 0:
@@ -206,9 +240,11 @@ class StudentTraining:
         return float(sum(num_loss_tokens(e, given[e.question_id]) for e in examples))
 
     def _names(self, indices: Sequence[int]) -> str:
+        """Return the question ids of examples, for an error message."""
         return ", ".join(sorted({self.examples[i].question_id for i in indices}))
 
     def _batch(self, rows: Sequence[int], given: GivenSteps, is_idle: bool) -> Batch:
+        """Return the batch of a pass on the device; a padding pass gets token weights 0."""
         examples = [self.examples[row] for row in rows]
         steps = [given[example.question_id] for example in examples]
         batch = self.student.collate(examples, steps, self.pad_id)
@@ -217,8 +253,10 @@ class StudentTraining:
         return batch.to(self.device)
 
 
-def _make_state(optimizer: torch.optim.AdamW) -> None:
-    """Make the optimizer's state before the first train step: later, memory would be in pieces."""
+def _initialize_state(optimizer: torch.optim.AdamW) -> None:
+    """Allocate the optimizer's state before the first train step."""
+    # AdamW allocates its state in the first update, between the activations of that train step, which
+    # would leave the memory fragmented for the rest of the training.
     for parameter in optimizer.param_groups[0]["params"]:
         if parameter.requires_grad:
             optimizer.state[parameter] = {
@@ -229,5 +267,5 @@ def _make_state(optimizer: torch.optim.AdamW) -> None:
 
 
 def _step_weights(example: Example, kind: str) -> Sequence[float]:
-    """Weights of Eq. 8, whatever the weights of the loss are."""
+    """Return the token weights of Eq. 8, which may differ from the token weights of the loss."""
     return example.token_weights if kind == "from_weighting" else [1.0] * len(example.token_weights)

@@ -1,4 +1,4 @@
-"""How a student in training does on examples that it is never trained on."""
+"""Loss and token accuracy of the student in training on the validation set."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kpod_ray.training.trainer import WorkerRank
 
 
 class Validation:
-    """The examples held out, and the workers that share them.
+    """Measures the student on the validation set, whose batches are shared out over the workers.
 
     Args:
-        student: what is trained.
-        module: the student, wrapped for several workers if there are several.
-        config: how it is trained.
-        examples: those held out, at least one.
-        pad_id: token to pad with.
-        place: which worker this is.
+        student: the student in training.
+        module: the student itself, or the student wrapped in DDP.
+        config: settings of the student.
+        examples: validation examples, at least one.
+        pad_id: token id of padding.
+        worker: rank of this worker.
     """
 
     def __init__(
@@ -37,22 +37,29 @@ class Validation:
         pad_id: int,
         worker: WorkerRank,
     ) -> None:
-        self.student, self.module, self.pad_id, self.worker = student, module, pad_id, worker
+        self.student = student
+        self.module = module
+        self.pad_id = pad_id
+        self.worker = worker
         self.examples = [training_example(example, config) for example in examples]
         lengths = [example.num_tokens() for example in self.examples]
         self.batches = batches_by_tokens(lengths, config.micro_batch_tokens)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return the mean loss of a token, in nats, unweighted, and the share of likeliest tokens.
+        """Return ``validation_loss`` and ``validation_token_accuracy``.
 
-        Nothing is given: all reasoning steps are written. Every worker must call it, and gets the same.
+        The loss is the unweighted mean over tokens, in nats; the accuracy is the fraction of tokens with
+        the highest logit. No step is given: all tokens of the targets count. All workers must call this
+        method, and get the same result.
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)
         rank, num_workers = self.worker.rank, self.worker.num_workers
         for i in range(math.ceil(len(self.batches) / num_workers)):
-            # As many passes on each worker, since workers that shard need each other for every one.
+            # If the student is sharded, every pass needs all workers. So each worker runs the same
+            # number of passes; a worker without a batch of its own repeats the last batch and doesn't
+            # count it.
             number = i * num_workers + rank
             rows = self.batches[min(number, len(self.batches) - 1)]
             examples = [self.examples[row] for row in rows]

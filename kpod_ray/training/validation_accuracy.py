@@ -1,4 +1,4 @@
-"""Answers of the student in training to the questions held out, while the training goes on."""
+"""Validation accuracy: a saved student answers the validation questions while the training goes on."""
 
 from __future__ import annotations
 
@@ -25,23 +25,28 @@ from kpod_ray.training.progress import History
 
 
 class ValidationAccuracyActor:
-    """Lets the student as it was after a stage answer the questions held out.
+    """Measures the accuracy of the students that a training saved at the end of stages; a Ray actor.
 
-    One actor a training; it waits for room where the training takes all. An examination that is
-    written down is never repeated.
+    A training has one such actor. The predictions of a measurement are stored, so a restarted actor or a
+    resumed training doesn't repeat the measurement.
 
     Args:
         job: the training.
-        num_threads: CPU threads to use.
+        num_threads: CPU threads of torch.
     """
 
     def __init__(self, job: TrainJob, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
-        self.job, self.store = job, Store.open(job.storage)
-        self.best_stage, self.best_accuracy = 0, -1.0
+        self.job = job
+        self.store = Store.open(job.storage)
+        self.best_stage = 0
+        self.best_accuracy = -1.0
 
     def measure(self, stage: int) -> float:
-        """Return the accuracy after a stage, [0, 1]; write its ``predictions`` down if they aren't."""
+        """Return the accuracy of the student at the end of a stage, in [0, 1].
+
+        The predictions are read from ``measurements/``, or generated and written there if missing.
+        """
         path = f"{self.job.folder}/measurements/stage-{stage}.parquet"
         if not self.store.exists(path):
             self.store.write_table(path, Prediction.to_table(self._predictions(stage)))
@@ -49,18 +54,25 @@ class ValidationAccuracyActor:
         return count_correct(predictions) / len(predictions)
 
     def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
-        """Measure after the stage that these metrics are the last of; post them with the accuracy."""
+        """Measure the accuracy at the end of a stage and post it; delete a student that isn't needed.
+
+        Args:
+            metrics: metrics of the stage's last train step, posted again together with the accuracy.
+            board: handle of the `MetricsBoard` actor.
+        """
         stage = int(metrics["stage"])
         accuracy = self.measure(stage)
         self._discard(stage, accuracy)
         board.post.remote(metrics | {"validation_accuracy": accuracy})
 
     def export(self, stage: int) -> None:
-        """Write the student as it was after a stage as an ordinary Hugging Face folder."""
+        """Write the student at the end of a stage as a Hugging Face model folder."""
         export_student(self.job, self.store, self._parameters(stage))
 
     def _discard(self, stage: int, accuracy: float) -> None:
-        """Delete a student that won't be exported; one too many is kept rather than one too few."""
+        """Delete the saved student that is now known not to be exported."""
+        # A restarted actor begins without a best stage. A best student of earlier is then kept, which
+        # costs space, but the student to be exported is never deleted.
         worse = stage
         if self.job.student.exported_student == "best" and accuracy > self.best_accuracy:
             worse, self.best_stage, self.best_accuracy = self.best_stage, stage, accuracy
@@ -70,7 +82,9 @@ class ValidationAccuracyActor:
         return fetch_tensors(self.store, student_file(self.job.folder, stage))
 
     def _predictions(self, stage: int) -> list[Prediction]:
-        student, questions = self.job.student, self._validation_questions()
+        """Generate the answers of the student of a stage to the validation questions."""
+        student = self.job.student
+        questions = self._validation_questions()
         trained = finished_student(self.job, self._parameters(stage))
         tokenizer = load_tokenizer(student.model)
         evaluation = self.job.evaluation
@@ -86,7 +100,7 @@ class ValidationAccuracyActor:
         return [predict(c, q) for c, q in zip(completions, questions, strict=True)]
 
     def _validation_questions(self) -> list[Question]:
-        """Return the questions that have an example and are not trained on."""
+        """Return the questions with an example that aren't in the training set."""
         with_example, trained_on = (
             self.store.read_table(path, ["question_id"])["question_id"]
             for path in (self.job.examples, self.job.trained_on)
@@ -98,7 +112,7 @@ class ValidationAccuracyActor:
 
 
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
-    """Start the validation actor of a training; return the handle of the actor."""
+    """Start the validation accuracy actor of a training; return its handle."""
     actor = ray.remote(ValidationAccuracyActor).options(
         max_restarts=-1, max_task_retries=-1, **placement.actor_options(resources)
     )
@@ -108,16 +122,17 @@ def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
 def measure_all(
     job: TrainJob, validation_actor: Any, stages: Sequence[int], history: History
 ) -> dict[str, float]:
-    """Wait for all measurements, note them in the history, export the best student if it is kept.
+    """Wait for all measurements; add them to the history; export the best student if settings say so.
 
     Args:
-        job: the training, which is over.
-        validation_actor: of the training; it is killed at the end.
-        stages: after which students are examined.
-        history: of the training; the last train step of each stage gets ``validation_accuracy``.
+        job: the finished training.
+        validation_actor: handle of the training's actor, which is killed at the end.
+        stages: the stages whose students are measured.
+        history: metrics of the training; ``validation_accuracy`` is added, in place, to the last train
+            step of each measured stage.
 
     Returns:
-        Stage and accuracy of the best student, the earliest of several.
+        Stage and accuracy of the best student, the earliest one if several are equal.
     """
     best = {"stage": 0.0, "validation_accuracy": -1.0}
     for stage in stages:

@@ -1,4 +1,9 @@
-"""What one worker of the student's training does: ask for the stage, train on it, save, export."""
+"""The training of the student on one Ray Train worker.
+
+For each stage a worker asks the scheduler actor which questions and given steps to train on, runs the
+train steps, measures the validation set and saves a checkpoint. After a restart the worker continues
+from the newest checkpoint. At the end the student is exported.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +33,26 @@ from kpod_ray.training.validation import Validation
 
 
 def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train whatever no checkpoint covers, export the student; return the history and warnings.
+    """Run the training of the student from the newest checkpoint to the end, and export the student.
 
-    What the user has to mend is returned as ``error``: raised, Ray Train would try it again.
+    Args:
+        settings: see `kpod_ray.training.entry.train_worker`.
+
+    Returns:
+        ``history``, ``warnings``, ``best`` and ``measured_stages`` of the training; or only ``error``,
+        the message of a `KpodError`.
     """
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     try:
-        worker = _Worker(job, settings["scheduler"], settings["examiner"], settings["board"])
+        worker = _Worker(
+            job, settings["scheduler"], settings["validation_actor"], settings["board"]
+        )
         warnings = worker.restore()
         while worker.is_to_train(worker.progress.stage):
             worker.train_stage()
-    except KpodError as error:  # on all workers alike
+    except KpodError as error:
+        # All workers get the same error. Ray Train would retry after a raised error, which can't help.
         return {"error": str(error)}
     worker.best_model.export(worker.progress)
     return {
@@ -51,35 +64,48 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Worker:
-    """The state of one worker."""
+    """The training on one worker.
+
+    Args:
+        job: the training.
+        scheduler: handle of the `Scheduler` actor.
+        validation_actor: handle of the `ValidationAccuracyActor`, or None.
+        board: handle of the `MetricsBoard` actor.
+    """
 
     def __init__(
         self, job: TrainJob, scheduler: Any, validation_actor: Any | None, board: Any
     ) -> None:
         context = ray.train.get_context()
-        self.rank, num_workers = context.get_world_rank(), context.get_world_size()
-        self.job, self.store = job, Store.open(job.storage)
-        self.scheduler, self.validation_actor, self.board = scheduler, validation_actor, board
+        num_workers = context.get_world_size()
+        self.rank = context.get_world_rank()
+        self.job = job
+        self.store = Store.open(job.storage)
+        self.scheduler = scheduler
+        self.validation_actor = validation_actor
+        self.board = board
         self.student = build_student(job.student, job.seed)
         self.best_model = BestModelKeeper(job, self.store, self.student, self.rank)
         if job.resources.sharding and num_workers > 1:
-            module = prepare_model(self.student, parallel_strategy=None)  # moves it to the device
+            module = prepare_model(self.student, parallel_strategy=None)  # only moves to the device
             shard(self.student, num_workers)
         else:
             module = prepare_model(self.student)
-        trained_on, validation_questions = read_examples(job, self.store)
-        padding, worker = padding_id(job), WorkerRank(self.rank, num_workers)
-        training_set = TrainingSet(trained_on, job.difficulty_weights, padding)
+        training_examples, validation_examples = read_examples(job, self.store)
+        padding = padding_id(job)
+        worker = WorkerRank(self.rank, num_workers)
+        training_set = TrainingSet(training_examples, job.difficulty_weights, padding)
         self.training = StudentTraining(self.student, module, job.student, training_set, worker)
         self.validation = (
-            Validation(self.student, module, job.student, validation_questions, padding, worker)
-            if validation_questions
+            Validation(self.student, module, job.student, validation_examples, padding, worker)
+            if validation_examples
             else None
         )
-        self.progress, self.history = TrainProgress(), History()
+        self.progress = TrainProgress()
+        self.history = History()
 
     def restore(self) -> list[str]:
-        """Go on from the newest checkpoint that is whole; return lines about those that aren't."""
+        """Load the newest undamaged checkpoint, if any; return a warning for each damaged checkpoint."""
         saved, warnings = restore(self.student, self.training.optimizer, self.job.folder)
         if saved is not None:
             self.history = saved.progress.pop("history")
@@ -88,14 +114,20 @@ class _Worker:
         return warnings
 
     def is_to_train(self, stage: int) -> bool:
-        """Whether a stage is to be trained: up to the last one, or until the budget is used."""
+        """Return whether a stage has to be trained.
+
+        Without a token budget the planned stages are trained. With a budget, stages follow until the
+        budget is used up, whatever their number.
+        """
         if self.job.student.loss_token_budget is None:
             return stage <= self.job.num_stages
         return not self._is_used_up()
 
     def train_stage(self) -> None:
-        """Train the stage to its end on the questions and given steps that the scheduler decides on."""
-        progress, stage = self.progress, self.progress.stage
+        """Train the rest of the current stage, validate, and save a checkpoint at the end."""
+        progress = self.progress
+        stage = self.progress.stage
+        # A seed of its own for each stage makes a resumed training repeat the random numbers.
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
         batches = self._batches(given)
@@ -104,7 +136,7 @@ class _Worker:
         while progress.stage_steps < len(batches) and not self._is_used_up():
             self._train_step(batches[progress.stage_steps], given)
             every = self.job.resources.checkpoints.every_train_steps
-            is_inside = progress.stage_steps < len(batches)
+            is_inside = progress.stage_steps < len(batches)  # the stage's end saves in any case
             if is_inside and every is not None and progress.stage_steps % every == 0:
                 self._save()
         self._write_step_losses(stage)
@@ -115,12 +147,16 @@ class _Worker:
             )
         if self._needs_accuracy(stage):
             self._measure_accuracy()
-        progress.stage, progress.stage_steps = stage + 1, 0
+        progress.stage = stage + 1
+        progress.stage_steps = 0
         self._save()
+        # Ray Train loses a checkpoint that was reported just before a crash unless it is committed.
         wait_until_saved()
 
     def _train_step(self, indices: list[int], given: GivenSteps) -> None:
-        progress, started = self.progress, time.perf_counter()
+        """Run a train step; rank 0 records and posts its metrics."""
+        progress = self.progress
+        started = time.perf_counter()
         try:
             metrics = self.training.train_step(indices, given, self._done_fraction())
         except KpodError as error:
@@ -139,7 +175,7 @@ class _Worker:
             self.board.post.remote(metrics)
 
     def _validate(self) -> None:
-        """Measure the student after a stage on the questions held out."""
+        """Measure loss and token accuracy on the validation set, if there is one."""
         if self.validation is None:
             return
         metrics = self.validation.measure()
@@ -149,19 +185,21 @@ class _Worker:
             self.board.post.remote(self.history[-1])
 
     def _measure_accuracy(self) -> None:
-        """Have the questions held out answered by the student as it is, and don't wait for it.
+        """Save the student and have the actor measure it, without waiting for the result.
 
-        Where there is no room for it beside the training, the driver does it afterwards.
+        Without an actor, the driver has the saved student measured after the training.
         """
         self.best_model.save_for_validation(self.progress)
         if self.rank == 0 and self.validation_actor is not None:
             self.validation_actor.measure_and_post.remote(self.history[-1], self.board)
 
     def _needs_accuracy(self, stage: int) -> bool:
+        """Return whether the validation accuracy is measured after a stage; see `StudentConfig`."""
         every = self.job.student.accuracy_every_stages
         return every is not None and (stage % every == 0 or not self.is_to_train(stage + 1))
 
     def _batches(self, given: GivenSteps) -> list[list[int]]:
+        """Return the global batches of the current stage, as indices into the training examples."""
         examples = self.training.examples
         return global_batches(
             [i for i, example in enumerate(examples) if example.question_id in given],
@@ -172,43 +210,47 @@ class _Worker:
         )
 
     def _stage_length(self) -> int:
+        """Return the number of train steps of a stage."""
         size = self.job.student.global_batch_size
         return num_stage_train_steps(len(self.training.examples), size)
 
     def _done_fraction(self) -> float:
-        """Return how much of the training is done, [0, 1)."""
+        """Return the fraction of the training that is done, in [0, 1)."""
         budget = self.job.student.loss_token_budget
         if budget is not None:
             return self.progress.loss_tokens / budget
         return self.progress.train_steps / (self._stage_length() * self.job.num_stages)
 
     def _is_used_up(self) -> bool:
+        """Return whether the token budget is used up; never without a budget."""
         budget = self.job.student.loss_token_budget
         return budget is not None and self.progress.loss_tokens >= budget
 
     def _given_steps(self, stage: int) -> GivenSteps:
+        """Return the given steps of the questions of a stage, as the scheduler actor decides."""
         answer: dict[str, Any] | None = None
-        if self.rank == 0:
+        if self.rank == 0:  # rank 0 asks for all workers, so that all of them train on one decision
             answer = dataclasses.asdict(ray.get(self.scheduler.decide.remote(stage)))
         decision = Decision(**broadcast_from_rank_zero(answer))
         table = self.store.read_table(f"{decision.plan}/schedule.parquet")
         return given_steps(table, decision.plan_stage)
 
     def _write_step_losses(self, stage: int) -> None:
-        losses = self.training.step_losses()
+        """Write the losses of the reasoning steps of a stage to the store."""
+        losses = self.training.step_losses()  # collective, so on every rank
         if self.rank == 0:
             rows = zip(self.training.examples, losses, strict=True)
             table = StepLosses.to_table(StepLosses(e.question_id, values) for e, values in rows)
             self.store.write_table(f"{self.job.folder}/step_losses/stage-{stage}.parquet", table)
 
     def _save(self) -> None:
-        """Save where the training is; the save becomes final in the background."""
+        """Save a checkpoint; Ray Train uploads the checkpoint in the background."""
         progress = {**dataclasses.asdict(self.progress), "history": self.history}
         tensors = {"step_loss_sums": self.training.step_loss_sums()}
         saved = Saved(self.job.folder, progress, tensors)
         save(self.student, self.training.optimizer, saved)
 
     def best(self) -> dict[str, float] | None:
-        """Return the stage with the lowest validation loss; None without validation."""
+        """Return stage and loss of the lowest validation loss; None without a validation set."""
         stage, loss = self.progress.best_stage, self.progress.best_loss
         return None if stage is None else {"stage": stage, "validation_loss": loss}

@@ -1,1 +1,1 @@
-"""Phase ``weigh``: token weights, learned by the masking weighter or given by the user."""
+"""Phase ``weigh``: token weights, learned by a token weighter, read from a file, or set by a rule."""

@@ -1,4 +1,8 @@
-"""What the answer predictor reads: questions with a prefix of their masked rationale, in batches."""
+"""Batches for the token weighter and the answer predictor.
+
+A sequence of the answer predictor holds a question, a prefix of the question's rationale, the closing
+words and the answer. The rationale tokens of the prefix are masked later, by the model.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,19 @@ from kpod_ray.weighting.quality import token_kinds
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MaskedExample:
-    """A question and its rationale in the student's tokens, the answer in the predictor's."""
+    """One tokenised question with its rationale and answer.
+
+    The answer is in the vocabulary of the answer predictor, everything else in the student's.
+    """
 
     question_id: str
     prompt_ids: list[int]
+    """The question, rendered by the student's template."""
     rationale_ids: list[int]
     rationale_kinds: list[int]
-    """Kind of each rationale token, by which the weights are judged."""
+    """Kind of each rationale token, from `token_kinds`, for the quality metrics."""
     closing_ids: list[int]
+    """The words between rationale and answer."""
     answer_ids: list[int]
 
 
@@ -33,51 +42,53 @@ class Prefix(NamedTuple):
     """A prefix of one rationale of a batch."""
 
     row: int
+    """Row of the rationale in the batch."""
     length: int
-    """k of Eq. 5, from 1 to the rationale's length."""
+    """Number of tokens of the prefix, k of Eq. 5, from 1 to the rationale's length."""
     share: float
-    """What its answer loss counts in its rationale's mean; 1 in all over a rationale."""
+    """Weight of the prefix in the rationale's mean answer loss; the prefixes of a rationale sum to 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedSequences:
-    """S right-padded sequences: question, rationale prefix, closing words, answer."""
+    """S right-padded sequences of question, rationale prefix, closing words and answer."""
 
     input_ids: Tensor
-    """[S, L]; the answer in the predictor's vocabulary, all before it in the student's."""
+    """[S, L] token ids; the answer in the predictor's vocabulary, the rest in the student's."""
     attention_mask: Tensor
-    """[S, L]."""
+    """[S, L], 1 where a token exists, 0 at padding."""
     is_answer: Tensor
-    """[S, L] bool."""
+    """[S, L] bool, whether a token belongs to the answer."""
     prefix_starts: Tensor
-    """[S], where the rationale prefix begins."""
+    """[S], column of the first token of the rationale prefix."""
     prefix_lengths: Tensor
-    """[S], k of Eq. 5."""
+    """[S], number of tokens of the rationale prefix, k of Eq. 5."""
     rationale_rows: Tensor
-    """[S], row of each one's rationale in the batch."""
+    """[S], row of the sequence's rationale in the batch."""
     shares: Tensor
-    """[S], share of each in its rationale's mean answer loss."""
+    """[S], weight of the sequence in the rationale's mean answer loss."""
 
     def part(self, start: int, stop: int) -> MaskedSequences:
-        """Return some of the sequences."""
+        """Return the sequences from ``start`` up to ``stop``, which is excluded."""
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
 
     def to(self, device: torch.device) -> MaskedSequences:
-        """Return them on another device."""
+        """Return the sequences on another device."""
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name).to(device) for f in fields})
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedBatch:
-    """B right-padded rationales, and the sequences in which they are masked."""
+    """B right-padded rationales for the weighter, and S sequences for the answer predictor."""
 
     rationale_ids: Tensor
-    """[B, R], the whole rationale of each example."""
+    """[B, R], token ids of the whole rationales."""
     rationale_mask: Tensor
-    """[B, R] bool, where a rationale token exists."""
+    """[B, R] bool, True where a token exists, False at padding."""
     sequences: MaskedSequences
+    """At least one sequence for each rationale."""
 
     def to(self, device: torch.device) -> MaskedBatch:
         """Return the batch on another device."""
@@ -88,14 +99,14 @@ class MaskedBatch:
 def build_masked_example(
     tokenizer: Any, question: Question, rationale: str, template: Template, answer_ids: list[int]
 ) -> MaskedExample:
-    """Tokenise the pieces of the predictor's input.
+    """Tokenise a question and its rationale for the weighter and the answer predictor.
 
     Args:
-        tokenizer: the student's.
-        question: question to be answered.
-        rationale: text that is masked.
+        tokenizer: tokenizer of the student.
+        question: the question.
+        rationale: text of the rationale.
         template: how the question is rendered.
-        answer_ids: from `continued_answer` or `decoded_answer`.
+        answer_ids: the tokenised answer, from `continued_answer` or `decoded_answer`.
     """
     rationale_ids, starts, ends = encode_with_spans(tokenizer, rationale)
     closing = tokenizer(f" {CLOSING.rstrip()}", add_special_tokens=False).input_ids
@@ -110,13 +121,13 @@ def build_masked_example(
 
 
 def continued_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Return the answer as a causal model continues a sentence with it."""
+    """Tokenise an answer for a causal predictor, as the continuation of a sentence."""
     ids: list[int] = tokenizer(f" {answer}", add_special_tokens=False).input_ids
     return ids
 
 
 def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Return the answer as a decoder writes it: alone, with the tokenizer's own end."""
+    """Tokenise an answer for a decoder: the answer alone, with the tokenizer's special tokens."""
     ids: list[int] = tokenizer(answer).input_ids
     return ids
 
@@ -124,9 +135,16 @@ def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
 def collate_masked(
     examples: Sequence[MaskedExample], prefixes: Sequence[Prefix], pad_id: int
 ) -> MaskedBatch:
-    """Pad examples into a batch with the given rationale prefixes."""
+    """Pad examples and rationale prefixes into a batch.
+
+    Args:
+        examples: B examples.
+        prefixes: S prefixes of the examples' rationales.
+        pad_id: token id of padding.
+    """
     rationale_ids, rationale_mask = padded([e.rationale_ids for e in examples], pad_id)
-    sequences, num_before = [], []
+    sequences = []
+    num_before = []
     for prefix in prefixes:
         example = examples[prefix.row]
         kept = example.rationale_ids[: prefix.length]

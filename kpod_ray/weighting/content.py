@@ -1,4 +1,7 @@
-"""What each kind of ``weighting`` reads; importing this module loads no torch."""
+"""The models and files that each kind of ``weighting`` reads, for checks and fingerprints.
+
+This module imports no torch, so that commands that only check a config start fast.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,20 @@ from kpod_ray.storage.user_files import file_hash
 
 
 def model_names(weighting: WeightingConfig | None) -> set[str]:
-    """Return the models that the phase loads besides the student."""
+    """Return the names of the models that the phase loads in addition to the student."""
     if isinstance(weighting, LearnedWeighting) and weighting.predictor:
         return {weighting.predictor}
     return set()
 
 
 def content_hash(weighting: WeightingConfig | None) -> str:
-    """Return a hash of the files and models that the weights come from, beside the student.
+    """Return a hash of the files and models, except the student, that determine the token weights.
+
+    Args:
+        weighting: settings of the phase; None stands for uniform weights.
 
     Raises:
-        KpodError: A file isn't there.
+        KpodError: A file or a model folder doesn't exist.
     """
     if isinstance(weighting, FileWeighting):
         return file_hash(weighting.path)

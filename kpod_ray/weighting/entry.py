@@ -1,7 +1,8 @@
-"""What Ray Train hands to its workers.
+"""The function that Ray Train runs on every worker of the token weighter's training.
 
-Ray Train's controller, a process of its own, reads it as well. So this module imports nothing large: a
-worker alone loads the libraries that it trains with, and every training starts seconds sooner.
+Ray Train's controller process unpickles the function, too, and thereby imports this module. To start the
+controller seconds sooner, the module imports torch and transformers only inside the function, on the
+worker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from kpod_ray.cluster.placement import own_node
 
 
 def weighting_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train the weighter as one worker, see `train_weighter`."""
+    """Run `kpod_ray.weighting.worker.train_weighter` on one worker; return its result.
+
+    Args:
+        settings: ``job``, a `WeightingJob`, and ``board``, the handle of the `MetricsBoard` actor.
+    """
     from kpod_ray.weighting.worker import train_weighter
 
     settings["board"].arrive.remote(own_node())

@@ -1,4 +1,9 @@
-"""Token weights that lie in a file: of another run, of another program, or made by hand."""
+"""Token weights that are given, not computed: weights from the user's file, and uniform weights.
+
+A file comes from ``kpod export`` of another run or from another program. `read_weights` checks every row
+against the rationales of this run, since weights are spans of characters and belong to one exact text.
+`unweighted` serves ``weighting: null``: all tokens weigh 1, and only reasoning steps are added.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +24,32 @@ from kpod_ray.records import Rationale, WeightedRationale
 from kpod_ray.storage.user_files import BadRow, FieldError, id_field, place, read_rows, text_field
 
 _BATCH_ROWS = 1024
+"""Rows that are converted to Arrow together; Python objects of a whole file would need much memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImportedWeights:
-    """What a file gave."""
+    """The token weights read from a file."""
 
     table: pa.Table
-    """Rows of `WeightedRationale`, one a rationale, in the order of the rationales."""
+    """Rows of `WeightedRationale`, one for each rationale, in the order of the rationales."""
     num_unused: int
-    """Rows of the file whose question has no rationale here."""
+    """Number of rows of the file whose question has no rationale in this run."""
 
 
 def read_weights(
     settings: FileWeighting, rationales: pa.Table, *, split_newlines: bool
 ) -> ImportedWeights:
-    """Read the token weights of all rationales.
+    """Read the token weights of all rationales from a file.
 
     Args:
-        settings: the file, and the weight of text that it gives none.
+        settings: the file, and the weight of text outside the file's spans.
         rationales: table of `Rationale` rows, one for each question id.
-        split_newlines: how a rationale is cut into steps whose row has no ``steps``.
+        split_newlines: whether newlines end reasoning steps where a row of the file has no ``steps``.
 
     Raises:
-        KpodError: The file can't be read, a row of it is broken or belongs to another text, a question
-            has two rows, or a rationale has none.
+        KpodError: The file can't be read, a row is malformed or belongs to another text, a question
+            has two rows, or a rationale has no row.
     """
     reader = _Reader(settings, rationales, split_newlines)
     tables = [WeightedRationale.schema.empty_table()]
@@ -55,18 +61,24 @@ def read_weights(
 
 
 class _Reader:
-    """Reads the rows of a file, and notes to which rationale each belongs."""
+    """Reads the rows of a file and assigns each row to a rationale."""
 
     def __init__(self, settings: FileWeighting, rationales: pa.Table, split_newlines: bool) -> None:
-        self.settings, self.split_newlines = settings, split_newlines
+        self.settings = settings
+        self.split_newlines = split_newlines
         self.texts = rationales["text"].combine_chunks()
         ids = rationales["question_id"].to_pylist()
-        self.places = {question_id: row for row, question_id in enumerate(ids)}
+        self.rationale_rows = {question_id: row for row, question_id in enumerate(ids)}
+        # For each rationale the index of its row among the yielded ones; -1 as long as there is none.
         self.found = np.full(len(ids), -1)
         self.num_unused = 0
 
     def rows(self) -> Iterator[WeightedRationale]:
-        """Yield the rows that belong to a rationale, in the file's order."""
+        """Yield the checked rows that belong to a rationale, in the order of the file.
+
+        Raises:
+            KpodError: The file can't be read, or a row is malformed or belongs to another text.
+        """
         count = 0
         for line, row in read_rows(self.settings.path):
             if isinstance(row, BadRow):
@@ -78,30 +90,39 @@ class _Reader:
             if weighted is None:
                 self.num_unused += 1
                 continue
-            self.found[self.places[weighted.question_id]] = count
+            self.found[self.rationale_rows[weighted.question_id]] = count
             count += 1
             yield weighted
 
     def order(self) -> list[int]:
-        """Return for every rationale which of the rows yielded is its own."""
+        """Return for each rationale the index of its row among the rows that `rows` yielded.
+
+        Raises:
+            KpodError: A rationale has no row.
+        """
         missing = np.flatnonzero(self.found < 0)
         if len(missing):
-            lacking = next(i for i, row in self.places.items() if row == missing[0])
+            first = next(i for i, row in self.rationale_rows.items() if row == missing[0])
             raise KpodError(
-                f"weights {self.settings.path}: no row for question {lacking!r}, and so for "
+                f"weights {self.settings.path}: no row for question {first!r}, and so for "
                 f"{len(missing)} of {len(self.found)} rationales; add them, or export the corpus "
                 "that they belong to"
             )
         return self.found.tolist()
 
     def _weighted(self, row: Mapping[str, Any]) -> WeightedRationale | None:
+        """Return the weighted rationale of a row of the file; None if no rationale has the row's id.
+
+        Raises:
+            FieldError: A field is malformed, the id is a duplicate, or the text is another one.
+        """
         question_id = id_field(row, "id")
-        at = self.places.get(question_id)
-        if at is None:
+        rationale_row = self.rationale_rows.get(question_id)
+        if rationale_row is None:
             return None
-        if self.found[at] >= 0:
+        if self.found[rationale_row] >= 0:
             raise FieldError(f"field 'id' is {question_id!r} for the second time")
-        text: str = self.texts[at].as_py()
+        text: str = self.texts[rationale_row].as_py()
         if text_field(row, "rationale") != text:
             raise FieldError(
                 f"field 'rationale' isn't the text of question {question_id!r} in this run; "
@@ -121,8 +142,14 @@ class _Reader:
 
 
 def _spans(row: Mapping[str, Any], length: int) -> list[Span]:
-    """Return the checked spans of a row."""
-    spans, last = list[Span](), 0
+    """Return the weighted spans of a row for a text of ``length`` characters.
+
+    Raises:
+        FieldError: A span is malformed, out of order or outside the text, or its weight isn't from 0 to
+            1.
+    """
+    spans = list[Span]()
+    last = 0
     for item in _list(row, "weights"):
         if not isinstance(item, Sequence) or len(item) != 3:
             raise FieldError(f"field 'weights': {item!r} is no [start, end, weight]")
@@ -132,7 +159,7 @@ def _spans(row: Mapping[str, Any], length: int) -> list[Span]:
                 f"field 'weights': {item!r} is out of order or outside the text of {length} characters"
             )
         is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not is_number or not 0 <= weight <= 1:  # NaN is not between either
+        if not is_number or not 0 <= weight <= 1:  # the comparison refuses NaN, too
             raise FieldError(f"field 'weights': the weight of {item!r} must be from 0 to 1")
         spans.append((start, end, float(weight)))
         last = start
@@ -140,10 +167,15 @@ def _spans(row: Mapping[str, Any], length: int) -> list[Span]:
 
 
 def _steps(row: Mapping[str, Any], length: int) -> list[tuple[int, int]]:
-    """Return the checked reasoning steps of a row, none if it has none."""
+    """Return the reasoning steps of a row as character spans; an empty list without ``steps``.
+
+    Raises:
+        FieldError: The steps don't cover the text of ``length`` characters without gap and overlap.
+    """
     if row.get("steps") is None:
         return []
-    steps, last = list[tuple[int, int]](), 0
+    steps = list[tuple[int, int]]()
+    last = 0
     for item in _list(row, "steps"):
         if not isinstance(item, Sequence) or len(item) != 2:
             raise FieldError(f"field 'steps': {item!r} is no [start, end]")
@@ -158,8 +190,9 @@ def _steps(row: Mapping[str, Any], length: int) -> list[tuple[int, int]]:
 
 
 def _filled(spans: Sequence[Span], text: str, weight: float) -> list[Span]:
-    """Add a span for all text between the given ones, unless it is white space alone."""
-    filled, position = list[Span](), 0
+    """Add a span with the default weight for each text outside the given spans, except white space."""
+    filled = list[Span]()
+    position = 0
     for span in [*spans, (len(text), len(text), weight)]:
         if text[position : span[0]].strip():
             filled.append((position, span[0], weight))
@@ -169,6 +202,7 @@ def _filled(spans: Sequence[Span], text: str, weight: float) -> list[Span]:
 
 
 def _list(row: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a field that must be a list."""
     value = row.get(name)
     if not isinstance(value, list):
         raise FieldError(f"field {name!r} must be a list of spans")
@@ -176,7 +210,12 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _character(value: object) -> int:
-    """Return a position, which Parquet may hold as a float."""
+    """Return a character position as an integer.
+
+    Raises:
+        FieldError: The value isn't a whole number.
+    """
+    # A list of [start, end, weight] has one type in Parquet, so positions may be stored as floats.
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         position = int(value)
         if position == value:

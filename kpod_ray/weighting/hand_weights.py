@@ -1,4 +1,4 @@
-"""Token weights by a rule: tokens with a digit or an operator count more than others."""
+"""Token weights by a rule: a token with a digit or an operator weighs 1, other tokens less."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kpod_ray.weighting.quality import OPERATORS
 def hand_weighted(
     rationale: Rationale, tokenizer: Any, plain_weight: float, *, split_newlines: bool
 ) -> WeightedRationale:
-    """Return a rationale with its reasoning steps and a weight for each of its tokens.
+    """Split a rationale into reasoning steps and weigh its tokens by the rule.
 
     Args:
-        rationale: to be weighed.
-        tokenizer: of the student, so that a training example has the weight of each of its tokens.
-        plain_weight: from 0 to 1, weight of a token without digit or operator; others weigh 1.
-        split_newlines: how the rationale is cut into reasoning steps.
+        rationale: the rationale.
+        tokenizer: tokenizer of the student, so that the weighted spans are the student's tokens.
+        plain_weight: weight of a token without digit and operator, from 0 to 1.
+        split_newlines: whether newlines end reasoning steps.
     """
     text = rationale.text
     _, starts, ends = encode_with_spans(tokenizer, text)
@@ -39,5 +39,5 @@ def hand_weighted(
 
 
 def has_digit_or_operator(text: str) -> bool:
-    """Whether a text holds a digit or an operator."""
+    """Return whether a text contains a digit or an operator of `OPERATORS`."""
     return any(character.isdigit() or character in OPERATORS for character in text)

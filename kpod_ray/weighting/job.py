@@ -1,7 +1,8 @@
-"""What Ray Train hands to its workers.
+"""The description of a token weighter's training that the driver sends to the workers.
 
-Ray Train's controller, a process of its own, reads it as well. So this module imports nothing large: a
-worker alone loads the libraries that it trains with, and every training starts seconds sooner.
+`WeightingJob` holds plain values and paths; every worker reads the tables from the store. Ray Train's
+controller process unpickles the job, too, so this module imports neither torch nor transformers, which
+would delay the start of the controller.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from kpod_ray.data.prompts import Template
 
 @dataclasses.dataclass(frozen=True)
 class WeightingJob:
-    """Everything a worker needs to know; plain values."""
+    """Settings and input paths of a token weighter's training; all paths are relative to the store."""
 
     weighting: LearnedWeighting
     model: str
+    """Name of the student's model."""
     template: Template
+    """How the student's template renders a question."""
     seed: int
     storage: str
+    """Address of the store."""
     questions: str
-    """Path in the store of the table of questions."""
+    """Path of the table of questions."""
     rationales: str
-    """Path in the store of the table of rationales."""
+    """Path of the table of rationales."""
     folder: str
-    """Folder in the store to write to."""
+    """Folder to which the training writes ``weighter.safetensors``."""
     num_threads: int
+    """CPU threads of torch on each worker."""

@@ -1,4 +1,9 @@
-"""Learned token weights: train the token weighter, then weigh the tokens of every rationale."""
+"""Learned token weights: train the token weighter, then apply it to every rationale.
+
+Ray Train trains the weighter (`kpod_ray.weighting.worker`). A pool of `Annotator` actors then applies
+the trained weighter. Both steps resume: the training from its checkpoint, the pool from the rows already
+stored.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +31,32 @@ from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import build_weighter
 
 BATCH_SIZE = 32
+"""Rationales that an `Annotator` gets in one call."""
 
 
 class Annotator:
-    """Weighs the tokens of rationales and cuts them into reasoning steps."""
+    """Weighs the tokens of rationales with a trained weighter, and splits rationales into steps.
+
+    Args:
+        model: name of the student's model.
+        num_heads: attention heads of the weighter; None takes the student's number.
+        split_newlines: whether newlines end reasoning steps.
+        storage: address of the store.
+        weighter: path in the store of the weighter's parameters.
+    """
 
     def __init__(
         self, model: str, num_heads: int | None, split_newlines: bool, storage: str, weighter: str
     ) -> None:
         self.device = device()
-        self.tokenizer, self.split_newlines = load_tokenizer(model), split_newlines
+        self.tokenizer = load_tokenizer(model)
+        self.split_newlines = split_newlines
         self.weighter = build_weighter(load_student(model, torch.float32).language_model, num_heads)
         fetch_module(self.weighter, Store.open(storage), weighter)
         self.weighter.eval().to(self.device)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the weighted rationales of a batch of rationales."""
+        """Return the `WeightedRationale` rows of a table of `Rationale` rows."""
         rows = Rationale.from_table(batch)
         return WeightedRationale.to_table(self._weigh(row) for row in rows)
 
@@ -69,17 +84,20 @@ def learn_token_weights(
     artifact: Artifact,
     watch: Watcher,
 ) -> Manifest:
-    """Write the trained ``weighter.safetensors`` and ``weighted``, one row a rationale.
+    """Train the weighter and weigh all rationales; write ``weighter.safetensors`` and ``weighted``.
 
     Args:
-        config: of the run.
-        weighting: the weighter and its training.
-        teacher: holds the questions and the rationales that go on.
-        artifact: to be written.
-        watch: gets the metrics of every train step, on the driver, soon after it.
+        config: settings of the run.
+        weighting: settings of the weighter and its training.
+        teacher: artifact with the questions and the selected rationales.
+        artifact: artifact to write; ``weighted`` gets one row for each rationale.
+        watch: callback on the driver that receives the metrics of every train step.
+
+    Returns:
+        The manifest entries of the phase: counts, best validation, quality, workers, nodes and warnings.
 
     Raises:
-        KpodError: More workers than rationales of one train step.
+        KpodError: The training has more workers than a train step has rationales.
     """
     workers = config.resources.weighting
     rationales = teacher.read("rationales")
@@ -122,8 +140,10 @@ def learn_token_weights(
 
 
 def _collapse(returned: dict[str, Any]) -> list[str]:
-    """Say in a line whether the weights collapsed, and which weighter is used all the same."""
-    problem, best, last = returned["collapse"], returned["best"], returned["train_step"]
+    """Return a list with one warning if the weights collapsed, else an empty list."""
+    problem = returned["collapse"]
+    best = returned["best"]
+    last = returned["train_step"]
     if best is None:
         return [
             f"no weighter was sound in {last} train steps: {problem}; the token weights say little, "
@@ -139,6 +159,7 @@ def _collapse(returned: dict[str, Any]) -> list[str]:
 
 
 def _pool(config: RunConfig, weighting: LearnedWeighting, artifact: Artifact) -> ActorPool:
+    """Return the description of the actor pool that applies the trained weighter."""
     return ActorPool(
         actor=Annotator,
         arguments={

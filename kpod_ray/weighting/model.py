@@ -1,7 +1,8 @@
-"""The token weighter (Eq. 2, 3) and the loss it is trained with (Eq. 4 to 7).
+"""The token weighter (Eq. 2, 3) and its training loss (Eq. 4 to 7).
 
-The weighter sees the rationale alone, in the student's tokens; the predictor it is trained against
-reads the question and a prefix of the masked rationale, and predicts the answer.
+The weighter reads only the rationale, in the student's tokens. During its training, the answer predictor
+reads the question and a prefix of the masked rationale and predicts the answer. Masking a keypoint
+raises the predictor's loss, from which the weighter learns.
 """
 
 from __future__ import annotations
@@ -25,17 +26,30 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedSequences
 from kpod_ray.weighting.predictors import AnswerPredictor
 
 CHUNK = 32
-"""Sequences whose activations are held at a time; only all prefixes of a batch are more."""
+"""Largest number of sequences whose activations are kept at the same time. A batch has more sequences
+only with ``weighting.prefixes: all``."""
 
 
 class TokenWeighter(nn.Module):
-    """w = sigmoid(f_w(Att(Emb(r)))): self-attention over frozen embeddings, then a two-layer MLP."""
+    """Computes token weights w = sigmoid(f_w(Att(Emb(r)))) of rationales r (Eq. 2, 3).
+
+    Emb is a frozen copy of the student's input embeddings, Att a self-attention layer with a residual
+    connection, f_w a two-layer MLP.
+
+    Args:
+        embeddings: input embeddings of the student, [V, d].
+        num_heads: number of attention heads; it must divide d.
+
+    Raises:
+        KpodError: The number of heads doesn't divide d.
+    """
 
     def __init__(self, embeddings: Tensor, num_heads: int) -> None:
         super().__init__()
         width = embeddings.shape[1]
         if width % num_heads:
             raise KpodError(f"weighting.num_heads: {num_heads} does not divide the width {width}")
+        # A buffer that isn't persistent stays out of ``weighter.safetensors``: the student has it.
         self.register_buffer("embeddings", embeddings.detach().clone(), persistent=False)
         self.scale = float(embeddings.detach().square().mean().sqrt())
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
@@ -43,24 +57,32 @@ class TokenWeighter(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, 1))
         last = self.mlp[2]
         assert isinstance(last, nn.Linear)
-        with torch.no_grad():  # masking starts rare: all weights near sigmoid(1)
+        with (
+            torch.no_grad()
+        ):  # initial weights near sigmoid(1) = 0.73, so that few tokens are masked
             last.weight.mul_(0.1)
             last.bias.fill_(1.0)
 
     def forward(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
-        """Return the logits of the token weights, [B, R]; those of padding mean nothing."""
+        """Return the logits of the token weights, [B, R]; the values at padding are undefined.
+
+        Args:
+            rationale_ids: [B, R], token ids.
+            rationale_mask: [B, R] bool, False at padding.
+        """
         logits: Tensor = self.mlp(self.norm(self._attend(rationale_ids, rationale_mask))).squeeze(
             -1
         )
         return logits
 
     def attended(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
-        """Return Att(Emb(r)) of Eq. 2 at the scale of the embeddings, [B, R, d]."""
+        """Return Att(Emb(r)) of Eq. 2, rescaled to the embeddings' root mean square, [B, R, d]."""
         return self.scale * self._attend(rationale_ids, rationale_mask)
 
     def _attend(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         assert isinstance(self.embeddings, Tensor)
-        # Unit scale: language models differ in the scale of their embeddings by orders of magnitude.
+        # The embeddings of language models differ in scale by orders of magnitude, so each is
+        # normalized.
         embedded = nn.functional.rms_norm(
             self.embeddings[rationale_ids], self.norm.normalized_shape
         )
@@ -71,13 +93,21 @@ class TokenWeighter(nn.Module):
 
 
 class KeypointLoss(nn.Module):
-    """Eq. 7 for a batch: the weighter learns, the predictor is frozen."""
+    """The training loss of the weighter for a batch (Eq. 7); the predictor must be frozen.
+
+    Args:
+        weighter: the weighter in training.
+        predictor: the answer predictor.
+        config: settings of the weighter.
+    """
 
     def __init__(
         self, weighter: TokenWeighter, predictor: AnswerPredictor, config: LearnedWeighting
     ) -> None:
         super().__init__()
-        self.weighter, self.predictor, self.config = weighter, predictor, config
+        self.weighter = weighter
+        self.predictor = predictor
+        self.config = config
         self.draw_mask = (
             straight_through_mask if config.mask == "straight_through" else relaxed_mask
         )
@@ -85,12 +115,16 @@ class KeypointLoss(nn.Module):
     def forward(
         self, batch: MaskedBatch, uniform: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the summed loss, and its parts for each example: answer loss and kept share.
+        """Compute the loss of a batch of B rationales.
 
         Args:
             batch: rationales and sequences.
-            uniform: [B, R], uniform noise in (0, 1); one mask serves all prefixes of a rationale.
-            temperature: of the Gumbel mask.
+            uniform: [B, R], uniform noise in (0, 1); all prefixes of a rationale share one mask.
+            temperature: temperature of the Gumbel mask.
+
+        Returns:
+            The loss summed over the rationales, a scalar in nats with gradients to the weighter; and
+            without gradients the answer loss [B], in nats, and the mean token weight [B].
         """
         logits = self.weighter(batch.rationale_ids, batch.rationale_mask)
         keypoint_mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
@@ -100,7 +134,10 @@ class KeypointLoss(nn.Module):
         return total, answer_nll.detach(), kept_fraction.detach()
 
     def attended(self, batch: MaskedBatch) -> Tensor | None:
-        """Return what the predictor reads in place of the rationale's embeddings, [B, R, d] or None."""
+        """Return the attention output that replaces the rationales' embeddings, [B, R, d].
+
+        The result is None with ``mask_position: before_attention``: the predictor reads the embeddings.
+        """
         if self.config.mask_position == "before_attention":
             return None
         return self.weighter.attended(batch.rationale_ids, batch.rationale_mask)
@@ -109,25 +146,28 @@ class KeypointLoss(nn.Module):
 def mean_answer_nll(
     predictor: AnswerPredictor, batch: MaskedBatch, keypoint_mask: Tensor, attended: Tensor | None
 ) -> Tensor:
-    """Return each rationale's answer loss, [B]: the mean over its prefixes in the batch, in nats.
+    """Return the mean answer loss of each rationale over its prefixes in the batch, [B], in nats.
 
     Args:
-        predictor: predicts the answer.
-        batch: rationales and sequences.
-        keypoint_mask: [B, R], 1 = kept.
-        attended: [B, R, d], read in place of the rationale's embeddings, or None.
+        predictor: the answer predictor.
+        batch: B rationales and their sequences.
+        keypoint_mask: [B, R], 1 at kept tokens, 0 at masked ones, or values between.
+        attended: [B, R, d], replaces the rationales' embeddings; None keeps the embeddings.
     """
-    sequences, rows = batch.sequences, batch.sequences.rationale_rows
+    sequences = batch.sequences
+    rows = batch.sequences.rationale_rows
 
     def answer_nll(start: int) -> Tensor:
-        """Return the answer losses of a chunk of the prefixes, from ``start`` on."""
+        """Return the answer losses of a chunk of sequences that begins at ``start``."""
         part: MaskedSequences = sequences.part(start, start + CHUNK)
         mask = keypoint_mask[part.rationale_rows]
         return predictor(part, mask, None if attended is None else attended[part.rationale_rows])
 
     if len(rows) <= CHUNK:
         nll = answer_nll(0)
-    else:  # all prefixes of a batch would not fit in memory: their activations are computed twice
+    else:
+        # The activations of all prefixes wouldn't fit in memory: the backward pass recomputes each
+        # chunk.
         starts = range(0, len(rows), CHUNK)
         nll = torch.cat([checkpoint(answer_nll, start, use_reentrant=False) for start in starts])
     zeros = torch.zeros(len(keypoint_mask), device=nll.device)
@@ -135,6 +175,11 @@ def mean_answer_nll(
 
 
 def build_weighter(language_model: Any, num_heads: int | None) -> TokenWeighter:
-    """Return a fresh weighter over a language model's input embeddings."""
+    """Return an untrained weighter for the input embeddings of a language model.
+
+    Args:
+        language_model: the student's language model.
+        num_heads: number of attention heads; None takes the language model's.
+    """
     table = language_model.get_input_embeddings().weight
     return TokenWeighter(table, num_heads or language_model.config.num_attention_heads)

@@ -1,8 +1,8 @@
-"""Phase ``weigh``: what makes its artifact for each kind of ``weighting``.
+"""Phase ``weigh``: write the artifact with the token weights, for each kind of ``weighting``.
 
-Only this module and `kpod_ray.weighting.content` tell the kinds apart. A further kind is a class of
-settings in `kpod_ray.config.weighting`, a module beside `hand_weights`, and a branch in the functions
-of the two modules.
+Only this module and `kpod_ray.weighting.content` distinguish the kinds. To add a kind, write a class of
+settings in `kpod_ray.config.weighting`, a module like `hand_weights`, and a branch in the functions of
+this module and of ``content``.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from kpod_ray.weighting.learned_weights import learn_token_weights
 def write_token_weights(
     config: RunConfig, teacher: Artifact, artifact: Artifact, watch: Watcher
 ) -> Manifest:
-    """Write ``weighted``, one row a rationale, and ``history.json``, empty where nothing is learned.
+    """Write ``weighted``, with one row for each rationale, and ``history.json``.
 
     Args:
-        config: of the run.
-        teacher: holds the questions and the rationales that go on.
-        artifact: to be written.
-        watch: gets the metrics of every train step of a weighter, on the driver, soon after it.
+        config: settings of the run.
+        teacher: artifact with the questions and the selected rationales.
+        artifact: artifact to write; the history is an empty list unless a weighter is trained.
+        watch: callback on the driver that receives the metrics of every train step of a weighter.
+
+    Returns:
+        The manifest entries of the phase, such as counts.
 
     Raises:
-        KpodError: A weighter has more workers than rationales of one train step; a file of weights
-            doesn't fit the rationales.
+        KpodError: The weighter's training has more workers than a train step has rationales, or the file
+            of weights doesn't fit the rationales.
     """
     if isinstance(config.weighting, LearnedWeighting):
         return learn_token_weights(config, config.weighting, teacher, artifact, watch)
@@ -44,8 +47,9 @@ def write_token_weights(
 
 
 def _weighted(config: RunConfig, rationales: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-    """Return the table of weighted rationales, and what else is counted, where nothing is learned."""
-    weighting, split = config.weighting, config.steps.split_newlines
+    """Return the weighted rationales and further counts for kinds of weighting without training."""
+    weighting = config.weighting
+    split = config.steps.split_newlines
     if isinstance(weighting, FileWeighting):
         imported = read_weights(weighting, rationales, split_newlines=split)
         return imported.table, {"unused_rows": imported.num_unused}

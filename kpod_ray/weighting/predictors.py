@@ -1,7 +1,8 @@
-"""The models that predict the answer from a question and a masked rationale prefix (Eq. 5).
+"""Answer predictors, which read a question and a masked rationale prefix (Eq. 5).
 
-Both read the question and the rationale by the student's input embeddings, so that the tokens that
-are masked are the student's; the answer is written in the predictor's own vocabulary.
+The predictor is the student's own model or another model. In both cases the student's tokens are masked:
+the question and the rationale enter the predictor as the student's input embeddings, projected to the
+predictor's width. The answer is in the predictor's vocabulary.
 """
 
 from __future__ import annotations
@@ -16,29 +17,40 @@ from kpod_ray.models.student import load_student
 from kpod_ray.weighting.batches import MaskedSequences, continued_answer, decoded_answer
 
 IGNORED = -100
-"""Label of a place without an answer token."""
+"""Label of a position without an answer token."""
 
 
 class StudentReader(nn.Module):
-    """The student's input embeddings, brought to the width of whoever reads them."""
+    """Embeds token ids with the student's input embeddings, projected to the width of the predictor.
+
+    Args:
+        embeddings: embedding layer of the student.
+        projection: module from the student's width to the predictor's width d.
+    """
 
     def __init__(self, embeddings: Any, projection: nn.Module) -> None:
         super().__init__()
-        self.embeddings, self.projection = embeddings, projection
+        self.embeddings = embeddings
+        self.projection = projection
 
     def mean(self) -> Tensor:
-        """Return the mean over the vocabulary, [d]."""
+        """Return the projected mean embedding of the vocabulary, [d]."""
         mean: Tensor = self.projection(self.embeddings.weight.mean(0))
         return mean
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return [..., d] for ids of the student's vocabulary."""
+        """Return the projected embeddings, [..., d], of ids [...] of the student's vocabulary."""
         embedded: Tensor = self.projection(self.embeddings(ids))
         return embedded
 
 
 class MaskedReading(nn.Module):
-    """Turns sequences with a keypoint mask into embeddings; it owns the vector of a masked token."""
+    """Embeds sequences and replaces masked rationale tokens by a trainable vector.
+
+    Args:
+        reader: embeds token ids.
+        mask_vector: [d], initial value of the vector that stands for a masked token.
+    """
 
     def __init__(self, reader: StudentReader, mask_vector: Tensor) -> None:
         super().__init__()
@@ -48,14 +60,18 @@ class MaskedReading(nn.Module):
     def forward(
         self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None
     ) -> Tensor:
-        """Return the embeddings of all that stands before the answer, [S, L, d].
+        """Return the embeddings of the tokens before the answer, [S, L, d].
+
+        The values at answer tokens and at padding are undefined.
 
         Args:
-            sequences: what is read.
-            keypoint_mask: [S, R], 1 = kept; only the first k entries of each row have an effect.
-            attended: [S, R, d of the student], takes the place of the rationale's embeddings; None
-                takes the reader's.
+            sequences: S sequences.
+            keypoint_mask: [S, R], 1 at kept tokens, 0 at masked ones, or values between; only the first
+                k entries of each row, those of the prefix, have an effect.
+            attended: [S, R, width of the student], replaces the rationale's embeddings; None keeps the
+                embeddings.
         """
+        # Answer ids belong to another vocabulary and could be out of range here.
         embedded = self.reader(sequences.input_ids.masked_fill(sequences.is_answer, 0))
         columns = torch.arange(sequences.input_ids.shape[1], device=keypoint_mask.device)
         offsets = columns[None] - sequences.prefix_starts[:, None]
@@ -70,30 +86,39 @@ class MaskedReading(nn.Module):
 
 
 class AnswerPredictor(nn.Module):
-    """A language model that predicts the answer from a question and a masked rationale prefix."""
+    """Predicts the answer from a question and a masked rationale prefix with a language model (Eq. 5).
+
+    Args:
+        language_model: a causal or encoder-decoder model of transformers.
+        reading: turns sequences into the language model's input embeddings.
+        compute_dtype: type of the computation under autocast.
+    """
 
     def __init__(
         self, language_model: Any, reading: MaskedReading, compute_dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.language_model, self.reading = language_model, reading
+        self.language_model = language_model
+        self.reading = reading
         self.compute_dtype = compute_dtype
         if language_model.config.is_encoder_decoder:
-            self.answer_nll, self.answer_ids = _decoded_nll, decoded_answer
+            self.answer_nll = _decoded_nll
+            self.answer_ids = decoded_answer
         else:
-            self.answer_nll, self.answer_ids = _continued_nll, continued_answer
+            self.answer_nll = _continued_nll
+            self.answer_ids = continued_answer
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of the predictor's parameters."""
         return self.reading.mask_vector.device
 
     def forward(
         self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None = None
     ) -> Tensor:
-        """Return each sequence's negative log-likelihood of its answer, [S], in nats (Eq. 5).
+        """Return the negative log-likelihood of each sequence's answer, [S], in nats (Eq. 5).
 
-        The arguments are those of `MaskedReading`.
+        The arguments are those of `MaskedReading.forward`.
         """
         masked = self.reading(sequences, keypoint_mask, attended)
         is_mixed = self.compute_dtype != torch.float32
@@ -102,8 +127,9 @@ class AnswerPredictor(nn.Module):
 
 
 def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
-    """A causal model continues question, prefix and closing words with the answer."""
-    is_answer, ids = sequences.is_answer, sequences.input_ids
+    """Return the loss of the answer as the continuation by a causal model, [S], in nats."""
+    is_answer = sequences.is_answer
+    ids = sequences.input_ids
     own = language_model.get_input_embeddings()(ids.masked_fill(~is_answer, 0))
     hidden = language_model.base_model(
         inputs_embeds=torch.where(is_answer[..., None], own, masked),
@@ -111,6 +137,7 @@ def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tens
         use_cache=False,
     ).last_hidden_state
     rows, columns = is_answer.nonzero(as_tuple=True)
+    # Logits are float32 even under autocast: bf16 would round away small differences between masks.
     with torch.autocast(hidden.device.type, enabled=False):
         logits = hidden[rows, columns - 1].float() @ language_model.get_output_embeddings().weight.T
     nll = nn.functional.cross_entropy(logits, ids[is_answer], reduction="none")
@@ -118,7 +145,10 @@ def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tens
 
 
 def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
-    """The encoder reads question and prefix, the decoder writes the answer."""
+    """Return the loss of the answer as the output of a decoder, [S], in nats.
+
+    The encoder reads question and rationale prefix; the closing words are left out.
+    """
     num_read = sequences.prefix_starts + sequences.prefix_lengths
     columns = torch.arange(int(num_read.max()), device=masked.device)
     answers = sequences.input_ids[sequences.is_answer].split(sequences.is_answer.sum(1).tolist())
@@ -136,21 +166,25 @@ def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor
 
 
 def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
-    """Return the student as its own predictor: it reads by its own embeddings, which may learn."""
+    """Return the student's language model as predictor; its own embeddings are trained with it."""
     reader = StudentReader(language_model.get_input_embeddings(), nn.Identity())
     return _predictor(language_model, reader, compute_dtype)
 
 
 def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
-    """Load another model as predictor, causal or encoder-decoder.
+    """Load another model, causal or encoder-decoder, as predictor.
 
-    It reads the student's frozen embeddings through a learnt projection, which starts as the identity
-    (of another width: as an orthogonal map), scaled to what the predictor is used to.
+    The predictor reads a frozen copy of the student's embeddings through a trainable projection. The
+    initial projection is the identity (an orthogonal map if the widths differ), scaled so that projected
+    embeddings have the root mean square of the predictor's own embeddings.
 
     Args:
-        name: of the model, as in a config; see `models.sources`.
-        student: language model whose input embeddings are read.
-        compute_dtype: of its arithmetic.
+        name: name of the model, as in a config; see `models.sources`.
+        student: language model of the student.
+        compute_dtype: type of the computation under autocast.
+
+    Raises:
+        KpodError: The model can't be loaded.
     """
     language_model = load_student(name, compute_dtype).language_model
     table = student.get_input_embeddings().weight.detach().clone()
@@ -167,5 +201,6 @@ def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> Answ
 def _predictor(
     language_model: Any, reader: StudentReader, compute_dtype: torch.dtype
 ) -> AnswerPredictor:
+    # A masked token starts as the mean embedding, which carries no word.
     reading = MaskedReading(reader, reader.mean())
     return AnswerPredictor(language_model, reading, compute_dtype)

@@ -1,7 +1,9 @@
-"""How good token weights are, told without labels: by kinds of tokens, halves kept, and rank order.
+"""Label-free quality metrics of token weights.
 
-A keypoint is a token with a digit, an operator or a part of a number word. It should weigh more than a
-function word, whatever the question is about; other words are not judged.
+The metrics classify tokens by their text. A keypoint is a token with a digit, an operator or a part of a
+number word. A keypoint should weigh more than a function word, whatever the question. All other tokens
+are left out of the comparison. Further metrics compare the ranks of two sets of weights and detect
+collapse.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
 """Kinds of tokens."""
 OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")
-"""Signs of arithmetic."""
+"""Characters that are arithmetic operators."""
 NUMBER_WORDS = frozenset(
     re.findall(
         "[a-z]+",
@@ -39,13 +41,25 @@ FUNCTION_WORDS = frozenset(
         both either neither while because since until though although through during between per""",
     )
 )
-LOWEST_MEAN, HIGHEST_MEAN, SMALLEST_SPREAD = 0.05, 0.99, 0.005
-"""Mean token weight below which nearly all is masked and above which nearly nothing is; standard
-deviation below which all tokens count the same."""
+LOWEST_MEAN = 0.05
+"""Mean token weight below which nearly all tokens are masked."""
+HIGHEST_MEAN = 0.99
+"""Mean token weight above which nearly no token is masked."""
+SMALLEST_SPREAD = 0.005
+"""Standard deviation of token weights below which all tokens weigh nearly the same."""
 
 
 def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return the kind of each span of a text; a piece of a word is judged by the whole word."""
+    """Return the kind of each token of a text; a part of a word gets the kind of the whole word.
+
+    Args:
+        text: the text.
+        starts: [N], character at which each token starts.
+        ends: [N], character before which each token ends.
+
+    Returns:
+        [N]: `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
+    """
     kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
     return np.array(kinds, dtype=np.int64)
 
@@ -65,6 +79,7 @@ def _kind(text: str, start: int, end: int) -> int:
 
 
 def _word_around(text: str, start: int, end: int) -> str:
+    """Return the whole word, in lower case, that a span is a part of."""
     while text[start - 1 : start].isalpha() and text[start : start + 1].isalpha():
         start -= 1
     while text[end - 1 : end].isalpha() and text[end : end + 1].isalpha():
@@ -75,26 +90,32 @@ def _word_around(text: str, start: int, end: int) -> str:
 def ranking_auc(
     token_weights: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64]
 ) -> float | None:
-    """Return how often a keypoint weighs more than a function word; a tie counts one half.
+    """Return the probability that a keypoint weighs more than a function word; a tie counts one half.
 
     Args:
         token_weights: [N].
         kinds: [N], from `token_kinds`.
 
     Returns:
-        The area under the ROC curve, in [0, 1]; None where one of the two kinds is missing.
+        The area under the ROC curve, in [0, 1]; None if one of the two kinds is missing.
     """
-    judged = kinds != OTHER
-    is_keypoint = kinds[judged] == KEYPOINT
+    is_compared = kinds != OTHER
+    is_keypoint = kinds[is_compared] == KEYPOINT
     if is_keypoint.all() or not is_keypoint.any():
         return None
-    return float(roc_auc_score(is_keypoint, token_weights[judged]))
+    return float(roc_auc_score(is_keypoint, token_weights[is_compared]))
 
 
 def mean_weight(
     token_weights: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64], kind: int
 ) -> float | None:
-    """Return the mean weight of the tokens of a kind; None where there are none."""
+    """Return the mean weight of the tokens of a kind; None without such a token.
+
+    Args:
+        token_weights: [N].
+        kinds: [N], from `token_kinds`.
+        kind: the kind.
+    """
     chosen = token_weights[kinds == kind]
     return float(chosen.mean()) if len(chosen) else None
 
@@ -102,9 +123,10 @@ def mean_weight(
 def rank_correlation(
     first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> float | None:
-    """Return Spearman's correlation of two sets of weights of the same tokens, in [-1, 1].
+    """Return Spearman's rank correlation of two sets of weights of the same tokens, in [-1, 1].
 
-    None where all weights of a set are equal.
+    Returns:
+        The correlation; None if all weights of one set are equal.
     """
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
@@ -112,11 +134,14 @@ def rank_correlation(
 
 
 def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float32]:
-    """Return a mask, 1 = kept, of the highest scores; of equal ones the earlier are kept.
+    """Return a mask that keeps the tokens with the highest scores; of equal scores the earlier.
 
     Args:
-        scores: [N]; token weights, their negatives, or random numbers.
-        share: share of the tokens that is kept, rounded up to whole tokens.
+        scores: [N], such as token weights.
+        share: fraction of the tokens to keep; the number of tokens is rounded up.
+
+    Returns:
+        [N], 1 at kept tokens and 0 at the others.
     """
     mask = np.zeros(len(scores), dtype=np.float32)
     mask[np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]] = 1
@@ -124,7 +149,11 @@ def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[n
 
 
 def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
-    """Say how the weights of some rationales have collapsed; None if they are sound."""
+    """Return a description of how token weights have collapsed; None if the weights are sound.
+
+    Args:
+        token_weights: [N], weights of the tokens of all validation rationales together.
+    """
     mean, spread = float(token_weights.mean()), float(token_weights.std())
     if mean < LOWEST_MEAN:
         return f"nearly all tokens are masked (mean weight {mean:.3f})"

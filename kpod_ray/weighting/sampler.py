@@ -1,7 +1,7 @@
-"""Which rationales, prefixes and noise the weighter's training sees at a train step.
+"""Sampling of rationales, prefixes and noise for each train step of the weighter's training.
 
-Everything random about an example is a function of (seed, train step, example), so that the split
-over workers changes nothing.
+The random numbers of an example are a function of (seed, train step, example), so the split of a global
+batch over the workers doesn't change the result.
 """
 
 from __future__ import annotations
@@ -23,23 +23,32 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, colla
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """What is random about one example in one train step."""
+    """The random numbers of one example in one train step."""
 
     prefix_length: int
-    """k: the rationale's length, or uniform from 1 to it."""
+    """Number of tokens of the prefix, k of Eq. 5: the rationale's length, or uniform from 1 to that."""
     kept_fraction: float
-    """Uniform in (0, 1): share of tokens kept while the predictor adapts."""
+    """Fraction of the tokens that are kept while the predictor adapts, uniform in (0, 1)."""
     uniform: npt.NDArray[np.float32]
-    """[R], uniform in (0, 1), one a rationale token."""
+    """[R], uniform noise in (0, 1), one number for each rationale token."""
 
 
 def draw(
     example: MaskedExample, *, whole_fraction: float, seed: int, train_step: int, index: int
 ) -> Draw:
-    """Draw prefix length, kept share and noise; the same arguments give the same draw."""
+    """Draw prefix length, kept fraction and noise of an example; equal arguments give equal draws.
+
+    Args:
+        example: the example.
+        whole_fraction: probability that the prefix is the whole rationale.
+        seed: seed of the training.
+        train_step: number of the train step.
+        index: index of the example in the data set.
+    """
     generator = np.random.default_rng([seed, train_step, index])
     length = len(example.rationale_ids)
     is_whole = generator.uniform() < whole_fraction
+    # The length is drawn in either case: the later draws don't depend on ``whole_fraction``.
     prefix_length = int(generator.integers(1, length + 1))
     return Draw(
         prefix_length=length if is_whole else prefix_length,
@@ -49,37 +58,48 @@ def draw(
 
 
 def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
-    """Return every prefix of a rationale with its probability under `draw` (Eq. 5's sum as a mean)."""
+    """Return all prefixes of a rationale, for Eq. 5 as a mean weighted by probabilities under `draw`.
+
+    Args:
+        row: row of the rationale in the batch.
+        length: number of tokens of the rationale.
+        whole_fraction: probability that `draw` chooses the whole rationale.
+    """
     share = (1 - whole_fraction) / length
     shorter = [Prefix(row, k, share) for k in range(1, length)]
     return [*shorter, Prefix(row, length, share + whole_fraction)]
 
 
 def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return the uniform noise of several draws, [B, R], right-padded with 0.5."""
+    """Return the uniform noise of B draws, [B, R], right-padded with 0.5."""
     rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedSampler:
-    """Batches of a set of examples: what a worker gets is a function of (seed, train step, rank)."""
+    """Makes the batches of each train step from a set of examples."""
 
     examples: Sequence[MaskedExample]
     global_batch_size: int
     prefixes: Literal["sampled", "all"]
-    """One drawn prefix of each rationale, or all of them."""
+    """Whether a batch has one sampled prefix of each rationale or all prefixes."""
     whole_fraction: float
+    """Probability that a sampled prefix is the whole rationale."""
     seed: int
     pad_id: int
+    """Token id of padding."""
 
     @property
     def batch_size(self) -> int:
-        """Examples of one train step over all workers; always the same."""
+        """Number of examples of every train step over all workers."""
         return min(self.global_batch_size, len(self.examples))
 
     def indices(self, train_step: int) -> list[int]:
-        """Return the examples of a train step; the short rest of each epoch is left out."""
+        """Return the indices of a train step's examples over all workers.
+
+        Each epoch has its own order. The last examples of an epoch that don't fill a batch are left out.
+        """
         epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
         size = self.batch_size
         everything = range(len(self.examples))
@@ -88,7 +108,12 @@ class MaskedSampler:
         )[position]
 
     def batch(self, indices: Sequence[int], draw_step: int) -> tuple[MaskedBatch, list[Draw]]:
-        """Return the batch of some examples, with what is random about them at a train step."""
+        """Return a batch of examples and the examples' random numbers.
+
+        Args:
+            indices: indices of B examples.
+            draw_step: train step, from which the random numbers are derived.
+        """
         chosen = [self.examples[i] for i in indices]
         draws = [
             draw(
@@ -112,7 +137,17 @@ class MaskedSampler:
 def split_examples(
     examples: Sequence[MaskedExample], weighting: LearnedWeighting, seed: int, pad_id: int
 ) -> tuple[MaskedSampler, MaskedSampler]:
-    """Return the sampler of the examples for training, and that of those for validation."""
+    """Split examples into a training set and a validation set.
+
+    Args:
+        examples: all examples.
+        weighting: settings of the weighter.
+        seed: seed of the split and of both samplers.
+        pad_id: token id of padding.
+
+    Returns:
+        The sampler of the training set and the sampler of the validation set.
+    """
     question_ids = [example.question_id for example in examples]
     fraction, most = weighting.validation_fraction, weighting.max_validation
     training, validation = (

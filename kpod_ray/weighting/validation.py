@@ -1,4 +1,4 @@
-"""What the rationales that are held back tell: which weighter is kept, and how good its weights are."""
+"""Validation of the weighter: loss and quality metrics on the validation set, and early stopping."""
 
 from __future__ import annotations
 
@@ -23,23 +23,30 @@ from kpod_ray.weighting.quality import (
 from kpod_ray.weighting.sampler import MaskedSampler, stack_noise
 
 VALIDATION_STEP = 2**31
-"""Train step of the draws that all validations share."""
+"""Train step from which validations derive random numbers: all validations use the same noise, and no
+train step of a training reaches this number."""
 BATCH_SIZE = 16
+"""Rationales of one forward pass."""
 KEPT_FRACTION = 0.5
+"""Fraction of the tokens that are kept for the ``..._half_loss`` metrics."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightingValidation:
-    """The rationales that are held back, with the weighter and the predictor."""
+    """Measures a weighter on the validation set."""
 
     sampler: MaskedSampler
+    """Holds the examples of the validation set."""
     loss: KeypointLoss
+    """Holds the weighter and the predictor."""
 
     @torch.no_grad()
     def loss_sums(self, indices: Sequence[int], temperature: float) -> Tensor:
-        """Return the sums of answer loss and kept share over some rationales, [2].
+        """Return the sums of answer loss, in nats, and mean token weight over some rationales, [2].
 
-        The noise is the same each time.
+        Args:
+            indices: indices of the rationales in the validation set.
+            temperature: temperature of the Gumbel mask.
         """
         sums = torch.zeros(2, device=self.loss.predictor.device)
         for part in _parts(indices):
@@ -53,7 +60,7 @@ class WeightingValidation:
 
     @torch.no_grad()
     def token_weights(self) -> list[npt.NDArray[np.float64]]:
-        """Return the token weights of every rationale."""
+        """Return the token weights of each rationale of the validation set."""
         weights = []
         for example in self.sampler.examples:
             ids = torch.tensor([example.rationale_ids], device=self.loss.predictor.device)
@@ -62,12 +69,13 @@ class WeightingValidation:
         return weights
 
     def quality(self) -> dict[str, float | None]:
-        """Measure how good the weights are.
+        """Measure the quality of the weighter's token weights.
 
         Returns:
-            ``auc`` of keypoints above function words, the mean weight of either (None where a kind is
-            missing), and the mean answer loss, in nats, of whole rationales of which the highest, a
-            random or the lowest half of the tokens is kept.
+            ``auc`` from `ranking_auc`; ``keypoint_weight`` and ``function_word_weight``, mean weights
+            (these three are None if a kind of token is missing); ``highest_half_loss``,
+            ``random_half_loss`` and ``lowest_half_loss``, the mean answer loss in nats if only the half
+            of the tokens with the highest weights, a random half, or the lowest half is kept.
         """
         rows = self.token_weights()
         kinds = np.concatenate([np.array(e.rationale_kinds) for e in self.sampler.examples])
@@ -88,7 +96,11 @@ class WeightingValidation:
 
     @torch.no_grad()
     def _kept_loss(self, scores: Sequence[npt.NDArray[np.float64]]) -> float:
-        """Return the mean answer loss when the tokens of the highest scores are kept."""
+        """Return the mean answer loss, in nats, if only the half with the highest scores is kept.
+
+        Args:
+            scores: one array [R] for each rationale of the validation set.
+        """
         total = 0.0
         for part in _parts(range(len(scores))):
             examples = [self.sampler.examples[i] for i in part]
@@ -109,37 +121,50 @@ class WeightingValidation:
 
 @dataclasses.dataclass
 class WeightingProgress:
-    """How far the training is."""
+    """Position and validation results of the weighter's training, which checkpoints store."""
 
     train_step: int = 0
+    """Number of finished train steps."""
     best: dict[str, float] | None = None
-    """The validation of the weighter that is kept; None before the first sound one."""
+    """Metrics of the best validation; None as long as the weights were collapsed at every validation."""
     num_worse: int = 0
-    """Validations since the best one."""
+    """Number of validations since the best one."""
     collapse: str | None = None
-    """How the weights had collapsed at the last validation."""
+    """Description of the collapse at the last validation; None if the weights were sound."""
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    """Metrics of all validations."""
 
     def note(self, row: dict[str, float], collapse: str | None) -> bool:
-        """Note a validation; tell whether its weighter is the one to keep.
+        """Record a validation.
 
-        A sound one is if it is the best so far. Before the first sound one any is, for want of better.
+        Args:
+            row: metrics of the validation.
+            collapse: description of the weights' collapse, or None.
+
+        Returns:
+            Whether to save this weighter: its weights are sound and its loss is the lowest so far, or no
+            validation so far had sound weights, so that there is always a saved weighter.
         """
         self.history.append(row)
         self.collapse = collapse
         is_best = self.best is None or row["validation_loss"] < self.best["validation_loss"]
         if collapse is None and is_best:
-            self.best, self.num_worse = row, 0
+            self.best = row
+            self.num_worse = 0
             return True
         self.num_worse += 1
         return self.best is None
 
     def is_over(self, weighting: LearnedWeighting) -> bool:
-        """Whether no train step is left, or further ones would only make the weighter worse."""
+        """Return whether the training ends: after the last train step, a collapse, or early stopping."""
+        # Weights that collapse after a sound validation are not expected to recover. Before the first
+        # sound validation the training goes on, because the weights of an untrained weighter are nearly
+        # equal.
         is_lost = self.best is not None and self.collapse is not None
         is_stuck = self.num_worse >= weighting.patience
         return is_lost or is_stuck or self.train_step >= weighting.num_train_steps
 
 
 def _parts(indices: Sequence[int]) -> list[Sequence[int]]:
+    """Split indices into batches of `BATCH_SIZE`."""
     return [indices[start : start + BATCH_SIZE] for start in range(0, len(indices), BATCH_SIZE)]

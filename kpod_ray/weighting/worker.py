@@ -1,7 +1,8 @@
-"""What one worker of the weighter's training does: adapt the predictor, then learn the weights.
+"""The training of the token weighter on one Ray Train worker, in two parts.
 
-A predictor that has never seen masked rationales is not hurt by masking, so that nothing would hold
-the weights up. It first learns to read rationales masked at random; then it is frozen.
+A predictor that has never read masked rationales predicts answers no worse when keypoints are masked.
+The weighter would then learn to mask everything. Therefore the predictor is first trained on randomly
+masked rationales (adaptation), and then frozen while the weighter is trained.
 """
 
 from __future__ import annotations
@@ -36,10 +37,19 @@ from kpod_ray.weighting.sampler import MaskedSampler, split_examples, stack_nois
 from kpod_ray.weighting.validation import WeightingProgress, WeightingValidation
 
 MAX_GRAD_NORM = 1.0
+"""Largest gradient norm of a train step."""
 
 
 def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train the weighter, write the best one; return how it went and the quality of its weights."""
+    """Train the weighter and write the parameters of the best one to ``weighter.safetensors``.
+
+    Args:
+        settings: see `kpod_ray.weighting.entry.weighting_worker`.
+
+    Returns:
+        The fields of `WeightingProgress`, ``quality`` of the best weighter's weights, and ``warnings``
+        about damaged checkpoints.
+    """
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     worker = _Worker(job, settings["board"])
@@ -50,19 +60,28 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Worker:
-    """The state of one worker."""
+    """The training on one worker.
+
+    Args:
+        job: the training.
+        board: handle of the `MetricsBoard` actor.
+    """
 
     def __init__(self, job: WeightingJob, board: Any) -> None:
         context = ray.train.get_context()
-        self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
-        self.job, self.board, self.store = job, board, Store.open(job.storage)
-        torch.manual_seed(job.seed)
+        self.rank = context.get_world_rank()
+        self.num_workers = context.get_world_size()
+        self.job = job
+        self.board = board
+        self.store = Store.open(job.storage)
+        torch.manual_seed(job.seed)  # all workers begin with the same weighter
         self.loss, self.training, validation = build_parts(job, self.store)
         self.validation = WeightingValidation(validation, self.loss)
 
     def adapt(self) -> None:
-        """Teach the predictor to read masked rationales; skipped where an earlier try did it."""
-        path, weighting = f"{self.job.folder}/adapted.safetensors", self.job.weighting
+        """Train the predictor on randomly masked rationales, or load a predictor trained before."""
+        path = f"{self.job.folder}/adapted.safetensors"
+        weighting = self.job.weighting
         predictor = self.loss.predictor
         module = prepare_model(predictor)
         self.loss.to(predictor.device)
@@ -71,21 +90,22 @@ class _Worker:
             sampler = dataclasses.replace(self.training, prefixes="sampled")
             for train_step in range(weighting.num_adapt_steps):
                 indices = sampler.indices(train_step)
-                mine = worker_share(indices, self.rank, self.num_workers)
-                batch, draws = sampler.batch(mine, train_step)
-                batch, uniform = batch.to(predictor.device), stack_noise(draws).to(predictor.device)
-                shares = torch.tensor([[d.kept_fraction] for d in draws], device=predictor.device)
+                share = worker_share(indices, self.rank, self.num_workers)
+                batch, draws = sampler.batch(share, train_step)
+                batch = batch.to(predictor.device)
+                uniform = stack_noise(draws).to(predictor.device)
+                kept = torch.tensor([[d.kept_fraction] for d in draws], device=predictor.device)
                 with torch.no_grad():
                     attended = self.loss.attended(batch)
-                answer_nll = module(batch.sequences, (uniform < shares).float(), attended)
+                answer_nll = module(batch.sequences, (uniform < kept).float(), attended)
                 self._update(answer_nll.sum() / len(indices), module, optimizer)
                 self._post(train_step + 1, {"adapt_loss": float(answer_nll.detach().mean())})
             self._save(predictor, path)
-            _barrier(self.num_workers)
+            _barrier(self.num_workers)  # rank 0 has written the file that all ranks read
         fetch_module(predictor, self.store, path)
 
     def learn(self) -> WeightingProgress:
-        """Train the weighter against the frozen predictor; stop when validation gets no better."""
+        """Train the weighter with the frozen predictor; return the progress at the end."""
         weighting = self.job.weighting
         self.loss.predictor.requires_grad_(False)
         module = prepare_model(self.loss)
@@ -93,17 +113,19 @@ class _Worker:
         optimizer = torch.optim.AdamW(weighter.parameters(), lr=weighting.learning_rate)
         progress = self._restore(optimizer)
         while not progress.is_over(weighting):
+            # Train steps are numbered on from the adaptation, so that their random numbers differ.
             draw_step = weighting.num_adapt_steps + progress.train_step
             indices = self.training.indices(draw_step)
-            mine = worker_share(indices, self.rank, self.num_workers)
-            batch, draws = self.training.batch(mine, draw_step)
+            share = worker_share(indices, self.rank, self.num_workers)
+            batch, draws = self.training.batch(share, draw_step)
             device = self.loss.predictor.device
-            uniform, temperature = stack_noise(draws).to(device), self._temperature(progress)
+            uniform = stack_noise(draws).to(device)
+            temperature = self._temperature(progress)
             total, _, _ = module(batch.to(device), uniform, temperature)
             self._update(total / len(indices), module, optimizer)
             progress.train_step += 1
-            loss_here = float(total.detach()) / len(mine)
-            self._post(weighting.num_adapt_steps + progress.train_step, {"loss": loss_here})
+            mean_loss = float(total.detach()) / len(share)
+            self._post(weighting.num_adapt_steps + progress.train_step, {"loss": mean_loss})
             is_last = progress.train_step == weighting.num_train_steps
             if is_last or progress.train_step % weighting.validate_every == 0:
                 self._validate(progress)
@@ -113,7 +135,7 @@ class _Worker:
         return progress
 
     def quality(self) -> dict[str, float | None]:
-        """Measure the kept weighter's weights on the rationales held back."""
+        """Measure the quality of the saved weighter's token weights on the validation set."""
         fetch_module(self.loss.weighter, self.store, f"{self.job.folder}/weighter.safetensors")
         return self.validation.quality()
 
@@ -127,25 +149,32 @@ class _Worker:
         )
 
     def _post(self, train_step: int, metrics: dict[str, float]) -> None:
-        """Show rank 0's own part of a train step; adaptation and learning are counted together."""
+        """Post the metrics of a train step, those of rank 0's share, on the metrics board.
+
+        Args:
+            train_step: number of the train step, counted over adaptation and training.
+            metrics: metrics by name.
+        """
         if self.rank == 0:
             total = self.job.weighting.num_adapt_steps + self.job.weighting.num_train_steps
             progress = {"train_step": train_step, "num_train_steps": total}
             self.board.post.remote({**progress, **metrics})
 
     def _update(self, loss: torch.Tensor, module: Any, optimizer: torch.optim.Optimizer) -> None:
-        # DDP averages over the workers: times their number makes it a sum.
+        # DDP averages gradients over the workers; the factor turns the mean into a sum.
         (loss * self.num_workers).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         optimizer.zero_grad()
 
     def _validate(self, progress: WeightingProgress) -> None:
-        """Measure the loss with noise that never changes; keep the best weighter that is sound."""
-        weighting, count = self.job.weighting, len(self.validation.sampler.examples)
-        mine = worker_share(range(count), self.rank, self.num_workers)
+        """Measure the validation loss; record and post it; save the weighter if it is the best."""
+        weighting = self.job.weighting
+        count = len(self.validation.sampler.examples)
+        share = worker_share(range(count), self.rank, self.num_workers)
+        # The temperature is the same at all validations, so that their losses can be compared.
         temperature = weighting.final_temperature or weighting.temperature
-        sums = self.validation.loss_sums(mine, temperature)
+        sums = self.validation.loss_sums(share, temperature)
         if self.num_workers > 1:
             torch.distributed.all_reduce(sums)
         token_weights = np.concatenate(self.validation.token_weights())
@@ -162,6 +191,7 @@ class _Worker:
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> WeightingProgress:
+        """Load the newest undamaged checkpoint, if any; return the position of the training."""
         saved, self.warnings = restore(self.loss.weighter, optimizer, self.job.folder)
         return WeightingProgress() if saved is None else WeightingProgress(**saved.progress)
 
@@ -171,12 +201,12 @@ class _Worker:
 
 
 def _adapting(predictor: AnswerPredictor, weighting: LearnedWeighting) -> list[dict[str, Any]]:
-    """Return the parameters that adapt, each group with its learning rate."""
+    """Return the parameter groups of the adaptation, each with its learning rate."""
     vector = predictor.reading.mask_vector
-    learning = [p for p in predictor.parameters() if p.requires_grad and p is not vector]
+    others = [p for p in predictor.parameters() if p.requires_grad and p is not vector]
     return [
         {"params": [vector], "lr": weighting.mask_vector_learning_rate},
-        {"params": learning, "lr": weighting.adapt_learning_rate},
+        {"params": others, "lr": weighting.adapt_learning_rate},
     ]
 
 
@@ -188,8 +218,14 @@ def _barrier(num_workers: int) -> None:
 def build_parts(
     job: WeightingJob, store: Store
 ) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
-    """Return a fresh weighter with its predictor, the examples to train on and those held back."""
-    weighting, dtype = job.weighting, compute_dtype(job.weighting.precision)
+    """Build the models and the data of a training.
+
+    Returns:
+        The loss, which holds the untrained weighter and the predictor; the sampler of the training set;
+        the sampler of the validation set.
+    """
+    weighting = job.weighting
+    dtype = compute_dtype(job.weighting.precision)
     student = load_student(job.model, dtype).language_model
     weighter = build_weighter(student, weighting.num_heads)
     if weighting.predictor is None:
@@ -203,15 +239,15 @@ def build_parts(
 
 
 def _examples(job: WeightingJob, store: Store, predictor: AnswerPredictor) -> list[MaskedExample]:
-    """Return the example of every rationale, in the table's order."""
+    """Return the tokenised example of each rationale, in the order of the table."""
     tokenizer = load_tokenizer(job.model)
-    answering = load_tokenizer(job.weighting.predictor or job.model)
+    answer_tokenizer = load_tokenizer(job.weighting.predictor or job.model)
     questions = Question.from_table(store.read_table(job.questions))
     by_id = {question.id: question for question in questions}
     examples = []
     for rationale in Rationale.from_table(store.read_table(job.rationales)):
         question = by_id[rationale.question_id]
-        ids = predictor.answer_ids(answering, question.answer)
+        ids = predictor.answer_ids(answer_tokenizer, question.answer)
         examples.append(
             build_masked_example(tokenizer, question, rationale.text, job.template, ids)
         )
