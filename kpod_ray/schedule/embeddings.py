@@ -6,7 +6,9 @@ vectors, or a sentence encoder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,12 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.device import device
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
-from kpod_ray.schedule.clustering import mean_embeddings, unit_length, word_vector_means
+from kpod_ray.storage.user_files import checked_file, place
 
+FloatArray = npt.NDArray[np.float32]
 BATCH_SIZE = 64
 """Texts of one forward pass of a sentence encoder."""
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]")
 
 
 def embed_questions(
@@ -50,6 +54,68 @@ def embed_questions(
 
 
 @torch.no_grad()
+def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
+    """Return the mean input embedding of each text's tokens, scaled to unit length.
+
+    Args:
+        tokenizer: Tokenizer of the model that the table belongs to.
+        table: [V, d], input embeddings of the model.
+        texts: Q texts.
+
+    Returns:
+        [Q, d]; the zero vector for a text without tokens.
+    """
+    result = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
+    for row, ids in enumerate(tokenizer(list(texts), add_special_tokens=False).input_ids):
+        if ids:
+            result[row] = table[ids].mean(0)
+    return unit_length(result)
+
+
+def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
+    """Return the mean vector of each text's words, scaled to unit length, as in the paper.
+
+    A word is a run of letters, a number or a single punctuation mark, in lower case. Words without a
+    vector are ignored.
+
+    Args:
+        path: Text file of word vectors with one line ``word v1 v2 ...`` for each word (GloVe's format).
+        texts: Q texts.
+
+    Returns:
+        [Q, d]; the zero vector for a text in which no word has a vector.
+
+    Raises:
+        KpodError: The file is missing, the line of a needed word can't be read, or no word of the
+            texts has a vector.
+    """
+    words_of_texts = [_WORD.findall(text.lower()) for text in texts]
+    vocabulary = {word for words in words_of_texts for word in words}
+    vectors = dict(_read_vectors(checked_file(path), vocabulary))
+    if not vectors:
+        raise KpodError(f"{path} has no vector for any word of the questions")
+    width = len(next(iter(vectors.values())))
+    result = np.zeros((len(texts), width), dtype=np.float32)
+    for row, words in enumerate(words_of_texts):
+        found = [vectors[word] for word in words if word in vectors]
+        if found:
+            result[row] = np.mean(found, axis=0)
+    return unit_length(result)
+
+
+def unit_length(vectors: FloatArray) -> FloatArray:
+    """Return vectors scaled to Euclidean length 1.
+
+    Args:
+        vectors: [Q, d].
+
+    Returns:
+        [Q, d]; a zero vector stays a zero vector.
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+
+
 def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the mean of a sentence encoder's last hidden states over each text, of unit length.
 
@@ -92,3 +158,22 @@ def _encode_batch(tokenizer: Any, encoder: Any, texts: list[str]) -> npt.NDArray
     means = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1)
     result: npt.NDArray[np.float32] = means.cpu().numpy()
     return result
+
+
+def _read_vectors(file: Path, vocabulary: set[str]) -> Iterator[tuple[str, FloatArray]]:
+    """Yield the vector of every word of the vocabulary; a whole GloVe file would take a gigabyte."""
+    width = None
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            word, _, rest = line.rstrip().partition(" ")
+            if word not in vocabulary:
+                continue
+            try:
+                vector = np.array(rest.split(" "), dtype=np.float32)
+            except ValueError:
+                vector = np.empty(0, dtype=np.float32)
+            width = width or vector.size
+            if not vector.size or vector.size != width or not np.isfinite(vector).all():
+                where = place(str(file), number)
+                raise KpodError(f"{where}: expected a word and {width or 'its'} numbers")
+            yield word, vector

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from kpod_ray.errors import KpodError
-from kpod_ray.schedule.clustering import (
-    MAX_AGGLOMERATIVE,
-    cluster_questions,
-    mean_embeddings,
-    unit_length,
-    word_vector_means,
-)
+from kpod_ray.schedule.clustering import MAX_AGGLOMERATIVE, cluster_questions
+from kpod_ray.schedule.embeddings import mean_embeddings, unit_length, word_vector_means
 
 CLUSTERINGS = ["kmeans", "agglomerative"]
 
