@@ -33,7 +33,7 @@ def _checked(text: str, required: str | None) -> str:
 
 
 def _rising(ends: tuple[int, int]) -> tuple[int, int]:
-    """Return the ends of a range unchanged if they are valid; nouns are plural, so that 2 is the least."""
+    """Return the ends of a range unchanged if valid; 2 is the minimum because nouns are plural."""
     if not 2 <= ends[0] <= ends[1]:
         raise ValueError(f"{ends} must rise from 2 or more")
     return ends
