@@ -1,7 +1,7 @@
 """The subcommands of ``kpod``: their arguments, checks of the arguments, and calls of other modules.
 
-Each subcommand imports the other modules inside its function, after the checks: loading torch and Ray takes
-seconds, and a wrong argument or a command that only reads a run shouldn't wait for them.
+Each subcommand imports the other modules inside its function, after the checks: loading torch and Ray
+takes seconds, and a wrong argument or a command that only reads a run shouldn't wait for them.
 """
 
 from __future__ import annotations
