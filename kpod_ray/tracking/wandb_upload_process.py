@@ -1,8 +1,8 @@
 """Program of the child process that uploads a run's file to W&B while the file is being written.
 
-The program is run by its path and imports nothing of kpod_ray, so that it starts fast. Its standard
-input is a pipe from the parent process. The pipe closes when the parent ends in any way, also by
-SIGKILL; the program then uploads the rest within `REST_SECONDS` and ends.
+The program is run by its path, so that it doesn't import kpod_ray with its packages. Its standard input
+is a pipe from the parent process. The pipe closes when the parent ends in any way, also by SIGKILL; the
+program then uploads the rest within `REST_SECONDS` and ends.
 """
 
 from __future__ import annotations
