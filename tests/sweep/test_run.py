@@ -98,7 +98,10 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"sweep.space": {}}, r"^sweep.space is empty; give dotted paths of settings and their values$"),
+        (
+            {"sweep.space": {}},
+            r"^sweep.space is empty; give dotted paths of settings and their values$",
+        ),
         ({"student.validation_fraction": 0.0}, r"on the validation set; set student.valid"),
         (
             {"sweep.objective": "validation_accuracy"},
