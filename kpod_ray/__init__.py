@@ -1,6 +1,6 @@
 """KPOD: keypoint-based progressive chain-of-thought distillation (arXiv 2405.16064), on Ray.
 
-Where the parts of the paper live:
+Modules of the parts of the paper:
 
 - reasoning steps, answers: `kpod_ray.algorithm.steps`, `kpod_ray.answers.extraction`
 - token weights and their training, Eq. 2 to 7: `kpod_ray.weighting.model`,
@@ -13,8 +13,8 @@ Where the parts of the paper live:
 
 `kpod_ray.pipeline.run` runs the phases in order; `kpod_ray.comparison` compares methods.
 
-The names in ``__all__`` can be imported from here. The first use of a name loads its module, and torch
-where the module needs torch; ``import kpod_ray`` alone loads nothing.
+The names in ``__all__`` can be imported from this package. The first use of a name imports its module;
+``import kpod_ray`` alone imports neither torch nor Ray, so that it takes a fraction of a second.
 """
 
 import pkgutil
@@ -58,10 +58,15 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker reads the imports above, and finds names that aren't there
+# Hidden from type checkers: with a module __getattr__, they would accept any name as an attribute.
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Load an exported name when it is first used."""
+        """Import an exported name at its first use.
+
+        Raises:
+            AttributeError: The name isn't exported.
+        """
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = pkgutil.resolve_name(_HOMES[name])

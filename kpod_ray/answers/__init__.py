@@ -1,1 +1,1 @@
-"""Answers in texts: extraction, comparison with gold answers, and the final answer sentence."""
+"""Extract answers from texts, compare answers with gold answers, and find final answer sentences."""

@@ -1,1 +1,1 @@
-"""The ``kpod`` command and what it shows in a terminal."""
+"""The ``kpod`` command: its subcommands (`main`), and what they print in a terminal."""

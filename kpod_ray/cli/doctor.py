@@ -1,4 +1,4 @@
-"""What a machine has: the first part of ``kpod doctor``, which needs no Ray."""
+"""Examine this machine: the first part of ``kpod doctor``, which doesn't load Ray."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from kpod_ray.pipeline.versions import versions
 from kpod_ray.tracking.wandb_login import has_wandb_login
 
 FREE_DISK_GIB = 10.0
-"""Below it, checkpoints and models of even a small student may not fit."""
+"""With less free disk, in GiB, models and checkpoints of even a small student may not fit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line of the examination."""
+    """One line of the output of ``kpod doctor``."""
 
     subject: str
+    """What was examined, such as ``memory``."""
     text: str
+    """What was found."""
     is_good: bool = True
+    """False if the finding keeps a run from working."""
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """Print a line for each finding."""
+    """Print one line for each finding, marked ``ok`` or ``missing``."""
     for finding in findings:
         mark = "[green]ok     [/green]" if finding.is_good else "[red]missing[/red]"
         console.print(f"{mark} {finding.subject:<19} {escape(finding.text)}", soft_wrap=True)
 
 
 def machine() -> list[Finding]:
-    """Return what this machine has."""
-    import torch  # loads only now
+    """Examine hardware, packages and logins of this machine."""
+    import torch  # imported here so that a wrong argument ends the command before torch loads
 
     found = versions()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -69,10 +72,14 @@ def machine() -> list[Finding]:
 
 
 def _bf16_arithmetic(num_gpus: int) -> str:
+    """Say whether GPUs or CPU instructions compute in bfloat16, or the CPU emulates it."""
     import torch
 
     if num_gpus:
         return "on the GPUs"
     if torch.cpu._is_avx512_bf16_supported():
         return "in this CPU's instructions"
-    return "emulated by this CPU, far slower than fp32: set precision fp32, engine.dtype float32"
+    return (
+        "emulated by this CPU, far slower than fp32: set student.precision fp32 and "
+        "engine_kwargs.dtype float32"
+    )

@@ -1,4 +1,4 @@
-"""What a config needs and this machine or its cluster lacks: the second part of ``kpod doctor``."""
+"""Compare a config with this machine and its cluster: the second part of ``kpod doctor``."""
 
 from __future__ import annotations
 
@@ -14,33 +14,47 @@ from kpod_ray.teacher.kinds import estimated_cost
 
 
 def needs_of(config: RunConfig) -> list[Finding]:
-    """Return what a config needs: files, models, storage, money, nodes with room for every phase."""
-    opened = _tried("config", lambda: _opened(config))
-    costs = _tried("teacher's costs", lambda: _costs(config))
-    return opened + costs + _room(config)
+    """Check the files, models and storage of a config, its costs, and the capacity for every phase.
+
+    Returns:
+        The findings; an unmet need is a finding that isn't good, never an exception.
+    """
+    opened = _finding("config", lambda: _opened(config))
+    costs = _finding("teacher's costs", lambda: _costs(config))
+    return opened + costs + _capacity(config)
 
 
-def _tried(subject: str, attempt: Callable[[], str | None]) -> list[Finding]:
-    """Return what an attempt says or why it fails; no finding where it has nothing to say."""
+def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
+    """Return the result of a check, or its `KpodError`, as a finding; no finding for the result None."""
     try:
-        text = attempt()
+        text = check()
     except KpodError as error:
         return [Finding(subject, str(error), False)]
     return [] if text is None else [Finding(subject, text)]
 
 
 def _opened(config: RunConfig) -> str:
+    """Check the files, models and storage of a config.
+
+    Raises:
+        KpodError: One of them is missing.
+    """
     open_run(config)
     return "files, models and storage are there"
 
 
 def _costs(config: RunConfig) -> str | None:
+    """Estimate the costs of the teacher's samples; None for a teacher without prices.
+
+    Raises:
+        KpodError: The costs can't be estimated.
+    """
     cost = estimated_cost(config)
     return None if cost is None else f"{cost}, if none is there yet"
 
 
-def _room(config: RunConfig) -> list[Finding]:
-    """Compare every phase with the cluster that a run would join, or start on this machine."""
+def _capacity(config: RunConfig) -> list[Finding]:
+    """Compare the resources of every phase with the cluster that a run would join or start."""
     try:
         with joined(config.resources):
             nodes = nodes_of_cluster()
@@ -51,8 +65,9 @@ def _room(config: RunConfig) -> list[Finding]:
     findings = [Finding("cluster", size + grows)]
     for phase in phases_of(config, PHASES):
         request = getattr(config.resources, phase)
-        told = lack(phase, request, nodes)
-        is_good = told is None or config.resources.autoscaling
-        text = f"{spelt(request)}; {told}" if told else spelt(request)
+        shortage = lack(phase, request, nodes)
+        # an autoscaling cluster may add nodes that aren't there yet
+        is_good = shortage is None or config.resources.autoscaling
+        text = f"{spelt(request)}; {shortage}" if shortage else spelt(request)
         findings.append(Finding(f"resources.{phase}", text, is_good))
     return findings

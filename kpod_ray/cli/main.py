@@ -1,6 +1,7 @@
-"""The ``kpod`` command: run a config, look at a run, export its corpus, look at this machine.
+"""The subcommands of ``kpod``: their arguments, checks of the arguments, and calls of other modules.
 
-Each command imports what it needs: one with a wrong argument ends before torch or Ray loads.
+Each subcommand imports the other modules inside its function, after the checks: loading torch and Ray
+takes seconds, and a wrong argument or a command that only reads a run shouldn't wait for them.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "rationales": ("num", "question", "verdict"),
     "schedule": (),
 }
-"""Tables of ``kpod show``, and the options that each takes."""
+"""Table of ``kpod show`` -> names of the options that the table accepts."""
 NUM_SHOWN = 5
-"""Questions of a split, or rationales of a verdict, unless ``--num`` says otherwise."""
+"""Default of ``--num``: questions shown of each split, or rationales of each verdict."""
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
 RunPlace = Annotated[
-    str, typer.Argument(help="YAML file of settings, or the folder runs/NAME of a storage.")
+    str, typer.Argument(help="YAML file of settings, or the folder runs/NAME in a storage.")
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="dotted.path=value, such as student.learning_rate=3e-5")
+    list[str] | None,
+    typer.Argument(help="Changed settings: dotted.path=value, such as student.learning_rate=3e-5."),
 ]
 
 
@@ -73,39 +75,45 @@ def run(
     until: Annotated[
         str,
         typer.Option(
-            help="Last phase: questions, teacher, weigh, assess, plan, train, evaluate or report."
+            help="Stop after this phase: questions, teacher, weigh, assess, plan, train, evaluate "
+            "or report."
         ),
     ] = "report",
 ) -> None:
-    """Run all phases that aren't finished: from questions to a student and a report."""
+    """Run the unfinished phases of a config, from the questions to the report."""
     from kpod_ray.pipeline.naming import PHASES
 
     _check_known("phase", until, PHASES)
     opened = _opened(config, overrides)
-    from kpod_ray.cli.progress import run_with_progress  # Ray and torch load only now
+    from kpod_ray.cli.progress import run_with_progress  # loads Ray and torch
 
     run_with_progress(opened, until, console)
 
 
 @app.command()
 def compare(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Train the arms of a comparison with several seeds each, and test them against a baseline."""
+    """Train each arm of a comparison with several seeds, and test each against the baseline."""
     opened = _opened(config, overrides)
-    from kpod_ray.cli.progress import compare_with_progress  # Ray and torch load only now
+    from kpod_ray.cli.progress import compare_with_progress  # loads Ray and torch
 
     compare_with_progress(opened, console)
 
 
 @app.command()
 def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Try many settings, stop what does badly, and run the best of them to its end."""
+    """Train trials with different settings, stop bad trials early, and evaluate the best trial."""
     opened = _opened(config, overrides)
-    from kpod_ray.cli.sweep_progress import sweep_with_progress  # Ray and torch load only now
+    from kpod_ray.cli.sweep_progress import sweep_with_progress  # loads Ray and torch
 
     sweep_with_progress(opened, console)
 
 
 def _opened(config: Path, overrides: list[str] | None) -> Run:
+    """Load a config with its overrides, check files, models and storage, and name the artifacts.
+
+    Raises:
+        KpodError: A setting is wrong, or a file, a model or the storage is missing.
+    """
     from kpod_ray.config import load
     from kpod_ray.pipeline.naming import open_run
 
@@ -113,10 +121,10 @@ def _opened(config: Path, overrides: list[str] | None) -> Run:
 
 
 def _check_known(kind: str, name: str, known: Sequence[str]) -> None:
-    """Refuse a name that isn't known, and name the nearest that is.
+    """Check that a name is one of the known names.
 
     Raises:
-        KpodError: The name is unknown.
+        KpodError: The name is unknown; the message suggests the most similar known name.
     """
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
@@ -129,19 +137,25 @@ def show(
     run: RunPlace,
     table: Annotated[
         str | None,
-        typer.Argument(help="questions, rationales or schedule; left out: the state of the run."),
+        typer.Argument(help="Table: questions, rationales or schedule; none: state of the run."),
     ] = None,
     overrides: Overrides = None,
     num: Annotated[
         int | None,
-        typer.Option(min=0, help="Most questions of each split, or rationales of each verdict: 5."),
+        typer.Option(
+            min=0,
+            help="Number of questions shown of each split, or of rationales of each verdict; "
+            f"{NUM_SHOWN} by default.",
+        ),
     ] = None,
     question: Annotated[
-        str | None, typer.Option(help="Only the question of this id, or its rationales.")
+        str | None, typer.Option(help="Show only the question with this id, or its rationales.")
     ] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only rationales with this verdict.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="Show only rationales with this verdict.")
+    ] = None,
 ) -> None:
-    """Look at a run, also while it runs: its state, or one of its tables. Nothing is written."""
+    """Show the state of a run or one of its tables, also while the run is going on; write nothing."""
     name, settings = _table_and_overrides([*filter(None, [table]), *(overrides or ())])
     _check_options(name, {"num": num, "question": question, "verdict": verdict})
     num_shown = NUM_SHOWN if num is None else num
@@ -156,10 +170,10 @@ def show(
 
 
 def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tell the table from the overrides, in any order.
+    """Split the words after RUN, which may be in any order, into the table and the overrides.
 
     Raises:
-        KpodError: A table is unknown, or there are several.
+        KpodError: A table is unknown, or several tables are given.
     """
     tables = [word for word in words if "=" not in word]
     for name in tables:
@@ -170,10 +184,14 @@ def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _check_options(table: str | None, given: Mapping[str, object]) -> None:
-    """Refuse an option that the table doesn't take.
+    """Check that the table accepts every given option.
+
+    Args:
+        table: name of the table; None for the state of the run.
+        given: name of an option -> its value, None for an option that isn't given.
 
     Raises:
-        KpodError: There is such an option.
+        KpodError: An option is given that the table doesn't accept.
     """
     for option, value in given.items():
         if value is not None and option not in TABLE_OPTIONS.get(table or "", ()):
@@ -222,20 +240,18 @@ def _show_schedule(run: str, overrides: list[str]) -> None:
 @app.command()
 def export(
     run: RunPlace,
-    out: Annotated[str, typer.Argument(help="File to write, ending in .jsonl.")],
+    out: Annotated[str, typer.Argument(help="File to write; its name ends in .jsonl.")],
     overrides: Overrides = None,
     format_name: Annotated[
-        str, typer.Option("--format", help="kpod, messages, ms-swift, prime-rl or trl.")
+        str,
+        typer.Option("--format", help="Row format: kpod, messages, ms-swift, prime-rl or trl."),
     ] = "kpod",
 ) -> None:
-    """Write the rationales with their token weights, for other trainers or for a new run."""
+    """Write a run's rationales with their token weights, for other trainers or for a new run."""
     from kpod_ray.pipeline.lookup import find_run
 
     found = find_run(run, overrides or ())
-    from kpod_ray.pipeline.export import (
-        FORMATS,
-        export_corpus,
-    )  # loads only for a run that is there
+    from kpod_ray.pipeline.export import FORMATS, export_corpus
 
     count = export_corpus(found, out, format_name)
     console.print(f"{out}: {count:,} rationales", markup=False, highlight=False, soft_wrap=True)
@@ -244,10 +260,12 @@ def export(
 
 @app.command()
 def sync(
-    run: Annotated[str, typer.Argument(help="YAML file of settings, or a folder.")],
+    run: Annotated[
+        str, typer.Argument(help="YAML file of settings, or a folder that contains W&B files.")
+    ],
     overrides: Overrides = None,
 ) -> None:
-    """Send a run's W&B files that W&B doesn't have: of offline runs, and after failures."""
+    """Upload a run's W&B files that aren't on W&B yet: of an offline run, or after a failed upload."""
     from kpod_ray.tracking.wandb_upload import place_of, send
 
     console.print(send(place_of(run, overrides or ())), markup=False, soft_wrap=True)
@@ -255,11 +273,11 @@ def sync(
 
 @app.command()
 def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Make a W&B workspace for the runs of a config's project and group."""
+    """Create a W&B workspace for the runs of a config's project and group."""
     from kpod_ray.config import load
 
     loaded = load(config, overrides or ())
-    from kpod_ray.tracking.wandb_workspace import save_dashboard  # wandb loads only now
+    from kpod_ray.tracking.wandb_workspace import save_dashboard  # loads wandb
 
     console.print(save_dashboard(loaded), markup=False, soft_wrap=True)
 
@@ -267,18 +285,18 @@ def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(help="YAML file of settings to check for.")
+        Path | None, typer.Argument(help="YAML file of settings whose needs are checked, too.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Say what this machine has, and what it lacks for a config."""
+    """Check this machine, and what a config needs; exit code 1 if something is missing."""
     from kpod_ray.cli.doctor import machine, print_findings
     from kpod_ray.config import load
 
     loaded = load(config, overrides or ()) if config else None
     findings = machine()
     if loaded is not None:
-        from kpod_ray.cli.doctor_config import needs_of  # Ray loads only now
+        from kpod_ray.cli.doctor_config import needs_of  # loads Ray
 
         findings += needs_of(loaded)
     print_findings(findings, console)
@@ -287,8 +305,15 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a `KpodError` becomes one line and exit code 2."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # Ray here listens on this machine only
+    """Run the command line; a `KpodError` becomes one line on stderr and exit code 2.
+
+    Args:
+        arguments: words after ``kpod``; None takes them from `sys.argv`.
+    """
+    # Without a mode, Ray turns token authentication on for some of its processes only, and other Ray
+    # commands of the same user are then refused.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    # Otherwise Ray starts every worker of `uv run kpod` by `uv run`, which resolves the packages again.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         app(arguments, prog_name="kpod")

@@ -1,4 +1,7 @@
-"""A run as a person sees it: which phase is under way, how far, what came out, how long it took."""
+"""Run a config or a comparison with progress in the terminal, on the tracker and on Prometheus.
+
+`Screen` receives the callbacks of a run and passes each to the three places.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from kpod_ray.tracking.wandb_upload import files_of
 
 
 def run_with_progress(run: Run, until: str, console: Console) -> None:
-    """Run the phases up to one, with progress, a table of times and the accuracies."""
+    """Run the phases up to ``until`` with progress; then print times, accuracies and addresses."""
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
         screen = Screen(run, tracker, console, bar)
@@ -47,7 +50,7 @@ def run_with_progress(run: Run, until: str, console: Console) -> None:
 
 
 def compare_with_progress(run: Run, console: Console) -> None:
-    """Run a comparison, with progress and a table of the arms; write its page and its tables."""
+    """Run a comparison with progress; write its page and tables to the run's folder, and print them."""
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
@@ -74,7 +77,7 @@ class _TrialTable:
         self.task = bar.add_task("trials", total=None, visible=False)
 
     def finish(self, trial: Trial, manifest: Manifest, num_done: int, num_trials: int) -> None:
-        """Say what a trial brought."""
+        """Print the accuracy of a finished trial; ``num_done`` of ``num_trials`` trials are finished."""
         self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
         self.console.print(
             f"[bold]{trial.arm}[/bold] seed {trial.seed}: {manifest['accuracy']['value']:.1%} "
@@ -83,48 +86,57 @@ class _TrialTable:
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a bar for whatever is under way."""
+    """Return a progress bar with description, count and remaining time, which vanishes at the end."""
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 class Screen:
-    """Prints what happens, and hands it to the tracker."""
+    """Prints the progress of a run, and passes it to the tracker and to the Prometheus gauges.
+
+    Args:
+        run: run whose phases report their progress.
+        tracker: receives metrics and summaries of finished phases.
+        console: terminal.
+        bar: progress bar of the terminal; one task is added for the current phase.
+    """
 
     def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
         self.run, self.tracker, self.console, self.bar = run, tracker, console, bar
         self.gauges = Gauges(run.config.name)
         self.manifests: dict[str, Manifest] = {}
+        """Name -> manifest of the artifacts finished so far."""
         self.made: set[str] = set()
+        """Names of the artifacts that this process made; an earlier run finished the others."""
         self.task = bar.add_task("train", total=None, visible=False)
 
     def callbacks(self) -> RunCallbacks:
-        """Return what the phases tell."""
+        """Return this object's methods as the callbacks of a run."""
         return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
 
     def start(self, name: str) -> None:
-        """Say that a phase begins."""
+        """Print that the artifact ``name`` is being made."""
         self.made.add(name)
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Move the bar, and log the metrics."""
-        told = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
+        """Show the metrics of a train step of ``phase`` in the bar, and log them."""
+        shown = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
         if "stage" in metrics:
             stages = self.run.config.schedule.num_stages
-            told.insert(0, f"stage {metrics['stage']:.0f} of {stages}")
+            shown.insert(0, f"stage {metrics['stage']:.0f} of {stages}")
         self.bar.update(
             self.task,
             completed=metrics["train_step"],
             total=metrics["num_train_steps"],
-            description=f"{phase} {', '.join(told)}",
+            description=f"{phase} {', '.join(shown)}",
             visible=True,
         )
         self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
         self.gauges.train_step(phase, metrics)
 
     def rows(self, name: str, num_done: int, num_rows: int) -> None:
-        """Move the bar of a phase that generates texts."""
+        """Show in the bar, and log, that ``num_done`` of ``num_rows`` texts are generated."""
         self.bar.update(
             self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
         )
@@ -132,7 +144,7 @@ class Screen:
         self.gauges.rows(name, num_done, num_rows)
 
     def finish(self, name: str, manifest: Manifest) -> None:
-        """Say what a phase brought."""
+        """Print the time, counts and warning of a finished artifact, and log its summary."""
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)
@@ -141,12 +153,13 @@ class Screen:
         if "warning" in manifest:
             self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
         artifact = self.run.artifacts[name]
-        if artifact.is_finished():  # an arm of a comparison has a plan of its own
+        # false for the plan of a comparison's arm: the name is the same, but the plan is the arm's own
+        if artifact.is_finished():
             summary = functools.partial(phase_summary, name, self.run.artifacts)
             self.tracker.log_summary(artifact.folder, summary)
 
     def print_summary(self) -> None:
-        """Print the seconds of every phase and the accuracies."""
+        """Print a table of the seconds of every artifact and, if evaluated, a table of accuracies."""
         times = Table("phase", "seconds", title="time")
         for name, manifest in self.manifests.items():
             note = "" if name in self.made else " (earlier)"

@@ -1,4 +1,4 @@
-"""The questions of a run in the terminal: how many there are of each kind, some, and the bad rows."""
+"""``kpod show RUN questions``: print counts by split and kind, some questions, and the bad rows."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from kpod_ray.storage.user_files import BadRow
 
 @dataclasses.dataclass(frozen=True)
 class QuestionSummary:
-    """What a finished phase ``questions`` brought."""
+    """The counts, the shown questions and the bad rows of a finished phase ``questions``."""
 
     counts: Counter[tuple[str, str]]
-    """Questions of each split and kind of answer."""
+    """(split, kind of answer) -> number of questions."""
     questions: list[Question]
-    """The first ones of each split, or the one that was asked for."""
+    """The first questions of each split, or only the selected question."""
     bad_rows: list[BadRow]
-    """All rows that were set aside."""
+    """All rows that couldn't be used."""
 
 
 def collect_questions(
     artifact: Artifact, num_questions: int, question_id: str | None
 ) -> QuestionSummary:
-    """Return the counts, some questions and the bad rows; the tables are read in batches.
+    """Count all questions, and select the questions to show; the table is read in batches.
 
     Args:
-        artifact: of the finished phase ``questions``.
-        num_questions: most questions of each split.
-        question_id: only this question; None takes all.
+        artifact: artifact of the finished phase ``questions``.
+        num_questions: largest number of questions shown of each split.
+        question_id: id of the only question to show; None shows the first questions.
 
     Raises:
-        KpodError: There is no question of that id.
+        KpodError: There is no question with that id.
     """
     counts = Counter[tuple[str, str]]()
     chosen: list[Question] = []
@@ -62,7 +62,7 @@ def _bad_rows(artifact: Artifact) -> list[BadRow]:
 
 
 def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
-    """Print the counts, at most so many bad rows with their reasons, and the questions."""
+    """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions."""
     lines = [f"questions {summary.counts.total():,}"]
     for (split, kind), count in sorted(summary.counts.items()):
         lines.append(f"  {split:<5} {kind:<7} {count:>9,}")

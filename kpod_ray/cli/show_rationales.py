@@ -1,4 +1,8 @@
-"""Gather what a look at the corpus shows: its counts, and some rationales of each verdict."""
+"""``kpod show RUN rationales``: print counts by verdict, and some rationales with token weights.
+
+`collect_corpus` reads what is shown from the artifacts; `print_rationales` prints it. Token weights are
+shown as background colours.
+"""
 
 from __future__ import annotations
 
@@ -27,62 +31,70 @@ from kpod_ray.report.formatting import clipped, visible
 from kpod_ray.report.shading import Scale, shown_steps
 from kpod_ray.storage.artifacts import Artifact
 
+_PALE = (255, 243, 224)
+"""Background of a token with the lowest weight: red, green and blue in 0 to 255."""
+_STRONG = (255, 152, 0)
+"""Background of a token with the highest weight."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
     """Which rationales are shown."""
 
     verdict: str | None = None
-    """Only these; None shows all."""
+    """Show only rationales with this verdict; None shows all verdicts."""
     question_id: str | None = None
-    """Only those of one question; None shows all."""
+    """Show only rationales of this question; None shows all questions."""
     num_samples: int = 5
-    """Most of each verdict."""
+    """Largest number of rationales shown of each verdict."""
 
     def __post_init__(self) -> None:
-        """Refuse a verdict that there isn't.
+        """Check the verdict.
 
         Raises:
-            KpodError: It is unknown.
+            KpodError: The verdict is unknown.
         """
         known = get_args(Verdict)
         if self.verdict not in (None, *known):
             raise KpodError(f"unknown verdict {self.verdict!r}; there are {', '.join(known)}")
 
     def has_question_of(self, row: Rationale) -> bool:
-        """Whether a rationale belongs to the question, or to a copy of it."""
+        """Return whether a rationale belongs to the selected question or to a copy of the question."""
         copy = f"{self.question_id}#{row.sample_index}"
         return self.question_id is None or row.question_id in (self.question_id, copy)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShownSample:
-    """A rationale with its question and, if it goes on and is weighed, its token weights."""
+    """A rationale with its question and its token weights."""
 
     rationale: Rationale
     question: Question | None
-    """None when it belongs to no question."""
+    """None if no question has the rationale's question id."""
     weighted: WeightedRationale | None
+    """None if the rationale isn't trained on, or phase ``weigh`` isn't finished."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSummary:
-    """What a finished phase ``teacher`` brought."""
+    """The counts and the shown rationales of a finished phase ``teacher``."""
 
     teacher: str
+    """Name of the teacher."""
     counts: Mapping[str, int]
+    """``counts`` of the phase's manifest."""
     verdicts: Mapping[str, int]
-    """Rationales of each verdict."""
+    """Verdict -> number of rationales."""
     samples: Mapping[str, list[ShownSample]]
-    """The first ones of each verdict; those that go on come first."""
+    """Verdict -> shown rationales; verdicts whose rationales are trained on come first."""
 
 
 def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> CorpusSummary:
-    """Return the counts and the selected samples; tables are read only as far as needed.
+    """Return the counts and the selected rationales; tables are read only as far as needed.
 
     Args:
-        artifacts: ``questions`` and ``teacher`` must be finished, ``weigh`` may be.
-        selection: what to show.
+        artifacts: artifacts of the run; ``questions`` and ``teacher`` are finished, ``weigh`` may be.
+        selection: which rationales to show.
     """
     manifest = artifacts["teacher"].manifest()
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
@@ -98,6 +110,7 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
 
 
 def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
+    """Yield the rows of the tables that can hold selected rationales, rationales trained on first."""
     if selection.verdict is None or selection.verdict in USED_VERDICTS:
         yield from table_rows(teacher, "rationales", Rationale)
     if selection.verdict not in USED_VERDICTS:
@@ -107,7 +120,13 @@ def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
 def _chosen(
     rows: Iterable[Rationale], selection: Selection, counts: Mapping[str, int]
 ) -> list[Rationale]:
-    """Return the first rows of each wanted verdict; stop when there can be no more."""
+    """Return the first selected rows of each verdict, and stop reading once all of them are found.
+
+    Args:
+        rows: rows of both tables.
+        selection: which rationales to show.
+        counts: verdict -> number of rationales, by which the last selected row is known.
+    """
     wanted = Counter(
         {
             verdict: min(selection.num_samples, count)
@@ -126,7 +145,11 @@ def _chosen(
 
 
 def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Question]:
-    """Return the questions of some ids; with the teacher are copies, and answers agreed on."""
+    """Return id -> question of the given ids.
+
+    The table of phase ``teacher`` is read first: only this table holds copies of questions, and the gold
+    answers that the samples of an unlabelled question agreed on.
+    """
     found: dict[str, Question] = {}
     tables = (
         table_rows(artifacts[name], "questions", Question) for name in ("teacher", "questions")
@@ -140,7 +163,7 @@ def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Qu
 
 
 def _weighted(weigh: Artifact, ids: set[str]) -> dict[str, WeightedRationale]:
-    """Return the token weights of some rationales; none when the phase isn't finished."""
+    """Return question id -> weighted rationale; empty if phase ``weigh`` isn't finished."""
     found: dict[str, WeightedRationale] = {}
     rows = table_rows(weigh, "weighted", WeightedRationale) if weigh.is_finished() else iter(())
     for row in rows:
@@ -151,23 +174,19 @@ def _weighted(weigh: Artifact, ids: set[str]) -> dict[str, WeightedRationale]:
     return found
 
 
-_PALE, _STRONG = (255, 243, 224), (255, 152, 0)
-"""Background of the lightest and the heaviest token."""
-
-
 def print_rationales(
     artifacts: Mapping[str, Artifact], selection: Selection, console: Console
 ) -> None:
-    """Print what a finished phase ``teacher`` brought.
+    """Print the counts of a finished phase ``teacher`` and the selected rationales.
 
     Args:
-        artifacts: ``questions`` and ``teacher`` must be finished; with ``weigh``, token weights are
-            shades.
+        artifacts: artifacts of the run; ``questions`` and ``teacher`` are finished. If ``weigh`` is
+            finished, too, token weights are shown as background colours.
         selection: which rationales to show.
-        console: where to print.
+        console: terminal to print to.
 
     Raises:
-        KpodError: A question is selected that has no such rationale.
+        KpodError: The selected question has no rationale with the selected verdict.
     """
     summary = collect_corpus(artifacts, selection)
     if selection.question_id is not None and not summary.samples:
@@ -178,18 +197,18 @@ def print_rationales(
 
 
 class _Printer:
-    """Prints lines of text, as they are: no markup, no highlighting, no wrapping."""
+    """Prints texts of models literally: without Rich markup, highlighting or wrapping."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def line(self, text: str | Text = "", style: str = "") -> None:
-        """Print a line, with the control characters of plain text made visible."""
+        """Print a line; control characters of a plain text are made visible."""
         shown = Text(visible(text)) if isinstance(text, str) else text
         self.console.print(shown, style=style or None, soft_wrap=True)
 
     def print_all(self, summary: CorpusSummary) -> None:
-        """Print the counts, then the samples of each verdict."""
+        """Print the counts, then the shown rationales of each verdict."""
         for line in count_lines(summary):
             self.line(line)
         weighted = [s.weighted for group in summary.samples.values() for s in group if s.weighted]
@@ -207,7 +226,7 @@ class _Printer:
 
     def _print_sample(self, sample: ShownSample, scale: Scale) -> None:
         self.line()
-        self.line(_about(sample.rationale), "dim")
+        self.line(_origin(sample.rationale), "dim")
         question = sample.question
         self.line(clipped(question_text(question)) if question else "(belongs to no question)")
         gold = question.answer if question else ""
@@ -217,15 +236,19 @@ class _Printer:
 
 
 def count_lines(summary: CorpusSummary) -> list[str]:
-    """Return the counts in and out in lines of text; the verdicts add up to samples and references."""
+    """Return the counts as lines of text.
+
+    The counts of the verdicts add up to the samples plus the reference rationales; the last line says
+    so.
+    """
     counts, verdicts = summary.counts, summary.verdicts
     samples, total = counts["samples"], sum(verdicts.values())
     num_references = verdicts.get("reference", 0)
     questions = counts["questions"]
-    with_one = questions - counts["questions_without_rationale"]
+    num_with_rationale = questions - counts["questions_without_rationale"]
     lines = [
         f"teacher {summary.teacher}: {samples:,} samples with {counts['tokens']:,} tokens",
-        f"questions {questions:,}: {with_one:,} have a rationale that goes on",
+        f"questions {questions:,}: {num_with_rationale:,} have a rationale to train on",
         f"kept {_share(verdicts.get('kept', 0), samples)} of the samples",
         "",
     ]
@@ -247,20 +270,20 @@ def _share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if total else "none"
 
 
-def _about(row: Rationale) -> str:
-    """Return where a rationale comes from, in one line."""
-    told = [f"question {row.question_id}", f"sample {row.sample_index}"]
+def _origin(row: Rationale) -> str:
+    """Return question, sample index and statistics of a rationale in one line."""
+    parts = [f"question {row.question_id}", f"sample {row.sample_index}"]
     if row.finish_reason:
-        told.append(f"finish reason {row.finish_reason}")
+        parts.append(f"finish reason {row.finish_reason}")
     if row.num_tokens:
-        told.append(f"{row.num_tokens} tokens")
+        parts.append(f"{row.num_tokens} tokens")
     if row.logprob is not None:
-        told.append(f"log-probability {row.logprob:.2f}")
-    return ", ".join(told)
+        parts.append(f"log-probability {row.logprob:.2f}")
+    return ", ".join(parts)
 
 
 def _shaded(sample: ShownSample, scale: Scale) -> Text:
-    """Return a rationale with the weights of its tokens as backgrounds."""
+    """Return a rationale with its token weights as background colours."""
     assert sample.weighted is not None
     text = Text()
     for step in shown_steps(sample.weighted, (), scale):
@@ -271,6 +294,7 @@ def _shaded(sample: ShownSample, scale: Scale) -> Text:
 
 
 def _background(shade: float) -> Style:
+    """Return black text on a mix of `_PALE` (shade 0) and `_STRONG` (shade 1)."""
     red, green, blue = (
         round(pale + shade * (strong - pale)) for pale, strong in zip(_PALE, _STRONG, strict=True)
     )

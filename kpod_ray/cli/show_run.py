@@ -1,4 +1,4 @@
-"""The state of a run in the terminal: its phases, its accuracies, where its report is."""
+"""``kpod show RUN``: print the state of every phase, the accuracies, and where the report is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
-"""States of a phase; one that is begun goes on where it stopped."""
+"""States of a phase. A phase that is begun, running or not, has written files from which it resumes."""
 
 
 def print_run(run: FinishedRun, console: Console) -> None:
-    """Print what there is of a run and where; nothing is written."""
+    """Print the state, time and counts of every artifact of a run, its accuracies and its report."""
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
     lines.append(_phase_line("phase", "state", "seconds", "counts"))
@@ -34,16 +34,16 @@ def print_run(run: FinishedRun, console: Console) -> None:
 
 
 def count_text(manifest: Manifest) -> str:
-    """Return the counts of a finished phase that aren't 0, such as ``train 12, test 4``."""
+    """Return the counts of a finished phase, without those that are 0, such as ``train 12, test 4``."""
     counts = {**manifest["counts"], **manifest.get("verdicts", {})}
     return ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
 
 
 def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
-    """Return a table of the accuracies before and after the distillation.
+    """Return a table of the accuracies of the untouched and of the distilled student.
 
     Args:
-        manifests: of ``evaluate_before`` and ``evaluate``, among others.
+        manifests: name -> manifest; ``evaluate_before`` and ``evaluate`` are used.
     """
     table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
     for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
@@ -65,8 +65,9 @@ def _phase_line(name: str, state: str, seconds: str, counts: str) -> str:
 
 
 def _next(run: FinishedRun) -> str:
-    """Return where the report is, or what makes it; an unfinished run may have one of other settings."""
+    """Return a line with the report's address, or with the command that makes the report."""
     report = f"{run.folder}/report.html"
+    # The report in the folder of an unfinished run has other settings: runs of one name share a folder.
     is_whole = all(artifact.is_finished() for artifact in run.artifacts.values())
     if is_whole and run.store.exists(report):
         return f"report: {run.store.address(report)}"

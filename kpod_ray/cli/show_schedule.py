@@ -1,4 +1,7 @@
-"""The schedule of a run in the terminal, also while it trains: what was decided, what is planned."""
+"""``kpod show RUN schedule``: print the stages of a run, finished, current and planned.
+
+The command also works while the student trains: the training writes its decisions stage by stage.
+"""
 
 from __future__ import annotations
 
@@ -23,30 +26,38 @@ FINISHED, UNDER_WAY, PLANNED = "finished", "under way", "planned"
 
 @dataclasses.dataclass(frozen=True)
 class StageState:
-    """One stage as it was decided, or else as it is planned."""
+    """One stage: the scheduler's decision if there is one, otherwise the plan."""
 
     stage: int
     state: str
     """``finished``, ``under way`` (decided, not finished) or ``planned``."""
     num_questions: int
-    """Questions that take part."""
+    """Questions that are trained on at this stage."""
     given_steps_mean: float
-    """Reasoning steps handed to the student, mean over these questions."""
+    """Mean number of given steps of these questions."""
     difficulty_fraction: float
-    """Difficulty of the steps that the student writes, of that of all steps of all questions."""
+    """Difficulty of the steps that aren't given, as a fraction of the difficulty of all steps."""
     decided_at: float | None
-    """Seconds since the epoch; None when it isn't decided."""
+    """Time of the scheduler's decision, in seconds since the epoch; None for a planned stage."""
     statistics: Mapping[str, float]
-    """Means over the train steps; empty when it isn't finished."""
+    """Metric -> mean over the stage's train steps; empty for a stage that isn't finished."""
 
 
 def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
-    """Return the stages of a run whose ``plan`` and ``assess`` are finished, also while it trains."""
-    plan, train = artifacts["plan"], artifacts["train"]
-    path, decisions = f"{train.folder}/decisions.json", dict[str, Any]()
+    """Return all stages of a run whose phases ``assess`` and ``plan`` are finished.
+
+    ``train`` may be missing, running or finished. The stages are those of the plan, and further stages
+    that a replanned training has decided on.
+    """
+    plan = artifacts["plan"]
+    train = artifacts["train"]
+    path = f"{train.folder}/decisions.json"
+    decisions: dict[str, Any] = {}
     if train.store.exists(path):
         decisions = json.loads(train.store.read_text(path))
-    table, trained_on = artifacts["assess"].read("difficulties"), plan.read("clusters")
+    table = artifacts["assess"].read("difficulties")
+    trained_on = plan.read("clusters")
+    # validation questions have difficulties, too, but no part in the schedule
     table = table.filter(pc.is_in(table["question_id"], trained_on["question_id"]))
     difficulties = step_values(table, "step_difficulties")
     planned = plan.read("schedule")
@@ -74,8 +85,13 @@ def _state(
 
 
 def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> float:
-    """Return the share of all difficulty that lies in the steps which are not given (Eq. 9)."""
-    written: npt.NDArray[np.bool_] = np.concatenate(
+    """Return the difficulty of the steps that aren't given, as a fraction of all difficulty (Eq. 9).
+
+    Args:
+        given: question id -> number of given steps; all steps of other questions count as given.
+        difficulties: difficulties of the steps of all questions, in nats.
+    """
+    is_supervised: npt.NDArray[np.bool_] = np.concatenate(
         [
             np.arange(num_steps) >= given.get(question_id, num_steps)
             for question_id, num_steps in zip(
@@ -83,18 +99,19 @@ def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> 
             )
         ]
     )
-    return float(difficulties.values[written].sum() / difficulties.values.sum())
+    return float(difficulties.values[is_supervised].sum() / difficulties.values.sum())
 
 
 def print_schedule(stages: list[StageState], console: Console) -> None:
-    """Print a table of the stages, which fits a terminal of 80 columns."""
+    """Print a table with one row for each stage, at most 80 columns wide."""
     table = Table("stage", "state", title="schedule", box=box.SIMPLE, pad_edge=False)
     table.collapse_padding = True
     names = {"train_steps": ",.0f", "loss": ".3f", "tokens_per_s": ",.0f"}
     for name in ("questions", "given steps", "difficulty", "train steps", "loss", "tokens/s"):
         table.add_column(name, justify="right")
     for row in stages:
-        told = [format(row.statistics[n], f) if row.statistics else "" for n, f in names.items()]
-        given, share = f"{row.given_steps_mean:.2f}", f"{row.difficulty_fraction:.0%}"
-        table.add_row(str(row.stage), row.state, f"{row.num_questions:,}", given, share, *told)
+        means = [format(row.statistics[n], f) if row.statistics else "" for n, f in names.items()]
+        given = f"{row.given_steps_mean:.2f}"
+        share = f"{row.difficulty_fraction:.0%}"
+        table.add_row(str(row.stage), row.state, f"{row.num_questions:,}", given, share, *means)
     console.print(table)

@@ -1,4 +1,4 @@
-"""A sweep as a person sees it: how far each trial is, which was best, and where its results are."""
+"""Run a sweep with progress in the terminal; then print the best trials and where the results are."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from kpod_ray.tracking import PhaseSummary, tracked
 from kpod_ray.tracking.wandb_upload import files_of
 
 NUM_SHOWN = 8
-"""Best trials that are listed."""
+"""Number of the best trials in the printed table."""
 
 
 def sweep_with_progress(run: Run, console: Console) -> None:
-    """Run a sweep, with progress, a table of its best trials and the accuracy of the best student."""
+    """Run a sweep with progress; write its page and trials to the run's folder, and print the best."""
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
@@ -48,22 +48,28 @@ def sweep_with_progress(run: Run, console: Console) -> None:
 
 
 class _TrialScreen:
-    """Shows how far the trials are."""
+    """Shows a progress bar for each running trial, and prints a line when a trial is finished."""
 
     def __init__(self, config: RunConfig, console: Console, bar: Progress) -> None:
         self.objective, self.console, self.bar = config.sweep.objective, console, bar
         self.tasks: dict[str, TaskID] = {}
 
     def report(self, name: str, settings: Settings, metrics: Mapping[str, float]) -> None:
-        """Move a training's bar; say how it did when it is finished."""
+        """Show the progress and the objective of a trial.
+
+        Args:
+            name: name of the trial's training.
+            settings: dotted path -> value of the trial.
+            metrics: ``percent`` of the training that is done, and the objective.
+        """
         value, percent = metrics[self.objective], metrics["percent"]
         if name not in self.tasks:
             self.tasks[name] = self.bar.add_task(name, total=100)
-        told = f"{name} {self.objective} {value:.4f}"
-        self.bar.update(self.tasks[name], completed=round(percent), description=told)
+        text = f"{name} {self.objective} {value:.4f}"
+        self.bar.update(self.tasks[name], completed=round(percent), description=text)
         if percent >= 100:
             self.bar.update(self.tasks[name], visible=False)
-            self.console.print(f"[bold]{told}[/bold]: {settings_text(settings)}", soft_wrap=True)
+            self.console.print(f"[bold]{text}[/bold]: {settings_text(settings)}", soft_wrap=True)
 
 
 def settings_text(settings: Settings) -> str:
@@ -72,11 +78,11 @@ def settings_text(settings: Settings) -> str:
 
 
 def print_trials(results: SweepResults, console: Console) -> None:
-    """Print what became of the trials, the best ones first."""
+    """Print the number of trials in each state, and a table of the best finished trials."""
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{told}; stopping saved {saved_fraction(trials):.0%} of the training")
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{states}; stopping saved {saved_fraction(trials):.0%} of the training")
     table = Table("trial", objective.replace("_", " "), "settings", title="best trials")
     for trial in ranked(trials, objective)[:NUM_SHOWN]:
         table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.settings))

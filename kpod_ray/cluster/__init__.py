@@ -1,4 +1,4 @@
-"""Ray: connecting, checking capacity, placing actors, pools of actors, tasks and Ray Train runs.
+"""Use of Ray: connection, capacity checks, placement, actor pools, tasks, Ray Train runs.
 
-Nothing in this package knows the phases of a run.
+Nothing in this package depends on the code of a phase.
 """

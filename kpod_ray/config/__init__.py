@@ -1,8 +1,8 @@
-"""Every setting, typed and frozen; the only home of a default.
+"""All settings of a run, as typed and frozen pydantic models. Defaults are defined only here.
 
-A config is a YAML file. `load` reads it and applies ``dotted.path=value`` overrides; the command line,
-tests and sweeps all go through the same `RunConfig.override`. An unknown key is an error that names
-the nearest known one. Importing this package loads no torch and no Ray.
+A config is a YAML file. `load` reads the file and applies ``dotted.path=value`` overrides; the command
+line, tests and sweeps use the same method, `RunConfig.override`. An unknown key is an error that names
+the most similar known key. Importing this package loads neither torch nor Ray.
 """
 
 from kpod_ray.config.base import Config, parse_override

@@ -1,1 +1,1 @@
-"""From questions and rationales to batches of tokens: prompts, examples, batches, their order."""
+"""Convert questions and rationales to batches of tokens: prompts, examples, batches and their order."""

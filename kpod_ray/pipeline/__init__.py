@@ -1,1 +1,1 @@
-"""A run: its phases in order, the fingerprints of its artifacts, looking a run up, exporting it."""
+"""Run the phases in order; name artifacts by fingerprints; look runs up; read and export the corpus."""

@@ -1,4 +1,4 @@
-"""The corpus of a run as plain rows, for code outside kpod_ray."""
+"""Read the weighted rationales of a run as plain records, for code outside kpod_ray."""
 
 from __future__ import annotations
 
@@ -16,36 +16,43 @@ from kpod_ray.storage.user_files import BadRow, place, read_rows
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WeightedExample:
-    """One question with its rationale, the rationale's token weights and its reasoning steps."""
+    """One question with its rationale, the rationale's token weights and its reasoning steps.
+
+    All offsets are numbers of characters from the start of ``rationale``.
+    """
 
     id: str
-    """Of the question; unique."""
+    """Id of the question; unique in the corpus."""
     question: str
     choices: tuple[str, ...]
-    """Options of a multiple-choice question, else empty."""
+    """Texts of the choices of a multiple-choice question; empty for other questions."""
     answer: str
     """Gold answer."""
     rationale: str
     token_weights: tuple[Span, ...]
-    """``(start, end, weight)`` of each token of the rationale: the characters ``[start, end)``, and w of
-    Eq. 3."""
+    """``(start, end, weight)`` of each token of the rationale: the token covers the characters
+    ``[start, end)``, and its weight is w of Eq. 3, in [0, 1]."""
     steps: tuple[tuple[int, int], ...]
-    """``(start, end)`` of each reasoning step; steps adjoin and cover the rationale."""
+    """``(start, end)`` of each reasoning step. A step begins where the step before it ends; together the
+    steps cover the rationale."""
 
 
 def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[WeightedExample]:
-    """Return the weighted rationales of a run or of an exported file, in their order.
+    """Yield the weighted rationales of a run or of an exported file, in the order they were written.
 
-    Rows are read in batches: memory is the same for any number of them.
+    Rows are read in batches, so that the memory needed doesn't grow with the number of rows. Bad rows of
+    an exported file are errors while the iterator is consumed.
 
     Args:
         source: a run whose phases ``teacher`` and ``weigh`` are finished, given by its YAML file of
-            settings or by its folder ``runs/NAME``, a path or an address; or a ``.jsonl`` file of
-            ``kpod export`` in the format ``kpod``.
-        overrides: ``dotted.path=value``, of the settings in a YAML file.
+            settings or by its folder ``runs/NAME`` (a path or an address such as ``s3://...``); or a
+            ``.jsonl`` file that ``kpod export`` wrote in the format ``kpod``.
+        overrides: ``dotted.path=value`` texts that change settings of the YAML file; ignored for a
+            ``.jsonl`` file.
 
     Raises:
-        KpodError: There is no such run or file, a phase isn't finished, or a row is no such row.
+        KpodError: The run or the file doesn't exist, a phase isn't finished, or a row of the file
+            doesn't have the format ``kpod``.
     """
     if Path(source).suffix == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))
@@ -66,7 +73,11 @@ def _example_of_file(path: str, line: int, row: Mapping[str, Any] | BadRow) -> W
 
 
 def _example(row: Mapping[str, Any]) -> WeightedExample:
-    """Return a row of the format ``kpod`` as a record."""
+    """Convert a row of the export format ``kpod``.
+
+    Raises:
+        KeyError, TypeError, ValueError: A field is missing or has another type.
+    """
     return WeightedExample(
         id=row["id"],
         question=row["question"],

@@ -1,4 +1,9 @@
-"""Export of the finished corpus as JSON Lines, for other trainers and for a new run."""
+"""Export the weighted rationales of a run as JSON Lines, for other trainers and for new runs.
+
+`export_corpus` writes the file. There is one function for each format that converts a rationale to a
+JSON row. A *span* is ``(start, end, weight)``: the characters ``[start, end)`` of a text, and their
+weight.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +34,22 @@ FORMATS: Mapping[str, str] = {
     "prime-rl": "fields of TrainingSample; its own SFT data has no weights",
     "trl": "TRL drops the column weights; a collator of your own can use it",
 }
-"""What is to be known of each format."""
+"""Export format -> the remark that ``kpod export`` prints about the format."""
 
 
 def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
-    """Write a run's rationales with their token weights, and return how many there are.
+    """Write the rationales of a run with their token weights to a file.
 
-    The file appears whole or not at all, in the place of one that was there.
+    The write is atomic: on success the file replaces an existing one; on failure the existing file
+    stays.
 
     Args:
-        run: its phases ``teacher`` and ``weigh`` must be finished.
+        run: run whose phases ``teacher`` and ``weigh`` are finished.
         out: local path that ends in ``.jsonl``.
         format_name: one of `FORMATS`.
+
+    Returns:
+        The number of rationales in the file.
 
     Raises:
         KpodError: A phase isn't finished, the format is unknown, or the file can't be written.
@@ -48,7 +57,8 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
     if format_name not in FORMATS:
         raise KpodError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
     path = _checked_path(out)
-    teacher, weigh = run.finished("teacher"), run.finished("weigh")
+    teacher = run.finished("teacher")
+    weigh = run.finished("weigh")
     formatted = _formatter(run.config, format_name)
     count = 0
     with _replacement(path) as file:
@@ -59,10 +69,11 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
 
 
 def _formatter(config: RunConfig, name: str) -> Callable[[CorpusRow], JsonRow]:
+    """Return the function that converts a rationale to a JSON row of the format ``name``."""
     if name == "trl":
         return functools.partial(trl_row, config.student.template)
     if name == "prime-rl":
-        # transformers loads only now
+        # imported here because the import loads transformers, which no other format needs
         from kpod_ray.models.student import load_tokenizer
 
         tokenizer = load_tokenizer(config.student.model)
@@ -71,6 +82,11 @@ def _formatter(config: RunConfig, name: str) -> Callable[[CorpusRow], JsonRow]:
 
 
 def _checked_path(out: str) -> Path:
+    """Return the path of the output file.
+
+    Raises:
+        KpodError: The path is an address, doesn't end in ``.jsonl``, or its folder doesn't exist.
+    """
     path = Path(out).expanduser()
     if "://" in out or path.suffix != ".jsonl" or path.is_dir():
         raise KpodError(f"export to {out}: give a local file that ends in .jsonl")
@@ -81,11 +97,16 @@ def _checked_path(out: str) -> Path:
 
 @contextlib.contextmanager
 def _replacement(path: Path) -> Iterator[TextIO]:
-    """Open a file beside the path that takes its place on success and vanishes on failure."""
+    """Open a temporary file beside the path; rename it to the path on success, delete it on failure.
+
+    Raises:
+        KpodError: The file can't be written.
+    """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
+            # without fsync, a crash after the rename could leave an empty file under the final name
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -100,9 +121,10 @@ JsonRow = dict[str, Any]
 
 
 def kpod_row(row: CorpusRow) -> JsonRow:
-    """Return everything that is known of a rationale: a question, a teacher's row and its weights.
+    """Return a row of the format ``kpod``: question, rationale with its origin, and token weights.
 
-    It has the default columns of `FileQuestions` and `FileTeacher`, and those of `FileWeighting`.
+    The row has the default columns of `FileQuestions` and `FileTeacher`, and the columns of
+    `FileWeighting`, so that a new run can read an exported file as all three.
     """
     question, rationale, weighted = row.question, row.rationale, row.weighted
     return {
@@ -125,7 +147,10 @@ def kpod_row(row: CorpusRow) -> JsonRow:
 
 
 def messages_row(row: CorpusRow) -> JsonRow:
-    """Return a chat, and spans of the assistant's text; its answer segment weighs 1."""
+    """Return a row of the format ``messages``: a chat, and the spans of the assistant's text.
+
+    The answer segment at the end of the assistant's text has weight 1.
+    """
     text, spans = weighted_target(row)
     turns = messages(question_text(row.question))
     turns.append({"role": "assistant", "content": text})
@@ -133,22 +158,28 @@ def messages_row(row: CorpusRow) -> JsonRow:
 
 
 def trl_row(template: Template, row: CorpusRow) -> JsonRow:
-    """Return a prompt and a completion, as turns of a chat or as text, and spans of the latter."""
+    """Return a row of the format ``trl``: a prompt, a completion, and the spans of the completion.
+
+    Args:
+        template: ``chat`` gives prompt and completion as turns of a chat, any other as plain text.
+        row: rationale to convert.
+    """
     text, spans = weighted_target(row)
-    asked = question_text(row.question)
-    pair: JsonRow = {"prompt": plain_text(asked), "completion": text}
+    question = question_text(row.question)
+    pair: JsonRow = {"prompt": plain_text(question), "completion": text}
     if template == "chat":
         pair = {
-            "prompt": messages(asked),
+            "prompt": messages(question),
             "completion": [{"role": "assistant", "content": text}],
         }
     return {"id": row.question.id, **pair, "weights": spans}
 
 
 def swift_row(row: CorpusRow) -> JsonRow:
-    """Return a chat whose answer is cut into turns of one token weight each, for ms-swift.
+    """Return a row of the format ``ms-swift``: a chat with one assistant turn for each weight.
 
-    ms-swift joins the assistant's turns without anything between them.
+    ms-swift has one ``loss_scale`` per turn and concatenates consecutive assistant turns without a
+    separator, so that the turns together are the assistant's text.
     """
     turns: list[JsonRow] = [*messages(question_text(row.question))]
     for text, weight in weighted_pieces(row):
@@ -157,12 +188,18 @@ def swift_row(row: CorpusRow) -> JsonRow:
 
 
 def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
-    """Return the fields of prime-rl's ``TrainingSample``, tokenised as our students are trained.
+    """Return a row of the format ``prime-rl``: the fields of prime-rl's ``TrainingSample``.
 
     All lists have one value for each token of the prompt and the target.
+
+    Args:
+        tokenizer: tokenizer of the student.
+        template: prompt template of the student; the tokens are those that the student is trained on.
+        row: rationale to convert.
     """
     example = build_example(tokenizer, row.question, row.weighted, template)
-    num_prompt, num_target = len(example.prompt_ids), len(example.target_ids)
+    num_prompt = len(example.prompt_ids)
+    num_target = len(example.target_ids)
     length = num_prompt + num_target
     return {
         "token_ids": [*example.prompt_ids, *example.target_ids],
@@ -182,8 +219,12 @@ def token_spans(weighted: WeightedRationale) -> list[Span]:
 
 
 def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
-    """Return what a student writes, and its spans: the rationale's tokens and the answer segment."""
+    """Return the target text of a student (rationale and answer segment) and its weighted spans.
+
+    The last span is the answer segment, with weight 1. Token spans are cut where the segment begins.
+    """
     text, answer_start = target_text(row.weighted.text, row.question.answer)
+    # target_text strips the rationale's end, so that the last tokens may reach into the answer segment
     spans = [
         (start, min(end, answer_start), weight)
         for start, end, weight in token_spans(row.weighted)
@@ -193,14 +234,19 @@ def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
 
 
 def weighted_pieces(row: CorpusRow) -> list[tuple[str, float]]:
-    """Cut what a student writes into pieces of one weight; joined, they give the text again.
+    """Cut the target text of a student into pieces with one weight each.
 
-    White space before a token goes with it. Tokens that share characters, as the bytes of one sign,
-    are one piece with their mean weight; text that belongs to no token has the rationale's mean.
+    Concatenated, the pieces are the target text. A piece includes the white space before its token.
+    Tokens that share characters, such as byte tokens of one character, form one piece with their mean
+    weight. Text that no token covers has the mean weight of the rationale.
+
+    Returns:
+        Pairs of text and weight; neighbouring pieces of the rationale have different weights. The last
+        piece is the answer segment, with weight 1.
     """
     text, spans = weighted_target(row)
-    *of_tokens, (answer_start, _, _) = spans
-    ends = sorted({end for _, end, _ in of_tokens} | {answer_start} - {0})
+    *token_parts, (answer_start, _, _) = spans
+    ends = sorted({end for _, end, _ in token_parts} | {answer_start} - {0})
     starts = [0, *ends][: len(ends)]
     weights = spread_weights(row.weighted, np.array(starts, np.int64), np.array(ends, np.int64))
     pieces = zip(starts, ends, short_floats(weights), strict=True)
@@ -212,5 +258,8 @@ def weighted_pieces(row: CorpusRow) -> list[tuple[str, float]]:
 
 
 def short_floats(values: Iterable[float]) -> list[float]:
-    """Return numbers with the fewest digits that give the same 32-bit numbers."""
+    """Round numbers to float32, and return each as the float with the fewest digits that equals it.
+
+    JSON then holds ``0.1`` and not ``0.10000000149011612``.
+    """
     return [float(text) for text in np.fromiter(values, np.float32).astype(str)]

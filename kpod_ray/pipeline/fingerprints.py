@@ -1,7 +1,9 @@
-"""What determines the content of each artifact.
+"""The fingerprint of each artifact: a hash of everything that determines the artifact's content.
 
-The fingerprint of an artifact follows from the config alone, so that all of them are known before
-anything runs.
+Fingerprints follow from the config and the input files alone, not from results, so that the names of all
+artifacts of a run are known before the first phase runs. Settings that don't change an artifact's
+content (`resources`, `tracking`, `storage`) are left out: a run with other resources reuses the
+artifacts.
 """
 
 from __future__ import annotations
@@ -18,21 +20,38 @@ from kpod_ray.teacher.fingerprints import artifact_settings
 from kpod_ray.weighting.content import content_hash as weighting_hash
 
 SCHEMA_VERSION = 4
-"""Raised when the content of any artifact changes for the same settings."""
+"""Version of the artifacts' content and files; a part of every fingerprint. Raise the number when the
+content of any artifact changes for the same settings."""
 _Contents = dict[str, tuple[list[str], dict[str, Any]]]
-"""By artifact: those that it is made of, and what else determines it."""
+"""Name of an artifact -> names of the artifacts it is made from, and the other values that determine
+it."""
 
 
 def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
-    """Name the artifact of every phase by what determines its content."""
-    made = dict[str, Artifact]()
+    """Return the artifact of every phase, named by its fingerprint; nothing is written.
+
+    Args:
+        config: config of the run.
+        store: storage that holds the artifacts.
+
+    Returns:
+        Name -> artifact, in the order in which a run makes them. The name is the phase, except for
+        ``evaluate_before``: the evaluation of the untouched student, an artifact of phase ``evaluate``.
+
+    Raises:
+        KpodError: A local file or model, whose content is a part of a fingerprint, doesn't exist.
+    """
+    artifacts = dict[str, Artifact]()
+    # _Contents is ordered: the inputs of an artifact are named before the artifact
     for name, (inputs, content) in {**_corpus(config), **_distillation(config)}.items():
-        phase, fingerprints = name.removesuffix("_before"), [made[i].fingerprint for i in inputs]
-        made[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
-    return made
+        phase = name.removesuffix("_before")
+        fingerprints = [artifacts[i].fingerprint for i in inputs]
+        artifacts[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
+    return artifacts
 
 
 def _corpus(config: RunConfig) -> _Contents:
+    """Return what determines the artifacts of the phases ``questions``, ``teacher`` and ``weigh``."""
     questions = {
         "questions": config.questions.model_dump(),
         "content": questions_hash(config.questions),
@@ -48,7 +67,7 @@ def _corpus(config: RunConfig) -> _Contents:
         "weighting": config.weighting and config.weighting.model_dump(),
         "content": weighting_hash(config.weighting),
         "steps": config.steps.model_dump(),
-        "reading": _reading(config),
+        "reading": _tokenization(config),
         "seed": config.seed,
     }
     return {
@@ -59,9 +78,11 @@ def _corpus(config: RunConfig) -> _Contents:
 
 
 def _distillation(config: RunConfig) -> _Contents:
-    student, model = config.student, _model(config)
+    """Return what determines the artifacts of the phases ``assess`` to ``evaluate``."""
+    student = config.student
+    model = _model(config)
     assess = {
-        "reading": _reading(config),
+        "reading": _tokenization(config),
         **student.model_dump(include={"kernels", "max_length", "overlength", "precision"}),
     }
     plan = {
@@ -73,6 +94,7 @@ def _distillation(config: RunConfig) -> _Contents:
     }
     train = {
         "student": student.model_dump(exclude={"seed"}),
+        # the length of answers matters to training only where training measures accuracy
         "answering": config.evaluation.max_new_tokens if student.accuracy_every_stages else None,
         "seed": config.training_seed,
     }
@@ -88,10 +110,10 @@ def _distillation(config: RunConfig) -> _Contents:
 
 
 def _model(config: RunConfig) -> dict[str, str]:
-    """Return what identifies the untouched student."""
+    """Return the name of the untouched student and a hash of its files."""
     return {"model": config.student.model, "hash": model_hash(config.student.model)}
 
 
-def _reading(config: RunConfig) -> dict[str, str]:
-    """Return what determines how texts are read as tokens."""
+def _tokenization(config: RunConfig) -> dict[str, str]:
+    """Return what determines how texts become tokens: the student's tokenizer and its template."""
     return {**_model(config), "template": config.student.template}

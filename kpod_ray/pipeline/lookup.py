@@ -1,4 +1,7 @@
-"""Runs that are looked at or exported: found by their config, or by their folder in the storage."""
+"""Find an existing run, by its config or by its folder in the storage, to read or export it.
+
+Nothing in this module writes to a storage, and importing this module loads neither torch nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +26,22 @@ from kpod_ray.storage.filesystems import open_address, reason
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run of which some phases are finished."""
+    """A run that is read: its config, its storage and its artifacts, of which any may be unfinished."""
 
     source: str
-    """What ``kpod run`` takes to make its phases: a config and overrides."""
+    """Arguments of ``kpod run`` that run the unfinished phases: the config file and the overrides."""
     store: Store
     folder: str
-    """Folder of the run's config and report in the store; missing before the first phase."""
+    """Folder of the run's config and report in the store; doesn't exist before the first phase."""
     config: RunConfig
     artifacts: Mapping[str, Artifact]
-    """By phase; not all of them need be finished."""
+    """Name -> artifact, see `name_artifacts`."""
 
     def finished(self, phase: str) -> Artifact:
-        """Return the artifact of a phase.
+        """Return the artifact of a finished phase.
 
         Raises:
-            KpodError: The phase isn't finished.
+            KpodError: The phase isn't finished; the message names the command that runs the phase.
         """
         artifact = self.artifacts[phase]
         if not artifact.is_finished():
@@ -50,14 +53,16 @@ class FinishedRun:
 
 
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
-    """Find a run; nothing of it is made or changed.
+    """Find a run without making or changing anything.
 
     Args:
-        place: a YAML file of settings, or the folder ``runs/NAME`` of a storage, a path or an address.
-        overrides: ``dotted.path=value``, of the settings in a file.
+        place: a YAML file of settings, or the folder ``runs/NAME`` inside a storage (a path or an
+            address such as ``s3://...``).
+        overrides: ``dotted.path=value`` texts that change settings of the YAML file.
 
     Raises:
-        KpodError: There is no such run, its settings are wrong, or a folder has overrides.
+        KpodError: The file or folder doesn't exist or holds no run, a setting is wrong, another schema
+            version wrote the folder, or overrides are given for a folder.
     """
     if "://" not in place and not Path(place).expanduser().is_dir():
         run = name_run(load(place, overrides))
@@ -71,7 +76,11 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
 
 
 def _run_of_folder(place: str) -> FinishedRun:
-    """Read what a run left in its folder; the storage may have been moved since."""
+    """Return the run whose folder is given.
+
+    The artifacts are looked up in the storage around the folder, not in the storage that the config
+    names: the storage may have been copied or moved since the run.
+    """
     store, folder = _store_of(place)
     if not all(store.exists(f"{folder}/{name}") for name in ("config.yaml", "artifacts.json")):
         raise KpodError(
@@ -90,25 +99,33 @@ def _run_of_folder(place: str) -> FinishedRun:
     return FinishedRun(source, store, folder, config, artifacts)
 
 
-def _artifact_folders(place: str, told: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the folders of a run's artifacts; the layout of files differs between schema versions.
+def _artifact_folders(place: str, content: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return name -> folder of a run's artifacts, from the content of ``artifacts.json``.
+
+    Another schema version is refused because the files inside artifacts may differ.
 
     Raises:
-        KpodError: Another version of kpod_ray wrote the run.
+        KpodError: Another schema version wrote the run.
     """
-    found = told.get("schema_version", "3 or lower")
+    found = content.get("schema_version", "3 or lower")
     if found != SCHEMA_VERSION:
         raise KpodError(
             f"run {place} was made by another version of kpod_ray (schema {found}, this one reads "
             f"{SCHEMA_VERSION}): make it anew with kpod run CONFIG, or read it with the version that "
             "made it"
         )
-    folders: Mapping[str, str] = told["folders"]
+    folders: Mapping[str, str] = content["folders"]
     return folders
 
 
 def _store_of(place: str) -> tuple[Store, str]:
-    """Return the storage of a run's folder, which isn't written to, and the folder inside it."""
+    """Split the path or address of a run's folder into its storage and the folder inside the storage.
+
+    The storage isn't probed and nothing is written.
+
+    Raises:
+        KpodError: The address can't be opened.
+    """
     scheme, separator, _ = place.partition("://")
     if separator:
         try:

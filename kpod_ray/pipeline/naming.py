@@ -1,6 +1,7 @@
-"""A run before anything of it is made: the names of its artifacts, and what must be there to start it.
+"""Name the artifacts of a run, and check before the first phase what can be checked.
 
-Importing this module loads no torch and no Ray.
+Naming (`name_run`) and checking (`open_run`, `check_models`) are separate because comparisons and sweeps
+name many runs that need no further check. Importing this module loads neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -19,42 +20,44 @@ from kpod_ray.teacher import kinds
 from kpod_ray.weighting.content import model_names
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
-"""In the order they run in; ``evaluate`` makes two artifacts, of the untouched student and ours."""
+"""Phases in the order in which they run. Phase ``evaluate`` makes two artifacts: ``evaluate_before``
+of the untouched student, and ``evaluate`` of the distilled student."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A config with its store and the artifact of every phase."""
+    """A config with its store and its named artifacts, which may or may not be finished."""
 
     config: RunConfig
+    """Config whose ``storage`` is an absolute path or an address."""
     store: Store
     artifacts: Mapping[str, Artifact]
-    """By phase; ``evaluate_before`` is the untouched student's evaluation."""
+    """Name -> artifact, see `name_artifacts`."""
 
     @property
     def folder(self) -> str:
-        """Folder of the run in the store."""
+        """Folder of the run's config and report in the store."""
         return f"runs/{self.config.name}"
 
 
 def open_run(config: RunConfig) -> Run:
-    """Check what can be checked before anything starts, and name every artifact.
+    """Check the storage, the files and the models of a config, and name every artifact.
 
     Raises:
-        KpodError: The storage can't be written, a file or a model isn't there.
+        KpodError: The storage can't be written, or a file or a model doesn't exist or can't be used.
     """
     check_models(config)
-    _check_place(config.storage)
+    _check_storage_of_job(config.storage)
     run = name_run(config)
     Store.open(run.config.storage)
     return run
 
 
 def name_run(config: RunConfig) -> Run:
-    """Name every artifact of a run; nothing is checked, made or written.
+    """Name every artifact of a run, without checking or writing anything.
 
     Raises:
-        KpodError: A local file or model folder, whose content is part of a name, isn't there.
+        KpodError: A local file or model folder, whose content is a part of a name, doesn't exist.
     """
     config = config.override({"storage": _absolute(config.storage)})
     store = Store.at(config.storage)
@@ -62,10 +65,10 @@ def name_run(config: RunConfig) -> Run:
 
 
 def check_models(config: RunConfig) -> None:
-    """Check, without loading anything, that the models of a config can be had.
+    """Check, without loading a model, that the models of a config exist and fit their phases.
 
     Raises:
-        KpodError: A model isn't there, or is of a kind that its phase can't use.
+        KpodError: A model doesn't exist, or is of a kind that its phase can't use.
     """
     models = {config.student.model, *model_names(config.weighting)}
     for model in sorted(models):
@@ -74,15 +77,15 @@ def check_models(config: RunConfig) -> None:
     check_embedding(config.schedule.embedding)
 
 
-def _check_place(storage: str) -> None:
-    """Refuse a relative storage in a Ray job.
+def _check_storage_of_job(storage: str) -> None:
+    """Refuse a relative storage in a Ray job, whose working directory Ray deletes after the job.
 
     Raises:
-        KpodError: The storage would lie in the job's folder.
+        KpodError: The storage is relative and the process is a Ray job.
     """
     if "://" in storage or Path(storage).expanduser().is_absolute():
         return
-    from kpod_ray.cluster.connection import is_ray_job  # Ray loads only now
+    from kpod_ray.cluster.connection import is_ray_job  # imported here because the import loads Ray
 
     if is_ray_job():
         raise KpodError(
@@ -92,5 +95,5 @@ def _check_place(storage: str) -> None:
 
 
 def _absolute(storage: str) -> str:
-    """Make a local storage absolute: the result is the same from any folder."""
+    """Return a local storage as an absolute path, which workers in other directories can use."""
     return storage if "://" in storage else str(Path(storage).expanduser().resolve())

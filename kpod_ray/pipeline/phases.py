@@ -1,4 +1,4 @@
-"""What makes the artifact of each phase from the artifacts before it."""
+"""Map each artifact to the function of its phase that makes the artifact."""
 
 from __future__ import annotations
 
@@ -20,28 +20,37 @@ from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.phase import write_token_weights
 
 OnTrainStep = Callable[[str, Mapping[str, float]], None]
+"""Takes a phase, ``weigh`` or ``train``, and the metrics of a train step by name."""
 OnRows = Callable[[str, int, int], None]
+"""Takes the name of an artifact, the number of texts generated so far, and the total number of texts."""
 
 
 def makers(
     config: RunConfig, made: Mapping[str, Artifact], on_train_step: OnTrainStep, on_rows: OnRows
 ) -> dict[str, Callable[[Artifact], Manifest]]:
-    """Return what makes each artifact: it takes the artifact and returns its manifest.
+    """Return, for each artifact of a run, the function that makes the artifact.
 
     Args:
-        config: of the run.
-        made: the artifacts of the run; those that one is made of are finished when it is made.
-        on_train_step: gets the phase and the metrics of every train step.
-        on_rows: gets the name of an artifact, how many of its texts are there, and how many are to be.
+        config: config of the run.
+        made: name -> artifact of the run. A function needs the artifacts of the earlier phases finished.
+        on_train_step: is called after every train step of the token weighter and the student.
+        on_rows: is called as texts are generated.
+
+    Returns:
+        Name of the artifact -> function that takes the artifact, writes its files, and returns its
+        manifest. The function doesn't mark the artifact as finished.
     """
-    questions, train = made["questions"], made["train"]
+    questions = made["questions"]
+    train = made["train"]
     student = train.store.address(f"{train.folder}/student")
-    teacher = made["teacher"]  # holds the questions that have a rationale, too
+    # Phase teacher writes a table of questions, too: those with a rationale, a copy of a question for
+    # each further rationale. Later phases read this table and not the artifact of phase questions.
+    teacher = made["teacher"]
     on_weigh = functools.partial(on_train_step, "weigh")
     on_train = functools.partial(on_train_step, "train")
 
     def rows_of(name: str) -> Callable[[int, int], None]:
-        """Return what gets the texts of one artifact."""
+        """Return `on_rows` for one artifact."""
         return functools.partial(on_rows, name)
 
     return {
@@ -63,7 +72,7 @@ def makers(
 
 
 def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
-    """Phase ``questions``: read or make the questions; bad rows are written aside."""
+    """Run phase ``questions``: load the questions, and write the bad rows to a table of their own."""
     loaded = load_questions(config.questions, config.seed)
     splits = [question.split for question in loaded.questions]
     artifact.write("questions", Question.to_table(loaded.questions))

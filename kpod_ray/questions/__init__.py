@@ -1,1 +1,1 @@
-"""Phase ``questions``: questions from files, the Hugging Face hub or the arithmetic generator."""
+"""Phase ``questions``: load or generate questions, normalise their answers, choose the test split."""

@@ -1,9 +1,9 @@
-"""Arithmetic word problems made on the spot, with their reasoning.
+"""Generate arithmetic word problems with reference rationales.
 
-A question opens with a quantity and tells events that change it; its rationale has one sentence
-with one true ``a op b = c`` for every reasoning step, and the last c is the answer. Divisions are
-exact and all results lie between 2 and ``largest_result``. A seed gives the same questions on every
-machine.
+A question states an initial quantity (the total) and events that change it. The rationale has one
+sentence for every reasoning step, with one correct equation ``a op b = c``; the last c is the answer.
+Divisions are exact, and all results lie in [2, ``largest_result``]. The same seed gives the same
+questions on every machine. The sentences come from ``arithmetic_templates.yaml``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from kpod_ray.questions.arithmetic_templates import Event, Topic, load_templates
 from kpod_ray.records import Question, Split
 
 MAX_QUESTIONS = 100_000
-"""So many different questions can be made for any number of steps."""
-_CONNECTORS = ("", "then ", "after that, ", "later, ")  # one for each event but the first of five
+"""Largest number of questions; the templates have at least so many different texts for any number of
+steps."""
+_CONNECTORS = ("", "then ", "after that, ", "later, ")
+"""Beginnings of the events after the first. Each is used once, which allows stories of five events."""
 _DRAWS = 8
+"""Attempts to draw numbers for an event whose results are valid."""
 _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -32,28 +35,37 @@ _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
 
 @dataclasses.dataclass
 class _Story:
-    """A question while it is being told."""
+    """A question under construction."""
 
     topic: Topic
     words: dict[str, str | int]
+    """Values of the templates' placeholders, such as ``{name}`` and ``{items}``."""
     total: int
+    """The quantity after the events so far."""
     connectors: list[str]
-    """What may still stand between two events."""
+    """Entries of `_CONNECTORS` that aren't used yet, in random order."""
     counts: str = "held"
-    """What the total counts: the key of the closing question."""
+    """What the total counts; the key of the closing question in ``asks``."""
     sentences: list[str] = dataclasses.field(default_factory=list)
+    """Sentences of the question so far."""
     reasons: list[str] = dataclasses.field(default_factory=list)
-    told: list[Event] = dataclasses.field(default_factory=list)
+    """Sentences of the rationale so far, one for each reasoning step."""
+    events: list[Event] = dataclasses.field(default_factory=list)
+    """Events so far; no event occurs twice."""
 
 
 def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]:
-    """Return ``num_train`` training and then ``num_test`` test questions, all texts different.
+    """Generate ``num_train`` training questions, followed by ``num_test`` test questions.
 
-    Numbers of reasoning steps are as evenly spread as can be over ``min_steps`` to ``max_steps``.
-    The test questions do not depend on ``num_train``.
+    All texts differ. The numbers of reasoning steps cycle through ``min_steps`` to ``max_steps``. The
+    test questions don't depend on ``num_train``: they are generated first.
+
+    Args:
+        config: numbers of questions and of reasoning steps, and the largest result.
+        seed: determines the questions.
 
     Raises:
-        KpodError: More than `MAX_QUESTIONS` are asked for.
+        KpodError: More than `MAX_QUESTIONS` questions are asked for.
     """
     num_questions = config.num_train + config.num_test
     if num_questions > MAX_QUESTIONS:
@@ -69,7 +81,8 @@ def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]
 def _split_questions(
     config: ArithmeticQuestions, seed: int, split: Split, seen: set[str]
 ) -> list[Question]:
-    rng = random.Random(f"arithmetic/{seed}/{split}")  # text seeds by SHA-512, on every machine
+    # random.Random hashes a text by SHA-512, not by hash(), which differs between processes
+    rng = random.Random(f"arithmetic/{seed}/{split}")
     spread = config.max_steps - config.min_steps + 1
     questions = []
     for index in range(config.num_train if split == "train" else config.num_test):
@@ -84,8 +97,9 @@ def _split_questions(
 def _new_story(
     rng: random.Random, num_steps: int, largest: int, seen: set[str]
 ) -> tuple[str, str, str]:
+    """Return question, rationale and answer of a new story, and add the question to ``seen``."""
     while True:
-        story = _tell(rng, num_steps, largest)
+        story = _draw_story(rng, num_steps, largest)
         if story is None:
             continue
         text = " ".join(story.sentences)
@@ -94,13 +108,14 @@ def _new_story(
             return text, " ".join(story.reasons), str(story.total)
 
 
-def _tell(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
-    story = _open(rng)
+def _draw_story(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
+    """Draw a story with ``num_steps`` reasoning steps; return None if no event or no numbers fit."""
+    story = _begin_story(rng)
     if story.total > largest:
         return None
     while len(story.reasons) < num_steps:
         events = _possible_events(story, num_steps - len(story.reasons))
-        if not events or not _happen(rng, story, rng.choice(events), largest):
+        if not events or not _add_event(rng, story, rng.choice(events), largest):
             return None
     asks = story.topic.asks | load_templates().money.asks
     question = rng.choice(asks[story.counts]).format_map(story.words)
@@ -108,7 +123,8 @@ def _tell(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
     return story
 
 
-def _open(rng: random.Random) -> _Story:
+def _begin_story(rng: random.Random) -> _Story:
+    """Draw a topic, an initial quantity and a subject, and return a story with its opening sentence."""
     templates = load_templates()
     topic = rng.choice(templates.topics)
     first = rng.randint(*topic.first)
@@ -125,38 +141,57 @@ def _open(rng: random.Random) -> _Story:
 
 
 def _possible_events(story: _Story, num_steps_left: int) -> list[Event]:
-    """Return the events not told yet that fit in and don't end the story too early."""
+    """Return the unused events with at most ``num_steps_left`` reasoning steps.
+
+    An event after which no other event is possible (``after`` is neither ``held`` nor ``money``) is
+    returned only if its steps complete the story.
+    """
     events = load_templates().money.events if story.counts == "money" else story.topic.events
     return [
         event
         for event in events
-        if all(event is not told for told in story.told)
+        if all(event is not used for used in story.events)
         and len(event.steps) <= num_steps_left
         and (len(event.steps) == num_steps_left or event.after in ("held", "money"))
     ]
 
 
-def _happen(rng: random.Random, story: _Story, event: Event, largest: int) -> bool:
-    """Tell an event with numbers that work out; return whether some were found."""
+def _add_event(rng: random.Random, story: _Story, event: Event, largest: int) -> bool:
+    """Draw numbers for an event and add the event to the story.
+
+    Returns:
+        False, with the story unchanged, if none of `_DRAWS` draws gives valid results.
+    """
     for _ in range(_DRAWS):
         numbers = {"b": rng.randint(*event.b), "d": rng.randint(*event.d), "total": story.total}
-        sums = _work_out(event, numbers, largest)
+        sums = _calculate(event, numbers, largest)
         if sums is not None:
             break
     else:
         return False
-    connector = story.connectors.pop() if story.told else ""
+    connector = story.connectors.pop() if story.events else ""
     words = story.words | numbers
     story.sentences.append(_sentence(connector + event.story, words))
     for reason, result in zip(event.steps.values(), sums, strict=True):
         story.reasons.append(_sentence(reason, words | {"sum": result}))
-    story.total, story.counts = numbers["side"], event.after
-    story.told.append(event)
+    story.total = numbers["side"]
+    story.counts = event.after
+    story.events.append(event)
     return True
 
 
-def _work_out(event: Event, numbers: dict[str, int], largest: int) -> list[str] | None:
-    """Return each step's arithmetic, with the last result left in ``side``; None if not sound."""
+def _calculate(event: Event, numbers: dict[str, int], largest: int) -> list[str] | None:
+    """Calculate the reasoning steps of an event.
+
+    Args:
+        event: event whose ``steps`` are the formulas.
+        numbers: operand name -> value; ``side`` is set to the result of the last step.
+        largest: largest valid result.
+
+    Returns:
+        The equation of each step, such as ``12 + 5 = 17``; None if a result isn't in [2, ``largest``]
+        or a division isn't exact.
+    """
     sums = []
     for formula in event.steps:
         left_name, sign, right_name = formula.split()
@@ -171,5 +206,6 @@ def _work_out(event: Event, numbers: dict[str, int], largest: int) -> list[str] 
 
 
 def _sentence(template: str, words: Mapping[str, str | int]) -> str:
+    """Fill a template; begin the sentence with a capital letter and end it with a full stop."""
     text = template.format_map(words)
     return f"{text[0].upper()}{text[1:]}."

@@ -1,6 +1,6 @@
-"""The templates of the built-in arithmetic questions, from ``arithmetic_templates.yaml``, checked.
+"""Load and check the templates of arithmetic questions, ``arithmetic_templates.yaml``.
 
-The head of that file says what each key means.
+The comment at the top of the YAML file explains every key.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _WORDS = frozenset({"name", "he", "his", "him", "items", "b", "d"})
+"""Placeholders that every template may use."""
 
 
 def _checked(text: str, required: str | None) -> str:
-    """Return a text that uses known words, and the required one exactly once.
+    """Return the template unchanged if its placeholders are valid.
 
     Raises:
-        ValueError: A word is unknown, or the required one is missing or occurs twice.
+        ValueError: A placeholder is unknown, or the required placeholder doesn't occur exactly once.
     """
     words = [word for _, word, _, _ in string.Formatter().parse(text) if word is not None]
     if required is not None and words.count(required) != 1:
@@ -32,6 +33,7 @@ def _checked(text: str, required: str | None) -> str:
 
 
 def _rising(ends: tuple[int, int]) -> tuple[int, int]:
+    """Return the ends of a range unchanged if valid; 2 is the minimum because nouns are plural."""
     if not 2 <= ends[0] <= ends[1]:
         raise ValueError(f"{ends} must rise from 2 or more")
     return ends
@@ -43,7 +45,7 @@ Reason = Annotated[str, AfterValidator(lambda text: _checked(text, "sum"))]
 Formula = Annotated[str, Field(pattern=r"^(total|b|d) [-+*/] (total|b|d|side|[2-9])$")]
 Range = Annotated[tuple[int, int], AfterValidator(_rising)]
 Asks = dict[str, Annotated[tuple[Text, ...], Field(min_length=1)]]
-"""What the total counts -> closing questions."""
+"""What the total counts, a key such as ``held`` -> templates of the closing question."""
 
 
 class _Template(BaseModel):
@@ -51,44 +53,51 @@ class _Template(BaseModel):
 
 
 class Event(_Template):
-    """What happens to the total."""
+    """An event that changes the total by one or more reasoning steps."""
 
     story: Text
+    """Template of the event's sentence in the question."""
     steps: Annotated[dict[Formula, Reason], Field(min_length=1)]
-    """Formula -> reason, in the order of the reasoning steps."""
+    """Formula -> template of the rationale's sentence, in the order of the reasoning steps."""
     b: Range = (2, 15)
+    """Smallest and largest value of the operand ``b``."""
     d: Range = (2, 9)
+    """Smallest and largest value of the operand ``d``."""
     after: str = "held"
-    """What the total counts afterwards."""
+    """What the total counts after the event, a key of ``asks``."""
 
 
 class Money(_Template):
-    """What can happen after everything was sold."""
+    """Events and closing questions of a story whose total counts money, after everything was sold."""
 
     events: tuple[Event, ...]
     asks: Asks
 
 
 class Topic(_Template):
-    """Stories about one thing."""
+    """Events, openings and closing questions of stories about one subject."""
 
     who: tuple[str, ...] = ()
+    """Subjects with the pronoun "it", such as "the library"; if empty, the subject is a person."""
     items: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Nouns in the plural that the total counts."""
     openings: Annotated[tuple[Opening, ...], Field(min_length=1)]
+    """Templates of the first sentence, which states the initial quantity ``{n}``."""
     first: Range
+    """Smallest and largest initial quantity."""
     events: tuple[Event, ...]
     asks: Asks
 
 
 class People(_Template):
-    """Names of people."""
+    """First names, by pronoun."""
 
     he: Annotated[tuple[str, ...], Field(min_length=1)]
     she: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Templates(_Template):
-    """All templates."""
+    """The content of ``arithmetic_templates.yaml``."""
 
     people: People
     money: Money
@@ -96,6 +105,7 @@ class Templates(_Template):
 
     @model_validator(mode="after")
     def _close_every_story(self) -> Self:
+        """Check that every key of ``after`` has a closing question."""
         for topic in self.topics:
             counted = {"held", *(event.after for event in topic.events)}
             _check_asks(counted - {"money"}, topic.asks)
@@ -111,6 +121,6 @@ def _check_asks(counted: set[str], asks: Asks) -> None:
 
 @functools.cache
 def load_templates() -> Templates:
-    """Return the templates of the package."""
+    """Return the templates of ``arithmetic_templates.yaml``, read once in a process."""
     file = importlib.resources.files(__package__) / "arithmetic_templates.yaml"
     return Templates.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))

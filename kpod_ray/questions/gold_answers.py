@@ -1,7 +1,8 @@
-"""Convert gold answers, as data sets and users write them, to the normal form that records hold.
+"""Convert gold answers of data sets and user files to the normal form of `Question.answer`.
 
-The normal form of a number is ``-?digits[.digits]`` without leading or trailing zeros, of a choice a
-capital letter, of a boolean ``yes`` or ``no``. Any other answer is text and stays unchanged.
+The normal form of a number is ``-?digits[.digits]`` without leading or trailing zeros; of a choice, a
+capital letter; of a boolean, ``yes`` or ``no``. Any other answer is text and stays unchanged. In all
+functions ``row`` maps column names to values.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ _NUMBER = re.compile(
     r"(?:\$\s*)?(?P<sign>[-+]?)(?:\$\s*)?"
     r"(?P<whole>[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}|[0-9]*)(?:\.(?P<part>[0-9]*))?"
 )
+"""A number with optional sign and dollar sign. Groups before the last may have two digits, as in the
+Indian notation ``1,00,000``."""
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
+"""Annotation of GSM8K's rationales, such as ``<<48/2=24>>``."""
 
 
 def normal_number(text: str) -> str | None:
-    """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None if the text is no number.
+    """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None for any other text.
 
-    Commas are allowed only between groups of digits, so ``1,2`` is no number.
+    Commas are allowed only between groups of digits: ``1,2`` isn't a number.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None or not (match["whole"] or match["part"]):
@@ -57,7 +61,7 @@ def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
 
 
 def classify(text: str) -> tuple[str, AnswerKind]:
-    """Return the normal form and the kind of an answer given as text."""
+    """Return the normal form and the kind of an answer given as text: number, boolean or text."""
     text = text.strip()
     number = normal_number(text)
     if number is not None:
@@ -75,7 +79,7 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
         name: column of the text, for error messages.
 
     Returns:
-        The reasoning without GSM8K's calculator marks such as ``<<48/2=24>>``, and the answer.
+        The reasoning, without GSM8K's calculator annotations such as ``<<48/2=24>>``, and the answer.
 
     Raises:
         FieldError: The text holds no separator, or no answer follows the separator.
@@ -89,7 +93,7 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
 
 
 def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
-    """Return the texts and the labels of a question's choices; both are empty without choices.
+    """Return the texts and the labels of a question's choices, two empty lists if there are none.
 
     Args:
         row: values by column name.
@@ -120,10 +124,10 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
 def read_choice(
     row: Mapping[str, Any], name: str, texts: Sequence[str], labels: Sequence[str]
 ) -> str:
-    """Return the letter of the gold choice: ``A`` for the first choice, and so on.
+    """Return the letter of the gold choice: ``A`` for the first choice, ``B`` for the second, ...
 
-    The row names the choice by its label or by its exact text; labels are tried first. A number is
-    never taken as an index.
+    The row must hold the choice's label or its exact text; labels take precedence. A number is compared
+    with labels and texts, and is never taken as an index.
 
     Args:
         row: values by column name.
@@ -144,12 +148,15 @@ def read_choice(
 
 
 def _choice(item: object, name: str) -> str:
+    """Return the text of one choice, a number in normal form."""
     if isinstance(item, int | float) and not isinstance(item, bool):
         return _plain_number(item, name)
     return text_field({name: item}, name).strip()
 
 
 def _plain_number(value: int | float | decimal.Decimal, name: str) -> str:
+    """Return the normal form of a finite number; ``name`` is the column for error messages."""
     if not math.isfinite(value):
         raise FieldError(f"field {name!r} is {value}, which is no finite number")
+    # format "f" of a Decimal writes no exponent; str(1e22) would be "1e+22"
     return str(normal_number(format(decimal.Decimal(str(value)), "f")))

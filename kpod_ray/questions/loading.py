@@ -1,8 +1,8 @@
-"""Load questions from the arithmetic generator, from files or from the Hugging Face hub, and check them.
+"""Load and check questions from files, the Hugging Face hub or the arithmetic generator.
 
-Ids are unique over the train and test split. A row that can't be used becomes a `BadRow` with its
-place and the reason. More bad rows than ``questions.max_bad_fraction``, or an error that concerns the
-source as a whole, raises a `KpodError`.
+Ids are unique over the train and the test split. A row that can't be used becomes a `BadRow` with its
+file, its line and the reason. A fraction of bad rows above ``questions.max_bad_fraction``, or an error
+of the source as a whole, raises a `KpodError`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ from kpod_ray.storage.user_files import (
 )
 
 _SPLITS: Mapping[str, Split] = {"": "train", "train": "train", "all": "train", "test": "test"}
-"""Text of a row's split column -> split of the question; a row without the column has an empty text."""
+"""Text of a row's split column -> split of the question. The empty text stands for a missing column."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedQuestions:
-    """The usable questions in the order of their rows, and the rows that can't be used."""
+    """The result of loading a question source."""
 
     questions: list[Question]
+    """Usable questions, in the order of their rows."""
     bad_rows: list[BadRow]
+    """Rows that can't be used, each with the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +58,17 @@ class _Part:
     rows: Iterable[tuple[int, Mapping[str, Any] | BadRow]]
     """Line or row number, from 1, and the row."""
     split: Split | None
-    """Split of all rows; None takes each row's split from its split column."""
+    """Split of all rows; None reads the split column of each row."""
 
 
 def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     """Load the train and test questions of a config.
 
-    All rows of ``test_path`` are test questions, whatever their split column says. Rows of ``path`` are
-    test questions if their split column says ``test``. Of the other questions with an answer, the share
-    ``test_fraction`` becomes test questions, chosen by a hash of id and seed. A hub row without an id
-    gets its row number as id; a file row without an id is a bad row.
+    All rows of ``test_path`` are test questions; their split column is ignored. Rows of ``path`` are
+    test questions if their split column is ``test``. Of the other questions with an answer, the fraction
+    ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`). A
+    row of a hub data set without an id column gets the id ``<split>-<row number>``; a row of a file
+    without an id is a bad row.
 
     Args:
         config: source, columns and limits.
@@ -91,8 +94,8 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
 def content_hash(config: QuestionsConfig) -> str:
     """Return a text that identifies the content of a question source, for the fingerprint.
 
-    The text is a hash of the files' bytes for files, the revision (if set) for the hub, else empty: the
-    settings alone determine arithmetic questions.
+    For files, the text is a hash of the files' bytes; for the hub, the revision, if set. For arithmetic
+    questions, the text is empty, because the settings determine them.
 
     Raises:
         KpodError: A file doesn't exist.
@@ -138,6 +141,7 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
 
 
 def _file_parts(config: FileQuestions) -> list[_Part]:
+    """Return the rows of ``path`` and, if set, of ``test_path``."""
     parts = [_Part(config.path, read_rows(config.path), None)]
     if config.test_path is not None:
         parts.append(_Part(config.test_path, read_rows(config.test_path), "test"))
@@ -145,6 +149,8 @@ def _file_parts(config: FileQuestions) -> list[_Part]:
 
 
 def _hub_parts(config: HubQuestions) -> list[_Part]:
+    """Return the rows of the train split and, if set, of the test split of a data set on the hub."""
+
     def part(name: str, split: Split) -> _Part:
         """Return the rows of one split of the data set, for use as a split of the questions."""
         return _Part(f"{config.dataset} {name}", hub_rows(config, name), split)
@@ -197,6 +203,7 @@ def _questions(
 
 
 def _duplicate(question_id: str, path: str, line: int, first: tuple[str, int]) -> str:
+    """Return the error message for a repeated id; ``first`` is the path and line of its first use."""
     earlier = place(*first).removeprefix(f"{path} ")
     return (
         f"questions {place(path, line)}: id {question_id!r} was already used at {earlier}; "
@@ -248,12 +255,17 @@ def _is_missing(answer: object) -> bool:
 def _no_gold(
     row: Mapping[str, Any], config: SplitConfig
 ) -> tuple[str, AnswerKind, tuple[str, ...]]:
-    """Return what `_gold` returns for a row without a gold answer: the answer is an empty text."""
+    """Return the values of `_gold` for a row without a gold answer: the answer is an empty text."""
     texts, _ = read_choices(row, config.columns.choices)
     return "", "choice" if texts else config.answer_kind, tuple(texts)
 
 
 def _split(row: Mapping[str, Any], name: str) -> Split:
+    """Return the split that the split column ``name`` of a row names.
+
+    Raises:
+        FieldError: The text is not a key of `_SPLITS`.
+    """
     text = optional_text_field(row, name)
     if text not in _SPLITS:
         raise FieldError(f"field {name!r} is {text!r}; it must be train, test or all (= train)")
@@ -261,7 +273,10 @@ def _split(row: Mapping[str, Any], name: str) -> Split:
 
 
 def _with_test_split(questions: list[Question], fraction: float, seed: int) -> list[Question]:
-    """Turn a fraction of the questions with a gold answer into test questions, by a hash of the id."""
+    """Move a fraction of the questions to the test split, by a hash of the id.
+
+    Questions without a gold answer stay training questions: they can't be scored.
+    """
     return [
         dataclasses.replace(question, split="test")
         if question.answer and in_test_split(question.id, fraction, seed)

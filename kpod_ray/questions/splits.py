@@ -1,7 +1,8 @@
-"""Seeded choices among questions: the test split, the student's and the weighter's validation sets.
+"""Seeded splits: test questions, the student's validation set, the token weighter's validation set.
 
-Each choice compares hashes of a seed and of ids, so that the order of the questions changes nothing.
-The text that is hashed differs between the choices, so that the choices are independent.
+Each split hashes a seed together with the question id, so that a question's side doesn't depend on the
+order of the questions. The hashed texts differ between the splits, so that the splits are independent of
+each other.
 """
 
 from __future__ import annotations
@@ -11,18 +12,31 @@ import re
 from collections.abc import Sequence
 
 COPY = re.compile(r"#\d+\Z")
-"""End of the id of a question's copy, under which another of its rationales goes on."""
+"""Suffix of the id of a question's copy. A question with several rationales has a copy for each further
+rationale, with the id ``ID#N``, where N is the sample index of the rationale."""
 
 
 def in_test_split(question_id: str, fraction: float, seed: int) -> bool:
-    """Tell whether a question belongs to the fraction of the questions that are for tests."""
+    """Return whether a question belongs to the test split.
+
+    Args:
+        question_id: id of the question.
+        fraction: expected fraction of the questions in the test split, in [0, 1].
+        seed: seed of the split.
+    """
     return hash_fraction(f"{seed}:{question_id}") < fraction
 
 
 def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
-    """Tell which questions the student is validated on, and never trained.
+    """Return, for each question, whether it belongs to the student's validation set.
 
-    The copies of a question, see `Rationale`, go together.
+    The student isn't trained on questions of the validation set. All copies of a question (see `COPY`)
+    are on the same side, so that no rationale of a validation question is trained on.
+
+    Args:
+        question_ids: ids of questions and of copies.
+        fraction: expected fraction of the questions in the validation set, in [0, 1].
+        seed: seed of the split.
     """
     originals = (COPY.sub("", question_id) for question_id in question_ids)
     return [hash_fraction(f"{seed}:validation:{original}") < fraction for original in originals]
@@ -31,18 +45,18 @@ def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -
 def split_for_weighting(
     question_ids: Sequence[str], fraction: float, max_validation: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Split the weighter's rationales, one for each id, into training and validation.
+    """Split the rationales of the token weighter into a training and a validation set.
 
-    At least one rationale is for validation; a single rationale serves as both.
+    Each set has at least one rationale; a single rationale is in both.
 
     Args:
-        question_ids: ids of the rationales' questions.
-        fraction: share of the rationales that is for validation, in (0, 1).
-        max_validation: most rationales for validation.
-        seed: seed of the choice.
+        question_ids: id of the question of each rationale.
+        fraction: fraction of the rationales in the validation set, in (0, 1).
+        max_validation: largest number of rationales in the validation set.
+        seed: seed of the split.
 
     Returns:
-        Indices of the rationales for training, and of those for validation.
+        Indices into ``question_ids`` of the training set, and of the validation set.
     """
     order = sorted(
         range(len(question_ids)), key=lambda i: hash_fraction(f"{seed}/{question_ids[i]}")
@@ -54,5 +68,5 @@ def split_for_weighting(
 
 
 def hash_fraction(text: str) -> float:
-    """Return a number in [0, 1) that a text determines, on every machine."""
+    """Return a pseudo-random number in [0, 1) that depends on the text alone, not on the machine."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48

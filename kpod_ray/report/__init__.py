@@ -1,7 +1,8 @@
-"""HTML reports: one page about a run (`run`), a comparison (`comparison`) and a sweep (`sweep`).
+"""HTML reports: a page about a run (`run`), a comparison (`comparison`) or a sweep (`sweep`).
 
-In each of the three packages ``data`` holds the results as plain values, ``collect`` reads the results
-from artifacts (`kpod_ray.sweep` fills in those of a sweep), ``tables`` and ``figures`` turn the results
-into rows and charts, and ``page`` renders the page. The three packages import nothing of each other.
-Templates lie in ``templates/``.
+In each of the three packages, ``data`` defines the results as plain values, ``collect`` reads the
+results from artifacts (for a sweep, `kpod_ray.sweep.run` does), ``tables`` and ``figures`` convert the
+results to rows of text and to plotly figures, ``wording`` writes conclusions as sentences, and
+``page`` renders the HTML. The three packages don't import each other. The Jinja templates are in
+``templates/``.
 """

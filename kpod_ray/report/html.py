@@ -1,8 +1,8 @@
-"""What all pages share: a page is one self-contained HTML file.
+"""Render templates to self-contained HTML files.
 
-Invariants: the file loads nothing from anywhere; every text is escaped by the template engine, with
-control characters and direction marks made visible; a content security policy lets only the two
-scripts of this package run, known by their hashes, so that even a text that got through could not.
+Invariants: a file loads nothing over the network. Jinja escapes every text, and control characters and
+direction marks are made visible first. A content security policy allows only the two inline scripts, by
+their hashes: a script in a model's text wouldn't run even if the escaping failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kpod_ray.report.formatting import clipped, duration, number, token_text, vi
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One number at the top of a page."""
+    """A number at the top of a page, formatted, with its name and a remark below."""
 
     name: str
     value: str
@@ -32,9 +32,14 @@ class Tile:
 
 
 def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Figure]) -> str:
-    """Return a template filled with texts and figures, to be written as UTF-8.
+    """Render a template to an HTML document, to be written as UTF-8.
 
-    The same content gives the same text. It is about 5 MB, nearly all of it plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
+
+    Args:
+        template: file name in ``templates/``.
+        context: variables of the template.
+        figures: name -> figure; the template's macro ``figure`` draws them by name.
     """
     environment = _environment()
     scripts = [get_plotlyjs(), environment.get_template("script.html").render()]
@@ -48,6 +53,7 @@ def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Fig
 
 @functools.cache
 def _environment() -> Environment:
+    """Return the Jinja environment: escaping is on, and an undefined variable is an error."""
     environment = Environment(
         loader=PackageLoader("kpod_ray.report", "templates"),
         autoescape=True,
@@ -63,13 +69,13 @@ def _environment() -> Environment:
 
 
 def _harmless(value: Any) -> Any:
-    """Make control characters visible in every text the template prints; jinja escapes it after."""
+    """Make control characters visible in every text that a template prints; Jinja escapes the result."""
     is_text = isinstance(value, str) and not isinstance(value, Markup)
     return visible(value) if is_text else value
 
 
 def _policy(scripts: list[str]) -> str:
-    """Return the content security policy that allows these inline scripts and no loading."""
+    """Return the content security policy that allows the given inline scripts and no network access."""
     digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
     sources = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (

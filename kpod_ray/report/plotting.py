@@ -1,7 +1,7 @@
-"""What all figures share: layout, colours, escaped labels, histograms, curves of bounded size.
+"""Parts that all plotly figures share: layout, colours, labels, histograms, curves of bounded size.
 
-Figures carry no colour of the page: the page's script sets text and lines to its light or dark
-colours, and data are drawn in colours that stand out on both.
+Figures have no colours for text and grid lines: the page's script sets them for its light or dark mode.
+Data are drawn in colours that are visible in both modes.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ GREEN = "rgb(40, 160, 115)"
 GREY = "rgb(138, 144, 156)"
 RED = "rgb(214, 82, 72)"
 MAX_POINTS = 600
-"""A curve with more points is drawn as means of neighbouring ones."""
+"""A curve with more points is drawn as means of neighbouring points, see `thinned`."""
 MAX_LABEL_CHARS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts between adjoining edges; empty edges and counts are no histogram."""
+    """A histogram; without edges and counts, it stands for missing data."""
 
     edges: tuple[float, ...] = ()
-    """Rising; one more than there are counts."""
+    """Edges of the bins, rising; one edge more than there are counts."""
     counts: tuple[int, ...] = ()
+    """Number of values in each bin."""
 
     def __post_init__(self) -> None:
-        """Refuse edges that don't belong to the counts.
+        """Check the number of edges.
 
         Raises:
-            ValueError: The lengths don't match.
+            ValueError: There isn't one edge more than there are counts.
         """
         if len(self.edges) != len(self.counts) + bool(self.edges):
             raise ValueError(f"{len(self.edges)} edges for {len(self.counts)} counts")
 
 
 def figure_of(traces: Sequence[Any], x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Return a figure of traces with axes titled, in the report's plain style."""
+    """Return a figure of traces in the report's style, with axis titles and a height in pixels."""
     return styled(go.Figure(list(traces)), x_title, y_title, height)
 
 
 def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Give a figure the report's plain style, no colour of the page and these axis titles."""
+    """Set the report's style, the axis titles and the height in pixels of a figure, and return it."""
     figure.update_layout(
         template=go.layout.Template(),
         height=height,
@@ -70,7 +71,15 @@ def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> 
 
 
 def line(x: Iterable[float], y: Iterable[float], name: str, color: str, hover: str) -> go.Scatter:
-    """Return a curve; values that are not finite leave a gap."""
+    """Return a curve; values that aren't finite leave a gap.
+
+    Args:
+        x: positions on the x-axis.
+        y: values, as many as ``x``.
+        name: escaped name in the legend.
+        color: CSS colour.
+        hover: plotly's template of the text at a point.
+    """
     return go.Scatter(
         x=list(x),
         y=list(y),
@@ -87,10 +96,10 @@ def interval_point(
     """Return a point with its horizontal interval, both in the unit of the x-axis.
 
     Args:
-        value: where the point lies.
-        interval: low and high end.
-        row: where the point lies on the y-axis.
-        color: of the point and the interval.
+        value: position of the point on the x-axis.
+        interval: low and high end of the interval.
+        row: position of the point on the y-axis.
+        color: CSS colour of the point and the interval.
         size: diameter of the point in pixels.
     """
     low, high = interval
@@ -105,7 +114,7 @@ def interval_point(
 
 
 def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) -> go.Figure:
-    """Draw a histogram whose counts are already known."""
+    """Draw a histogram; ``unit`` names what is counted, such as ``tokens``."""
     edges = np.array(histogram.edges)
     hover = "%{customdata[0]:.3f} to %{customdata[1]:.3f}"
     bars = go.Bar(
@@ -120,13 +129,13 @@ def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) 
 
 
 def escaped(label: str) -> str:
-    """Return a label, shortened, as plotly shows it literally: plotly reads tags in its texts."""
+    """Shorten a label and escape it: plotly interprets HTML tags in its texts."""
     shown = label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 1]}…"
     return html.escape(visible(shown))
 
 
 def finite(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the finite values, [N] float64; None is left out."""
+    """Return the finite values, [N] float64; NaN, infinities and None are left out."""
     array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return array[np.isfinite(array)]
 
@@ -134,11 +143,11 @@ def finite(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float6
 def thinned(
     table: np.ndarray[Any, np.dtype[np.float64]],
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return [at most MAX_POINTS, C] means of equally many neighbouring rows of [N, C]."""
+    """Reduce a table [N, C] to at most `MAX_POINTS` rows: means of blocks of neighbouring rows."""
     rows = -(-len(table) // MAX_POINTS)
     if rows <= 1:
         return table
     starts = np.arange(0, len(table), rows)
     counts = np.diff(np.append(starts, len(table)))
     means: np.ndarray[Any, np.dtype[np.float64]] = np.add.reduceat(table, starts) / counts[:, None]
-    return means.round(9)  # else a constant would show its rounding errors
+    return means.round(9)  # else plotly would zoom into the rounding errors of a constant curve

@@ -1,7 +1,8 @@
-"""A rationale cut into coloured pieces, one group for each reasoning step.
+"""Cut a rationale into pieces with one token weight each, grouped by reasoning step, to colour them.
 
-Joined, the pieces of a rationale give its text again, whatever its spans are like: a character that
-no token covers is a piece without a weight, one that several tokens cover belongs to the first.
+Concatenated, the pieces are the rationale's text, also for spans with gaps or overlaps. Characters that
+no token covers form a piece without a weight; a character that several tokens cover belongs to the first
+of them.
 """
 
 from __future__ import annotations
@@ -15,40 +16,42 @@ from kpod_ray.records import WeightedRationale
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Adjoining characters of one token, or of none."""
+    """Consecutive characters of one token, or consecutive characters that no token covers."""
 
     text: str
     weight: float | None
-    """w of Eq. 3; None outside every token."""
+    """Token weight, w of Eq. 3; None for characters that no token covers."""
     shade: float
-    """Strength of the colour in [0, 1]."""
+    """Strength of the colour, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownStep:
-    """One reasoning step as the page shows it."""
+    """One reasoning step: its pieces and its difficulty."""
 
     pieces: tuple[Piece, ...]
     difficulty: float
-    """d of Eq. 8 in nats; NaN when it is not known."""
+    """d of Eq. 8, in nats; NaN if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The weights that get the faintest and the strongest colour."""
+    """A linear scale from token weights to strengths of a colour."""
 
     low: float
+    """Weight with the weakest colour."""
     high: float
+    """Weight with the strongest colour."""
 
     @classmethod
     def of(cls, rationales: Sequence[WeightedRationale]) -> Scale:
-        """Return the scale from the lowest to the highest finite weight of the rationales."""
+        """Return the scale from the lowest to the highest finite weight; [0, 1] if there is none."""
         weights = [w for rationale in rationales for w in rationale.token_weights]
         finite = [w for w in weights if math.isfinite(w)]
         return cls(min(finite), max(finite)) if finite else cls(0.0, 1.0)
 
     def shade(self, weight: float) -> float:
-        """Return the strength of a weight's colour in [0, 1]; 0.5 when all weights are equal."""
+        """Return the strength of a weight's colour, in [0, 1]; 0.5 if all weights are equal."""
         if not math.isfinite(weight):
             return 0.0
         if self.high <= self.low:
@@ -59,10 +62,15 @@ class Scale:
 def shown_steps(
     rationale: WeightedRationale, step_difficulties: Sequence[float], scale: Scale
 ) -> tuple[ShownStep, ...]:
-    """Return the reasoning steps of a rationale with their coloured pieces and difficulties.
+    """Cut a rationale into its reasoning steps, and each step into pieces.
 
-    A token that straddles two steps is cut, and both halves keep its weight. Text before the first
-    or after the last step becomes a step of unknown difficulty; missing difficulties are NaN.
+    A token that lies in two steps is cut, and both parts keep its weight. Text after the last step
+    becomes a further step of unknown difficulty.
+
+    Args:
+        rationale: text, spans of steps, and spans and weights of tokens.
+        step_difficulties: difficulties of the steps in nats; a missing difficulty is NaN.
+        scale: scale of the colours.
     """
     pieces = _pieces(rationale, scale)
     difficulties = [*step_difficulties, *[math.nan] * len(rationale.step_ends)]
@@ -80,8 +88,9 @@ def shown_steps(
 
 
 def _pieces(rationale: WeightedRationale, scale: Scale) -> list[tuple[int, Piece]]:
-    """Return adjoining pieces that cover the whole text, each with where it starts."""
-    text, position = rationale.text, 0
+    """Return pieces that cover the whole text in order, each with the index of its first character."""
+    text = rationale.text
+    position = 0
     pieces: list[tuple[int, Piece]] = []
     spans = zip(rationale.token_starts, rationale.token_ends, rationale.token_weights, strict=False)
     for start, end, weight in sorted(spans):
@@ -98,7 +107,7 @@ def _pieces(rationale: WeightedRationale, scale: Scale) -> list[tuple[int, Piece
 
 
 def _cut(pieces: list[tuple[int, Piece]], start: int, end: int) -> tuple[Piece, ...]:
-    """Return the pieces, or parts of them, between two characters."""
+    """Return the pieces of the characters ``[start, end)``; pieces across an end are cut."""
     inside = []
     for at, piece in pieces:
         text = piece.text[max(0, start - at) : max(0, end - at)]

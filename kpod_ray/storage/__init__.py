@@ -1,1 +1,1 @@
-"""Storage: artifacts of phases on local disks or in object storage, and files of the user."""
+"""Read and write artifacts on local disks and in object storage, and read files of the user."""

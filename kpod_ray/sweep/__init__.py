@@ -1,1 +1,1 @@
-"""A sweep over settings with Ray Tune: trials share every artifact that their settings don't change."""
+"""Sweep over settings with Ray Tune; trials share the artifacts that their settings don't change."""

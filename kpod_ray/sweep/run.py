@@ -1,8 +1,9 @@
-"""A sweep: many trainings with other settings, judged by questions that none of them is trained on.
+"""Run a sweep: train trials with different settings, and compare them on the student's validation set.
 
-Phases that no trial changes are made once, before; those that several trials share, once when the first
-needs them. All are ordinary artifacts: a sweep that was killed goes on where it was, and the best
-settings, written as a config, are a run whose training is finished already.
+Artifacts that no setting of the sweep changes are made once, before the trials. Artifacts that several
+trials share are made once, when the first of the trials needs them. All artifacts are those of ordinary
+runs: a sweep that was killed resumes, and the best settings, written as a config, are a run whose
+training is already finished.
 """
 
 from __future__ import annotations
@@ -34,31 +35,41 @@ from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
 
 @dataclasses.dataclass(frozen=True)
 class SweepCallbacks:
-    """What wants to know how a sweep goes."""
+    """Functions that a sweep calls to report its progress."""
 
     shared: RunCallbacks
-    """Hears of the phases that all trials share, and of those of the best trial after its training."""
+    """Callbacks of the phases that all trials share, and of the phases of the best run."""
     on_report: Callable[[str, Settings, Mapping[str, float]], None]
-    """Gets a training's name, its settings and what it told: ``percent`` and the objective."""
+    """Takes the name of a trial's training, the trial's settings, and its metrics: ``percent`` of the
+    training that is done, and the objective."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepResults:
-    """What came out of a sweep."""
+    """The result of a sweep."""
 
     config: RunConfig
-    """The sweep's own."""
+    """Config of the sweep, without the settings of a trial."""
     trials: tuple[SweepTrial, ...]
+    """All trials: finished, stopped early and failed."""
     best: SweepTrial
+    """The finished trial with the best objective."""
     best_run: Run
-    """Its run, all phases of which are finished."""
+    """The run with the settings of ``best``; all of its phases are finished."""
 
 
 def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
-    """Run the trials that aren't finished, then all phases of the best one; write its config.
+    """Run the unfinished trials, write the config of the best trial, and run its remaining phases.
+
+    Checkpoints of trials that were stopped early are deleted.
+
+    Args:
+        config: config of the sweep.
+        callbacks: functions that are told the progress.
 
     Raises:
-        KpodError: The sweep can't be run as it is, or no trial was finished.
+        KpodError: The sweep is invalid (see `check_sweep`), the cluster is too small, or no trial
+            finished.
     """
     check_sweep(config)
     base = open_run(config)
@@ -81,18 +92,20 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
 
 
 def check_sweep(config: RunConfig) -> None:
-    """Check a sweep before anything starts.
+    """Check the config of a sweep before anything starts.
+
+    Every choice and both ends of every range are tried as settings.
 
     Raises:
-        KpodError: Its space is empty, a path in it unknown, a value not allowed or a model that isn't
-            there, or its objective is not measured.
+        KpodError: The space is empty, a path of the space is unknown, a value is invalid, a model
+            doesn't exist, or the objective isn't measured.
     """
     sweep, student = config.sweep, config.student
     if not sweep.space:
-        raise KpodError("sweep.space is empty; give dotted paths and what they may be")
+        raise KpodError("sweep.space is empty; give dotted paths of settings and their values")
     if not student.validation_fraction:
         raise KpodError(
-            "a sweep judges trials by questions that are held out; set student.validation_fraction, "
+            "a sweep compares trials on the validation set; set student.validation_fraction, "
             "such as 0.1"
         )
     if sweep.objective == "validation_accuracy" and student.accuracy_every_stages is None:
@@ -106,26 +119,31 @@ def check_sweep(config: RunConfig) -> None:
 
 
 def shared_phases(config: RunConfig) -> list[str]:
-    """Return the phases before the training that no trial changes."""
+    """Return the phases before the training whose artifacts are the same for all trials.
+
+    Settings are changed one at a time: if a phase's artifact keeps its name for each value of each
+    setting, the artifact keeps its name for every combination.
+    """
     space = config.sweep.space
     first = {path: domain.ends()[0] for path, domain in space.items()}
-    usual = name_run(config.override(first)).artifacts
+    base = name_run(config.override(first)).artifacts
     changed = set[str]()
     for path, domain in space.items():
         for value in domain.choice or domain.ends():
             other = name_run(config.override({**first, path: value})).artifacts
-            changed |= {n for n in SHARED_PHASES if other[n].folder != usual[n].folder}
+            changed |= {n for n in SHARED_PHASES if other[n].folder != base[n].folder}
     return [name for name in SHARED_PHASES if name not in changed]
 
 
 def sweep_name(config: RunConfig) -> str:
-    """Return the name under which Tune keeps a sweep: other settings are another sweep.
+    """Return the name under which Ray Tune stores and resumes a sweep.
 
-    Tune pickles the functions of trials by their module's path, so that another schema version is
-    another sweep, too.
+    The name holds a hash of the settings that matter to the results: a sweep with other settings starts
+    anew. The hash includes the schema version, because Tune pickles trial functions by module path, and
+    other code may not be able to load them.
     """
-    whatever = {"storage", "resources", "tracking", "comparison"}
-    settings = config.model_dump(mode="json", exclude=whatever)
+    irrelevant = {"storage", "resources", "tracking", "comparison"}
+    settings = config.model_dump(mode="json", exclude=irrelevant)
     settings["sweep"].pop("max_concurrent")
     digest = hashlib.sha256(
         json.dumps([SCHEMA_VERSION, settings], sort_keys=True).encode()
@@ -134,10 +152,10 @@ def sweep_name(config: RunConfig) -> str:
 
 
 def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
-    """Return the finished trial with the best objective, the first of several.
+    """Return the finished trial with the best objective; of equal trials the earliest.
 
     Raises:
-        KpodError: None is finished.
+        KpodError: No trial is finished; the message quotes the error of a failed trial.
     """
     finished = ranked(trials, config.sweep.objective)
     if not finished:
@@ -148,16 +166,17 @@ def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
 
 
 def best_config(config: RunConfig, best: SweepTrial) -> RunConfig:
-    """Return the config of a run with the best settings."""
+    """Return the config of a run with the settings of the best trial, named ``NAME-best``."""
     return trial_config(config, best.settings, 0).override({"name": f"{config.name}-best"})
 
 
 def sweep_page(results: SweepResults) -> SweepPage:
-    """Return what the page about a sweep shows."""
-    config, made = results.config, results.best_run.artifacts
+    """Return the content of the HTML page about a sweep."""
+    config = results.config
+    artifacts = results.best_run.artifacts
     manifests = {
-        "untouched": made["evaluate_before"].manifest(),
-        "best": made["evaluate"].manifest(),
+        "untouched": artifacts["evaluate_before"].manifest(),
+        "best": artifacts["evaluate"].manifest(),
     }
     return SweepPage(
         name=config.name,
@@ -172,7 +191,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
 
 
 def setting(config: RunConfig, path: str) -> Any:
-    """Return the value at a dotted path; None inside a group that is None."""
+    """Return the value of the setting at a dotted path; None if a group on the path is None."""
     value: Any = config
     for name in path.split("."):
         value = getattr(value, name, None)
@@ -184,18 +203,24 @@ def _yaml(config: RunConfig) -> str:
 
 
 def make_artifact(config: RunConfig, name: str) -> None:
-    """Make one artifact of a run, unless it is there; runs as a task."""
+    """Make one artifact of a run if it isn't finished. The function runs in the shared task runner."""
     finish_artifact(name_run(config), name, QUIET)
 
 
 def _run_trials(base: Run, max_concurrent: int, callbacks: SweepCallbacks) -> list[SweepTrial]:
+    """Run the unfinished trials with Ray Tune, and return all trials.
+
+    Trials run in other processes: they report their progress through the metrics board, and have shared
+    artifacts made by one `SharedTaskRunner`.
+    """
     config = base.config
+    # num_cpus 0: the actor only starts tasks and waits for them, and must not occupy a core
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     shared_tasks = ray.remote(SharedTaskRunner).options(**options).remote(make_artifact)
     tuned = Sweep(config.sweep, base.store, sweep_name(config), config.seed, max_concurrent)
 
     def report_stage(report: Mapping[str, Any]) -> None:
-        """Unpack what a trial posted."""
+        """Pass a report that a trial posted on the board to the callback."""
         callbacks.on_report(report["name"], report["settings"], report["metrics"])
 
     with watched(report_stage) as board:
@@ -203,12 +228,13 @@ def _run_trials(base: Run, max_concurrent: int, callbacks: SweepCallbacks) -> li
 
 
 def _max_concurrent(config: RunConfig) -> int:
-    """Return how many trials may run at the same time.
+    """Return the number of trials that run at the same time.
 
     Raises:
-        KpodError: More are wanted than the cluster has room for.
+        KpodError: ``sweep.max_concurrent`` is larger than the cluster allows.
     """
-    most, wanted = num_concurrent(config), config.sweep.max_concurrent
+    most = num_concurrent(config)
+    wanted = config.sweep.max_concurrent
     if wanted is not None and wanted > most:
         raise KpodError(
             f"sweep.max_concurrent={wanted}: the cluster has room for {most} trials at a time; ask for "
@@ -218,7 +244,7 @@ def _max_concurrent(config: RunConfig) -> int:
 
 
 def _discard(run: Run) -> None:
-    """Delete what the training of a stopped trial left: its checkpoints are large."""
+    """Delete the unfinished train artifact of a stopped trial, whose checkpoints are large."""
     train = run.artifacts["train"]
     if not train.is_finished():
         train.store.delete(train.folder)

@@ -1,7 +1,8 @@
-"""Tracking with Weights & Biases, and gauges for Prometheus.
+"""Track runs with Weights & Biases (W&B) and with Prometheus gauges.
 
-Only this package imports wandb and wandb_workspaces. Everything is written to local files first;
-failures of W&B never stop a run.
+A `Tracker` receives metrics and summaries of finished phases. A thread writes them to local W&B files; a
+child process uploads the files. A failure of W&B switches tracking off with a warning, and never stops a
+run. Only this package imports wandb and wandb_workspaces.
 """
 
 from kpod_ray.tracking.summaries import Markup, PhaseSummary

@@ -1,4 +1,7 @@
-"""Gather what a tracker is told of a finished phase from its artifact; nothing here is large."""
+"""Build the `PhaseSummary` of a finished phase from its artifact.
+
+Tables of artifacts are read in batches, and a summary's size is bounded whatever the size of the run.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ from kpod_ray.tracking.summaries import PhaseSummary, kept_samples_fraction
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
+"""Bins of a histogram."""
 BATCH_ROWS = 4096
+"""Rows of an artifact's table read at a time."""
 Artifacts = Mapping[str, Artifact]
 
 
 def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
-    """Return the facts of a finished artifact: its manifest's numbers, and what is special of it.
+    """Return the summary of a finished artifact: the numbers of its manifest, and charts of its phase.
 
     Args:
-        name: of the artifact, such as ``teacher`` or ``evaluate_before``.
-        artifacts: of the run; those that it was made from are finished.
+        name: name of the artifact, such as ``teacher`` or ``evaluate_before``.
+        artifacts: name -> artifact of the run; those that the named artifact was made from are finished.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()
@@ -40,6 +45,7 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
 
 
 def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
+    """Return the counts, verdicts, quality, seconds and accuracy of a manifest as ``phase/NAME/KEY``."""
     values = {**manifest["counts"], **manifest.get("verdicts", {}), **manifest.get("quality", {})}
     values["seconds"] = manifest["seconds"]
     if "accuracy" in manifest:
@@ -48,6 +54,7 @@ def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
 
 
 def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the verdicts on the samples; show some samples that weren't kept."""
     verdicts: Mapping[str, int] = manifest["verdicts"]
     total = sum(verdicts.values())
     rows = [
@@ -61,16 +68,18 @@ def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the token weights: histogram, expected keypoint fraction, and some rationales."""
     weighted = artifacts["weigh"]
     edges = np.linspace(0, 1, BINS + 1)
-    counts, total = np.zeros(BINS, np.int64), 0.0
+    counts = np.zeros(BINS, np.int64)
+    total = 0.0
     for weights in _values(weighted, "weighted", "token_weights"):
         counts += np.histogram(weights, bins=edges)[0]
         total += float(weights.sum())
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
-    share = total / max(
-        1, int(counts.sum())
-    )  # the mask of Eq. 4 keeps a token as often as it weighs
+    # The mask of Eq. 4 keeps a token with a probability equal to the token's weight: the mean weight is
+    # the expected fraction of keypoints.
+    share = total / max(1, int(counts.sum()))
     return PhaseSummary(
         curves=_curve(histogram, "token_weight/weight", "token_weight/share"),
         histograms={"histograms/token_weights": histogram},
@@ -80,12 +89,14 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the step difficulties by a histogram; the table is read twice, first for the maximum."""
     assess = artifacts["assess"]
     highest = max(
         (float(v.max()) for v in _values(assess, "difficulties", "step_difficulties") if len(v)),
         default=0.0,
     )
-    edges, counts = np.linspace(0, max(highest, 1e-6), BINS + 1), np.zeros(BINS, np.int64)
+    edges = np.linspace(0, max(highest, 1e-6), BINS + 1)  # 1e-6: bins need a width, also for zeros
+    counts = np.zeros(BINS, np.int64)
     for values in _values(assess, "difficulties", "step_difficulties"):
         counts += np.histogram(values, bins=edges)[0]
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
@@ -96,12 +107,13 @@ def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the schedule: questions, mean given steps, ceiling and planned difficulty by stage."""
     plan = artifacts["plan"]
     totals = plan.read_json("totals")
     rows = given_steps_rows(plan)
     curves = []
-    for stage, of_stage in itertools.groupby(rows, key=lambda row: int(row["stage"])):
-        counts = [(row["given_steps"], row["questions"]) for row in of_stage]
+    for stage, stage_rows in itertools.groupby(rows, key=lambda row: int(row["stage"])):
+        counts = [(row["given_steps"], row["questions"]) for row in stage_rows]
         num_questions = sum(count for _, count in counts)
         given = sum(steps * count for steps, count in counts) / num_questions
         point = {
@@ -117,6 +129,7 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the validations of the student, one at the end of each stage; empty without any."""
     train = artifacts["train"]
     history: list[dict[str, float]] = train.read_json("history")
     stages = [row for row in history if "validation_loss" in row]
@@ -132,10 +145,12 @@ def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the accuracy of the untouched student."""
     return PhaseSummary(outcome={"outcome/accuracy_before": manifest["accuracy"]["value"]})
 
 
 def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the accuracy of the distilled student and its gain; show some predictions."""
     after = manifest["accuracy"]["value"]
     outcome = {"outcome/accuracy": after}
     if artifacts["evaluate_before"].is_finished():
@@ -156,7 +171,7 @@ _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], PhaseSummary]] = {
 
 
 def _values(artifact: Artifact, table: str, column: str) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the finite numbers of a column of lists, some rows at a time."""
+    """Yield, for every batch of rows, the finite numbers in a column of lists, [N] float64."""
     for batch in artifact.batches(table, BATCH_ROWS):
         values: npt.NDArray[np.float64] = (
             pc.list_flatten(batch[column]).to_numpy().astype(np.float64)
@@ -165,7 +180,15 @@ def _values(artifact: Artifact, table: str, column: str) -> Iterator[npt.NDArray
 
 
 def _curve(histogram: Histogram, x: str, y: str) -> list[dict[str, float]]:
-    """Return a histogram as a curve of shares over the middles of its bins, to lay runs over it."""
+    """Return a histogram as a curve: fraction of the counts over the middle of each bin.
+
+    As a curve, the histograms of several runs can be compared in one W&B chart.
+
+    Args:
+        histogram: histogram to convert.
+        x: metric name of the bins' middles.
+        y: metric name of the fractions.
+    """
     total = max(1, sum(histogram.counts))
     middles = [(low + high) / 2 for low, high in itertools.pairwise(histogram.edges)]
     return [

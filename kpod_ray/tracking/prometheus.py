@@ -1,6 +1,6 @@
-"""What Ray's own dashboards show of a run: gauges, on the Prometheus port of the driver's node.
+"""Prometheus gauges of a run, exported by Ray's metrics agent on the driver's node.
 
-`configs/cluster/grafana.json` is a Grafana dashboard that draws them.
+``configs/cluster/grafana.json`` is a Grafana dashboard that draws the gauges.
 """
 
 from __future__ import annotations
@@ -16,27 +16,31 @@ from kpod_ray.tracking.summaries import kept_samples_fraction
 TRAINING = {
     "stage": "stage of the student's training",
     "train_step": "train steps done",
-    "num_train_steps": "train steps in all",
-    "tokens_per_s": "tokens trained on a second, padding not counted",
+    "num_train_steps": "number of all train steps",
+    "tokens_per_s": "tokens trained on per second, without padding",
     "loss": "loss that is minimised",
-    "given_steps_mean": "reasoning steps given to the student, mean over a batch",
-    "validation_loss": "loss of a token of the questions held out, nats",
-    "validation_accuracy": "share of right answers to the questions held out",
+    "given_steps_mean": "given steps of a question, mean over a batch",
+    "validation_loss": "loss per token on the validation set, nats",
+    "validation_accuracy": "fraction of correct answers on the validation set",
 }
-"""Metrics of a train step that are shown, and what they are."""
+"""Metric of a train step -> description of its gauge."""
 OTHERS = {
     "texts_done": "texts generated",
-    "texts_waiting": "texts that are still to be generated",
-    "kept_samples_fraction": "share of the teacher's samples that are kept",
-    "accuracy": "share of right answers to the test questions",
+    "texts_waiting": "texts not yet generated",
+    "kept_samples_fraction": "fraction of the teacher's samples that are kept",
+    "accuracy": "fraction of correct answers to the test questions",
 }
+"""Value of a phase -> description of its gauge."""
 
 
 class Gauges:
-    """The gauges of one run; what is told of it before Ray is there is dropped.
+    """The gauges of one run, named ``kpod_NAME`` with the tags ``run`` and ``phase``.
+
+    Values that are set before Ray is connected are dropped: Ray exports gauges of connected processes
+    only.
 
     Args:
-        run: name of the run, the tag by which it is told from others.
+        run: name of the run; value of the tag ``run``.
     """
 
     def __init__(self, run: str) -> None:
@@ -44,15 +48,15 @@ class Gauges:
         self.gauges: dict[str, Gauge] = {}
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Show the metrics of a train step of the weighter or the student."""
+        """Set the gauges of a train step of ``phase``, ``weigh`` or ``train``."""
         self._set(phase, {name: metrics[name] for name in TRAINING if name in metrics})
 
     def rows(self, phase: str, num_done: int, num_rows: int) -> None:
-        """Show how many texts of a phase are generated, and how many wait."""
+        """Set the gauges of the texts that a phase has generated and has yet to generate."""
         self._set(phase, {"texts_done": num_done, "texts_waiting": num_rows - num_done})
 
     def finish(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Show what a finished phase brought."""
+        """Set the gauges of the results in the manifest of a finished phase."""
         kept = kept_samples_fraction(manifest)
         if kept is not None:
             self._set(phase, {"kept_samples_fraction": kept})
@@ -64,6 +68,6 @@ class Gauges:
             return
         for name, value in values.items():
             if name not in self.gauges:
-                about = {**TRAINING, **OTHERS}[name]
-                self.gauges[name] = Gauge(f"kpod_{name}", about, tag_keys=("run", "phase"))
+                description = {**TRAINING, **OTHERS}[name]
+                self.gauges[name] = Gauge(f"kpod_{name}", description, tag_keys=("run", "phase"))
             self.gauges[name].set(value, tags={"run": self.run, "phase": phase})

@@ -1,4 +1,4 @@
-"""What a tracker is told of something finished, in types that no tracker owns."""
+"""The summary of a finished phase or page that a tracker logs, in types independent of W&B."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from kpod_ray.report.plotting import Histogram
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Markup:
-    """A cell of a table that is HTML; whoever makes it has escaped what it holds."""
+    """A cell of a table that is HTML; the texts in the HTML are already escaped."""
 
     html: str
 
 
 @dataclasses.dataclass(frozen=True)
 class PhaseSummary:
-    """What is known of something that is finished; all names are the tracker's keys."""
+    """What a tracker logs once about a finished phase or page. The mappings' keys are W&B's keys."""
 
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Counts and times of the phase."""
     curves: Sequence[Mapping[str, float]] = ()
-    """Rows of curves, in order; each holds the value of its x-axis, see `run.X_AXES`."""
+    """Points of curves, in order; each holds the value of its x-axis, too, see `wandb_run.X_AXES`."""
     histograms: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
-    """Rows that all have the same columns; a cell is a text, a number, None or `Markup`."""
+    """Rows of each table, all with the same columns; a cell is a text, a number, None or `Markup`."""
     pages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Self-contained HTML pages."""
     outcome: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Numbers that runs are compared by."""
+    """Numbers by which runs are compared, such as the accuracy."""
     artifact: tuple[str, str] | None = None
-    """Phase and address of a folder that is referred to, and never sent."""
+    """Phase and address of the artifact's folder; W&B stores the address, not the content."""
 
 
 def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
-    """Return the share of the teacher's samples that are kept; None without samples."""
+    """Return the fraction of the teacher's samples that are kept, in [0, 1]; None without samples."""
     num_samples = manifest["counts"].get("samples")
     return manifest["verdicts"].get("kept", 0) / num_samples if num_samples else None

@@ -1,4 +1,7 @@
-"""The tables of a run for a tracker, of bounded size; texts are clipped and made harmless."""
+"""Build the tables of a run for a tracker.
+
+The tables have a bounded number of rows. Texts are clipped, and control characters are made visible.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,17 @@ from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.tracking import Markup
 
 MAX_ROWS = 200
+"""Rows of a table."""
 MAX_RATIONALES = 50
-"""Rationales with their token weights; each is a file on W&B."""
+"""Rows of the table of rationales with token weights; fewer, because W&B stores each as a file."""
 MAX_TOKENS = 2000
-"""Pieces of a rationale that are shown with their weights."""
+"""Tokens of a rationale that are shown with their weights; the rest of the text is left out."""
 Row = dict[str, Any]
 Artifacts = Mapping[str, Artifact]
 
 
 def reject_rows(artifacts: Artifacts) -> list[Row]:
-    """Return some rationales that were set aside, as many of each verdict as there is room for."""
+    """Return some rationales that aren't trained on, equally many of each verdict where possible."""
     verdicts = artifacts["teacher"].manifest()["verdicts"]
     reasons = {
         verdict: count for verdict, count in verdicts.items() if verdict not in USED_VERDICTS
@@ -46,7 +50,7 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
         {
             "verdict": row.verdict,
             "question_id": _text(row.question_id),
-            "question": _asked(questions, row.question_id),
+            "question": _question_text(questions, row.question_id),
             "rationale": _text(row.text),
             "answer": _text(row.predicted_answer),
             "gold": _gold(questions, row.question_id),
@@ -57,7 +61,7 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
 
 
 def rationale_rows(artifacts: Artifacts) -> list[Row]:
-    """Return the first rationales with their token weights as shades."""
+    """Return the first rationales, with token weights as background colours."""
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
     questions = _questions(artifacts, {row.question_id for row in shown})
@@ -65,7 +69,7 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
     return [
         {
             "question_id": _text(row.question_id),
-            "question": _asked(questions, row.question_id),
+            "question": _question_text(questions, row.question_id),
             "rationale": Markup(weighted_html(row, scale)),
             "steps": len(row.step_starts),
             "tokens": len(row.token_weights),
@@ -76,15 +80,16 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
 
 
 def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
-    """Return a rationale as HTML: a line for each reasoning step, a shade for each token's weight.
+    """Return a rationale as HTML: a list item for each reasoning step, a background for each token.
 
-    All text is escaped, and there is no script and no address in it, whatever the text is.
+    All text is escaped: a model's text can't add a script or a link.
     """
     steps = shown_steps(rationale, (), scale)
-    room, lines = MAX_TOKENS, []
+    num_left = MAX_TOKENS
+    lines = []
     for step in steps:
-        lines.append("".join(_piece(piece) for piece in step.pieces[:room]))
-        room = max(0, room - len(step.pieces))
+        lines.append("".join(_piece(piece) for piece in step.pieces[:num_left]))
+        num_left = max(0, num_left - len(step.pieces))
     body = "".join(f"<li>{line}</li>" for line in lines if line)
     return f'<meta charset="utf-8"><ol style="font-family:sans-serif">{body}</ol>'
 
@@ -98,9 +103,9 @@ def _piece(piece: Piece) -> str:
 
 
 def given_steps_rows(plan: Artifact) -> list[Row]:
-    """Return how many questions are given how many steps at each stage, stage by stage.
+    """Return the number of questions by stage and number of given steps, in the order of the stages.
 
-    This one isn't cut off: stages times steps of a rationale are few.
+    The number of rows isn't limited: there are few stages and few steps in a rationale.
     """
     counts = Counter[tuple[int, int]]()
     for batch in plan.batches("schedule", 1 << 16):
@@ -113,7 +118,7 @@ def given_steps_rows(plan: Artifact) -> list[Row]:
 
 
 def prediction_rows(artifacts: Artifacts) -> list[Row]:
-    """Return the first test questions with the answers before and after training."""
+    """Return the first test questions with the predictions of the untouched and distilled student."""
     rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
     after = list(itertools.islice(rows, MAX_ROWS))
     before = _before(artifacts["evaluate_before"], {row.question_id for row in after})
@@ -121,7 +126,7 @@ def prediction_rows(artifacts: Artifacts) -> list[Row]:
     return [
         {
             "question_id": _text(row.question_id),
-            "question": _asked(questions, row.question_id),
+            "question": _question_text(questions, row.question_id),
             "gold": _text(row.gold_answer),
             "change": _change(before.get(row.question_id), row),
             "before_correct": _of(before.get(row.question_id), "is_correct"),
@@ -148,18 +153,20 @@ def _change(before: Prediction | None, after: Prediction) -> str:
 
 
 def _before(artifact: Artifact, ids: set[str]) -> dict[str, Prediction]:
+    """Return question id -> prediction of the untouched student; empty if it isn't evaluated yet."""
     if not artifact.is_finished():
         return {}
     return _found(table_rows(artifact, "predictions", Prediction), lambda row: row.question_id, ids)
 
 
 def _of(row: Prediction | None, name: str) -> Any:
+    """Return a field of a prediction as a table cell; None without a prediction."""
     value = None if row is None else getattr(row, name)
     return _text(value) if isinstance(value, str) else value
 
 
 def _questions(artifacts: Artifacts, ids: set[str]) -> dict[str, Question]:
-    """Return the questions of some ids; with the teacher are copies."""
+    """Return id -> question of the given ids; copies of questions are in the teacher's table only."""
     found: dict[str, Question] = {}
     for name in ("questions", "teacher"):
         missing = ids - found.keys()
@@ -170,7 +177,7 @@ def _questions(artifacts: Artifacts, ids: set[str]) -> dict[str, Question]:
 
 
 def _found(rows: Iterable[Any], id_of: Any, ids: set[str]) -> dict[str, Any]:
-    """Return the rows of some ids; the rest isn't read once all are found."""
+    """Return id -> row of the given ids, and stop reading once all of them are found."""
     found: dict[str, Any] = {}
     for row in rows:
         if id_of(row) in ids:
@@ -180,7 +187,7 @@ def _found(rows: Iterable[Any], id_of: Any, ids: set[str]) -> dict[str, Any]:
     return found
 
 
-def _asked(questions: Mapping[str, Question], question_id: str) -> str:
+def _question_text(questions: Mapping[str, Question], question_id: str) -> str:
     question = questions.get(question_id)
     return _text(question_text(question)) if question else "(belongs to no question)"
 

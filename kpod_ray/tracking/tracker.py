@@ -1,4 +1,8 @@
-"""Where the metrics of a run go: a thread of its own writes them, and nobody waits for it."""
+"""The tracker of a run: a queue and a thread that writes metrics and summaries to W&B's local files.
+
+Calls of the tracker never wait for W&B, so that a slow disk or network doesn't slow training down. Every
+exception in the thread is caught: it switches tracking off with a warning.
+"""
 
 from __future__ import annotations
 
@@ -21,38 +25,44 @@ from kpod_ray.tracking.wandb_upload import Upload
 
 log = logging.getLogger("kpod")
 MAX_WAITING = 10_000
-"""Entries that may wait to be written; further ones are dropped and counted."""
+"""Entries that may wait in the queue; further entries are dropped and counted."""
 WRITE_SECONDS = 60.0
+"""Time limit for writing the queue to disk at the end of a run."""
 SERVICE = "wandb-core"
+"""Name of the process that W&B's library starts on this machine to write files."""
 ERROR_REPORTING = "WANDB_ERROR_REPORTING"
-"""Whether W&B's library reports on itself; it would wait for its server as the process ends."""
+"""Environment variable that switches the error reports of W&B's library to its maker. The reports are
+switched off, because they would make the process wait for a server at exit."""
 _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disabled": "disabled"}
-"""Values of ``WANDB_MODE`` that ``auto`` obeys."""
+"""Values of the environment variable ``WANDB_MODE`` that ``tracking.mode: auto`` follows."""
 
 
 class Tracker(Protocol):
-    """Where metrics of a run go. No method waits, but for `finish`."""
+    """Receives the metrics and summaries of a run. Only `finish` blocks."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Take metrics; those with ``train/train_step`` form the training curves."""
+        """Log metrics by name; the x-axis of each is in `wandb_run.X_AXES`."""
         ...
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Take what is to be told of something finished, once a run, resumed or not.
+        """Log the summary of something finished, unless a summary with this key was logged before.
+
+        A run that is resumed remembers the keys that it logged before.
 
         Args:
-            key: says of what, and of which version of it.
-            collect: is called in another thread, and not at all if it isn't needed.
+            key: identifies the finished thing and its version, such as the folder of an artifact.
+            collect: builds the summary; is called in the tracker's thread, and only if the summary is
+                logged.
         """
         ...
 
     def finish(self, exit_code: int = 0) -> None:
-        """Close the run; other than 0 is a failure."""
+        """Close the run; an exit code other than 0 marks the run as failed."""
         ...
 
 
 class NullTracker:
-    """Takes everything and keeps nothing."""
+    """A tracker that does nothing, for ``tracking.mode: disabled``."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Do nothing."""
@@ -65,11 +75,11 @@ class NullTracker:
 
 
 class WandbTracker:
-    """One W&B run, written by a thread; the first failure turns it off.
+    """A tracker that writes one W&B run in a thread. The first failure switches the tracker off.
 
     Args:
-        open_run: opens the run, in the thread.
-        write_seconds: how long the end of a run waits until all entries are written to disk.
+        open_run: opens the W&B run; is called in the thread, because opening may take long.
+        write_seconds: time limit for writing the waiting entries to disk at the end of the run.
     """
 
     def __init__(
@@ -82,17 +92,17 @@ class WandbTracker:
         self._is_off = False
         self._exit_code = 0
         self.num_dropped = 0
-        """Entries that found no place."""
+        """Entries dropped because `MAX_WAITING` entries were waiting."""
         self._thread = threading.Thread(target=self._work, name="kpod-tracking", daemon=True)
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Hand metrics to the thread."""
-        row = dict(metrics)
+        """Put metrics into the queue."""
+        row = dict(metrics)  # a copy: the caller may change its mapping before the thread reads it
         self._put(lambda run: run.log(row))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Hand what is to be told to the thread, which collects it."""
+        """Put the logging of a summary into the queue; the thread collects the summary."""
         self._put(lambda run: run.log_summary(key, collect))
 
     def _put(self, write: Callable[[WandbRun], None]) -> None:
@@ -122,7 +132,7 @@ class WandbTracker:
         self._is_off = True
 
     def finish(self, exit_code: int = 0) -> None:
-        """Close the run, and wait for what is waiting: a while for the disk, and a while for W&B."""
+        """Write the waiting entries, close the run, and wait for the upload, each with a time limit."""
         self._exit_code = exit_code
         self._waiting.put(None)
         try:
@@ -133,6 +143,7 @@ class WandbTracker:
             self._turn_off(f"W&B did not finish: {error}")
 
     def _end_thread(self) -> None:
+        """Wait for the thread to end; if W&B's process hangs, kill that process, and wait again."""
         self._thread.join(self._write_seconds)
         if self._thread.is_alive():
             self._turn_off("W&B's process on this machine doesn't answer; it is ended")
@@ -151,9 +162,9 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
     """Open the tracker of a run.
 
     Args:
-        config: the run.
-        folder: the run's folder on this machine, see `uploading.files_of`; its last part is the run's
-            name on W&B, and W&B's files go to ``wandb`` inside it.
+        config: config of the run; ``tracking.mode`` decides between the trackers.
+        folder: local folder of the run, see `wandb_upload.files_of`. Its last part is the name of the
+            run on W&B; W&B's files are written to its subfolder ``wandb``.
     """
     mode = config.tracking.mode
     if mode == "auto":
@@ -162,7 +173,7 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
         return NullTracker()
 
     def open_run() -> WandbRun:
-        """Look for a key and open the run; both may take long."""
+        """Look for an API key and open the run; both may take long."""
         os.environ.setdefault(ERROR_REPORTING, "false")
         is_online = mode == "online" or (mode == "auto" and has_wandb_login())
         return WandbRun(config, folder, is_online)
@@ -172,8 +183,12 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 
 @contextlib.contextmanager
 def tracked(config: RunConfig, folder: Path) -> Iterator[Tracker]:
-    """Open the tracker of a run, see `open_tracker`; close it as what is done inside ends."""
-    tracker, exit_code = open_tracker(config, folder), 1
+    """Open the tracker of a run (see `open_tracker`) for a ``with`` block, and close it at the end.
+
+    An exception in the block marks the run as failed on W&B.
+    """
+    tracker = open_tracker(config, folder)
+    exit_code = 1
     try:
         yield tracker
         exit_code = 0
@@ -182,11 +197,13 @@ def tracked(config: RunConfig, folder: Path) -> Iterator[Tracker]:
 
 
 def _end_service() -> None:
-    """End W&B's process, which this process has started; a later run starts another."""
+    """Kill the W&B process that this process has started; a later run starts a new one."""
     import wandb
 
     for child in psutil.Process().children():
         if child.name() == SERVICE:
             child.kill()
-    with contextlib.suppress(Exception):  # it misses its process; else it would wait for it at exit
+    # teardown fails, because its process is gone; without teardown, wandb would wait for the process
+    # at exit
+    with contextlib.suppress(Exception):
         wandb.teardown()

@@ -1,4 +1,4 @@
-"""Which W&B server there is, and whether this machine has a key for it."""
+"""Find the W&B server and an API key, and test whether the server responds."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import time
 import httpx
 
 ANSWER_SECONDS = 2.0
-"""How long a W&B server may take to show that it is there."""
+"""Time limit for a response of the server."""
 ASK_SECONDS = 10.0
-"""Pause between two questions to a server whether it is still there."""
+"""Pause between two requests of `SignsOfLife`."""
 SILENT_SECONDS = 25.0
-"""A server that has said nothing for so long is gone, as far as a run is concerned that ends now."""
+"""A server that hasn't responded for so long counts as unreachable."""
 
 
 def base_url() -> str:
-    """Return the address of the W&B server: of the environment, W&B's settings, or its own."""
+    """Return the address of the W&B server: of ``WANDB_BASE_URL``, W&B's settings, or W&B's default."""
     import wandb
 
     return os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)
 
 
 def has_wandb_login() -> bool:
-    """Whether an API key is to be found, in the environment or in the netrc file."""
+    """Return whether ``WANDB_API_KEY`` or the netrc file has an API key for the server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     from wandb.sdk.lib.wbauth.wbnetrc import read_netrc_auth
@@ -34,43 +34,47 @@ def has_wandb_login() -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether a server says anything at all, soon; the wait is bounded whatever it does."""
+    """Return whether a server responds at all, with any status, within `ANSWER_SECONDS`."""
     heard = threading.Event()
 
     def ask() -> None:
-        """Note an answer, if one comes."""
+        """Send a request, and set ``heard`` if there is a response."""
         with contextlib.suppress(httpx.HTTPError, OSError):
             httpx.get(f"{url}/healthz", timeout=ANSWER_SECONDS)
             heard.set()
 
     thread = threading.Thread(target=ask, name="kpod-wandb-answers", daemon=True)
     thread.start()
-    thread.join(ANSWER_SECONDS)  # httpx bounds neither the look-up of a name nor a slow drip
+    # The time limit is the join's: httpx limits neither a DNS look-up nor the total time of a response.
+    thread.join(ANSWER_SECONDS)
     return heard.is_set()
 
 
 class SignsOfLife:
-    """Asks a server again and again whether it is there, so that later nobody waits for one that isn't.
+    """Polls a server in a thread, so that `is_there` knows without waiting whether the server responds.
 
     Args:
-        url: of the server.
-        ask_seconds: pause between two questions.
-        silent_seconds: how long it may say nothing before it counts as gone.
+        url: address of the server.
+        ask_seconds: pause between two requests.
+        silent_seconds: time without a response after which the server counts as unreachable.
     """
 
     def __init__(
         self, url: str, ask_seconds: float = ASK_SECONDS, silent_seconds: float = SILENT_SECONDS
     ) -> None:
-        self._url, self._ask_seconds, self._silent_seconds = url, ask_seconds, silent_seconds
-        self._heard_at, self._is_over = time.monotonic(), threading.Event()
+        self._url = url
+        self._ask_seconds = ask_seconds
+        self._silent_seconds = silent_seconds
+        self._heard_at = time.monotonic()
+        self._is_over = threading.Event()
         threading.Thread(target=self._ask, name="kpod-wandb-signs", daemon=True).start()
 
     def is_there(self) -> bool:
-        """Whether the server has said something lately, or hasn't been asked for long. Never waits."""
+        """Return whether the server responded, or the polling began, in the last ``silent_seconds``."""
         return time.monotonic() - self._heard_at < self._silent_seconds
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._is_over.set()
 
     def _ask(self) -> None:

@@ -1,4 +1,4 @@
-"""One W&B run in the files of this machine; it never waits for a network."""
+"""One W&B run, written to local files. Nothing in this module waits for the network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from kpod_ray.tracking.summaries import Markup, PhaseSummary
 from kpod_ray.tracking.wandb_upload import Upload
 
 INIT_SECONDS = 30.0
-"""How long W&B's process on this machine may take to start a run."""
+"""Time limit for W&B's process on this machine to start a run."""
 FLUSH_SECONDS = 5.0
-"""What is logged is in the run's file after so long: what a kill may lose."""
+"""Interval at which logged values are written to the run's file; a kill loses at most this much."""
 X_AXES = {
     "train/*": "train/train_step",
     "weigh/*": "weigh/train_step",
@@ -26,19 +26,19 @@ X_AXES = {
     "token_weight/*": "token_weight/weight",
     "step_difficulty/*": "step_difficulty/nats",
 }
-"""Metrics that have an x-axis of their own."""
+"""Pattern of metrics -> the metric that is their x-axis."""
 
 
 class WandbRun:
     """A W&B run whose files are in ``folder/wandb``.
 
-    A run in the same folder continues there and on W&B, where steps follow on. What is told of
-    something finished is told once: ``told.json`` beside the files says of what.
+    A second run in the same folder continues the run on W&B. The keys of the logged summaries are kept
+    in ``told.json`` beside the files, so that a resumed run doesn't log a summary again.
 
     Args:
-        config: the run; becomes the columns of W&B's table.
-        folder: the run's folder on this machine; its last part is the run's name on W&B.
-        is_online: whether a child process sends the files meanwhile.
+        config: config of the run; its settings become columns of W&B's table of runs.
+        folder: local folder of the run; its last part is the name of the run on W&B.
+        is_online: whether a child process uploads the files while the run goes on.
     """
 
     def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
@@ -46,7 +46,7 @@ class WandbRun:
 
         folder.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # else in the user's home
-        self._told_file = folder / "wandb" / "told.json"
+        self._keys_file = folder / "wandb" / "told.json"
         self.run: Any = wandb.init(
             entity=config.tracking.entity,
             project=config.tracking.project,
@@ -55,7 +55,7 @@ class WandbRun:
             id=run_id(config.storage, folder),
             resume="allow",
             config=config.model_dump(mode="json"),
-            mode="offline",  # the child process sends it
+            mode="offline",  # the child process uploads the files; this process never waits for W&B
             dir=str(folder),
             reinit="create_new",  # other runs may be open in this process
             settings=wandb.Settings(
@@ -69,17 +69,17 @@ class WandbRun:
             self.run.define_metric(metrics, step_metric=axis)
         self.file = Path(self.run.settings.sync_file)
         self.upload = Upload(self.file) if is_online else None
-        self._told = set(
-            json.loads(self._told_file.read_text()) if self._told_file.exists() else ()
+        self._logged_keys = set(
+            json.loads(self._keys_file.read_text()) if self._keys_file.exists() else ()
         )
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics."""
+        """Write metrics to the run's file."""
         self.run.log(dict(metrics))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Collect and write facts, unless those of this key are written."""
-        if key in self._told:
+        """Collect a summary and write it, unless a summary with this key was written before."""
+        if key in self._logged_keys:
             return
         summary = collect()
         for row in summary.curves:
@@ -94,8 +94,8 @@ class WandbRun:
         self.run.summary.update({**summary.numbers, **summary.outcome})
         if summary.artifact:
             self.run.log_artifact(_reference(*summary.artifact))
-        self._told.add(key)
-        self._told_file.write_text(json.dumps(sorted(self._told)))
+        self._logged_keys.add(key)
+        self._keys_file.write_text(json.dumps(sorted(self._logged_keys)))
 
     def finish(self, exit_code: int) -> None:
         """Close the run's files."""
@@ -103,10 +103,14 @@ class WandbRun:
 
 
 def run_id(storage: str, folder: Path) -> str:
-    """Return the id on W&B of the run in a folder; it never changes.
+    """Return the W&B id of the run in a folder, the same whenever the run is resumed.
 
-    An object store has one address for everybody, which gives the id. A path of a disk has not: others
-    may have the same, so the id is made once and kept in the folder.
+    In an object store, the id is a hash of the run's address, which is unique. A path on a disk isn't:
+    other machines may have the same path. There the id is random, and kept in the file ``wandb_id``.
+
+    Args:
+        storage: the config's storage, a path or an address.
+        folder: local folder of the run.
     """
     if "://" in storage:
         return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]
@@ -141,9 +145,9 @@ def _histogram(histogram: Histogram) -> Any:
 
 
 def _reference(phase: str, address: str) -> Any:
-    """Return a W&B artifact that holds nothing but an address.
+    """Return a W&B artifact that holds only the address of a phase's artifact.
 
-    It is what ``add_reference(checksum=False)`` makes, which asks for boto3 before ``s3://``.
+    The entry equals that of ``add_reference(checksum=False)``, which for ``s3://`` would import boto3.
     """
     import wandb
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry

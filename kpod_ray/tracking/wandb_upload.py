@@ -1,4 +1,7 @@
-"""Sending a run's files to W&B: while it runs, by a child process, or later, by ``kpod sync``."""
+"""Upload a run's files to W&B: by a child process during the run (`Upload`), or later (`send`).
+
+W&B's library creates a file ``NAME.wandb.synced`` beside each file that is uploaded completely.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,33 @@ from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, has_wandb_login
 
 SEND_SECONDS = 60.0
-"""How long the end of a run waits for a W&B that answers to take the rest."""
+"""Time limit for the rest of the upload at the end of a run, if W&B responds."""
 LOG = "upload.log"
+"""File with the output of the child process, beside the run's file."""
 
 
 def files_of(store: Store, folder: str) -> Path:
-    """Return where W&B's files of a run are: in its folder, or one of that name here."""
+    """Return the local folder of a run's W&B files.
+
+    A local storage holds them in the run's folder. For an object store, the folder lies in the current
+    directory, because W&B writes to local files only.
+    """
     return Path(store.root if store.is_local() else ".") / folder
 
 
 class Upload:
-    """A child process that sends a run's file to W&B while it is written.
+    """A child process that uploads a run's file to W&B while the file is being written.
 
-    Files that earlier parts of the run have left unsent go first: steps are numbered in that order.
+    Files that an earlier part of the run has left are uploaded first: W&B numbers steps in the order of
+    arrival.
 
     Args:
-        file: the run's ``.wandb`` file; what the child process says goes to ``upload.log`` beside it.
+        file: the run's ``.wandb`` file; the output of the child process goes to `LOG` beside the file.
     """
 
     def __init__(self, file: Path) -> None:
-        self.file, self.url = file, base_url()
+        self.file = file
+        self.url = base_url()
         self.signs = SignsOfLife(self.url)
         program = Path(__file__).with_name("wandb_upload_process.py")
         earlier = [other for other in _files(file.parents[1]) if not other.samefile(file)]
@@ -48,13 +58,16 @@ class Upload:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(file),
-                start_new_session=True,  # Ctrl-C is for the run
+                start_new_session=True,  # else Ctrl-C in the terminal would end the upload, too
             )
 
     def finish(self) -> str | None:
-        """Wait for the rest to be sent if W&B is there; return why it isn't, or None.
+        """Wait for the rest of the upload while W&B responds, then end the child process.
 
-        The run has ended before, so that its file is whole.
+        The run must be closed before, so that its file is complete.
+
+        Returns:
+            The reason why the upload is incomplete; None if it is complete.
         """
         self.signs.stop()
         if self.process.poll() is None and self.signs.is_there() and answers(self.url):
@@ -72,10 +85,14 @@ class Upload:
 
 
 def place_of(run: str, overrides: Sequence[str]) -> Path:
-    """Return the folder that holds W&B's files of a run, which is given as a config or as a folder.
+    """Return the folder that holds the W&B files of a run.
+
+    Args:
+        run: the folder itself, or the config of the run.
+        overrides: ``dotted.path=value`` texts that change settings of the config.
 
     Raises:
-        KpodError: There is no such folder and no such config, or a folder has overrides.
+        KpodError: The folder or config doesn't exist, or overrides are given for a folder.
     """
     path = Path(run).expanduser()
     if path.is_dir():
@@ -87,10 +104,14 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
 
 
 def send(folder: Path) -> str:
-    """Send the files below a folder that W&B doesn't have; say in a line what was sent.
+    """Upload the W&B files below a folder that aren't uploaded yet.
+
+    Returns:
+        One line for the user that says what was uploaded.
 
     Raises:
-        KpodError: There is no file, no API key or no answer, or W&B didn't take a file.
+        KpodError: The folder holds no W&B files, there is no API key, the server doesn't respond, or W&B
+            refuses a file.
     """
     files = _files(folder)
     if not files:
@@ -102,11 +123,11 @@ def send(folder: Path) -> str:
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
     if not answers(base_url()):
         raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
-    told = _sync(unsent)
+    output = _sync(unsent)
     left = [file for file in unsent if not _is_sent(file)]
     if left:
-        raise KpodError(f"W&B has not taken {_count(left)} of {folder}: {_last_line(told)}")
-    pages = sorted(set(re.findall(r"View run\b.*? at (https?://\S+)", told)))
+        raise KpodError(f"W&B has not taken {_count(left)} of {folder}: {_last_line(output)}")
+    pages = sorted(set(re.findall(r"View run\b.*? at (https?://\S+)", output)))
     return f"sent {_count(unsent)} of {folder}: {' '.join(pages) or base_url()}"
 
 
@@ -115,7 +136,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sync(files: list[Path]) -> str:
-    """Let W&B's own command send files; return what it said."""
+    """Upload files by W&B's command ``wandb sync``; return the output of the command."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-online"]
     done = subprocess.run(
         [*command, *map(str, files)],
@@ -129,7 +150,10 @@ def _sync(files: list[Path]) -> str:
 
 
 def _environment(file: Path) -> dict[str, str]:
-    """Return the environment of a command about a file: logs go beside it, and it is not silent."""
+    """Return the environment of a W&B command for a file: logs beside the file, and output not silent.
+
+    ``WANDB_SERVICE`` is left out: with it, the command would use the W&B process of the run.
+    """
     others = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     return {**others, "WANDB_DIR": str(file.parents[2]), "WANDB_SILENT": "false"}
 
@@ -143,7 +167,7 @@ def _count(files: list[Path]) -> str:
 
 
 def _last_line(text: str) -> str:
-    """Return the last line that says something, without the key, which W&B would not print either."""
+    """Return the last line that isn't blank, with the API key replaced by ``...``."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
     key = os.environ.get("WANDB_API_KEY")
     return lines[-1].replace(key, "...") if key else lines[-1]

@@ -1,7 +1,8 @@
-"""The program of the child process that sends a run's file to W&B while it is written.
+"""Program of the child process that uploads a run's file to W&B while the file is being written.
 
-It is run by its path, so that it imports nothing of ours. Its standard input ends when whoever started
-it is gone, however that went: then it sends what there is, for a while, and ends.
+The program is run by its path, so that it doesn't import kpod_ray with its packages. Its standard input
+is a pipe from the parent process. The pipe closes when the parent ends in any way, also by SIGKILL; the
+program then uploads the rest within `REST_SECONDS` and ends.
 """
 
 from __future__ import annotations
@@ -15,22 +16,28 @@ import sys
 WANDB = (sys.executable, "-m", "wandb")
 SYNC = ("sync", "--yes", "--include-online")
 REST_SECONDS = 60.0
-"""How long the rest of a run that was killed may take."""
+"""Time limit for the rest of the upload after the parent process was killed."""
 
 
 def main(earlier: list[str], file: str) -> None:
-    """Send ``.wandb`` files: what earlier parts of a run have left, then one until its run has ended."""
-    is_left_alone = bool(earlier) and not _sync_while_watched(*SYNC, *earlier)
-    if is_left_alone or not _sync_while_watched("beta", "sync", "--live", "--yes", file):
+    """Upload ``.wandb`` files: those of earlier parts of a run, then a growing one until its run ends.
+
+    Args:
+        earlier: complete files, in the order in which they are uploaded.
+        file: file that the run is writing.
+    """
+    is_orphaned = bool(earlier) and not _sync_while_watched(*SYNC, *earlier)
+    if is_orphaned or not _sync_while_watched("beta", "sync", "--live", "--yes", file):
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run([*WANDB, *SYNC, *earlier, file], check=False, timeout=REST_SECONDS)
 
 
 def _sync_while_watched(*arguments: str) -> bool:
-    """Run a command of wandb to its end; return False, and end it, if nobody is there any more."""
+    """Run a wandb command; return True at its end, or kill it and return False if the parent ends."""
     command = subprocess.Popen([*WANDB, *arguments], stdin=subprocess.DEVNULL)
     while command.poll() is None:
         readable, _, _ = select.select([0], [], [], 0.2)
+        # the parent writes nothing: a readable pipe without data is a closed pipe
         if readable and not os.read(0, 1):
             command.kill()
             command.wait()

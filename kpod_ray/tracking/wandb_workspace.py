@@ -1,4 +1,8 @@
-"""A W&B workspace over the runs of a project or a sweep: what was tuned, how it went, what came out."""
+"""Build and save a W&B workspace (a dashboard) over the runs of a project or a sweep.
+
+Its sections show the settings against the objective, the training curves, the token weights, and the
+accuracies.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ VALUE_SETTINGS = {
     "schedule.num_stages": "stages",
     "weighting.mask_ratio_weight": "alpha",
 }
-"""Settings of the value function and the schedule, and their names in the paper."""
+"""Setting of the schedule or the token weighter -> its symbol in the paper."""
 OUTCOMES = (
     "outcome/validation_loss",
     "outcome/validation_token_accuracy",
@@ -29,17 +33,18 @@ OUTCOMES = (
     "outcome/keypoint_share",
     "outcome/kept_samples_fraction",
 )
+"""Keys of `PhaseSummary.outcome` that are columns of the table of runs."""
 MAX_SCATTERS = 6
-"""Settings that the objective is drawn against."""
+"""Scatter plots of the objective against a setting."""
 MAX_RUNS = 50
-"""Runs that are drawn at once."""
+"""Runs that a chart draws at once."""
 
 
 def save_dashboard(config: RunConfig) -> str:
-    """Make the workspace on W&B; return its address. Every call makes a new one.
+    """Create a workspace on W&B and return its address; every call creates a new workspace.
 
     Raises:
-        KpodError: There is no API key, no answer, or W&B refuses.
+        KpodError: There is no API key, the server doesn't respond, or W&B refuses the workspace.
     """
     if not has_wandb_login():
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
@@ -52,6 +57,7 @@ def save_dashboard(config: RunConfig) -> str:
 
 
 def _default_entity() -> str:
+    """Return ``WANDB_ENTITY``, or the default entity of the user on W&B."""
     import wandb
 
     entity = os.environ.get("WANDB_ENTITY")
@@ -61,7 +67,7 @@ def _default_entity() -> str:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn whatever W&B's layers raise into one line."""
+    """Convert any exception of W&B's libraries, whose types aren't documented, to a `KpodError`."""
     try:
         yield
     except Exception as error:
@@ -70,10 +76,14 @@ def _refusals() -> Iterator[None]:
 
 
 def build_workspace(config: RunConfig, entity: str) -> Any:
-    """Return the workspace of a config's project and group, unsaved; needs no server.
+    """Build the workspace of a config's project and group, without a connection to a server.
+
+    Args:
+        config: names project, group and objective; the settings of its sweep are drawn.
+        entity: user or team on W&B that owns the project.
 
     Returns:
-        A `wandb_workspaces.workspaces.Workspace`, all of whose sections are open.
+        An unsaved `wandb_workspaces.workspaces.Workspace`.
     """
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
@@ -113,7 +123,7 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
 
 
 def _column(name: str) -> str:
-    """Return the name of a column of the table of runs: W&B puts ``.value`` after the first key."""
+    """Return W&B's name of a column: settings have ``.value`` after the first part of their path."""
     if name in OUTCOMES:
         return f"summary:{name}"
     first, rest = name.split(".", 1)
@@ -121,7 +131,7 @@ def _column(name: str) -> str:
 
 
 def settings_of(config: RunConfig) -> dict[str, str]:
-    """Return the settings that are shown, with their names: a sweep's own, else the value function's."""
+    """Return path -> label of the drawn settings: those of the sweep, else `VALUE_SETTINGS`."""
     paths = list(config.sweep.space) or list(VALUE_SETTINGS)
     symbols = {
         path: f" ({VALUE_SETTINGS[path]})" if path in VALUE_SETTINGS else "" for path in paths
@@ -132,19 +142,20 @@ def settings_of(config: RunConfig) -> dict[str, str]:
 def _sweep_panels(settings: Mapping[str, str], objective: str) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
-    column, told = wr.ParallelCoordinatesPlotColumn, objective.split("/")[1].replace("_", " ")
+    column = wr.ParallelCoordinatesPlotColumn
+    label = objective.split("/")[1].replace("_", " ")
     columns = [column(metric=wr.Config(path), display_name=name) for path, name in settings.items()]
-    columns.append(column(metric=wr.SummaryMetric(objective), display_name=told))
+    columns.append(column(metric=wr.SummaryMetric(objective), display_name=label))
     scatters = [
         wr.ScatterPlot(
-            title=f"{told.capitalize()} by {path.rpartition('.')[2]}",
+            title=f"{label.capitalize()} by {path.rpartition('.')[2]}",
             x=wr.Config(path),
             y=wr.SummaryMetric(objective),
         )
         for path in list(settings)[:MAX_SCATTERS]
     ]
     return [
-        wr.ParallelCoordinatesPlot(title=f"Settings, and {told}", columns=columns),
+        wr.ParallelCoordinatesPlot(title=f"Settings, and {label}", columns=columns),
         wr.ParameterImportancePlot(with_respect_to=objective),
         *scatters,
     ]

@@ -84,7 +84,7 @@ def test_counts_in_and_out_add_up(artifacts):
     text = printed(artifacts, Selection(num_samples=0))
     rows = {cells[0]: cells[1:] for line in text.splitlines() if (cells := line.split())}
     assert "teacher t-7b: 8 samples with 39 tokens" in text
-    assert "questions 6: 3 have a rationale that goes on" in text
+    assert "questions 6: 3 have a rationale to train on" in text
     assert "kept 37.5% of the samples" in text  # 3 of 8
     names = ("kept", "reference", "wrong", "truncated", "unreadable", "unknown_question")
     in_table = {name: int(rows[name][0]) for name in names if name != "kept"}

@@ -98,8 +98,11 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"sweep.space": {}}, r"^sweep.space is empty; give dotted paths and what they may be$"),
-        ({"student.validation_fraction": 0.0}, r"questions that are held out; set student.valid"),
+        (
+            {"sweep.space": {}},
+            r"^sweep.space is empty; give dotted paths of settings and their values$",
+        ),
+        ({"student.validation_fraction": 0.0}, r"on the validation set; set student.valid"),
         (
             {"sweep.objective": "validation_accuracy"},
             r"is not measured; set student.accuracy_every_stages$",

@@ -1,1 +1,1 @@
-"""The report of a comparison: arms, seeds and tests against the baseline."""
+"""The report of a comparison: accuracies of the arms, statistical tests against the baseline, costs."""

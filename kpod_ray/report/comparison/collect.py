@@ -1,4 +1,4 @@
-"""Gather what the page about a comparison shows from the artifacts of its finished runs."""
+"""Read the results of a comparison from the artifacts of its finished runs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from kpod_ray.storage.artifacts import Artifact
 
 Artifacts = Mapping[str, Artifact]
 UNTRAINED = "untrained"
+"""Name of the arm that is added for the untouched student."""
 
 
 def collect_comparison(
     config: RunConfig, shared: Artifacts, trials: Mapping[str, Sequence[Artifacts]]
 ) -> ComparisonResults:
-    """Return everything the page shows.
+    """Return the results of a comparison, with the untouched student as a further arm.
 
     Args:
-        config: what all arms start from.
-        shared: the artifacts that all arms share.
-        trials: of each arm, the artifacts of its seeds in order.
+        config: config of the comparison, which the arms change.
+        shared: name -> artifact that all arms share; all are finished.
+        trials: arm -> the artifacts (by name) of each seed, in the order of the seeds; all are finished.
     """
     questions = Question.from_table(shared["questions"].read("questions"))
     predicted = Prediction.from_table(shared["evaluate_before"].read("predictions"))
-    tested = [row.question_id for row in predicted]
+    tested = [row.question_id for row in predicted]  # one order of the questions for all arms
     by_id = {question.id: question for question in questions}
     arms = [
         ArmResults(UNTRAINED, "the student as it comes", {}, _correct([shared], tested, "_before"))
@@ -56,6 +57,7 @@ def collect_comparison(
 def _arm(
     name: str, config: RunConfig, seeds: Sequence[Artifacts], tested: Sequence[str]
 ) -> ArmResults:
+    """Return the results of one trained arm; ``tested`` holds the ids of the test questions."""
     arm = config.comparison.chosen()[name]
     trained = [artifacts["train"] for artifacts in seeds]
     counts = [artifact.manifest()["counts"] for artifact in trained]
@@ -73,7 +75,13 @@ def _arm(
 
 
 def _correct(seeds: Sequence[Artifacts], tested: Sequence[str], suffix: str) -> Answers:
-    """Return whether each answer is right, [num_seeds, Q], questions in the given order."""
+    """Return whether each answer is correct, [num_seeds, num_questions].
+
+    Args:
+        seeds: artifacts by name of each seed.
+        tested: ids of the test questions, in the order of the columns.
+        suffix: ``_before`` for the untouched student, empty for the trained student.
+    """
     rows = []
     for artifacts in seeds:
         table = artifacts[f"evaluate{suffix}"].read("predictions")
@@ -83,18 +91,24 @@ def _correct(seeds: Sequence[Artifacts], tested: Sequence[str], suffix: str) -> 
 
 
 def _num_steps(question: Question, config: RunConfig) -> int:
-    """Reasoning steps of the reference rationale; without one, sentences of the question."""
+    """Return the number of reasoning steps of a question's reference rationale.
+
+    For a question without a reference rationale, the number of its sentences stands in.
+    """
     text = question.reference_rationale or question.question
     return len(split_steps(text, split_newlines=config.steps.split_newlines))
 
 
 def _curve(trained: Artifact) -> tuple[StagePoint, ...]:
+    """Return the means of each stage of a finished training."""
     history = trained.read_json("history")
     decisions = trained.read_json("decisions")
-    points, tokens = [], 0
+    points = []
+    tokens = 0
     for stage in sorted({int(row["stage"]) for row in history}):
         rows = [row for row in history if row["stage"] == stage]
         tokens += int(sum(row["loss_tokens"] for row in rows))
+        # the given steps come from the plan that the stage used: a replanned training has several plans
         decision = decisions[str(stage)]
         schedule = trained.store.read_table(f"{decision['plan']}/schedule.parquet")
         given = given_steps(schedule, decision["plan_stage"])

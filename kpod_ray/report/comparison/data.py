@@ -1,7 +1,7 @@
-"""Everything a page about a comparison shows, as plain frozen data.
+"""The results of a comparison, as plain frozen data.
 
-A comparison is some arms, each trained once a seed, that all answer the same test questions. Names and
-texts may hold anything; the page makes them harmless.
+A comparison trains several arms (methods), each once for every seed; all arms answer the same test
+questions. Names and texts may contain any characters: the page escapes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kpod_ray.evaluation.statistics import Answers
 
 @dataclass(frozen=True, slots=True)
 class StagePoint:
-    """One arm with one seed at the end of one stage."""
+    """The results of one arm with one seed at the end of one stage."""
 
     stage: int
     rationale_loss: float
@@ -34,18 +34,18 @@ class StagePoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArmResults:
-    """One arm: its settings, its answers, and what it cost.
+    """One arm: its settings, its answers, and the cost of its training.
 
-    A deterministic arm, such as the untrained model, has one seed where the others have several.
+    A deterministic arm, such as the untrained student, has one seed where the other arms have several.
     """
 
     name: str
     description: str
-    """One line."""
+    """What the arm is, in one line."""
     overrides: Mapping[str, Any]
-    """Dotted paths of the config that this arm changes, and their values."""
+    """Dotted path of a setting that the arm changes -> value."""
     correct: Answers
-    """[num_seeds, num_questions], whether each answer is right."""
+    """Whether each answer is correct, [num_seeds, num_questions] bool."""
     supervised_tokens: tuple[int, ...] = ()
     """Tokens in the loss over the whole training, for each seed; empty without training."""
     train_tokens: tuple[int, ...] = ()
@@ -55,32 +55,32 @@ class ArmResults:
     train_seconds: tuple[float, ...] = ()
     """Seconds of training, for each seed."""
     curves: tuple[tuple[StagePoint, ...], ...] = ()
-    """For each seed its stages, in order."""
+    """The stages of each seed, in order; empty without training."""
 
     def __post_init__(self) -> None:
-        """Refuse answers that make no table.
+        """Check the shape and the type of the answers.
 
         Raises:
-            ValueError: They are not a table of booleans, or it is empty.
+            ValueError: The answers aren't a two-dimensional array of booleans, or the array is empty.
         """
         if self.correct.ndim != 2 or self.correct.dtype != np.bool_ or self.correct.size == 0:
             raise ValueError(f"{self.name}: answers must be a table of booleans, and not empty")
 
     @property
     def num_seeds(self) -> int:
-        """How many seeds were trained."""
+        """Number of seeds."""
         return len(self.correct)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparisonResults:
-    """A comparison as its page shows it."""
+    """Everything that the page about a comparison shows."""
 
     name: str
     baseline: str
-    """Name of the arm that the others are compared with."""
+    """Name of the arm with which the other arms are compared."""
     budget: str
-    """What all arms were given alike, in words."""
+    """What is equal for all arms, in words, such as ``train steps``."""
     seeds: tuple[int, ...]
     arms: tuple[ArmResults, ...]
     num_steps_of_question: tuple[int, ...]
@@ -90,13 +90,14 @@ class ComparisonResults:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     machine: str = ""
-    """What it ran on, in words."""
+    """System and number of cores of the machine that trained, in words."""
 
     def __post_init__(self) -> None:
-        """Refuse arms that can't be compared.
+        """Check that the arms can be compared.
 
         Raises:
-            ValueError: Names repeat, the baseline is missing, or an arm has other questions or seeds.
+            ValueError: Two arms have the same name, the baseline isn't an arm, or the arms differ in
+                their numbers of questions or seeds.
         """
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
@@ -112,10 +113,10 @@ class ComparisonResults:
 
     @property
     def num_questions(self) -> int:
-        """How many test questions each arm answered, with each seed."""
+        """Number of test questions that each arm answered with each seed."""
         return len(self.num_steps_of_question)
 
     @property
     def baseline_arm(self) -> ArmResults:
-        """The arm that the others are compared with."""
+        """The arm with which the other arms are compared."""
         return next(arm for arm in self.arms if arm.name == self.baseline)

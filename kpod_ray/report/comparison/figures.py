@@ -1,7 +1,7 @@
-"""The figures of a comparison as plotly figures.
+"""The plotly figures of a comparison.
 
-An arm has one colour in all of them; the baseline is grey. Each figure wants some data;
-`comparison_figures` leaves out those without.
+An arm has the same colour in all curves; the baseline is grey. `comparison_figures` leaves out figures
+without data; the functions of the single figures need data.
 """
 
 from __future__ import annotations
@@ -21,24 +21,30 @@ COLORS = (
     "rgb(145, 150, 35)", "rgb(25, 165, 190)",
 )  # fmt: skip
 DASHES = ("solid", "dash", "dot")
-"""Taken one after the other when the colours have run out."""
+"""Line styles; the next style is used when all colours of the style before are taken."""
 VERDICT_COLORS = {"better": GREEN, "worse": RED, "undecided": GREY}
 ROW_HEIGHT = 34
-"""Height of an arm in a figure with a row for each, in pixels."""
+"""Height of one arm in a figure with one row for each arm, in pixels."""
 LEGEND_HEIGHT = 15
-"""Height of an arm in a legend, in pixels."""
+"""Height of one arm in a legend, in pixels."""
 CURVES = (
     ("rationale_loss", "rationale loss, nats", ".3f", None),
     ("given_steps_mean", "given steps, mean", ".2f", None),
     ("accuracy", "correct answers", ".1%", ".0%"),
 )
-"""What is drawn by stage: field of `StagePoint`, axis title, format of a value and of a tick."""
+"""Curves by stage: field of `StagePoint`, axis title, number format of a value and of an axis tick."""
 
 
 def comparison_figures(
     results: ComparisonResults, found: Findings, groups: Sequence[StepGroup]
 ) -> dict[str, go.Figure]:
-    """Return every figure that has data, by name."""
+    """Return name -> figure of every figure that has data.
+
+    Args:
+        results: results of the comparison.
+        found: statistics of the results.
+        groups: accuracies by number of reasoning steps.
+    """
     figures = {"accuracy": accuracy_figure(results, found)}
     if found.contrasts:
         figures["differences"] = differences_figure(found.contrasts)
@@ -51,7 +57,10 @@ def comparison_figures(
 
 
 def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
-    """Draw each arm's difference to the baseline with its 95 % interval, in points."""
+    """Draw each arm's difference in accuracy to the baseline, with its 95 % interval.
+
+    Differences are in percentage points.
+    """
     traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
     figure = plotting.figure_of(traces, "difference, points", "", _height(len(contrasts)))
     _label_rows(figure, list(contrasts))
@@ -70,7 +79,7 @@ def _difference(contrast: Contrast, row: int) -> go.Scatter:
 
 
 def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
-    """Draw each arm's accuracy with its 95 % interval, and its seeds as small points, in per cent."""
+    """Draw each arm's accuracy in per cent, with its 95 % interval and a small point for each seed."""
     traces = []
     for row, (arm, estimate) in enumerate(zip(results.arms, found.accuracies, strict=True)):
         contrast = found.contrasts.get(arm.name)
@@ -110,7 +119,7 @@ def curves_figure(results: ComparisonResults) -> go.Figure:
 
 
 def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
-    """Return the mean of a field of `StagePoint` over the seeds, by stage; empty if not measured."""
+    """Return stage -> mean of a field of `StagePoint` over the seeds; empty if the field is None."""
     by_stage: dict[int, list[float]] = {}
     for point in (point for curve in arm.curves for point in curve):
         value = getattr(point, field)
@@ -134,7 +143,7 @@ def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.
 
 
 def tokens_figure(results: ComparisonResults) -> go.Figure:
-    """Draw the loss of an answer token against the tokens in the loss so far."""
+    """Draw the loss per answer token, in nats, against the number of tokens in the loss so far."""
     traces = []
     for arm, color, dash in _styled_arms(results):
         tokens, losses = (_mean_curve(arm, field) for field in ("loss_tokens", "answer_loss"))
@@ -163,7 +172,7 @@ def _styled_arms(results: ComparisonResults) -> list[tuple[ArmResults, str, str]
 
 
 def _with_names(figure: go.Figure, results: ComparisonResults) -> go.Figure:
-    """Make room for the names of all arms, one above the other on a phone."""
+    """Make the figure tall enough for a legend with one line for each arm, as on a phone."""
     height = 320 + LEGEND_HEIGHT * len(results.arms)
     return figure.update_layout(height=height, legend_font_size=11)
 

@@ -1,4 +1,4 @@
-"""The page about a comparison of arms, as HTML and as Markdown."""
+"""Render the page about a comparison as HTML and as Markdown."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _COLUMNS = (
     ("Supervised tokens", "supervised_tokens"),
     ("Time", "seconds"),
 )
-"""Columns of the Markdown table: head, and field of `ArmRow`."""
+"""Columns of the Markdown table: heading, and field of `ArmRow`."""
 
 
 def render_comparison(results: ComparisonResults) -> str:
-    """Return the page about a comparison as the text of one HTML file, to be written as UTF-8.
+    """Return the page about a comparison as one HTML document, to be written as UTF-8.
 
-    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
     """
     found = findings(results)
     groups = step_groups(results)
@@ -54,7 +54,7 @@ def render_comparison(results: ComparisonResults) -> str:
 
 
 def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
-    """Return the few numbers at the top of the page."""
+    """Return the numbers at the top of the page: arms, seeds, questions and the smallest effect."""
     trained = sum(bool(arm.train_steps) for arm in results.arms)
     shown = [
         Tile("Arms", str(len(results.arms)), f"{trained} trained"),
@@ -65,13 +65,13 @@ def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
 
 
 def comparison_markdown(results: ComparisonResults) -> str:
-    """Return a comparison as GitHub-flavoured Markdown; texts can't change its structure."""
+    """Return the page about a comparison as GitHub-flavoured Markdown; names and texts are escaped."""
     found = findings(results)
     rows = arm_rows(results, found)
     blocks = [
         f"# {escaped(results.name)}",
         _bullets(headline(results, found)),
-        _setting(results),
+        _conditions(results),
         _arm_table(rows),
         escaped(sensitivity(results, found)),
         _bullets(f"{row.name}: {row.words}" for row in rows if row.verdict != "baseline"),
@@ -84,13 +84,14 @@ def comparison_markdown(results: ComparisonResults) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text as Markdown shows it literally, on one line."""
+    """Escape a text so that Markdown renders it literally; line breaks become spaces."""
     line = re.sub(r"\s*\n\s*", " ", visible(text)).strip()
     line = _SPECIAL.sub(lambda match: f"\\{match.group()}", line)
     return re.sub("[&<>]", lambda match: _HTML[match.group()], line)
 
 
-def _setting(results: ComparisonResults) -> str:
+def _conditions(results: ComparisonResults) -> str:
+    """Return a line with the seeds, the number of test questions, the budget and the machine."""
     seeds = ", ".join(str(seed) for seed in results.seeds)
     parts = (f"Seeds {seeds}", f"{results.num_questions:,} test questions")
     texts = [*parts, f"budget: {results.budget}", results.machine]

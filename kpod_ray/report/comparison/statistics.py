@@ -1,7 +1,7 @@
-"""What the answers of a comparison show: the statistics of each arm, and whether it is better.
+"""Statistics of a comparison: accuracies with intervals, and each arm's test against the baseline.
 
-An arm is called better or worse than the baseline when its p-value, from the paired bootstrap and
-corrected by Holm over all arms, is below 5 %.
+An arm is called better or worse than the baseline if its p-value is below 5 %. The p-value is that of
+the paired bootstrap, corrected by Holm's method for the number of arms.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ from kpod_ray.evaluation.statistics import (
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 
 LEVEL = 0.05
-"""A corrected p-value below it is a finding."""
+"""Significance level of the corrected p-value."""
 BOOTSTRAP_SEED = 0
-"""Every arm sees the same draws, so that a report can be made again."""
+"""Seed of the bootstrap draws of every arm; fixed, so that a report is reproducible."""
 Verdict = Literal["better", "worse", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One arm against the baseline; differences are shares in [-1, 1]."""
+    """The test of one arm against the baseline; differences of accuracies are in [-1, 1]."""
 
     difference: PairedDifference
+    """Difference of the accuracies, by the paired bootstrap."""
     adjusted_p: float
-    """By Holm over all arms."""
+    """p-value of the difference, corrected by Holm's method for the number of arms."""
     discordance: Discordance
     """McNemar's test on the answers of all seeds together."""
     effect_alone: float
-    """Difference seen with a chance of 80 %, were this the only comparison."""
+    """Smallest difference that the test finds with a power of 80 %, for a single comparison."""
     effect_among: float
-    """Difference seen with a chance of 80 % at the strictest level of Holm's correction."""
+    """Smallest difference that the test finds with a power of 80 %, at the strictest level of Holm's
+    correction."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the arm is better, worse, or can't be told from the baseline."""
+        """Whether the arm is better or worse than the baseline, or the test can't decide."""
         if self.adjusted_p >= LEVEL:
             return "undecided"
         return "better" if self.difference.value > 0 else "worse"
@@ -57,17 +59,18 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The statistics of a comparison; arms in the order of the results."""
+    """The statistics of a comparison."""
 
     accuracies: tuple[Estimate, ...]
-    """Over the seeds by a t-interval; of an arm with one seed over the questions, by Wilson's."""
+    """Accuracy of each arm, in the order of the results. The 95 % interval is a t-interval over the
+    seeds, or, for an arm with one seed, Wilson's interval over the questions."""
     contrasts: Mapping[str, Contrast]
-    """Arm -> its difference to the baseline; without the baseline."""
+    """Name of each arm but the baseline -> its test against the baseline."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepGroup:
-    """The questions with one number of reasoning steps."""
+    """Accuracies on the questions that have the same number of reasoning steps."""
 
     num_steps: int
     num_questions: int
@@ -76,7 +79,7 @@ class StepGroup:
 
 
 def findings(results: ComparisonResults) -> Findings:
-    """Return the statistics of all arms."""
+    """Compute the statistics of all arms of a comparison."""
     others = [arm for arm in results.arms if arm.name != results.baseline]
     baseline = _for_all_seeds(results.baseline_arm, results)
     answers = [_for_all_seeds(arm, results) for arm in others]
@@ -98,7 +101,7 @@ def findings(results: ComparisonResults) -> Findings:
 
 
 def step_groups(results: ComparisonResults) -> list[StepGroup]:
-    """Return the accuracy of every arm by number of reasoning steps, fewest steps first."""
+    """Compute the accuracy of every arm by number of reasoning steps, fewest steps first."""
     num_steps = np.array(results.num_steps_of_question)
     groups = []
     for steps in np.unique(num_steps):
@@ -109,6 +112,7 @@ def step_groups(results: ComparisonResults) -> list[StepGroup]:
 
 
 def _accuracy(arm: ArmResults) -> Estimate:
+    """Return the accuracy of an arm with its 95 % interval, see `Findings.accuracies`."""
     if arm.num_seeds > 1:
         return interval_over_seeds(arm.correct)
     low, high = wilson_interval(int(arm.correct.sum()), arm.correct.size)
@@ -116,6 +120,6 @@ def _accuracy(arm: ArmResults) -> Estimate:
 
 
 def _for_all_seeds(arm: ArmResults, results: ComparisonResults) -> Answers:
-    """Return the answers with as many rows as seeds: those of a deterministic arm are repeated."""
+    """Return an arm's answers, [num_seeds, num_questions]; a deterministic arm's row is repeated."""
     repeats = len(results.seeds) // arm.num_seeds
     return np.repeat(arm.correct, repeats, axis=0)

@@ -1,4 +1,4 @@
-"""A comparison as rows: plain values for tables elsewhere, and texts for the pages."""
+"""Convert a comparison to rows: plain values for JSON and W&B, and formatted texts for the pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, sign
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """One arm in words and figures."""
+    """The formatted values of one arm; costs are means over the seeds."""
 
     name: str
     description: str
@@ -28,38 +28,41 @@ class ArmRow:
     accuracy: str
     accuracy_interval: str
     num_seeds: str
-    """How many stand behind the accuracy."""
+    """Number of seeds over which the accuracy is the mean."""
     difference: str
-    """In points."""
+    """Difference in accuracy to the baseline, in percentage points."""
     difference_interval: str
     p_value: str
     adjusted_p: str
     mcnemar_p: str
     discordance: str
-    """Answers right only with the arm, and only with the baseline."""
+    """Number of answers that only the arm has correct, and number that only the baseline has correct."""
     supervised_tokens: str
     train_tokens: str
     train_steps: str
     seconds: str
     width: str
-    """Length of a bar of supervised tokens in per cent of the longest, for CSS."""
+    """Length of the bar of supervised tokens, in per cent of the longest bar, for CSS."""
     overrides: str
-    """As YAML; empty without any."""
+    """Settings that the arm changes, as YAML; empty if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepCell:
-    """The accuracy of one arm on the questions of one number of steps."""
+    """The accuracy of one arm on the questions with one number of reasoning steps."""
 
     accuracy: str
     tint: str
-    """``above`` or ``below`` the baseline, or empty."""
+    """``above`` or ``below`` if the accuracy is above or below the baseline's; empty if equal."""
     shade: str
     """Strength of the tint in [0, 1], for CSS."""
 
 
 def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
-    """Return a row of plain values for each arm; shares in [0, 1], costs as means over the seeds."""
+    """Return a row of plain values for each arm: fractions in [0, 1], and costs as means over the seeds.
+
+    The values of a test against the baseline are None for the baseline.
+    """
     found = findings(results)
     return [
         _plain_row(arm, accuracy, found.contrasts.get(arm.name))
@@ -90,12 +93,12 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
-    """Return the mean over the seeds; None without training."""
+    """Return the mean of a cost over the seeds; None for an arm without training."""
     return sum(per_seed) / len(per_seed) if per_seed else None
 
 
 def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
-    """Return a row of texts for each arm."""
+    """Return a row of formatted texts for each arm, in the order of the results."""
     longest = max((mean_cost(arm.supervised_tokens) or 0 for arm in results.arms), default=0)
     rows = []
     for arm, accuracy in zip(results.arms, found.accuracies, strict=True):
@@ -124,11 +127,13 @@ def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
 
 
 def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
+    """Return the fields of `ArmRow` that hold the test against the baseline; None is the baseline."""
     if contrast is None:
-        texts = dict.fromkeys(("difference", "p_value", "adjusted_p", "mcnemar_p"), NO_VALUE)
-        beneath = dict.fromkeys(("difference_interval", "discordance"), "")
-        return {"verdict": "baseline", "words": "baseline", **texts, **beneath}
-    difference, discordance = contrast.difference, contrast.discordance
+        dashes = dict.fromkeys(("difference", "p_value", "adjusted_p", "mcnemar_p"), NO_VALUE)
+        empty = dict.fromkeys(("difference_interval", "discordance"), "")
+        return {"verdict": "baseline", "words": "baseline", **dashes, **empty}
+    difference = contrast.difference
+    discordance = contrast.discordance
     return {
         "verdict": contrast.verdict,
         "words": verdict_text(contrast),
@@ -142,7 +147,11 @@ def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
 
 
 def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
-    """Return a row of cells for each arm, tinted by the difference to the baseline."""
+    """Return a row of cells for each arm, with a cell for each group.
+
+    The tint of a cell is the difference to the baseline, relative to the largest difference of all
+    cells.
+    """
     at_baseline = results.arms.index(results.baseline_arm)
     differences = [[a - g.accuracies[at_baseline] for a in g.accuracies] for g in groups]
     largest = max((abs(d) for column in differences for d in column), default=0) or 1

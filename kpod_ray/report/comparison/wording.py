@@ -1,4 +1,4 @@
-"""What may be said about a comparison, in words."""
+"""The conclusions that the statistics of a comparison allow, as sentences."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kpod_ray.report.html import Tile
 CONFIDENCE = f"95{NO_BREAK_SPACE}%"
 POWER = f"80{NO_BREAK_SPACE}%"
 ENOUGH_SEEDS = 5
-"""With fewer, a page says that the luck of seeds is poorly known."""
+"""With fewer seeds, the page warns that the variance between seeds is poorly known."""
 
 
 def p_text(p_value: float) -> str:
-    """Return a p-value with three decimals."""
+    """Return a p-value with three decimals, or ``< 0.001``."""
     return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
 
 
 def range_text(low: float, high: float) -> str:
-    """Return an interval of shares in points, both ends with their sign."""
+    """Return an interval of differences in percentage points, both ends with their sign."""
     return f"{signed_points(low)} to {signed_points(high)}"
 
 
 def verdict_text(contrast: Contrast) -> str:
-    """Say what an arm's difference to the baseline means, and no more."""
+    """Return the verdict on an arm in words; an undecided verdict names the smallest visible effect."""
     if contrast.verdict != "undecided":
         return contrast.verdict
     if contrast.discordance.num_better == contrast.discordance.num_worse == 0:
@@ -38,7 +38,7 @@ def verdict_text(contrast: Contrast) -> str:
 
 
 def headline(results: ComparisonResults, findings: Findings) -> list[str]:
-    """Say in up to three sentences which arms are better and worse than the baseline."""
+    """Return up to three sentences that say which arms are better or worse than the baseline."""
     groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
     sentences = []
     for verdict, words in groups.items():
@@ -49,7 +49,7 @@ def headline(results: ComparisonResults, findings: Findings) -> list[str]:
 
 
 def sensitivity(results: ComparisonResults, findings: Findings) -> str:
-    """Say how large a difference the test could have seen."""
+    """Return a sentence with the smallest difference that the test finds with a power of 80 %."""
     contrasts = list(findings.contrasts.values())
     if not contrasts:
         return "Nothing was compared."
@@ -69,7 +69,7 @@ def sensitivity(results: ComparisonResults, findings: Findings) -> str:
 
 
 def notes(results: ComparisonResults) -> list[str]:
-    """Say how each number was got and what it doesn't tell."""
+    """Return sentences that explain how each number is computed and which variance it leaves out."""
     over_seeds = (
         f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
         "seeds on these questions; other questions would move all arms together. An arm with one "
@@ -99,17 +99,18 @@ def notes(results: ComparisonResults) -> list[str]:
 
 
 def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
-    """Return a share and its interval, both in per cent."""
+    """Return an accuracy and its interval, both in per cent, from fractions in [0, 1]."""
     return percent(share), f"{number(100 * low, 1)} to {number(100 * high, 1)}"
 
 
 def smallest_effect_tile(findings: Findings) -> Tile:
-    """Return the smallest effect that the test could have seen, as the median over the arms."""
+    """Return the smallest difference found with a power of 80 %, as the median over the arms."""
     middle = _middle([contrast.effect_among for contrast in findings.contrasts.values()])
     return Tile("Effect it could see", f"{middle} points", f"with a chance of {POWER}")
 
 
 def _middle(effects: Sequence[float]) -> str:
+    """Return the median of differences, in percentage points."""
     return number(100 * statistics.median(effects), 1)
 
 

@@ -1,1 +1,1 @@
-"""The report of one run."""
+"""The report of one run: accuracies, rationales, token weights, schedule, losses, predictions."""

@@ -1,4 +1,4 @@
-"""Gather what the report shows from the artifacts of a finished run."""
+"""Read the results of a finished run from its artifacts, and write the report (phase ``report``)."""
 
 from __future__ import annotations
 
@@ -31,21 +31,32 @@ from kpod_ray.report.run.page import render
 from kpod_ray.storage.artifacts import Artifact
 
 NUM_SHOWN = 12
-"""Rationales, predictions, and rejects of each reason that are shown."""
+"""Number of rationales, of predictions, and of rejected rationales of each verdict in the report."""
 NUM_TOKENS = 10
-"""Highest and lowest weighted token texts that are listed."""
+"""Number of token texts listed with the highest, and with the lowest mean weights."""
 MIN_TOKEN_COUNT = 5
-"""A token text is listed when it occurs at least so often, or in small runs at least once."""
+"""Occurrences that a token text needs to be listed; if no token text has so many, all are listed."""
 
 
 def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str) -> None:
-    """Write the HTML report of a finished run to a path of its store."""
+    """Write the HTML report of a finished run.
+
+    Args:
+        config: config of the run.
+        artifacts: name -> artifact of the run; all are finished.
+        path: path of the report in the store of the artifacts.
+    """
     results = collect(config, artifacts)
     artifacts["questions"].store.write_text(path, render(results))
 
 
 def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
-    """Return everything the report shows."""
+    """Read everything that the report shows.
+
+    Args:
+        config: config of the run.
+        artifacts: name -> artifact of the run; all are finished.
+    """
     manifests = {name: artifact.manifest() for name, artifact in artifacts.items()}
     weighted = WeightedRationale.from_table(artifacts["weigh"].read("weighted"))
     difficulties = StepDifficulty.from_table(artifacts["assess"].read("difficulties"))
@@ -87,7 +98,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
 def token_extremes(
     rationales: Iterable[WeightedRationale],
 ) -> tuple[tuple[TokenWeight, ...], tuple[TokenWeight, ...]]:
-    """Return the token texts with the highest and the lowest mean weights."""
+    """Return the token texts with the highest mean weights, and those with the lowest."""
     sums, counts = defaultdict[str, float](float), Counter[str]()
     for row in rationales:
         spans = zip(row.token_starts, row.token_ends, row.token_weights, strict=True)
@@ -102,6 +113,7 @@ def token_extremes(
 
 
 def _some_of_each(rejects: list[Rationale]) -> list[Rationale]:
+    """Return the first `NUM_SHOWN` rationales of each verdict."""
     seen = Counter[str]()
     chosen = []
     for row in rejects:
@@ -126,6 +138,7 @@ def _accuracy(label: str, manifest: Mapping[str, Any]) -> Accuracy:
 
 
 def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:
+    """Return the number of questions by stage and number of given steps."""
     rows = StageRow.from_table(plan.read("schedule"))
     counts = np.zeros((max(r.stage for r in rows) + 1, max(r.num_given_steps for r in rows) + 1))
     for row in rows:
@@ -134,5 +147,6 @@ def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:
 
 
 def _points(kind: Any, history: list[dict[str, float]]) -> list[Any]:
+    """Convert rows of a history to instances of a dataclass; the rows may have further keys."""
     names = kind.__dataclass_fields__
     return [kind(**{name: row[name] for name in names}) for row in history]

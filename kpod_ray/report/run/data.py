@@ -1,7 +1,7 @@
-"""Everything the page shows, as plain frozen data; only the name is needed, the rest may be empty.
+"""The results of a run, as plain frozen data.
 
-Who builds a `RunResults` chooses how many examples go in. Texts may come from a model and may hold
-anything; the page makes them harmless.
+Only the name of a `RunResults` is required; the report says which sections have no data. The caller
+chooses the number of examples. Texts may contain any characters: the page escapes them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.plotting import Histogram
 
 ROUNDING = 1e-9
-"""So far may an interval's end leave [0, 1], as computed ends do."""
+"""Tolerance by which a computed end of an interval may lie outside [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,20 @@ class Accuracy:
     """How many test questions one model answered correctly."""
 
     label: str
-    """The model as the reader knows it, such as ``untouched student``."""
+    """Name of the model for readers, such as ``untouched``."""
     num_correct: int
     num_questions: int
     low: float
-    """Lower end of the 95 % interval of the accuracy, a share in [0, 1]."""
+    """Lower end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
     high: float
-    """Upper end of the 95 % interval of the accuracy, a share in [0, 1]."""
+    """Upper end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
 
     def __post_init__(self) -> None:
-        """Refuse counts and intervals that can't be.
+        """Check the counts and the interval.
 
         Raises:
-            ValueError: More correct answers than questions, or a low end above the high end.
+            ValueError: There are more correct answers than questions, the interval's low end is above
+                its high end, or an end lies outside [0, 1].
         """
         if not 0 <= self.num_correct <= self.num_questions:
             raise ValueError(f"{self.label}: {self.num_correct} of {self.num_questions} correct")
@@ -42,17 +43,17 @@ class Accuracy:
 
     @property
     def share(self) -> float:
-        """Share of correct answers in [0, 1]; NaN without questions."""
+        """Fraction of correct answers, in [0, 1]; NaN without questions."""
         return self.num_correct / self.num_questions if self.num_questions else float("nan")
 
     def overlaps(self, other: Accuracy) -> bool:
-        """Whether the two 95 % intervals have a point in common."""
+        """Return whether the 95 % intervals of the two accuracies have a point in common."""
         return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class TokenWeight:
-    """The mean keypoint weight (w of Eq. 3) over all places where one token text stands."""
+    """The mean token weight (w of Eq. 3) over all occurrences of one token text."""
 
     text: str
     mean_weight: float
@@ -67,13 +68,14 @@ class TrainPoint:
     train_step: int
     stage: int
     loss: float
-    """What is minimised: the weighted sum over all loss tokens (Eq. 15 plus the answer's), divided."""
+    """The loss that is minimised: the weighted sum over the rationale tokens (Eq. 15) and the answer
+    tokens, normalised as `student.loss_normalization` says."""
     rationale_loss: float
     """Mean negative log-likelihood of the rationale tokens in the loss, unweighted."""
     answer_loss: float
     """Mean negative log-likelihood of the answer tokens (second term of Eq. 1)."""
     token_weight_mean: float
-    """Mean keypoint weight of the rationale tokens in the loss."""
+    """Mean weight of the rationale tokens in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,56 +84,57 @@ class WeightingPoint:
 
     train_step: int
     validation_loss: float
-    """L_k of Eq. 7 on the held-back rationales, in nats."""
+    """L_k of Eq. 7 on the token weighter's validation set, in nats."""
     kept_fraction: float
-    """Mean share of tokens the keypoint mask keeps, in [0, 1]."""
+    """Mean fraction of tokens that the keypoint mask keeps, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionPair:
-    """One test question answered by the untouched model and by the student."""
+    """The predictions of the untouched and of the distilled student for one test question."""
 
     question_id: str
     before: Prediction | None
-    """None when the untouched model was not asked."""
+    """Prediction of the untouched student; None if there is none."""
     after: Prediction
+    """Prediction of the distilled student."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """A run as its report shows it; an empty field is a section that says so."""
+    """Everything that the report of a run shows; for an empty field, the report says so."""
 
     name: str
     accuracies: tuple[Accuracy, ...] = ()
-    """The first is the model before training, the last the student; others may stand between."""
+    """Accuracies of the models: the first is the untouched student, the last the distilled student."""
     verdict_counts: Mapping[str, int] = field(default_factory=dict)
-    """`records.Verdict` -> rationales."""
+    """`records.Verdict` -> number of rationales."""
     rejects: tuple[Rationale, ...] = ()
-    """Some rationales that were set aside."""
+    """Some rationales that aren't trained on."""
     questions: Mapping[str, Question] = field(default_factory=dict)
-    """Question id -> question, for what is shown; a missing one is said to be missing."""
+    """Id -> question of the shown examples; the report says where a question is missing."""
     weighted_rationales: tuple[WeightedRationale, ...] = ()
-    """Some rationales to show with their token weights."""
+    """Some rationales with their token weights."""
     step_difficulties: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Question id -> d of Eq. 8 of each reasoning step, in nats; of all questions."""
+    """Question id -> d of Eq. 8 of each reasoning step, in nats; for all questions."""
     token_weight_histogram: Histogram = field(default_factory=Histogram)
-    """Token weights of all rationales."""
+    """Histogram of the token weights of all rationales."""
     top_tokens: tuple[TokenWeight, ...] = ()
     """Token texts with the highest mean weight, highest first."""
     bottom_tokens: tuple[TokenWeight, ...] = ()
     """Token texts with the lowest mean weight, lowest first."""
     given_steps_counts: tuple[tuple[int, ...], ...] = ()
-    """[stage][number of given steps] -> questions; stage 0 is the starting state."""
+    """[stage][number of given steps] -> number of questions; stage 0 is the state before training."""
     ceilings: tuple[float, ...] = ()
-    """D(t) of Eq. 10 per stage from 0, in nats."""
+    """Difficulty ceiling D(t) of Eq. 10 for each stage from 0, in nats."""
     planned: tuple[float, ...] = ()
-    """H(t), the difficulty the plan asks for, per stage from 0, in nats."""
+    """Planned difficulty H(t) for each stage from 0, in nats."""
     train_history: tuple[TrainPoint, ...] = ()
     weighting_history: tuple[WeightingPoint, ...] = ()
     predictions: tuple[PredictionPair, ...] = ()
-    """Some test questions."""
+    """Predictions for some test questions."""
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Phase -> seconds, in the order of the phases."""
+    """Name of an artifact -> seconds that its phase took, in the order of the phases."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     config_yaml: str = ""

@@ -1,7 +1,8 @@
-"""The figures of the page as plotly figures, built from `results` alone.
+"""The plotly figures of a run's report.
 
-Only counts, means and short labels go in, never raw tokens or questions, so the size of a figure
-does not grow with the data. Each figure wants some data; `figures_of` leaves out those without.
+Figures contain only counts, means and short labels, never texts of tokens or questions, so that their
+size doesn't grow with the run. `figures_of` leaves out figures without data; the functions of the
+single figures need data.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, Histogram, line
 from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeightingPoint
 
 MAX_GIVEN_STEPS = 7
-"""Questions with so many given steps or more share a colour."""
+"""Questions with at least this number of given steps share a colour."""
 MAX_LABELS = 10
-"""With more stages, only every second, fifth, ... is labelled."""
+"""Largest number of labelled stages; with more stages, every second, fifth, ... stage is labelled."""
 
 
 def figures_of(results: RunResults) -> dict[str, go.Figure]:
-    """Return every figure that has data, by name."""
+    """Return name -> figure of every figure that has data."""
     difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
     all_difficulties = plotting.finite(itertools.chain.from_iterable(difficulties)).tolist()
     figures = {}
@@ -64,7 +65,7 @@ def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
 
 
 def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
-    """Return one point with its interval."""
+    """Return the point of one accuracy with its 95 % interval, in per cent."""
     share, low, high = (100 * x for x in (accuracy.share, accuracy.low, accuracy.high))
     point = plotting.interval_point(share, (low, high), row, color, size=13)
     hover = f"%{{x:.1f}} % ({low:.1f} to {high:.1f} %)<br>{accuracy.num_correct} of "
@@ -72,14 +73,18 @@ def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
 
 
 def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
-    """Draw how many reasoning steps have which difficulty, in nats; all must be finite."""
+    """Draw a histogram of step difficulties, in nats; all must be finite."""
     counts, edges = np.histogram(step_difficulties, bins=40)
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     return plotting.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
 
 
 def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
-    """Draw the mean difficulty of first, second, ... reasoning steps with their middle half."""
+    """Draw the mean difficulty, in nats, of the first, second, ... reasoning steps, with quartiles.
+
+    Args:
+        step_difficulties: difficulties of the reasoning steps of each question.
+    """
     all_columns = [plotting.finite(column) for column in itertools.zip_longest(*step_difficulties)]
     columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
     positions = list(columns)
@@ -105,7 +110,11 @@ def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
 
 
 def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure:
-    """Draw, for each stage, how many questions have 0, 1, 2, ... given steps."""
+    """Draw, for each stage, the number of questions with 0, 1, 2, ... given steps.
+
+    Args:
+        given_steps_counts: [stage][number of given steps] -> number of questions.
+    """
     width = max(len(counts) for counts in given_steps_counts)
     table = np.array([[*counts, *[0] * (width - len(counts))] for counts in given_steps_counts])
     names = [str(given) for given in range(width)]
@@ -138,7 +147,7 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Draw the student's loss by train step, of both kinds of tokens, and the mean token weight."""
+    """Draw the student's loss, rationale loss, answer loss and mean token weight by train step."""
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
     steps, loss, rationale, answer, weight = plotting.thinned(table).T.tolist()
@@ -156,7 +165,7 @@ def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
-    """Mark where each stage begins; its number stands at the top of the figure."""
+    """Mark the first train step of each stage by a dotted line with the stage's number at its top."""
     starts: dict[int, int] = {}
     for point in history:
         starts.setdefault(point.stage, point.train_step)
@@ -172,7 +181,7 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
-    """Draw the weighter's validation loss and the share of tokens it keeps by train step."""
+    """Draw the token weighter's validation loss and the fraction of kept tokens by train step."""
     steps = [point.train_step for point in history]
     hover = "train step %{x}: %{y:.4f}"
     losses = line(steps, [p.validation_loss for p in history], "validation loss", BLUE, hover)

@@ -1,4 +1,4 @@
-"""The page about one run."""
+"""Render the HTML report of one run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from kpod_ray.report.shading import Scale
 
 
 def render(results: RunResults) -> str:
-    """Return the report of a run as the text of one HTML file, to be written as UTF-8.
+    """Return the report of a run as one HTML document, to be written as UTF-8.
 
-    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
     """
     shown = results.weighted_rationales[: tables.MAX_RATIONALES]
     scale = Scale.of(shown)
@@ -41,7 +41,7 @@ def render(results: RunResults) -> str:
 
 
 def tiles(results: RunResults) -> list[Tile]:
-    """Return the numbers of the summary, those there are."""
+    """Return the numbers at the top of the report, for those results that aren't empty."""
     makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
     return [tile for make in makers for tile in make(results)]
 

@@ -1,7 +1,7 @@
-"""The results as rows of text, ready for the template: chosen, counted, formatted, but not escaped.
+"""Convert the results of a run to rows of formatted texts for the template.
 
-The template escapes. Long texts are clipped and long lists cut, so that no run makes a page too
-large to open.
+The texts aren't escaped: the template escapes them. Long texts are clipped and long lists are cut, so
+that a page of a large run can still be opened.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from kpod_ray.report.shading import Scale, ShownStep, shown_steps
 MAX_RATIONALES = 12
 MAX_PREDICTIONS = 200
 MAX_REJECTS = 5
-"""Examples for each reason."""
+"""Examples of rejected rationales for each verdict."""
 MISSING_QUESTION = "(the question's text is not among the results)"
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """One evaluated model; shares as per cent."""
+    """The accuracy of one model, in per cent, and its difference to the first model."""
 
     label: str
     num_correct: str
@@ -34,26 +34,26 @@ class AccuracyRow:
     accuracy: str
     interval: str
     difference: str
-    """Against the first model, in points; a dash for the first itself."""
+    """Difference to the first model, in percentage points; a dash for the first model."""
     words: str
-    """What the difference means."""
+    """The conclusion from the difference, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class BarRow:
-    """One amount with its share of the total, drawn as a bar."""
+    """One amount, its percentage of the total, and the length of its bar."""
 
     label: str
     meaning: str
     amount: str
     share: str
     width: str
-    """Length of the bar in per cent of the longest, for CSS."""
+    """Length of the bar, in per cent of the longest bar, for CSS."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownRationale:
-    """One rationale with its coloured reasoning steps."""
+    """The text of a question, and the coloured reasoning steps of its rationale."""
 
     question: str
     steps: tuple[ShownStep, ...]
@@ -61,7 +61,7 @@ class ShownRationale:
 
 @dataclass(frozen=True, slots=True)
 class ShownPrediction:
-    """One test question with the answers of both models."""
+    """One test question with the predictions of the untouched and of the distilled student."""
 
     question: str
     gold_answer: str
@@ -70,7 +70,7 @@ class ShownPrediction:
 
 
 def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
-    """Return a row for each model, each but the first compared with the first."""
+    """Return a row for each model; every model after the first is compared with the first."""
     rows = []
     for accuracy in results.accuracies:
         before = results.accuracies[0]
@@ -93,7 +93,7 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
 
 
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
-    """Return a row for every verdict, those without a rationale too, in the order of `records`."""
+    """Return a row for every verdict, also for those without rationales, in the order of `Verdict`."""
     names = [*get_args(Verdict), *sorted(set(counts) - set(get_args(Verdict)))]
     amounts = {name: counts.get(name, 0) for name in names}
     texts = [f"{amount:,}" for amount in amounts.values()]
@@ -101,7 +101,7 @@ def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
 
 
 def phase_rows(phase_seconds: Mapping[str, float]) -> list[BarRow]:
-    """Return a row for each phase with how long it took."""
+    """Return a row for each phase with its duration."""
     return _bar_rows(phase_seconds, [duration(seconds) for seconds in phase_seconds.values()])
 
 
@@ -120,7 +120,7 @@ def _bar_rows(amounts: Mapping[str, float], texts: Sequence[str]) -> list[BarRow
 
 
 def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
-    """Return at most MAX_REJECTS examples for each verdict, in the given order."""
+    """Return verdict -> its first `MAX_REJECTS` rationales."""
     groups: dict[str, list[Rationale]] = {}
     for rationale in rejects:
         group = groups.setdefault(rationale.verdict, [])
@@ -130,7 +130,7 @@ def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
 
 
 def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
-    """Return the first MAX_RATIONALES rationales, coloured on one common scale."""
+    """Return the first `MAX_RATIONALES` rationales, coloured by a common scale."""
     return [
         ShownRationale(
             question_text(results, rationale.question_id),
@@ -141,7 +141,7 @@ def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
 
 
 def shown_predictions(results: RunResults) -> list[ShownPrediction]:
-    """Return the first MAX_PREDICTIONS test questions with the answers of both models."""
+    """Return the first `MAX_PREDICTIONS` test questions with the predictions of both models."""
     return [
         ShownPrediction(
             question_text(results, pair.question_id),
@@ -154,7 +154,11 @@ def shown_predictions(results: RunResults) -> list[ShownPrediction]:
 
 
 def prediction_counts(results: RunResults) -> dict[str, int]:
-    """Return how many of all given test questions changed from wrong to right, and so on."""
+    """Return the number of test questions that were right before, after, both times, or never.
+
+    Questions without a prediction of the untouched student aren't counted; without any count, the result
+    is empty.
+    """
     names = {
         (True, True): "right both times",
         (False, True): "only right after training",
@@ -169,7 +173,7 @@ def prediction_counts(results: RunResults) -> dict[str, int]:
 
 
 def question_text(results: RunResults, question_id: str) -> str:
-    """Return a question with its choices, or a remark where it isn't among the results."""
+    """Return the text of a question with its choices, or a remark if the results don't hold it."""
     question = results.questions.get(question_id)
     if question is None:
         return MISSING_QUESTION

@@ -1,6 +1,6 @@
-"""What the accuracies of a run allow to be said, in words, and no more.
+"""The conclusions that the accuracies of a run allow, as sentences.
 
-Two models are called different only when their 95 % intervals have no point in common.
+Two models are called different only if their 95 % intervals don't overlap.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from kpod_ray.report.run.data import Accuracy
 
 
 def difference_in_words(before: Accuracy, after: Accuracy) -> str:
-    """Say whether two models can be told apart, by whether their 95 % intervals overlap."""
+    """Return ``better``, ``worse`` or why the second model can't be told apart from the first."""
     if not before.num_questions or not after.num_questions:
         return "can't be compared: no questions"
     if before.overlaps(after):
@@ -20,7 +20,7 @@ def difference_in_words(before: Accuracy, after: Accuracy) -> str:
 
 
 def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
-    """Say in one or two sentences how the last model stands against the first."""
+    """Return one or two sentences that compare the last model with the first."""
     if not accuracies:
         return "No model has been evaluated yet."
     after = accuracies[-1]

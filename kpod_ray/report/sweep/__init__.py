@@ -1,1 +1,1 @@
-"""The report of a sweep: trials, importance of settings, the best trial."""
+"""The report of a sweep: the best settings, the importance of settings, all trials."""

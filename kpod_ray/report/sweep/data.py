@@ -1,4 +1,4 @@
-"""Everything the page about a sweep shows, as plain frozen data."""
+"""The results of a sweep, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -10,79 +10,86 @@ from collections.abc import Mapping, Sequence
 from kpod_ray.config import OBJECTIVES, SweepConfig, Value
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+"""States of a trial at the end of a sweep."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepTrial:
-    """What became of one trial."""
+    """The settings and results of one trial."""
 
     trial_id: str
     settings: dict[str, Value]
     """Dotted path -> value."""
     curve: tuple[tuple[float, float], ...]
-    """How much of the training was done, in per cent, and the objective there."""
+    """(percentage of the training that was done, objective at that point), in order."""
     state: str
     """``finished``, ``stopped`` early, or ``failed``."""
     error: str
-    """Last line of why it failed, or empty."""
+    """Last line of the error of a failed trial; else empty."""
 
     @property
     def score(self) -> float:
-        """The objective as it was last; NaN if it never was."""
+        """Last value of the objective; NaN if the objective was never measured."""
         return self.curve[-1][1] if self.curve else math.nan
 
     @property
     def percent(self) -> float:
-        """How much of its training it did, [0, 100]."""
+        """Percentage of the training that the trial did, in [0, 100]."""
         return self.curve[-1][0] if self.curve else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepPage:
-    """Everything on the page."""
+    """Everything that the page about a sweep shows."""
 
     name: str
     sweep: SweepConfig
     trials: tuple[SweepTrial, ...]
     base: Mapping[str, object]
-    """Dotted path -> what the config itself says there."""
+    """Dotted path of a varied setting -> its value in the sweep's own config."""
     accuracies: Mapping[str, Mapping[str, float]]
-    """``untouched`` and ``best``: accuracy on the test questions with its interval, if evaluated."""
+    """``untouched`` and ``best`` -> ``value``, ``low`` and ``high`` of the student's accuracy on the
+    test questions; may be empty."""
     versions: Mapping[str, str]
     config_yaml: str
     best_yaml: str
 
     @property
     def paths(self) -> list[str]:
-        """The settings that were varied."""
+        """Dotted paths of the varied settings."""
         return list(self.sweep.space)
 
     @property
     def objective(self) -> str:
-        """What trials are judged by, in words."""
+        """Name of the objective, with spaces."""
         return self.sweep.objective.replace("_", " ")
 
     @property
     def is_lower_better(self) -> bool:
-        """Which way is better."""
+        """Whether a lower objective is better."""
         return OBJECTIVES[self.sweep.objective] == "min"
 
     def finished(self) -> list[SweepTrial]:
-        """Return the finished trials, the best first."""
+        """Return the finished trials, the best trial first."""
         return ranked(self.trials, self.sweep.objective)
 
 
 def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
-    """Return the finished trials, the best first; of equal ones the earlier first."""
+    """Return the finished trials, the best trial first; equal trials keep their order."""
     sign = 1 if OBJECTIVES[objective] == "min" else -1
     finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
     return sorted(finished, key=lambda trial: sign * trial.score)
 
 
 def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float]]:
-    """Return where most trials can be compared: the per cent that all were at, and their objectives.
+    """Return the last point of the training that all trials reached, to compare their objectives there.
 
-    Failed trials don't count. Without any such place: 0, and nothing.
+    Trials that failed or never measured the objective are left out.
+
+    Returns:
+        The point in per cent of the training, and trial id -> objective at the point. If there is no
+        common
+        point: 0 and an empty mapping.
     """
     curves = {t.trial_id: dict(t.curve) for t in trials if t.state != FAILED and t.curve}
     places = sorted(set(itertools.chain.from_iterable(curves.values())))
@@ -93,14 +100,14 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
 
 
 def saved_fraction(trials: Sequence[SweepTrial]) -> float:
-    """Return the share of training that stopping early has saved, of that of all trials to their end.
+    """Return the fraction of the training that early stopping saved, in [0, 1].
 
-    Failed trials don't count.
+    The fraction is relative to all trials trained to their end; failed trials are left out.
     """
     counted = [trial.percent for trial in trials if trial.state != FAILED]
     return 1 - sum(counted) / (100 * len(counted)) if counted else 0.0
 
 
 def value_text(value: Value) -> str:
-    """Return a value in a few characters."""
+    """Return a value of a setting as a short text: floats with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,7 @@
-"""The figures of a sweep as plotly figures.
+"""The plotly figures of a sweep.
 
-Stopped trials are grey, the best one is orange. `sweep_figures` leaves out figures without data.
+Stopped trials are grey, and the best trial is orange. `sweep_figures` leaves out figures without data;
+the functions of the single figures need data.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ROW_HEIGHT = 150
 
 
 def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
-    """Return every figure that has data, by name."""
+    """Return name -> figure of every figure that has data."""
     _, objectives = common_stage(page.trials)
     compared = [trial for trial in page.trials if trial.trial_id in objectives]
     figures = {}
@@ -50,7 +51,15 @@ def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
 def parallel_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw every trial as a line through its settings to its objective, better ones higher there."""
+    """Draw parallel coordinates: each trial is a line through its settings to its objective.
+
+    The best objective is at the top of the last axis.
+
+    Args:
+        page: results of the sweep.
+        trials: trials to draw.
+        objectives: objective of each trial, at a point of the training that all of them reached.
+    """
     axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
     low, high = min(objectives), max(objectives)
     ends = (high, low) if page.is_lower_better else (low, high)
@@ -78,16 +87,17 @@ def parallel_figure(
 
 
 class _Axis(NamedTuple):
-    """One upright axis of the parallel coordinates."""
+    """One vertical axis of the parallel coordinates."""
 
     name: str
     places: list[float]
-    """Of every trial, [0, 1]."""
+    """Position of each trial on the axis, in [0, 1]."""
     marks: dict[float, str]
-    """What is written beside it, by place."""
+    """Position on the axis -> label."""
 
 
 def _axis(path: str, domain: Domain, trials: Sequence[SweepTrial]) -> _Axis:
+    """Return the axis of a setting: labelled by its choices, or by both ends of its range."""
     places, ticks = axis_places(domain, [trial.settings[path] for trial in trials])
     name = path.rpartition(".")[2]
     if domain.choice is not None:
@@ -100,20 +110,21 @@ def _axis(path: str, domain: Domain, trials: Sequence[SweepTrial]) -> _Axis:
 
 
 def _placed(values: Sequence[float], low: float, high: float) -> list[float]:
-    """Return values as places between two ends, the first of which is at 0 and the second at 1."""
+    """Scale values linearly, ``low`` to 0 and ``high`` to 1; ``low`` may be the larger number."""
     return [0.5 if low == high else (value - low) / (high - low) for value in values]
 
 
 def _best(page: SweepPage) -> str:
-    """Return the id of the best trial, or nothing."""
+    """Return the id of the best trial; empty if no trial is finished."""
     finished = page.finished()
     return finished[0].trial_id if finished else ""
 
 
 def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Scatter:
+    """Return the line of the trial at index ``at``; the better the trial, the stronger the line."""
     quality = axes[-1].places[at]
     color = ORANGE if trial.trial_id == best else BLUE
-    told = [
+    settings = [
         f"{plotting.escaped(path)} {plotting.escaped(value_text(value))}"
         for path, value in trial.settings.items()
     ]
@@ -122,13 +133,17 @@ def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Sc
     curve.update(opacity=opacity, line_width=1.2 + 1.6 * quality, line_shape="spline")
     curve.update(line_smoothing=0.5)
     curve.update(
-        hovertemplate="<br>".join([plotting.escaped(trial.trial_id), *told, "<extra></extra>"])
+        hovertemplate="<br>".join([plotting.escaped(trial.trial_id), *settings, "<extra></extra>"])
     )
     return curve
 
 
 def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:
-    """Return where values lie on an axis, and its ticks if they aren't the numbers themselves."""
+    """Return the positions of a setting's values on an axis, and plotly's options for its ticks.
+
+    A choice has the position of its index, and a value of a ``loguniform`` domain that of its logarithm;
+    other numbers are their own positions, and need no options.
+    """
     if domain.choice is not None:
         names = [plotting.escaped(str(choice)) for choice in domain.choice]
         ticks = {"tickvals": list(range(len(names))), "ticktext": names}
@@ -164,7 +179,13 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
 def slices_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw the objective against each setting, one panel a setting."""
+    """Draw the objective against each setting, with one panel for each setting.
+
+    Args:
+        page: results of the sweep.
+        trials: trials to draw.
+        objectives: objective of each trial, at a point of the training that all of them reached.
+    """
     figure = make_subplots(len(page.paths), 1, vertical_spacing=0.28 / max(1, len(page.paths)))
     stopped = [trial.state == STOPPED for trial in trials]
     plotting.styled(figure, "", page.objective, height=80 + ROW_HEIGHT * len(page.paths))
@@ -181,7 +202,7 @@ def slices_figure(
 
 
 def curves_figure(page: SweepPage) -> go.Figure:
-    """Draw the objective of every trial as it trains; where a line ends early it was stopped."""
+    """Draw the objective of every trial against the percentage of its training that was done."""
     best = _best(page)
     drawn = sorted(
         (t for t in page.trials if t.curve), key=lambda t: (t.trial_id == best, t.percent)
@@ -201,7 +222,7 @@ def curves_figure(page: SweepPage) -> go.Figure:
 
 
 def _role(trial: SweepTrial, best: str) -> tuple[str, str]:
-    """Return what a trial is in the legend, and its colour."""
+    """Return the name of a trial's group in the legend, and the group's colour."""
     if trial.trial_id == best:
         return "best", ORANGE
     if trial.state == STOPPED:

@@ -1,4 +1,4 @@
-"""How much each setting of a sweep moves the objective."""
+"""The importance of each setting of a sweep for the objective, by fANOVA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from kpod_ray.config import Domain, Value
 
 MIN_TRIALS = 4
-"""With fewer finished or stopped trials, the importance of a setting can't be told."""
+"""Number of trials below which no importance is estimated."""
 
 
 def importances(
@@ -24,16 +24,16 @@ def importances(
     settings: Sequence[Mapping[str, Value]],
     objectives: Sequence[float],
 ) -> dict[str, float]:
-    """Return the share of the objective's variance that each setting accounts for (fANOVA).
+    """Return the fraction of the objective's variance that each setting explains, by fANOVA.
 
     Args:
-        space: dotted path -> what it may be.
-        settings: of every trial.
-        objectives: of every trial, as long as ``settings``.
+        space: dotted path of a setting -> its domain.
+        settings: dotted path -> value, for each trial.
+        objectives: objective of each trial.
 
     Returns:
-        Dotted path -> share, the largest first; they sum to 1. Empty with fewer than 4 trials, or
-        where all do alike.
+        Dotted path -> fraction, the largest first; the fractions sum to 1. Empty with fewer than
+        `MIN_TRIALS` trials, or if all objectives are equal.
     """
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}
@@ -50,6 +50,7 @@ def importances(
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
+    """Convert a domain of the config to Optuna's type."""
     if domain.uniform is not None:
         return FloatDistribution(*domain.uniform)
     if domain.loguniform is not None:

@@ -1,4 +1,4 @@
-"""The page about a sweep."""
+"""Render the page about a sweep as HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kpod_ray.report.sweep.figures import sweep_figures
 
 @dataclasses.dataclass(frozen=True)
 class TrialRow:
-    """A trial in the table."""
+    """The formatted values of one trial."""
 
     name: str
     state: str
@@ -30,9 +30,9 @@ class TrialRow:
 
 
 def render_sweep(page: SweepPage) -> str:
-    """Return the page about a sweep as the text of one HTML file, to be written as UTF-8.
+    """Return the page about a sweep as one HTML document, to be written as UTF-8.
 
-    The same results give the same text. It is about 5 MB, nearly all of it plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
     """
     finished = page.finished()
     place, compared = common_stage(page.trials)
@@ -53,24 +53,24 @@ def render_sweep(page: SweepPage) -> str:
 
 
 def headline(page: SweepPage) -> str:
-    """Return what came out in a sentence or two."""
+    """Return one or two sentences with the best and worst objective and the students' accuracies."""
     finished = page.finished()
     if not finished:
         return "No trial was finished."
     best, worst = finished[0].score, finished[-1].score
-    told = f"The best of {len(page.trials)} trials has a {page.objective} of {best:.4f}"
+    text = f"The best of {len(page.trials)} trials has a {page.objective} of {best:.4f}"
     if len(finished) > 1:
-        told += f", the worst that was finished {worst:.4f}"
+        text += f", the worst that was finished {worst:.4f}"
     if set(page.accuracies) == {"untouched", "best"}:
         before, after = (page.accuracies[name]["value"] for name in ("untouched", "best"))
-        told += (
+        text += (
             f". Its student answers {after:.1%} of the test questions, the untouched {before:.1%}"
         )
-    return f"{told}."
+    return f"{text}."
 
 
 def tiles(page: SweepPage) -> list[Tile]:
-    """Return the few numbers at the top of the page."""
+    """Return the numbers at the top of the page: trials, early stopping, and the best student."""
     counts = {s: sum(t.state == s for t in page.trials) for s in (FINISHED, STOPPED, FAILED)}
     states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
     shown = [
@@ -90,7 +90,7 @@ def tiles(page: SweepPage) -> list[Tile]:
 
 
 def trial_rows(page: SweepPage) -> list[TrialRow]:
-    """Return the rows of all trials: those that are finished by rank, then how far others were."""
+    """Return a row for each trial: finished trials by rank, then the others by progress."""
     finished = page.finished()
     others = [trial for trial in page.trials if trial not in finished]
     others.sort(key=lambda trial: -trial.percent)
