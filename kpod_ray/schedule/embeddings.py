@@ -53,7 +53,6 @@ def embed_questions(
     return encode_texts(model_folder(embedding), texts)
 
 
-@torch.no_grad()
 def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
     """Return the mean input embedding of each text's tokens, scaled to unit length.
 
@@ -116,6 +115,7 @@ def unit_length(vectors: FloatArray) -> FloatArray:
     return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
+@torch.no_grad()
 def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the mean of a sentence encoder's last hidden states over each text, of unit length.
 
