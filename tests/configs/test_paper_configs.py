@@ -71,7 +71,7 @@ def test_a_config_can_generate_with_its_students_family(tmp_path, name):
 def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, tmp_path):
     runs = {name: open_run(small(name, tmp_path)) for name in FILES}
     runs = {
-        name: dataclasses.replace(run, config=in_this_process(run.config, "weigh", "train"))
+        name: dataclasses.replace(run, config=in_this_process(run.config, "weighting", "train"))
         for name, run in runs.items()
     }
     llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
