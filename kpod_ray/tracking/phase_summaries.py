@@ -19,7 +19,7 @@ from kpod_ray.tracking.summaries import PhaseSummary, kept_samples_fraction
 from kpod_ray.tracking.tables import given_steps_rows, prediction_rows, rationale_rows, reject_rows
 
 BINS = 20
-"""Bins of a histogram."""
+"""Bins of a histogram, all of the same width."""
 BATCH_ROWS = 4096
 """Rows of an artifact's table read at a time."""
 Artifacts = Mapping[str, Artifact]
@@ -28,9 +28,14 @@ Artifacts = Mapping[str, Artifact]
 def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
     """Return the summary of a finished artifact: the numbers of its manifest, and charts of its phase.
 
+    ``numbers`` holds the counts, verdicts, quality, seconds and accuracy as ``phase/NAME/KEY``, without
+    values that are None. Artifacts without charts of their own get ``numbers`` and the address only.
+
     Args:
         name: name of the artifact, such as ``teacher`` or ``evaluate_before``.
-        artifacts: name -> artifact of the run; those that the named artifact was made from are finished.
+        artifacts: name -> artifact of the run; the named artifact and those that it was made from are
+            finished. The gain in accuracy and the earlier predictions are left out of the summary of
+            ``evaluate`` while ``evaluate_before`` isn't finished.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()

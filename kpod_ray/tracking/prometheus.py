@@ -23,7 +23,7 @@ TRAINING = {
     "validation_loss": "loss per token on the validation set, nats",
     "validation_accuracy": "fraction of correct answers on the validation set",
 }
-"""Metric of a train step -> description of its gauge."""
+"""Name of a train step's metric -> description of its gauge."""
 OTHERS = {
     "texts_done": "texts generated",
     "texts_waiting": "texts not yet generated",
@@ -36,8 +36,8 @@ OTHERS = {
 class Gauges:
     """The gauges of one run, named ``kpod_NAME`` with the tags ``run`` and ``phase``.
 
-    Values that are set before Ray is connected are dropped: Ray exports gauges of connected processes
-    only.
+    Values that are set while this process isn't connected to Ray are dropped: Ray exports gauges of
+    connected processes only. A gauge keeps its last value.
 
     Args:
         run: name of the run; value of the tag ``run``.
@@ -48,15 +48,32 @@ class Gauges:
         self.gauges: dict[str, Gauge] = {}
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Set the gauges of a train step of ``phase``, ``weigh`` or ``train``."""
+        """Set the gauges of a train step.
+
+        Args:
+            phase: ``weigh`` or ``train``; value of the tag ``phase``.
+            metrics: metrics of the train step by their names in `TRAINING`; others are ignored, and the
+                gauge of a missing metric isn't set.
+        """
         self._set(phase, {name: metrics[name] for name in TRAINING if name in metrics})
 
     def rows(self, phase: str, num_done: int, num_rows: int) -> None:
-        """Set the gauges of the texts that a phase has generated and has yet to generate."""
+        """Set the gauges of the texts that a phase has generated, and has yet to generate.
+
+        Args:
+            phase: name of the artifact whose texts are generated, such as ``evaluate``.
+            num_done: number of texts generated so far, including those of an earlier, interrupted run.
+            num_rows: number of all texts of the artifact.
+        """
         self._set(phase, {"texts_done": num_done, "texts_waiting": num_rows - num_done})
 
     def finish(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Set the gauges of the results in the manifest of a finished phase."""
+        """Set the gauges of the kept samples and of the accuracy, if the manifest has them.
+
+        Args:
+            phase: name of the finished artifact, such as ``teacher`` or ``evaluate``.
+            manifest: manifest of the artifact.
+        """
         kept = kept_samples_fraction(manifest)
         if kept is not None:
             self._set(phase, {"kept_samples_fraction": kept})

@@ -11,7 +11,7 @@ from kpod_ray.report.plotting import Histogram
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Markup:
-    """A cell of a table that is HTML; the texts in the HTML are already escaped."""
+    """A table cell whose HTML is shown as it is: the caller has escaped the texts in the HTML."""
 
     html: str
 
@@ -21,14 +21,15 @@ class PhaseSummary:
     """What a tracker logs once about a finished phase or page. The mappings' keys are W&B's keys."""
 
     numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Counts and times of the phase."""
+    """Counts, times and other values of the phase, by keys ``phase/NAME/KEY``."""
     curves: Sequence[Mapping[str, float]] = ()
     """Points of curves, in order; each holds the value of its x-axis, too, see `wandb_run.X_AXES`."""
     histograms: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
+    """Histograms of all values of the phase, without examples."""
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     """Rows of each table, all with the same columns; a cell is a text, a number, None or `Markup`."""
     pages: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Self-contained HTML pages."""
+    """Texts of self-contained HTML pages."""
     outcome: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Numbers by which runs are compared, such as the accuracy."""
     artifact: tuple[str, str] | None = None
@@ -36,6 +37,13 @@ class PhaseSummary:
 
 
 def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
-    """Return the fraction of the teacher's samples that are kept, in [0, 1]; None without samples."""
+    """Return the fraction of the teacher's samples with the verdict ``kept``, in [0, 1].
+
+    Args:
+        manifest: manifest of any finished artifact.
+
+    Returns:
+        The fraction; None if the manifest counts no ``samples``, as those of other phases do.
+    """
     num_samples = manifest["counts"].get("samples")
     return manifest["verdicts"].get("kept", 0) / num_samples if num_samples else None

@@ -30,7 +30,14 @@ Artifacts = Mapping[str, Artifact]
 
 
 def reject_rows(artifacts: Artifacts) -> list[Row]:
-    """Return some rationales that aren't trained on, equally many of each verdict where possible."""
+    """Return up to `MAX_ROWS` of the teacher's rationales that aren't trained on, sorted by verdict.
+
+    Each verdict gets an equal share of the rows, filled with its first rationales in the table
+    ``rejects``; a share that a rarer verdict leaves free stays empty.
+
+    Args:
+        artifacts: name -> artifact of the run; ``teacher`` and ``questions`` are finished.
+    """
     verdicts = artifacts["teacher"].manifest()["verdicts"]
     reasons = {
         verdict: count for verdict, count in verdicts.items() if verdict not in USED_VERDICTS
@@ -61,7 +68,13 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
 
 
 def rationale_rows(artifacts: Artifacts) -> list[Row]:
-    """Return the first rationales, with token weights as background colours."""
+    """Return the first `MAX_RATIONALES` rationales, with token weights as background colours.
+
+    The scale of the colours goes from the lowest to the highest weight of the returned rationales.
+
+    Args:
+        artifacts: name -> artifact of the run; ``weigh``, ``questions`` and ``teacher`` are finished.
+    """
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
     questions = _questions(artifacts, {row.question_id for row in shown})
@@ -82,7 +95,12 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
 def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
     """Return a rationale as HTML: a list item for each reasoning step, a background for each token.
 
-    All text is escaped: a model's text can't add a script or a link.
+    All text is escaped: a model's text can't add a script or a link. Only the first `MAX_TOKENS` pieces
+    (see `shown_steps`) are shown; the rest of the text is left out without a mark.
+
+    Args:
+        rationale: rationale with its token weights.
+        scale: maps a token weight to the opacity of the background; the weight is the tooltip.
     """
     steps = shown_steps(rationale, (), scale)
     num_left = MAX_TOKENS
@@ -103,9 +121,13 @@ def _piece(piece: Piece) -> str:
 
 
 def given_steps_rows(plan: Artifact) -> list[Row]:
-    """Return the number of questions by stage and number of given steps, in the order of the stages.
+    """Return rows ``stage``, ``given_steps``, ``questions`` (a count), sorted by stage and given steps.
 
-    The number of rows isn't limited: there are few stages and few steps in a rationale.
+    Stage 0 is the state before training. Combinations without questions have no row. The number of rows
+    isn't limited: there are few stages and few steps in a rationale.
+
+    Args:
+        plan: finished artifact with the table ``schedule``.
     """
     counts = Counter[tuple[int, int]]()
     for batch in plan.batches("schedule", 1 << 16):
@@ -118,7 +140,14 @@ def given_steps_rows(plan: Artifact) -> list[Row]:
 
 
 def prediction_rows(artifacts: Artifacts) -> list[Row]:
-    """Return the first test questions with the predictions of the untouched and distilled student."""
+    """Return the first `MAX_ROWS` test questions with the untouched and distilled student's predictions.
+
+    The cells of the untouched student are None, and ``change`` is ``unknown``, where the untouched
+    student has no prediction, or isn't evaluated yet.
+
+    Args:
+        artifacts: name -> artifact of the run; ``evaluate`` and ``questions`` are finished.
+    """
     rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
     after = list(itertools.islice(rows, MAX_ROWS))
     before = _before(artifacts["evaluate_before"], {row.question_id for row in after})

@@ -38,10 +38,14 @@ _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disa
 
 
 class Tracker(Protocol):
-    """Receives the metrics and summaries of a run. Only `finish` blocks."""
+    """Receives the metrics and summaries of a run. Only `finish` blocks; no method raises."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics by name; the x-axis of each is in `wandb_run.X_AXES`."""
+        """Log metrics by name, as one row.
+
+        Metrics with an x-axis in `wandb_run.X_AXES` need the value of the axis, such as
+        ``train/train_step``, in the same call. The mapping is copied.
+        """
         ...
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
@@ -51,13 +55,16 @@ class Tracker(Protocol):
 
         Args:
             key: identifies the finished thing and its version, such as the folder of an artifact.
-            collect: builds the summary; is called in the tracker's thread, and only if the summary is
-                logged.
+            collect: builds the summary; is called later in the tracker's thread, and only if the summary
+                is logged. An exception switches tracking off.
         """
         ...
 
     def finish(self, exit_code: int = 0) -> None:
-        """Close the run; an exit code other than 0 marks the run as failed."""
+        """Write what was logged and close the run; an exit code other than 0 marks the run as failed.
+
+        The method is called once, as the last one.
+        """
         ...
 
 
@@ -77,9 +84,13 @@ class NullTracker:
 class WandbTracker:
     """A tracker that writes one W&B run in a thread. The first failure switches the tracker off.
 
+    The thread starts when the instance is created. A failure is logged as one warning; later entries are
+    dropped.
+
     Args:
         open_run: opens the W&B run; is called in the thread, because opening may take long.
-        write_seconds: time limit for writing the waiting entries to disk at the end of the run.
+        write_seconds: seconds that `finish` waits for the thread to write the waiting entries, and once
+            more after W&B's process on this machine was killed.
     """
 
     def __init__(
@@ -97,12 +108,15 @@ class WandbTracker:
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Put metrics into the queue."""
+        """Put a copy of the metrics into the queue; drop them if `MAX_WAITING` entries are waiting."""
         row = dict(metrics)  # a copy: the caller may change its mapping before the thread reads it
         self._put(lambda run: run.log(row))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Put the logging of a summary into the queue; the thread collects the summary."""
+        """Put the logging of a summary into the queue; the thread collects the summary.
+
+        The summary is dropped if `MAX_WAITING` entries are waiting.
+        """
         self._put(lambda run: run.log_summary(key, collect))
 
     def _put(self, write: Callable[[WandbRun], None]) -> None:
@@ -132,7 +146,11 @@ class WandbTracker:
         self._is_off = True
 
     def finish(self, exit_code: int = 0) -> None:
-        """Write the waiting entries, close the run, and wait for the upload, each with a time limit."""
+        """Write the waiting entries, close the run, and wait for the upload, each with a time limit.
+
+        If the writing exceeds ``write_seconds``, W&B's process on this machine is killed. Dropped
+        entries or an incomplete upload cause a warning.
+        """
         self._exit_code = exit_code
         self._waiting.put(None)
         try:
@@ -159,10 +177,14 @@ class WandbTracker:
 
 
 def open_tracker(config: RunConfig, folder: Path) -> Tracker:
-    """Open the tracker of a run.
+    """Open the tracker of a run, without waiting for W&B; the caller must call its `finish`.
+
+    The mode ``disabled`` gives a `NullTracker`, any other mode a `WandbTracker`. The mode ``auto``
+    becomes the value of the environment variable ``WANDB_MODE`` if that is ``offline`` or ``disabled``.
+    Files are uploaded during the run with ``online``, and with ``auto`` if `has_wandb_login` is true.
 
     Args:
-        config: config of the run; ``tracking.mode`` decides between the trackers.
+        config: config of the run; ``tracking.mode`` is the mode.
         folder: local folder of the run, see `wandb_upload.files_of`. Its last part is the name of the
             run on W&B; W&B's files are written to its subfolder ``wandb``.
     """
@@ -185,7 +207,8 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 def tracked(config: RunConfig, folder: Path) -> Iterator[Tracker]:
     """Open the tracker of a run (see `open_tracker`) for a ``with`` block, and close it at the end.
 
-    An exception in the block marks the run as failed on W&B.
+    The end of the block waits as `WandbTracker.finish` does. An exception in the block marks the run as
+    failed on W&B, and is passed on.
     """
     tracker = open_tracker(config, folder)
     exit_code = 1

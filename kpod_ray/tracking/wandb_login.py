@@ -18,14 +18,24 @@ SILENT_SECONDS = 25.0
 
 
 def base_url() -> str:
-    """Return the address of the W&B server: of ``WANDB_BASE_URL``, W&B's settings, or W&B's default."""
+    """Return the URL of the W&B server: ``WANDB_BASE_URL`` if set, else that of W&B's own settings.
+
+    Without a settings file, W&B's settings name its public server. No request is sent, but reading the
+    settings starts W&B's process on this machine.
+    """
     import wandb
 
     return os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)
 
 
 def has_wandb_login() -> bool:
-    """Return whether ``WANDB_API_KEY`` or the netrc file has an API key for the server."""
+    """Return whether ``WANDB_API_KEY`` is set, or the netrc file has an API key for `base_url`.
+
+    The server isn't asked whether the key is valid.
+
+    Raises:
+        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
+    """
     if os.environ.get("WANDB_API_KEY"):
         return True
     from wandb.sdk.lib.wbauth.wbnetrc import read_netrc_auth
@@ -34,7 +44,13 @@ def has_wandb_login() -> bool:
 
 
 def answers(url: str) -> bool:
-    """Return whether a server responds at all, with any status, within `ANSWER_SECONDS`."""
+    """Return whether a server responds to ``GET url/healthz``, with any status, within `ANSWER_SECONDS`.
+
+    The call blocks until the response, `ANSWER_SECONDS` at most.
+
+    Args:
+        url: URL of the server with its scheme, without a slash at the end, as `base_url` returns it.
+    """
     heard = threading.Event()
 
     def ask() -> None:
@@ -53,10 +69,12 @@ def answers(url: str) -> bool:
 class SignsOfLife:
     """Polls a server in a thread, so that `is_there` knows without waiting whether the server responds.
 
+    The polling begins when the instance is created, and goes on until `stop`.
+
     Args:
-        url: address of the server.
-        ask_seconds: pause between two requests.
-        silent_seconds: time without a response after which the server counts as unreachable.
+        url: URL of the server, as `answers` takes it.
+        ask_seconds: seconds from the end of a request to the next request.
+        silent_seconds: seconds without a response after which the server counts as unreachable.
     """
 
     def __init__(
@@ -74,7 +92,7 @@ class SignsOfLife:
         return time.monotonic() - self._heard_at < self._silent_seconds
 
     def stop(self) -> None:
-        """Stop polling."""
+        """Stop polling, without waiting for a request under way; `is_there` ages from then on."""
         self._is_over.set()
 
     def _ask(self) -> None:

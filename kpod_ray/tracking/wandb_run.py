@@ -32,13 +32,15 @@ X_AXES = {
 class WandbRun:
     """A W&B run whose files are in ``folder/wandb``.
 
-    A second run in the same folder continues the run on W&B. The keys of the logged summaries are kept
-    in ``told.json`` beside the files, so that a resumed run doesn't log a summary again.
+    A second run in the same folder writes a new file and continues the run on W&B. The keys of the
+    logged summaries are kept in ``folder/wandb/told.json``, so that a resumed run doesn't log a summary
+    again. The instance opens the run, for which W&B's process on this machine has `INIT_SECONDS`; errors
+    of wandb are passed on.
 
     Args:
         config: config of the run; its settings become columns of W&B's table of runs.
-        folder: local folder of the run; its last part is the name of the run on W&B.
-        is_online: whether a child process uploads the files while the run goes on.
+        folder: local folder of the run, created if missing; its last part is the run's name on W&B.
+        is_online: whether a child process (``self.upload``) uploads the files while the run goes on.
     """
 
     def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
@@ -74,11 +76,24 @@ class WandbRun:
         )
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics to the run's file."""
+        """Write metrics to the run's file, as one row at W&B's next step.
+
+        Metrics with an x-axis in `X_AXES` need the value of the axis, such as ``train/train_step``, in
+        the same call. The network isn't used.
+        """
         self.run.log(dict(metrics))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Collect a summary and write it, unless a summary with this key was written before."""
+        """Collect a summary and write it to the run's file, unless its key was logged before.
+
+        Each row of ``curves`` becomes a row of the run; histograms, tables and pages share one further
+        row; ``numbers`` and ``outcome`` become the run's summary values. The key is kept in
+        ``told.json`` after the writing. The network isn't used.
+
+        Args:
+            key: identifies the summarised thing and its version.
+            collect: builds the summary; isn't called if the key was logged before.
+        """
         if key in self._logged_keys:
             return
         summary = collect()
@@ -98,19 +113,26 @@ class WandbRun:
         self._keys_file.write_text(json.dumps(sorted(self._logged_keys)))
 
     def finish(self, exit_code: int) -> None:
-        """Close the run's files."""
+        """Close the run's file; an exit code other than 0 marks the run as failed.
+
+        The upload isn't ended: `Upload.finish` does that.
+        """
         self.run.finish(exit_code)
 
 
 def run_id(storage: str, folder: Path) -> str:
     """Return the W&B id of the run in a folder, the same whenever the run is resumed.
 
-    In an object store, the id is a hash of the run's address, which is unique. A path on a disk isn't:
-    other machines may have the same path. There the id is random, and kept in the file ``wandb_id``.
+    In an object store, the id is a hash of ``storage`` and ``folder``, which are unique together. A path
+    on a disk isn't unique: other machines may have the same path. There the id is random, written to
+    ``folder/wandb_id`` by the first call and read by later calls.
 
     Args:
-        storage: the config's storage, a path or an address.
-        folder: local folder of the run.
+        storage: the config's storage, a path or an address with ``://``.
+        folder: local folder of the run; must exist unless ``storage`` is an address.
+
+    Returns:
+        16 hexadecimal digits.
     """
     if "://" in storage:
         return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]

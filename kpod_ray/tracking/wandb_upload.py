@@ -26,10 +26,14 @@ LOG = "upload.log"
 
 
 def files_of(store: Store, folder: str) -> Path:
-    """Return the local folder of a run's W&B files.
+    """Return the local folder whose subfolder ``wandb`` holds a run's W&B files; create nothing.
 
-    A local storage holds them in the run's folder. For an object store, the folder lies in the current
-    directory, because W&B writes to local files only.
+    In a local store, this is the run's folder. For an object store, the folder has the same relative
+    path below the current directory, because W&B writes to local files only.
+
+    Args:
+        store: store of the run.
+        folder: folder of the run, relative to the store's root, such as ``runs/NAME``.
     """
     return Path(store.root if store.is_local() else ".") / folder
 
@@ -37,11 +41,13 @@ def files_of(store: Store, folder: str) -> Path:
 class Upload:
     """A child process that uploads a run's file to W&B while the file is being written.
 
-    Files that an earlier part of the run has left are uploaded first: W&B numbers steps in the order of
-    arrival.
+    The child process starts when the instance is created. Files of earlier parts of the run that aren't
+    uploaded yet are uploaded first: W&B numbers steps in the order of arrival. If this process ends
+    without `finish`, the child process uploads the rest with a time limit and ends.
 
     Args:
-        file: the run's ``.wandb`` file; the output of the child process goes to `LOG` beside the file.
+        file: the run's existing ``.wandb`` file, ``FOLDER/wandb/RUN/NAME.wandb``; the output of the
+            child process goes to `LOG` beside the file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -62,12 +68,14 @@ class Upload:
             )
 
     def finish(self) -> str | None:
-        """Wait for the rest of the upload while W&B responds, then end the child process.
+        """Wait up to `SEND_SECONDS` for the rest of the upload, then kill the child process if needed.
 
-        The run must be closed before, so that its file is complete.
+        The run must be closed before, so that its file is complete. If W&B doesn't respond when `finish`
+        is called, the child process is killed at once.
 
         Returns:
-            The reason why the upload is incomplete; None if it is complete.
+            None if the run's own file is uploaded completely, else the reason in one line: the last line
+            of the child's output, with the API key replaced, or that W&B doesn't answer or is slow.
         """
         self.signs.stop()
         if self.process.poll() is None and self.signs.is_there() and answers(self.url):
@@ -85,14 +93,16 @@ class Upload:
 
 
 def place_of(run: str, overrides: Sequence[str]) -> Path:
-    """Return the folder that holds the W&B files of a run.
+    """Return the local folder of a run's W&B files, see `files_of`; its existence isn't checked.
 
     Args:
-        run: the folder itself, or the config of the run.
+        run: path of an existing folder, which is returned (with ``~`` expanded), or else of the run's
+            YAML config.
         overrides: ``dotted.path=value`` texts that change settings of the config.
 
     Raises:
-        KpodError: The folder or config doesn't exist, or overrides are given for a folder.
+        KpodError: Overrides are given for a folder; ``run`` is no folder and the config can't be read or
+            is invalid, see `config.load`; or the config's storage names no file system.
     """
     path = Path(run).expanduser()
     if path.is_dir():
@@ -104,14 +114,18 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
 
 
 def send(folder: Path) -> str:
-    """Upload the W&B files below a folder that aren't uploaded yet.
+    """Upload the W&B files below a folder that aren't uploaded yet, and wait for the upload's end.
+
+    The ``.wandb`` files at any depth are sent in the order of their paths by ``wandb sync``, without a
+    time limit. W&B is contacted only if a file is left to upload.
 
     Returns:
-        One line for the user that says what was uploaded.
+        One line for the user: the number of files, and the pages of the runs or the server's address; or
+        that W&B has all files already.
 
     Raises:
-        KpodError: The folder holds no W&B files, there is no API key, the server doesn't respond, or W&B
-            refuses a file.
+        KpodError: The folder holds no W&B files or doesn't exist. With files left to upload: there is no
+            API key, the server doesn't respond, or ``wandb sync`` leaves a file incomplete.
     """
     files = _files(folder)
     if not files:

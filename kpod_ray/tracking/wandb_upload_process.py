@@ -22,9 +22,13 @@ REST_SECONDS = 60.0
 def main(earlier: list[str], file: str) -> None:
     """Upload ``.wandb`` files: those of earlier parts of a run, then a growing one until its run ends.
 
+    If standard input closes first, because the parent has ended, all files are synced once more with the
+    time limit `REST_SECONDS`. A failed upload raises nothing: W&B's commands write the reason to the
+    output.
+
     Args:
-        earlier: complete files, in the order in which they are uploaded.
-        file: file that the run is writing.
+        earlier: paths of complete files, in the order in which they are uploaded; may be empty.
+        file: path of the file that the run is writing.
     """
     is_orphaned = bool(earlier) and not _sync_while_watched(*SYNC, *earlier)
     if is_orphaned or not _sync_while_watched("beta", "sync", "--live", "--yes", file):

@@ -41,10 +41,15 @@ MAX_RUNS = 50
 
 
 def save_dashboard(config: RunConfig) -> str:
-    """Create a workspace on W&B and return its address; every call creates a new workspace.
+    """Create a workspace on W&B and return its URL; every call creates a new workspace.
+
+    Args:
+        config: see `build_workspace`. Without ``tracking.entity``, the workspace belongs to
+            ``WANDB_ENTITY``, or to the user's default entity on W&B.
 
     Raises:
-        KpodError: There is no API key, the server doesn't respond, or W&B refuses the workspace.
+        KpodError: There is no API key, the server doesn't respond, or W&B fails to name the default
+            entity or to save the workspace.
     """
     if not has_wandb_login():
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
@@ -79,11 +84,13 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
     """Build the workspace of a config's project and group, without a connection to a server.
 
     Args:
-        config: names project, group and objective; the settings of its sweep are drawn.
+        config: ``tracking.project``, ``tracking.group`` (or, if it is None and the config has a sweep,
+            the config's name) and ``sweep.objective`` are used; the settings in `settings_of` are drawn.
         entity: user or team on W&B that owns the project.
 
     Returns:
-        An unsaved `wandb_workspaces.workspaces.Workspace`.
+        An unsaved `wandb_workspaces.workspaces.Workspace`. With a group, it shows only the runs of the
+        group. Runs are ordered by the objective, the best first.
     """
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
@@ -131,7 +138,12 @@ def _column(name: str) -> str:
 
 
 def settings_of(config: RunConfig) -> dict[str, str]:
-    """Return path -> label of the drawn settings: those of the sweep, else `VALUE_SETTINGS`."""
+    """Return dotted path -> label of the drawn settings, in order.
+
+    The settings are those of ``sweep.space``, or those of `VALUE_SETTINGS` if the space is empty. A
+    label is the last part of the path, followed by the symbol of `VALUE_SETTINGS` in brackets if there
+    is one, such as ``num_clusters (K)``.
+    """
     paths = list(config.sweep.space) or list(VALUE_SETTINGS)
     symbols = {
         path: f" ({VALUE_SETTINGS[path]})" if path in VALUE_SETTINGS else "" for path in paths
