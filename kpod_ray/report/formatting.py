@@ -1,7 +1,7 @@
 """Format numbers, durations and texts of models for pages and terminals.
 
 A no-break space separates a number from its unit, and negative numbers have the minus sign U+2212. A
-number that isn't finite becomes a dash.
+number that isn't finite becomes a dash, `NO_VALUE`, without a unit. No text is escaped for HTML.
 """
 
 from __future__ import annotations
@@ -19,21 +19,26 @@ _CONTROLS = re.compile(
 def visible(text: str) -> str:
     """Replace control characters, direction marks and lone surrogates by visible characters.
 
-    Newlines and tabs stay. The result can be encoded as UTF-8, and can't change the direction of the
-    text around it or send escape sequences to a terminal.
+    Newlines and tabs stay; CR LF becomes a newline. Characters below U+0020 become Unicode's pictures of
+    them, lone surrogates U+FFFD, and other replaced characters their code, such as ``[U+202E]``. The
+    result can be encoded as UTF-8, and can't change the direction of the text around it or send escape
+    sequences to a terminal.
     """
     return _CONTROLS.sub(lambda match: _shown(match.group()), text)
 
 
 def clipped(text: str, num_chars: int = 2000) -> str:
-    """Return a text of at most ``num_chars`` characters, or its beginning and the number left out."""
+    """Return a text unchanged if it has at most ``num_chars`` characters; else clip it.
+
+    A clipped text is its first ``num_chars`` characters and a remark `` … (N more characters)``.
+    """
     if len(text) <= num_chars:
         return text
     return f"{text[:num_chars]} … ({len(text) - num_chars:,} more characters)"
 
 
 def number(value: float, digits: int) -> str:
-    """Return a number with ``digits`` decimals and thousands separators; never a negative zero."""
+    """Return a number with ``digits`` decimals and commas between thousands; never a negative zero."""
     if not math.isfinite(value):
         return NO_VALUE
     text = f"{value:,.{digits}f}"
@@ -43,32 +48,41 @@ def number(value: float, digits: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a fraction in [0, 1] as per cent with one decimal."""
+    """Return a fraction in per cent with one decimal and the unit: 0.5 gives ``50.0 %``."""
     text = number(100 * share, 1)
     return text if text == NO_VALUE else f"{text}{NO_BREAK_SPACE}%"
 
 
 def signed_points(difference: float) -> str:
-    """Return a difference of two fractions in percentage points with its sign, without the unit."""
+    """Return a difference of two fractions in percentage points with one decimal, without the unit.
+
+    The text has its sign, also ``+``; a difference that is rounded to 0 is ``0.0``.
+    """
     text = number(100 * difference, 1)
     return text if text in (NO_VALUE, "0.0") or difference < 0 else f"+{text}"
 
 
 def points(difference: float) -> str:
-    """Return a difference of two fractions in percentage points with its sign and the unit."""
+    """Return the text of `signed_points` with the unit ``points``."""
     text = signed_points(difference)
     return text if text == NO_VALUE else f"{text}{NO_BREAK_SPACE}points"
 
 
 def token_text(text: str) -> str:
-    """Return a token's text, at most 60 characters, with visible signs for spaces, newlines and tabs."""
+    """Return a token's text with visible signs for spaces, newlines and tabs, clipped to 60 characters.
+
+    The signs are also in the remark of a clipped text, see `clipped`.
+    """
     return clipped(text, 60).translate(
         {ord(" "): "\u2423", ord("\n"): "\u21b5", ord("\t"): "\u21e5"}
     )
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds as hours and minutes, minutes and seconds, or seconds."""
+    """Return a number of seconds, at least 0, in its largest units.
+
+    Such as ``2 h 05 min`` (the remaining seconds are cut off), ``3 min 07 s``, or ``12.3 s``.
+    """
     if not math.isfinite(seconds):
         return NO_VALUE
     if seconds < 59.95:  # 59.95 and above would be rounded to 60.0 s

@@ -24,7 +24,7 @@ from kpod_ray.report.formatting import clipped, duration, number, token_text, vi
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number at the top of a page, formatted, with its name and a remark below."""
+    """A number at the top of a page, as formatted text, with its name and a remark; not escaped."""
 
     name: str
     value: str
@@ -34,12 +34,17 @@ class Tile:
 def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Figure]) -> str:
     """Render a template to an HTML document, to be written as UTF-8.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
 
     Args:
-        template: file name in ``templates/``.
-        context: variables of the template.
-        figures: name -> figure; the template's macro ``figure`` draws them by name.
+        template: file name in ``kpod_ray/report/templates/``, such as ``page.html``.
+        context: variables of the template, all that it uses; texts neither escaped nor made visible.
+        figures: name -> figure; the template's macro ``figure`` draws them by name, and writes
+            "nothing to show" for a missing name.
+
+    Raises:
+        jinja2.TemplateNotFound: There is no such template.
+        jinja2.UndefinedError: The template uses a variable that isn't in ``context``.
     """
     environment = _environment()
     scripts = [get_plotlyjs(), environment.get_template("script.html").render()]

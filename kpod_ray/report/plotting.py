@@ -25,11 +25,12 @@ RED = "rgb(214, 82, 72)"
 MAX_POINTS = 600
 """A curve with more points is drawn as means of neighbouring points, see `thinned`."""
 MAX_LABEL_CHARS = 30
+"""Length of a label, before escaping, beyond which `escaped` shortens it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A histogram; without edges and counts, it stands for missing data."""
+    """A histogram of counts in bins; without edges and counts, the histogram stands for missing data."""
 
     edges: tuple[float, ...] = ()
     """Edges of the bins, rising; one edge more than there are counts."""
@@ -40,19 +41,33 @@ class Histogram:
         """Check the number of edges.
 
         Raises:
-            ValueError: There isn't one edge more than there are counts.
+            ValueError: There isn't one edge more than there are counts, and the two aren't both empty.
         """
         if len(self.edges) != len(self.counts) + bool(self.edges):
             raise ValueError(f"{len(self.edges)} edges for {len(self.counts)} counts")
 
 
 def figure_of(traces: Sequence[Any], x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Return a figure of traces in the report's style, with axis titles and a height in pixels."""
+    """Return a new figure of plotly traces in the report's style.
+
+    Args:
+        traces: plotly traces, drawn in this order.
+        x_title: title of the x-axis with its unit; not escaped.
+        y_title: title of the y-axis with its unit; not escaped.
+        height: height of the figure in pixels.
+    """
     return styled(go.Figure(list(traces)), x_title, y_title, height)
 
 
 def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Set the report's style, the axis titles and the height in pixels of a figure, and return it."""
+    """Set the report's style, axis titles and height of a figure in place, and return the same figure.
+
+    Args:
+        figure: figure to change.
+        x_title: title of every x-axis with its unit; not escaped.
+        y_title: title of every y-axis with its unit; not escaped.
+        height: height of the figure in pixels.
+    """
     figure.update_layout(
         template=go.layout.Template(),
         height=height,
@@ -76,9 +91,9 @@ def line(x: Iterable[float], y: Iterable[float], name: str, color: str, hover: s
     Args:
         x: positions on the x-axis.
         y: values, as many as ``x``.
-        name: escaped name in the legend.
+        name: name in the legend and beside the text at a point; the caller escapes it, see `escaped`.
         color: CSS colour.
-        hover: plotly's template of the text at a point.
+        hover: plotly's ``hovertemplate`` of a point, without ``<extra>``; texts in it are escaped.
     """
     return go.Scatter(
         x=list(x),
@@ -114,7 +129,14 @@ def interval_point(
 
 
 def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) -> go.Figure:
-    """Draw a histogram; ``unit`` names what is counted, such as ``tokens``."""
+    """Draw a histogram as bars, whose heights are the counts.
+
+    Args:
+        histogram: histogram to draw.
+        x_title: title of the x-axis with its unit.
+        unit: plural of what is counted, such as ``tokens``; stands behind the count in a bar's text.
+        color: CSS colour of the bars.
+    """
     edges = np.array(histogram.edges)
     hover = "%{customdata[0]:.3f} to %{customdata[1]:.3f}"
     bars = go.Bar(
@@ -129,13 +151,17 @@ def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) 
 
 
 def escaped(label: str) -> str:
-    """Shorten a label and escape it: plotly interprets HTML tags in its texts."""
+    """Return a label for plotly, which interprets HTML tags: shortened, made visible, HTML-escaped.
+
+    A label of more than `MAX_LABEL_CHARS` characters ends in an ellipsis within this length. Escaping
+    adds characters.
+    """
     shown = label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 1]}…"
     return html.escape(visible(shown))
 
 
 def finite(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the finite values, [N] float64; NaN, infinities and None are left out."""
+    """Return the finite values in order, [N] float64; NaN, infinities and None are left out."""
     array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return array[np.isfinite(array)]
 
@@ -143,7 +169,11 @@ def finite(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float6
 def thinned(
     table: np.ndarray[Any, np.dtype[np.float64]],
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Reduce a table [N, C] to at most `MAX_POINTS` rows: means of blocks of neighbouring rows."""
+    """Reduce a table [N, C] to at most `MAX_POINTS` rows: means of blocks of neighbouring rows.
+
+    All columns are averaged. The blocks have equal lengths, except a shorter last one. Means are rounded
+    to 9 decimals. With N <= `MAX_POINTS`, the given array itself is returned.
+    """
     rows = -(-len(table) // MAX_POINTS)
     if rows <= 1:
         return table

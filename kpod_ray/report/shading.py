@@ -22,7 +22,7 @@ class Piece:
     weight: float | None
     """Token weight, w of Eq. 3; None for characters that no token covers."""
     shade: float
-    """Strength of the colour, in [0, 1]."""
+    """Strength of the colour, in [0, 1]; 0 for characters that no token covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,20 @@ class Scale:
 
     @classmethod
     def of(cls, rationales: Sequence[WeightedRationale]) -> Scale:
-        """Return the scale from the lowest to the highest finite weight; [0, 1] if there is none."""
+        """Return the scale from the lowest to the highest finite token weight of all the rationales.
+
+        Without a finite weight, the scale is [0, 1].
+        """
         weights = [w for rationale in rationales for w in rationale.token_weights]
         finite = [w for w in weights if math.isfinite(w)]
         return cls(min(finite), max(finite)) if finite else cls(0.0, 1.0)
 
     def shade(self, weight: float) -> float:
-        """Return the strength of a weight's colour, in [0, 1]; 0.5 if all weights are equal."""
+        """Return the strength of a weight's colour, in [0, 1].
+
+        Weights outside [low, high] get 0 or 1. If ``low`` and ``high`` are equal, every weight gets 0.5.
+        A weight that isn't finite gets 0.
+        """
         if not math.isfinite(weight):
             return 0.0
         if self.high <= self.low:
@@ -62,15 +69,20 @@ class Scale:
 def shown_steps(
     rationale: WeightedRationale, step_difficulties: Sequence[float], scale: Scale
 ) -> tuple[ShownStep, ...]:
-    """Cut a rationale into its reasoning steps, and each step into pieces.
+    """Cut a rationale into its reasoning steps, and each step into pieces, see the module.
 
-    A token that lies in two steps is cut, and both parts keep its weight. Text after the last step
-    becomes a further step of unknown difficulty.
+    A step reaches from the end of the previous step to its own end; ``step_starts`` isn't used. A token
+    that lies in two steps is cut, and both parts keep its weight. Text after the last step becomes a
+    further step of unknown difficulty. Texts aren't escaped.
 
     Args:
         rationale: text, spans of steps, and spans and weights of tokens.
-        step_difficulties: difficulties of the steps in nats; a missing difficulty is NaN.
-        scale: scale of the colours.
+        step_difficulties: difficulties in nats of the steps in order. Steps beyond its length get NaN;
+            further difficulties are ignored.
+        scale: maps token weights to the pieces' shades.
+
+    Returns:
+        The steps in the order of the text, without empty steps; empty for an empty text.
     """
     pieces = _pieces(rationale, scale)
     difficulties = [*step_difficulties, *[math.nan] * len(rationale.step_ends)]

@@ -25,12 +25,22 @@ UNTRAINED = "untrained"
 def collect_comparison(
     config: RunConfig, shared: Artifacts, trials: Mapping[str, Sequence[Artifacts]]
 ) -> ComparisonResults:
-    """Return the results of a comparison, with the untouched student as a further arm.
+    """Return the results of a comparison, with the untouched student (`UNTRAINED`) as the first arm.
 
     Args:
         config: config of the comparison, which the arms change.
-        shared: name -> artifact that all arms share; all are finished.
-        trials: arm -> the artifacts (by name) of each seed, in the order of the seeds; all are finished.
+        shared: name -> artifact that all arms share; ``questions``, ``assess`` and ``evaluate_before``
+            are finished.
+        trials: name of each arm in ``config.comparison.arms``, in the order of the report -> the
+            artifacts (by name) of each seed from 0; ``train`` and ``evaluate`` are finished.
+
+    Returns:
+        The results; questions are in the order of the untouched student's predictions.
+
+    Raises:
+        FileNotFoundError: An artifact isn't finished.
+        KeyError: An arm isn't in the config, or has no prediction for a test question.
+        ValueError: There is no test question, or the results can't be compared, see `ComparisonResults`.
     """
     questions = Question.from_table(shared["questions"].read("questions"))
     predicted = Prediction.from_table(shared["evaluate_before"].read("predictions"))

@@ -20,16 +20,19 @@ class StagePoint:
     """The results of one arm with one seed at the end of one stage."""
 
     stage: int
+    """Number of the stage, from 1."""
     rationale_loss: float
-    """Mean negative log-likelihood of the rationale tokens in the loss, unweighted, in nats."""
+    """Mean negative log-likelihood of the rationale tokens in the loss, unweighted, in nats; the mean
+    over the stage's train steps."""
     answer_loss: float
-    """Mean negative log-likelihood of the answer tokens, in nats."""
+    """Mean negative log-likelihood of the answer tokens, in nats; the mean over the stage's train
+    steps."""
     loss_tokens: int
     """Tokens in the loss from the first stage to the end of this one."""
     given_steps_mean: float
     """Mean number of given steps of a question."""
     accuracy: float | None = None
-    """Share of correct answers after the stage; None where it was not measured."""
+    """Fraction of correct answers after the stage, in [0, 1]; None if the fraction wasn't measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,15 +48,16 @@ class ArmResults:
     overrides: Mapping[str, Any]
     """Dotted path of a setting that the arm changes -> value."""
     correct: Answers
-    """Whether each answer is correct, [num_seeds, num_questions] bool."""
+    """Whether each answer is correct, [num_seeds, num_questions] bool; seeds and questions are in the
+    order of all arms."""
     supervised_tokens: tuple[int, ...] = ()
     """Tokens in the loss over the whole training, for each seed; empty without training."""
     train_tokens: tuple[int, ...] = ()
-    """All tokens that went through the model in training, for each seed."""
+    """All tokens that went through the model in training, for each seed; empty without training."""
     train_steps: tuple[int, ...] = ()
-    """Train steps, for each seed."""
+    """Train steps, for each seed; empty without training."""
     train_seconds: tuple[float, ...] = ()
-    """Seconds of training, for each seed."""
+    """Seconds of training, for each seed; empty without training."""
     curves: tuple[tuple[StagePoint, ...], ...] = ()
     """The stages of each seed, in order; empty without training."""
 
@@ -68,7 +72,7 @@ class ArmResults:
 
     @property
     def num_seeds(self) -> int:
-        """Number of seeds."""
+        """Number of seeds of this arm, the rows of ``correct``."""
         return len(self.correct)
 
 
@@ -82,11 +86,13 @@ class ComparisonResults:
     budget: str
     """What is equal for all arms, in words, such as ``train steps``."""
     seeds: tuple[int, ...]
+    """Seeds of the trained arms."""
     arms: tuple[ArmResults, ...]
+    """All arms, the baseline included, in the order of the report."""
     num_steps_of_question: tuple[int, ...]
     """Reasoning steps of each test question."""
     config_yaml: str = ""
-    """The resolved config that all arms start from."""
+    """The resolved config that all arms start from, as YAML."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     machine: str = ""
@@ -96,8 +102,9 @@ class ComparisonResults:
         """Check that the arms can be compared.
 
         Raises:
-            ValueError: Two arms have the same name, the baseline isn't an arm, or the arms differ in
-                their numbers of questions or seeds.
+            ValueError: Two arms have the same name, the baseline isn't an arm, an arm's number of
+                questions isn't that of ``num_steps_of_question``, or its number of seeds is neither 1
+                nor that of ``seeds``.
         """
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):

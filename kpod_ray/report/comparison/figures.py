@@ -40,10 +40,13 @@ def comparison_figures(
 ) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
+    The names are ``accuracy``, ``differences`` (with an arm beside the baseline), ``curves`` and
+    ``tokens`` (with a trained arm), and ``steps`` (with more than one group).
+
     Args:
         results: results of the comparison.
-        found: statistics of the results.
-        groups: accuracies by number of reasoning steps.
+        found: `findings` of the results.
+        groups: `step_groups` of the results.
     """
     figures = {"accuracy": accuracy_figure(results, found)}
     if found.contrasts:
@@ -59,7 +62,10 @@ def comparison_figures(
 def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
     """Draw each arm's difference in accuracy to the baseline, with its 95 % interval.
 
-    Differences are in percentage points.
+    Differences are in percentage points. Arms are rows from top to bottom, coloured by their verdicts.
+
+    Args:
+        contrasts: name of the arm -> its test against the baseline; not empty.
     """
     traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
     figure = plotting.figure_of(traces, "difference, points", "", _height(len(contrasts)))
@@ -79,7 +85,14 @@ def _difference(contrast: Contrast, row: int) -> go.Scatter:
 
 
 def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
-    """Draw each arm's accuracy in per cent, with its 95 % interval and a small point for each seed."""
+    """Draw each arm's accuracy in per cent, with its 95 % interval and a small point for each seed.
+
+    Arms are rows from top to bottom, coloured by their verdicts; the baseline is blue.
+
+    Args:
+        results: results of the comparison.
+        found: `findings` of the results.
+    """
     traces = []
     for row, (arm, estimate) in enumerate(zip(results.arms, found.accuracies, strict=True)):
         contrast = found.contrasts.get(arm.name)
@@ -97,7 +110,11 @@ def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
 
 
 def curves_figure(results: ComparisonResults) -> go.Figure:
-    """Draw loss, given steps and accuracy by stage, as means over the seeds."""
+    """Draw rationale loss in nats, given steps and accuracy by stage, as means over the seeds.
+
+    Each has a panel of its own; the panel of the accuracy is left out if no accuracy was measured. One
+    arm at least has curves.
+    """
     measured = [
         curve for curve in CURVES if any(_mean_curve(arm, curve[0]) for arm in results.arms)
     ]
@@ -129,7 +146,12 @@ def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
 
 
 def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.Figure:
-    """Draw each arm's accuracy by the number of reasoning steps of the question, in per cent."""
+    """Draw each arm's accuracy by the number of reasoning steps of the question, in per cent.
+
+    Args:
+        results: results of the comparison.
+        groups: `step_groups` of the results, not empty.
+    """
     steps = [group.num_steps for group in groups]
     traces = []
     for at, (arm, color, dash) in enumerate(_styled_arms(results)):
@@ -143,7 +165,10 @@ def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.
 
 
 def tokens_figure(results: ComparisonResults) -> go.Figure:
-    """Draw the loss per answer token, in nats, against the number of tokens in the loss so far."""
+    """Draw the loss per answer token, in nats, against the number of tokens in the loss so far.
+
+    A point is the end of a stage, as the mean over the seeds. Arms without curves are left out.
+    """
     traces = []
     for arm, color, dash in _styled_arms(results):
         tokens, losses = (_mean_curve(arm, field) for field in ("loss_tokens", "answer_loss"))

@@ -35,7 +35,7 @@ _COLUMNS = (
 def render_comparison(results: ComparisonResults) -> str:
     """Return the page about a comparison as one HTML document, to be written as UTF-8.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
     """
     found = findings(results)
     groups = step_groups(results)
@@ -54,7 +54,14 @@ def render_comparison(results: ComparisonResults) -> str:
 
 
 def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
-    """Return the numbers at the top of the page: arms, seeds, questions and the smallest effect."""
+    """Return the numbers at the top of the page: arms, seeds, questions and the smallest effect.
+
+    The smallest effect is left out without an arm beside the baseline.
+
+    Args:
+        results: results of the comparison.
+        found: `findings` of the results.
+    """
     trained = sum(bool(arm.train_steps) for arm in results.arms)
     shown = [
         Tile("Arms", str(len(results.arms)), f"{trained} trained"),
@@ -65,7 +72,11 @@ def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
 
 
 def comparison_markdown(results: ComparisonResults) -> str:
-    """Return the page about a comparison as GitHub-flavoured Markdown; names and texts are escaped."""
+    """Return the page about a comparison as GitHub-flavoured Markdown; names and texts are escaped.
+
+    The text has no figures and no config. It is deterministic, and ends with a newline. No file is
+    written.
+    """
     found = findings(results)
     rows = arm_rows(results, found)
     blocks = [
@@ -84,7 +95,11 @@ def comparison_markdown(results: ComparisonResults) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text so that Markdown renders it literally; line breaks become spaces."""
+    """Escape a text so that GitHub's Markdown renders it literally, inside a line or a table cell.
+
+    A line break with the white space around it becomes a space, white space at both ends is removed, and
+    control characters are made visible.
+    """
     line = re.sub(r"\s*\n\s*", " ", visible(text)).strip()
     line = _SPECIAL.sub(lambda match: f"\\{match.group()}", line)
     return re.sub("[&<>]", lambda match: _HTML[match.group()], line)

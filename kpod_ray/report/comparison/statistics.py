@@ -44,14 +44,15 @@ class Contrast:
     discordance: Discordance
     """McNemar's test on the answers of all seeds together."""
     effect_alone: float
-    """Smallest difference that the test finds with a power of 80 %, for a single comparison."""
+    """Smallest difference, in [0, 1], that the test finds with a power of 80 %, for a single
+    comparison."""
     effect_among: float
     """Smallest difference that the test finds with a power of 80 %, at the strictest level of Holm's
     correction."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the arm is better or worse than the baseline, or the test can't decide."""
+        """``undecided`` if the adjusted p-value is at least `LEVEL`, else by the difference's sign."""
         if self.adjusted_p >= LEVEL:
             return "undecided"
         return "better" if self.difference.value > 0 else "worse"
@@ -73,13 +74,19 @@ class StepGroup:
     """Accuracies on the questions that have the same number of reasoning steps."""
 
     num_steps: int
+    """Number of reasoning steps of each of the questions."""
     num_questions: int
+    """Number of questions in the group."""
     accuracies: tuple[float, ...]
-    """Mean over the seeds, for each arm in the order of the results."""
+    """Fraction of correct answers over questions and seeds, for each arm in the order of the results."""
 
 
 def findings(results: ComparisonResults) -> Findings:
-    """Compute the statistics of all arms of a comparison."""
+    """Compute the statistics of all arms of a comparison.
+
+    An arm with one seed is compared with every seed of the baseline, and the other way round. The result
+    is deterministic. Without an arm beside the baseline, there are no contrasts.
+    """
     others = [arm for arm in results.arms if arm.name != results.baseline]
     baseline = _for_all_seeds(results.baseline_arm, results)
     answers = [_for_all_seeds(arm, results) for arm in others]
@@ -101,7 +108,10 @@ def findings(results: ComparisonResults) -> Findings:
 
 
 def step_groups(results: ComparisonResults) -> list[StepGroup]:
-    """Compute the accuracy of every arm by number of reasoning steps, fewest steps first."""
+    """Compute the accuracy of every arm by number of reasoning steps, fewest steps first.
+
+    There is one group for each number of steps in ``results.num_steps_of_question``.
+    """
     num_steps = np.array(results.num_steps_of_question)
     groups = []
     for steps in np.unique(num_steps):

@@ -17,14 +17,17 @@ from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, sign
 
 @dataclass(frozen=True, slots=True)
 class ArmRow:
-    """The formatted values of one arm; costs are means over the seeds."""
+    """The formatted values of one arm, not escaped; costs are means over the seeds.
+
+    A dash, or an empty text, stands for a value that the arm lacks.
+    """
 
     name: str
     description: str
     verdict: str
     """``baseline``, ``better``, ``worse`` or ``undecided``."""
     words: str
-    """The verdict in words."""
+    """The verdict in words, see `verdict_text`."""
     accuracy: str
     accuracy_interval: str
     num_seeds: str
@@ -59,9 +62,11 @@ class StepCell:
 
 
 def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
-    """Return a row of plain values for each arm: fractions in [0, 1], and costs as means over the seeds.
+    """Return a JSON-serialisable row for each arm, in the order of the results.
 
-    The values of a test against the baseline are None for the baseline.
+    Accuracies and differences are fractions, with ``_low`` and ``_high`` for their 95 % intervals; costs
+    are means over the seeds, the time in seconds. The values of the test against the baseline are None
+    for the baseline, and the costs None for an arm without training.
     """
     found = findings(results)
     return [
@@ -93,12 +98,17 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
-    """Return the mean of a cost over the seeds; None for an arm without training."""
+    """Return the mean of a cost over the seeds; None without any, as for an arm without training."""
     return sum(per_seed) / len(per_seed) if per_seed else None
 
 
 def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
-    """Return a row of formatted texts for each arm, in the order of the results."""
+    """Return a row of formatted texts for each arm, in the order of the results.
+
+    Args:
+        results: results of the comparison.
+        found: `findings` of the results.
+    """
     longest = max((mean_cost(arm.supervised_tokens) or 0 for arm in results.arms), default=0)
     rows = []
     for arm, accuracy in zip(results.arms, found.accuracies, strict=True):
@@ -147,10 +157,14 @@ def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
 
 
 def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
-    """Return a row of cells for each arm, with a cell for each group.
+    """Return a row of cells for each arm in the order of the results, with a cell for each group.
 
-    The tint of a cell is the difference to the baseline, relative to the largest difference of all
-    cells.
+    The shade of a cell is the absolute difference to the baseline's accuracy in the same group, relative
+    to the largest one of all cells.
+
+    Args:
+        results: results of the comparison.
+        groups: `step_groups` of the results.
     """
     at_baseline = results.arms.index(results.baseline_arm)
     differences = [[a - g.accuracies[at_baseline] for a in g.accuracies] for g in groups]

@@ -18,17 +18,26 @@ ENOUGH_SEEDS = 5
 
 
 def p_text(p_value: float) -> str:
-    """Return a p-value with three decimals, or ``< 0.001``."""
+    """Return a p-value with three decimals, or ``< 0.001`` below 0.001."""
     return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
 
 
 def range_text(low: float, high: float) -> str:
-    """Return an interval of differences in percentage points, both ends with their sign."""
+    """Return an interval in percentage points, both ends with their sign, without the unit.
+
+    Args:
+        low: lower end, a difference of two fractions.
+        high: upper end, a difference of two fractions.
+    """
     return f"{signed_points(low)} to {signed_points(high)}"
 
 
 def verdict_text(contrast: Contrast) -> str:
-    """Return the verdict on an arm in words; an undecided verdict names the smallest visible effect."""
+    """Return the verdict on an arm in words.
+
+    ``better`` and ``worse`` are returned as they are. For an undecided verdict, the text says that the
+    same answers are right, or names the contrast's ``effect_among`` in percentage points.
+    """
     if contrast.verdict != "undecided":
         return contrast.verdict
     if contrast.discordance.num_better == contrast.discordance.num_worse == 0:
@@ -38,7 +47,10 @@ def verdict_text(contrast: Contrast) -> str:
 
 
 def headline(results: ComparisonResults, findings: Findings) -> list[str]:
-    """Return up to three sentences that say which arms are better or worse than the baseline."""
+    """Return up to three sentences: which arms are better, worse, or not told apart from the baseline.
+
+    Without an arm beside the baseline, one sentence says so.
+    """
     groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
     sentences = []
     for verdict, words in groups.items():
@@ -49,7 +61,11 @@ def headline(results: ComparisonResults, findings: Findings) -> list[str]:
 
 
 def sensitivity(results: ComparisonResults, findings: Findings) -> str:
-    """Return a sentence with the smallest difference that the test finds with a power of 80 %."""
+    """Return a sentence or two with the smallest difference that the test finds with a power of 80 %.
+
+    The difference is the median over the arms, in percentage points: for one comparison alone and, with
+    several arms, among all comparisons. Without an arm beside the baseline, the sentence says so.
+    """
     contrasts = list(findings.contrasts.values())
     if not contrasts:
         return "Nothing was compared."
@@ -99,12 +115,21 @@ def notes(results: ComparisonResults) -> list[str]:
 
 
 def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
-    """Return an accuracy and its interval, both in per cent, from fractions in [0, 1]."""
+    """Return the texts of an accuracy and of its interval, in per cent, from fractions in [0, 1].
+
+    The text of the interval, such as ``61.0 to 70.2``, has no unit.
+    """
     return percent(share), f"{number(100 * low, 1)} to {number(100 * high, 1)}"
 
 
 def smallest_effect_tile(findings: Findings) -> Tile:
-    """Return the smallest difference found with a power of 80 %, as the median over the arms."""
+    """Return the tile of the smallest difference among all arms that is found with a power of 80 %.
+
+    The difference is the median over the arms, in percentage points.
+
+    Raises:
+        statistics.StatisticsError: There is no arm beside the baseline.
+    """
     middle = _middle([contrast.effect_among for contrast in findings.contrasts.values()])
     return Tile("Effect it could see", f"{middle} points", f"with a chance of {POWER}")
 

@@ -39,23 +39,34 @@ MIN_TOKEN_COUNT = 5
 
 
 def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str) -> None:
-    """Write the HTML report of a finished run.
+    """Write the HTML report of a finished run, as an atomic write; an existing file is replaced.
 
     Args:
         config: config of the run.
-        artifacts: name -> artifact of the run; all are finished.
-        path: path of the report in the store of the artifacts.
+        artifacts: see `collect`.
+        path: path of the file, relative to the root of the artifacts' store, with its ending ``.html``.
+
+    Raises:
+        FileNotFoundError: An artifact isn't finished.
     """
     results = collect(config, artifacts)
     artifacts["questions"].store.write_text(path, render(results))
 
 
 def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
-    """Read everything that the report shows.
+    """Read everything that the report shows from the artifacts' tables, which are read whole.
 
     Args:
         config: config of the run.
-        artifacts: name -> artifact of the run; all are finished.
+        artifacts: name -> artifact of the run, from ``questions`` to ``evaluate``; all are finished.
+
+    Returns:
+        The results. The first `NUM_SHOWN` weighted rationales, predictions, and rejected rationales of
+        each verdict are kept, with their questions.
+
+    Raises:
+        FileNotFoundError: An artifact isn't finished.
+        ValueError: There is no weighted rationale.
     """
     manifests = {name: artifact.manifest() for name, artifact in artifacts.items()}
     weighted = WeightedRationale.from_table(artifacts["weigh"].read("weighted"))
@@ -98,7 +109,16 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
 def token_extremes(
     rationales: Iterable[WeightedRationale],
 ) -> tuple[tuple[TokenWeight, ...], tuple[TokenWeight, ...]]:
-    """Return the token texts with the highest mean weights, and those with the lowest."""
+    """Return the token texts with the highest mean weights, and those with the lowest.
+
+    A token text is the token's span of the rationale, case and spaces included; the mean is over its
+    occurrences in all the rationales.
+
+    Returns:
+        Two tuples of at most `NUM_TOKENS` token texts, highest first and lowest first; a text may be in
+        both. Texts with fewer than `MIN_TOKEN_COUNT` occurrences are left out, unless all texts are so
+        rare. Both are empty without tokens.
+    """
     sums, counts = defaultdict[str, float](float), Counter[str]()
     for row in rationales:
         spans = zip(row.token_starts, row.token_ends, row.token_weights, strict=True)

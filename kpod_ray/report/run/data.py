@@ -23,7 +23,9 @@ class Accuracy:
     label: str
     """Name of the model for readers, such as ``untouched``."""
     num_correct: int
+    """Number of test questions answered correctly."""
     num_questions: int
+    """Number of test questions asked; may be 0."""
     low: float
     """Lower end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
     high: float
@@ -33,8 +35,9 @@ class Accuracy:
         """Check the counts and the interval.
 
         Raises:
-            ValueError: There are more correct answers than questions, the interval's low end is above
-                its high end, or an end lies outside [0, 1].
+            ValueError: A count is negative, there are more correct answers than questions, the
+                interval's low end is above its high end, or an end is NaN or lies outside [0, 1] by
+                more than `ROUNDING`.
         """
         if not 0 <= self.num_correct <= self.num_questions:
             raise ValueError(f"{self.label}: {self.num_correct} of {self.num_questions} correct")
@@ -47,7 +50,7 @@ class Accuracy:
         return self.num_correct / self.num_questions if self.num_questions else float("nan")
 
     def overlaps(self, other: Accuracy) -> bool:
-        """Return whether the 95 % intervals of the two accuracies have a point in common."""
+        """Return whether the 95 % intervals of both accuracies have a point in common, ends included."""
         return self.low <= other.high and other.low <= self.high
 
 
@@ -66,7 +69,9 @@ class TrainPoint:
     """One train step of the student; losses in nats."""
 
     train_step: int
+    """Number of the train step over all stages, from 1."""
     stage: int
+    """Stage of the train step, from 1."""
     loss: float
     """The loss that is minimised: the weighted sum over the rationale tokens (Eq. 15) and the answer
     tokens, normalised as `student.loss_normalization` says."""
@@ -83,10 +88,12 @@ class WeightingPoint:
     """One validation of the token weighter."""
 
     train_step: int
+    """Number of train steps finished before the validation."""
     validation_loss: float
     """L_k of Eq. 7 on the token weighter's validation set, in nats."""
     kept_fraction: float
-    """Mean fraction of tokens that the keypoint mask keeps, in [0, 1]."""
+    """Expected fraction of a rationale's tokens that the keypoint mask keeps, in [0, 1]: the mean token
+    weight, averaged over the rationales of the validation set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +112,20 @@ class RunResults:
     """Everything that the report of a run shows; for an empty field, the report says so."""
 
     name: str
+    """Name of the run."""
     accuracies: tuple[Accuracy, ...] = ()
     """Accuracies of the models: the first is the untouched student, the last the distilled student."""
     verdict_counts: Mapping[str, int] = field(default_factory=dict)
     """`records.Verdict` -> number of rationales."""
     rejects: tuple[Rationale, ...] = ()
-    """Some rationales that aren't trained on."""
+    """Some rationales that aren't trained on, of each verdict."""
     questions: Mapping[str, Question] = field(default_factory=dict)
     """Id -> question of the shown examples; the report says where a question is missing."""
     weighted_rationales: tuple[WeightedRationale, ...] = ()
     """Some rationales with their token weights."""
     step_difficulties: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Question id -> d of Eq. 8 of each reasoning step, in nats; for all questions."""
+    """Question id -> d of Eq. 8 of each reasoning step, in nats; for all questions with a rationale that
+    is trained on. NaN stands for an unknown difficulty."""
     token_weight_histogram: Histogram = field(default_factory=Histogram)
     """Histogram of the token weights of all rationales."""
     top_tokens: tuple[TokenWeight, ...] = ()
@@ -130,7 +139,9 @@ class RunResults:
     planned: tuple[float, ...] = ()
     """Planned difficulty H(t) for each stage from 0, in nats."""
     train_history: tuple[TrainPoint, ...] = ()
+    """All train steps of the student, in order."""
     weighting_history: tuple[WeightingPoint, ...] = ()
+    """All validations of the token weighter, in order."""
     predictions: tuple[PredictionPair, ...] = ()
     """Predictions for some test questions."""
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -138,4 +149,4 @@ class RunResults:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     config_yaml: str = ""
-    """The resolved config."""
+    """The resolved config, as YAML."""

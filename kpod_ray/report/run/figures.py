@@ -25,7 +25,11 @@ MAX_LABELS = 10
 
 
 def figures_of(results: RunResults) -> dict[str, go.Figure]:
-    """Return name -> figure of every figure that has data."""
+    """Return name -> figure of every figure that has data.
+
+    The names are ``accuracy``, ``token_weights``, ``difficulty``, ``position``, ``given_steps``,
+    ``ceiling``, ``training`` and ``weighting``. Step difficulties that aren't finite are left out.
+    """
     difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
     all_difficulties = plotting.finite(itertools.chain.from_iterable(difficulties)).tolist()
     figures = {}
@@ -50,7 +54,11 @@ def figures_of(results: RunResults) -> dict[str, go.Figure]:
 
 
 def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
-    """Draw the accuracy of each model as a point with its 95 % interval, in per cent."""
+    """Draw the accuracy of each model as a point with its 95 % interval, in per cent.
+
+    Models are rows from top to bottom, the last one blue and the others grey. Models without questions
+    are left out; one model at least must have questions.
+    """
     shown = [accuracy for accuracy in accuracies if accuracy.num_questions]
     traces = [_interval(accuracy, row, GREY) for row, accuracy in enumerate(shown)]
     traces[-1].update(marker_color=BLUE, error_x_color=BLUE)
@@ -73,7 +81,7 @@ def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
 
 
 def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
-    """Draw a histogram of step difficulties, in nats; all must be finite."""
+    """Draw a histogram of step difficulties, in nats, in 40 equal bins; all must be finite."""
     counts, edges = np.histogram(step_difficulties, bins=40)
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     return plotting.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
@@ -83,7 +91,8 @@ def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
     """Draw the mean difficulty, in nats, of the first, second, ... reasoning steps, with quartiles.
 
     Args:
-        step_difficulties: difficulties of the reasoning steps of each question.
+        step_difficulties: difficulties of the reasoning steps of each question, in the order of the
+            steps; values that aren't finite are left out.
     """
     all_columns = [plotting.finite(column) for column in itertools.zip_longest(*step_difficulties)]
     columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
@@ -113,7 +122,8 @@ def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure
     """Draw, for each stage, the number of questions with 0, 1, 2, ... given steps.
 
     Args:
-        given_steps_counts: [stage][number of given steps] -> number of questions.
+        given_steps_counts: [stage][number of given steps] -> number of questions; stages from 0. The
+            inner sequences may differ in length.
     """
     width = max(len(counts) for counts in given_steps_counts)
     table = np.array([[*counts, *[0] * (width - len(counts))] for counts in given_steps_counts])
@@ -136,7 +146,12 @@ def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure
 
 
 def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Figure:
-    """Draw the planned difficulty H(t) against the ceiling D(t) of Eq. 10, in nats."""
+    """Draw the planned difficulty H(t) and the ceiling D(t) of Eq. 10 by stage, in nats.
+
+    Args:
+        ceilings: D(t) of each stage, from stage 0.
+        planned: H(t) of each stage, from stage 0.
+    """
     hover = "stage %{x}: %{y:.1f} nats"
     ceiling = line(range(len(ceilings)), ceilings, "ceiling D(t)", GREY, hover)
     plan = line(range(len(planned)), planned, "planned H(t)", BLUE, hover)
@@ -147,7 +162,14 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Draw the student's loss, rationale loss, answer loss and mean token weight by train step."""
+    """Draw the student's loss, rationale loss, answer loss and mean token weight by train step.
+
+    Curves of more than `plotting.MAX_POINTS` train steps are thinned. Dotted lines mark the first train
+    step of each stage.
+
+    Args:
+        history: train steps in order.
+    """
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
     steps, loss, rationale, answer, weight = plotting.thinned(table).T.tolist()
@@ -181,7 +203,11 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
-    """Draw the token weighter's validation loss and the fraction of kept tokens by train step."""
+    """Draw the token weighter's validation loss and the fraction of kept tokens by train step.
+
+    Args:
+        history: validations in order.
+    """
     steps = [point.train_step for point in history]
     hover = "train step %{x}: %{y:.4f}"
     losses = line(steps, [p.validation_loss for p in history], "validation loss", BLUE, hover)

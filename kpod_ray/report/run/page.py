@@ -17,7 +17,7 @@ from kpod_ray.report.shading import Scale
 def render(results: RunResults) -> str:
     """Return the report of a run as one HTML document, to be written as UTF-8.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
     """
     shown = results.weighted_rationales[: tables.MAX_RATIONALES]
     scale = Scale.of(shown)
@@ -41,7 +41,12 @@ def render(results: RunResults) -> str:
 
 
 def tiles(results: RunResults) -> list[Tile]:
-    """Return the numbers at the top of the report, for those results that aren't empty."""
+    """Return the numbers at the top of the report, for those results that aren't empty.
+
+    The tiles are, in this order: the last model's accuracy and its difference to the first model's, the
+    used rationales, the reasoning steps with their mean difficulty, the train steps, and the time of all
+    phases.
+    """
     makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
     return [tile for make in makers for tile in make(results)]
 

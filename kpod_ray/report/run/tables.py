@@ -18,7 +18,9 @@ from kpod_ray.report.run.wording import difference_in_words
 from kpod_ray.report.shading import Scale, ShownStep, shown_steps
 
 MAX_RATIONALES = 12
+"""Rationales that are shown with their token weights."""
 MAX_PREDICTIONS = 200
+"""Test questions that are shown with their predictions."""
 MAX_REJECTS = 5
 """Examples of rejected rationales for each verdict."""
 MISSING_QUESTION = "(the question's text is not among the results)"
@@ -26,7 +28,7 @@ MISSING_QUESTION = "(the question's text is not among the results)"
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
-    """The accuracy of one model, in per cent, and its difference to the first model."""
+    """The accuracy of one model, and its difference to the first model, as formatted texts."""
 
     label: str
     num_correct: str
@@ -36,7 +38,7 @@ class AccuracyRow:
     difference: str
     """Difference to the first model, in percentage points; a dash for the first model."""
     words: str
-    """The conclusion from the difference, in words."""
+    """The conclusion from the difference, see `difference_in_words`; empty for the first model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,13 @@ class BarRow:
     """One amount, its percentage of the total, and the length of its bar."""
 
     label: str
+    """Name of the verdict or phase."""
     meaning: str
+    """Meaning of a verdict; empty for a phase or an unknown verdict."""
     amount: str
+    """Number of rationales, or duration."""
     share: str
+    """Amount in per cent of the sum of all rows; a dash if the sum is 0."""
     width: str
     """Length of the bar, in per cent of the longest bar, for CSS."""
 
@@ -70,7 +76,7 @@ class ShownPrediction:
 
 
 def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
-    """Return a row for each model; every model after the first is compared with the first."""
+    """Return a row for each of ``results.accuracies``, in order; each is compared with the first."""
     rows = []
     for accuracy in results.accuracies:
         before = results.accuracies[0]
@@ -93,7 +99,11 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
 
 
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
-    """Return a row for every verdict, also for those without rationales, in the order of `Verdict`."""
+    """Return a row for every verdict, also for those without rationales, in the order of `Verdict`.
+
+    Args:
+        counts: verdict -> number of rationales. Verdicts outside `Verdict` come last, sorted by name.
+    """
     names = [*get_args(Verdict), *sorted(set(counts) - set(get_args(Verdict)))]
     amounts = {name: counts.get(name, 0) for name in names}
     texts = [f"{amount:,}" for amount in amounts.values()]
@@ -101,7 +111,11 @@ def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
 
 
 def phase_rows(phase_seconds: Mapping[str, float]) -> list[BarRow]:
-    """Return a row for each phase with its duration."""
+    """Return a row for each phase with its duration, in the order of the mapping.
+
+    Args:
+        phase_seconds: name of an artifact -> seconds that its phase took.
+    """
     return _bar_rows(phase_seconds, [duration(seconds) for seconds in phase_seconds.values()])
 
 
@@ -120,7 +134,7 @@ def _bar_rows(amounts: Mapping[str, float], texts: Sequence[str]) -> list[BarRow
 
 
 def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
-    """Return verdict -> its first `MAX_REJECTS` rationales."""
+    """Return verdict -> its first `MAX_REJECTS` rationales; verdicts in the order of their first one."""
     groups: dict[str, list[Rationale]] = {}
     for rationale in rejects:
         group = groups.setdefault(rationale.verdict, [])
@@ -130,7 +144,14 @@ def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
 
 
 def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
-    """Return the first `MAX_RATIONALES` rationales, coloured by a common scale."""
+    """Return the run's weighted rationales, the first `MAX_RATIONALES`, to be coloured by token weight.
+
+    Each has the text of its question, see `question_text`, and its steps with their difficulties.
+
+    Args:
+        results: results of the run.
+        scale: maps the token weights of all the rationales to strengths of the colour.
+    """
     return [
         ShownRationale(
             question_text(results, rationale.question_id),
@@ -141,7 +162,7 @@ def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
 
 
 def shown_predictions(results: RunResults) -> list[ShownPrediction]:
-    """Return the first `MAX_PREDICTIONS` test questions with the predictions of both models."""
+    """Return the first `MAX_PREDICTIONS` of ``results.predictions`` with the texts of the questions."""
     return [
         ShownPrediction(
             question_text(results, pair.question_id),
@@ -154,10 +175,12 @@ def shown_predictions(results: RunResults) -> list[ShownPrediction]:
 
 
 def prediction_counts(results: RunResults) -> dict[str, int]:
-    """Return the number of test questions that were right before, after, both times, or never.
+    """Return the numbers of test questions in ``results.predictions`` by when they were right.
 
-    Questions without a prediction of the untouched student aren't counted; without any count, the result
-    is empty.
+    Returns:
+        ``right both times``, ``only right after training``, ``only right before training`` and ``wrong
+        both times`` -> number of questions. Questions without a prediction of the untouched student
+        aren't counted. If no question is counted, the mapping is empty.
     """
     names = {
         (True, True): "right both times",
@@ -173,7 +196,10 @@ def prediction_counts(results: RunResults) -> dict[str, int]:
 
 
 def question_text(results: RunResults, question_id: str) -> str:
-    """Return the text of a question with its choices, or a remark if the results don't hold it."""
+    """Return the text of a question with its lettered choices, one a line, clipped to 2,000 characters.
+
+    `MISSING_QUESTION` is returned if ``results.questions`` lacks the id.
+    """
     question = results.questions.get(question_id)
     if question is None:
         return MISSING_QUESTION

@@ -10,7 +10,10 @@ from kpod_ray.report.run.data import Accuracy
 
 
 def difference_in_words(before: Accuracy, after: Accuracy) -> str:
-    """Return ``better``, ``worse`` or why the second model can't be told apart from the first."""
+    """Return ``better`` or ``worse`` for ``after``, or why the two models can't be told apart.
+
+    The reason is that the 95 % intervals overlap, or that a model was asked no questions.
+    """
     if not before.num_questions or not after.num_questions:
         return "can't be compared: no questions"
     if before.overlaps(after):
@@ -20,7 +23,10 @@ def difference_in_words(before: Accuracy, after: Accuracy) -> str:
 
 
 def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
-    """Return one or two sentences that compare the last model with the first."""
+    """Return one or two sentences that compare the last model with the first.
+
+    With one model, the sentences give its accuracy; without models, that none was evaluated.
+    """
     if not accuracies:
         return "No model has been evaluated yet."
     after = accuracies[-1]

@@ -18,10 +18,12 @@ class SweepTrial:
     """The settings and results of one trial."""
 
     trial_id: str
+    """Ray Tune's id of the trial."""
     settings: dict[str, Value]
-    """Dotted path -> value."""
+    """Dotted path of each varied setting -> its value in the trial."""
     curve: tuple[tuple[float, float], ...]
-    """(percentage of the training that was done, objective at that point), in order."""
+    """(percentage of the training that was done, objective at that point), in order; empty if the
+    objective was never measured."""
     state: str
     """``finished``, ``stopped`` early, or ``failed``."""
     error: str
@@ -34,7 +36,7 @@ class SweepTrial:
 
     @property
     def percent(self) -> float:
-        """Percentage of the training that the trial did, in [0, 100]."""
+        """Percentage of the training, in [0, 100], at the last point of the curve; 0 without a point."""
         return self.curve[-1][0] if self.curve else 0.0
 
 
@@ -43,25 +45,30 @@ class SweepPage:
     """Everything that the page about a sweep shows."""
 
     name: str
+    """Name of the sweep."""
     sweep: SweepConfig
     trials: tuple[SweepTrial, ...]
+    """All trials, also the failed ones."""
     base: Mapping[str, object]
     """Dotted path of a varied setting -> its value in the sweep's own config."""
     accuracies: Mapping[str, Mapping[str, float]]
     """``untouched`` and ``best`` -> ``value``, ``low`` and ``high`` of the student's accuracy on the
     test questions; may be empty."""
     versions: Mapping[str, str]
+    """Package -> version."""
     config_yaml: str
+    """The sweep's resolved config, as YAML."""
     best_yaml: str
+    """The config of a run with the best trial's settings, without the sweep, as YAML."""
 
     @property
     def paths(self) -> list[str]:
-        """Dotted paths of the varied settings."""
+        """Dotted paths of the varied settings, in the order of the search space."""
         return list(self.sweep.space)
 
     @property
     def objective(self) -> str:
-        """Name of the objective, with spaces."""
+        """Name of the objective for readers: underscores are spaces."""
         return self.sweep.objective.replace("_", " ")
 
     @property
@@ -70,26 +77,31 @@ class SweepPage:
         return OBJECTIVES[self.sweep.objective] == "min"
 
     def finished(self) -> list[SweepTrial]:
-        """Return the finished trials, the best trial first."""
+        """Return the finished trials, the best trial first, see `ranked`."""
         return ranked(self.trials, self.sweep.objective)
 
 
 def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
-    """Return the finished trials, the best trial first; equal trials keep their order."""
+    """Return the finished trials with a score, the best trial first; equal trials keep their order.
+
+    Args:
+        trials: trials in any state; stopped and failed trials are left out.
+        objective: name of the objective, a key of `config.OBJECTIVES`.
+    """
     sign = 1 if OBJECTIVES[objective] == "min" else -1
     finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
     return sorted(finished, key=lambda trial: sign * trial.score)
 
 
 def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float]]:
-    """Return the last point of the training that all trials reached, to compare their objectives there.
+    """Return the last point of the training at which every trial has a value of the objective.
 
-    Trials that failed or never measured the objective are left out.
+    There the objectives of stopped and of finished trials can be compared. Trials that failed or never
+    measured the objective are left out.
 
     Returns:
         The point in per cent of the training, and trial id -> objective at the point. If there is no
-        common
-        point: 0 and an empty mapping.
+        common point: 0 and an empty mapping.
     """
     curves = {t.trial_id: dict(t.curve) for t in trials if t.state != FAILED and t.curve}
     places = sorted(set(itertools.chain.from_iterable(curves.values())))
@@ -102,12 +114,13 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
 def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """Return the fraction of the training that early stopping saved, in [0, 1].
 
-    The fraction is relative to all trials trained to their end; failed trials are left out.
+    The fraction is 1 minus the mean of `SweepTrial.percent`, as a fraction, over the trials that didn't
+    fail; 0 if all trials failed or there are none.
     """
     counted = [trial.percent for trial in trials if trial.state != FAILED]
     return 1 - sum(counted) / (100 * len(counted)) if counted else 0.0
 
 
 def value_text(value: Value) -> str:
-    """Return a value of a setting as a short text: floats with three significant digits."""
+    """Return a setting's value as a text: a float with three significant digits, others by ``str``."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -32,7 +32,12 @@ ROW_HEIGHT = 150
 
 
 def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
-    """Return name -> figure of every figure that has data."""
+    """Return name -> figure of every figure that has data.
+
+    The names are ``parallel``, ``slices`` and ``importance`` (of the trials in `common_stage`, at that
+    point, if there are at least two; ``importance`` also needs what `importances` needs), and ``curves``
+    (if a trial has a curve).
+    """
     _, objectives = common_stage(page.trials)
     compared = [trial for trial in page.trials if trial.trial_id in objectives]
     figures = {}
@@ -53,11 +58,11 @@ def parallel_figure(
 ) -> go.Figure:
     """Draw parallel coordinates: each trial is a line through its settings to its objective.
 
-    The best objective is at the top of the last axis.
+    The best objective is at the top of the last axis. The better a trial, the stronger its line.
 
     Args:
         page: results of the sweep.
-        trials: trials to draw.
+        trials: trials to draw, at least one.
         objectives: objective of each trial, at a point of the training that all of them reached.
     """
     axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
@@ -141,8 +146,19 @@ def _path(axes: Sequence[_Axis], trial: SweepTrial, at: int, best: str) -> go.Sc
 def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], dict[str, Any]]:
     """Return the positions of a setting's values on an axis, and plotly's options for its ticks.
 
-    A choice has the position of its index, and a value of a ``loguniform`` domain that of its logarithm;
-    other numbers are their own positions, and need no options.
+    A choice has the position of its index from 0, and a value of a ``loguniform`` domain that of its
+    logarithm to base 10; other numbers are their own positions, and need no options.
+
+    Args:
+        domain: domain of the setting.
+        values: values of the setting from its domain, one for each trial.
+
+    Returns:
+        The position of each value, and the keyword arguments ``tickvals`` and ``ticktext`` (escaped) of
+        ``update_xaxes``; empty if none are needed.
+
+    Raises:
+        ValueError: A value isn't one of the domain's choices.
     """
     if domain.choice is not None:
         names = [plotting.escaped(str(choice)) for choice in domain.choice]
@@ -158,7 +174,11 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
 
 
 def importance_figure(shares: Mapping[str, float]) -> go.Figure:
-    """Draw the share of the objective's variance that each setting accounts for, in per cent."""
+    """Draw the share of the objective's variance that each setting accounts for, in per cent.
+
+    Args:
+        shares: dotted path of a setting -> fraction, see `importances`; drawn from top to bottom.
+    """
     names = [plotting.escaped(path) for path in shares]
     bars = go.Bar(
         x=[100 * share for share in shares.values()],
@@ -179,7 +199,7 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
 def slices_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw the objective against each setting, with one panel for each setting.
+    """Draw the objective against each setting, with one panel for each setting; a point is a trial.
 
     Args:
         page: results of the sweep.
@@ -202,7 +222,10 @@ def slices_figure(
 
 
 def curves_figure(page: SweepPage) -> go.Figure:
-    """Draw the objective of every trial against the percentage of its training that was done."""
+    """Draw the objective of every trial against the percentage of its training that was done.
+
+    Trials without a curve are left out. The best trial is drawn last, on top of the others.
+    """
     best = _best(page)
     drawn = sorted(
         (t for t in page.trials if t.curve), key=lambda t: (t.trial_id == best, t.percent)

@@ -26,14 +26,20 @@ def importances(
 ) -> dict[str, float]:
     """Return the fraction of the objective's variance that each setting explains, by fANOVA.
 
+    The result is deterministic. Optuna's logging is set to warnings for the whole process.
+
     Args:
         space: dotted path of a setting -> its domain.
-        settings: dotted path -> value, for each trial.
-        objectives: objective of each trial.
+        settings: for each trial, dotted path -> value of exactly the settings in ``space``.
+        objectives: objective of each trial, finite.
 
     Returns:
         Dotted path -> fraction, the largest first; the fractions sum to 1. Empty with fewer than
         `MIN_TRIALS` trials, or if all objectives are equal.
+
+    Raises:
+        ValueError: An objective is NaN, a trial's settings aren't those of ``space``, a value isn't in
+            its domain, or the numbers of settings and objectives differ.
     """
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}

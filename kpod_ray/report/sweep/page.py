@@ -19,20 +19,25 @@ from kpod_ray.report.sweep.figures import sweep_figures
 
 @dataclasses.dataclass(frozen=True)
 class TrialRow:
-    """The formatted values of one trial."""
+    """The formatted values of one trial, not escaped."""
 
     name: str
+    """Id of the trial."""
     state: str
     objective: str
+    """Last value of the objective; ``none`` if it was never measured."""
     percent: str
+    """Percentage of the training that was done, with the unit."""
     values: tuple[str, ...]
+    """Values of the varied settings, in the order of `SweepPage.paths`."""
     error: str
+    """Last line of the error of a failed trial; else empty."""
 
 
 def render_sweep(page: SweepPage) -> str:
     """Return the page about a sweep as one HTML document, to be written as UTF-8.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
     """
     finished = page.finished()
     place, compared = common_stage(page.trials)
@@ -53,7 +58,11 @@ def render_sweep(page: SweepPage) -> str:
 
 
 def headline(page: SweepPage) -> str:
-    """Return one or two sentences with the best and worst objective and the students' accuracies."""
+    """Return one or two sentences with the best and worst objective and the students' accuracies.
+
+    The objectives are those of the finished trials; without any, one sentence says so. The accuracies on
+    the test questions are left out unless ``page.accuracies`` has both.
+    """
     finished = page.finished()
     if not finished:
         return "No trial was finished."
@@ -70,7 +79,10 @@ def headline(page: SweepPage) -> str:
 
 
 def tiles(page: SweepPage) -> list[Tile]:
-    """Return the numbers at the top of the page: trials, early stopping, and the best student."""
+    """Return the numbers at the top of the page: trials, early stopping, and the best student.
+
+    The best student's accuracy on the test questions is left out if ``page.accuracies`` lacks it.
+    """
     counts = {s: sum(t.state == s for t in page.trials) for s in (FINISHED, STOPPED, FAILED)}
     states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
     shown = [
@@ -90,7 +102,7 @@ def tiles(page: SweepPage) -> list[Tile]:
 
 
 def trial_rows(page: SweepPage) -> list[TrialRow]:
-    """Return a row for each trial: finished trials by rank, then the others by progress."""
+    """Return a row for each trial: finished trials from the best, then the others from most progress."""
     finished = page.finished()
     others = [trial for trial in page.trials if trial not in finished]
     others.sort(key=lambda trial: -trial.percent)
