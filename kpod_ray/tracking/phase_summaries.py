@@ -36,6 +36,10 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
         artifacts: name -> artifact of the run; the named artifact and those that it was made from are
             finished. The gain in accuracy and the earlier predictions are left out of the summary of
             ``evaluate`` while ``evaluate_before`` isn't finished.
+
+    Raises:
+        KeyError: No artifact has the name.
+        FileNotFoundError: The artifact, or another one that the summary is read from, isn't finished.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()

@@ -43,7 +43,7 @@ def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
         manifest: manifest of any finished artifact.
 
     Returns:
-        The fraction; None if the manifest counts no ``samples``, as those of other phases do.
+        The fraction; None if the manifest's count ``samples`` is 0 or missing, as in other phases.
     """
     num_samples = manifest["counts"].get("samples")
     return manifest["verdicts"].get("kept", 0) / num_samples if num_samples else None

@@ -21,7 +21,7 @@ def base_url() -> str:
     """Return the URL of the W&B server: ``WANDB_BASE_URL`` if set, else that of W&B's own settings.
 
     Without a settings file, W&B's settings name its public server. No request is sent, but reading the
-    settings starts W&B's process on this machine.
+    settings may start W&B's process on this machine.
     """
     import wandb
 
@@ -29,7 +29,7 @@ def base_url() -> str:
 
 
 def has_wandb_login() -> bool:
-    """Return whether ``WANDB_API_KEY`` is set, or the netrc file has an API key for `base_url`.
+    """Return whether ``WANDB_API_KEY`` isn't empty, or the netrc file has an API key for `base_url`.
 
     The server isn't asked whether the key is valid.
 

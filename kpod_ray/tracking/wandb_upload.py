@@ -126,6 +126,7 @@ def send(folder: Path) -> str:
     Raises:
         KpodError: The folder holds no W&B files or doesn't exist. With files left to upload: there is no
             API key, the server doesn't respond, or ``wandb sync`` leaves a file incomplete.
+        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
     """
     files = _files(folder)
     if not files:

@@ -50,6 +50,7 @@ def save_dashboard(config: RunConfig) -> str:
     Raises:
         KpodError: There is no API key, the server doesn't respond, or W&B fails to name the default
             entity or to save the workspace.
+        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
     """
     if not has_wandb_login():
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")

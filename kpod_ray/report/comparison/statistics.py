@@ -44,8 +44,7 @@ class Contrast:
     discordance: Discordance
     """McNemar's test on the answers of all seeds together."""
     effect_alone: float
-    """Smallest difference, in [0, 1], that the test finds with a power of 80 %, for a single
-    comparison."""
+    """Smallest difference that the test finds with a power of 80 %, for a single comparison."""
     effect_among: float
     """Smallest difference that the test finds with a power of 80 %, at the strictest level of Holm's
     correction."""

@@ -118,6 +118,9 @@ def token_extremes(
         Two tuples of at most `NUM_TOKENS` token texts, highest first and lowest first; a text may be in
         both. Texts with fewer than `MIN_TOKEN_COUNT` occurrences are left out, unless all texts are so
         rare. Both are empty without tokens.
+
+    Raises:
+        ValueError: A rationale's token starts, ends and weights differ in number.
     """
     sums, counts = defaultdict[str, float](float), Counter[str]()
     for row in rationales:

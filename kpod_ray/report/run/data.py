@@ -88,7 +88,7 @@ class WeightingPoint:
     """One validation of the token weighter."""
 
     train_step: int
-    """Number of train steps finished before the validation."""
+    """Number of the token weighter's train steps before the validation, without adaptation steps."""
     validation_loss: float
     """L_k of Eq. 7 on the token weighter's validation set, in nats."""
     kept_fraction: float
