@@ -31,20 +31,28 @@ def evaluate_student(
 ) -> Manifest:
     """Write the table ``predictions`` of a model; return the manifest with the accuracy.
 
+    The table has one row for each answered question, in the order of the questions, and replaces an
+    existing table. Ray must be connected.
+
     Args:
-        config: the settings of the run; ``evaluation``, the student's template and precision, and the
-            resources of the phase are used.
-        questions: artifact of phase ``questions``; its test questions are answered.
-        model: name of a model as in the config, or the folder of a trained student.
-        artifact: artifact of phase ``evaluate``, which is written.
-        on_rows: called with the number of finished answers and the number of test questions.
+        config: the settings of the run; ``evaluation``, the student's template and precision, and
+            ``resources.evaluate`` are used.
+        questions: finished artifact of phase ``questions``; the first ``evaluation.limit`` of its test
+            questions (all for None) are answered, at least one.
+        model: name of a model as in the config, or the path or address of a trained student's folder.
+        artifact: artifact of phase ``evaluate``, which is written, but not marked as finished.
+        on_rows: called with the number of finished answers and the number of questions: with vLLM
+            whenever answers are finished, with transformers once at the end.
 
     Returns:
-        The manifest: counts, the accuracy as a fraction with its 95 % Wilson interval, the model, and
-        the nodes.
+        The content of the manifest: counts, the accuracy as a fraction with its 95 % Wilson interval,
+        the model, and the nodes that generated answers: with vLLM in this call, with transformers also
+        in earlier calls that were interrupted.
 
     Raises:
-        KpodError: The model can't be loaded, or the engine dies repeatedly.
+        KpodError: With vLLM: the model folder doesn't exist, the template is ``chat`` and the tokenizer
+            has no chat template, the engine dies repeatedly, or the answers can't be written.
+        ray.exceptions.RayError: With transformers: an actor failed, also for one of these reasons.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
@@ -71,10 +79,14 @@ def evaluate_student(
 
 
 def check_backend(config: RunConfig) -> None:
-    """Check that the evaluation backend can generate with the student.
+    """Check that the evaluation backend can generate with the student; no parameters are loaded.
+
+    With backend ``transformers`` nothing is checked, and the model isn't looked at.
 
     Raises:
-        KpodError: The student is an encoder-decoder model, and the backend is vLLM.
+        KpodError: The backend is vLLM, and the student is an encoder-decoder model, or the student's
+            local folder or folder at an address has no ``config.json``.
+        OSError: The backend is vLLM, and the config of a hub model can't be downloaded.
     """
     if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
         raise KpodError(

@@ -17,8 +17,8 @@ def predict(completion: Completion, question: Question) -> Prediction:
     without an answer, has an empty predicted answer and is wrong.
 
     Args:
-        completion: the generated text.
-        question: the question that the text answers.
+        completion: the generated text, or an error row.
+        question: the question that the text answers; its id becomes the id of the prediction.
     """
     is_error = completion.finish_reason == "error"  # the text is an error message, no answer
     answer = "" if is_error else extract_answer(completion.text, question.kind, question.choices)

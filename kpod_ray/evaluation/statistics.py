@@ -68,7 +68,7 @@ class Discordance:
 
 
 def interval_over_seeds(correct: Answers) -> Estimate:
-    """Return the mean accuracy with the 95 % t-interval over the accuracies of the seeds.
+    """Return the mean accuracy with the 95 % t-interval over the accuracies of the seeds, cut to [0, 1].
 
     The interval covers the variance between training seeds on these questions. The variance between
     samples of questions is not included.
@@ -178,14 +178,14 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
 
 
 def smallest_effect(standard_error: float, num_comparisons: int) -> float:
-    """Return the difference that a two-sided test at level 5 % detects with a power of 80 %.
+    """Return the smallest difference that a two-sided test at level 5 % detects with a power of 80 %.
 
     The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, where m is ``num_comparisons`` and
     z_p a quantile of the normal distribution. With m > 1, 0.05/m is the level of the first of m tests
     under Holm's correction.
 
     Args:
-        standard_error: standard error of the difference.
+        standard_error: standard error of the difference, in the unit of the returned difference.
         num_comparisons: number of comparisons that are corrected for, at least 1.
     """
     level = stats.norm.ppf(1 - 0.025 / num_comparisons)
@@ -193,7 +193,7 @@ def smallest_effect(standard_error: float, num_comparisons: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted by Holm's method, in the order of ``p_values``.
+    """Return the p-values adjusted by Holm's method, at most 1, in the order of ``p_values``.
 
     If every comparison with an adjusted p-value of at most 0.05 is called significant, the probability
     of at least one false positive is at most 5 %.

@@ -96,10 +96,11 @@ class AttemptTracker:
         self._read_unknown_parts()
 
     def starts(self) -> None:
-        """Count the start of an engine, before the engine starts.
+        """Count the start of an engine; call it before the engine starts.
 
         Raises:
-            KpodError: ``num_engines * MOST_STARTS`` engines have started since the last written row.
+            KpodError: ``num_engines * MOST_STARTS`` starts are already counted since the last written
+                row.
         """
         self.starts_left -= 1
         if self.starts_left < 0:
@@ -109,7 +110,7 @@ class AttemptTracker:
             )
 
     def started(self, node: str, processes: Mapping[int, float]) -> None:
-        """Record the processes of an engine.
+        """Record the processes of an engine, in addition to those recorded before.
 
         Args:
             node: Ray node id of the engine.
@@ -119,6 +120,8 @@ class AttemptTracker:
 
     def begin(self, ids: Sequence[str]) -> list[int]:
         """Open a block, or open it again after its engine has died.
+
+        Opening a block again counts one death for each row that was under way and isn't written.
 
         Args:
             ids: ids of the block's rows, the same at every call.
@@ -169,7 +172,11 @@ class AttemptTracker:
                 self.written_ids.difference_update(block.deaths)
 
     def seen_processes(self) -> dict[str, dict[int, float]]:
-        """Return the processes of all engines that have started: node id -> process id -> start time."""
+        """Return the recorded processes of all engines, also of dead ones.
+
+        Returns:
+            Ray node id -> process id -> start time in seconds since the epoch.
+        """
         return self.processes
 
     def _read_unknown_parts(self) -> None:

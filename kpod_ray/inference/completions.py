@@ -38,14 +38,15 @@ LEFT JOIN completion ON completion.id = wanted.value ORDER BY wanted.key
 
 
 class CompletionIndex:
-    """Index of all completions of a folder by their ids.
+    """Index of all completions of a folder by their ids, error rows included.
 
-    If several completions have the same id, a completion without an error takes precedence over an
+    The constructor indexes the files that exist; `refresh` adds later files. ``len()`` is the number of
+    ids. If several completions have the same id, a completion without an error takes precedence over an
     error row, and an earlier file over a later file.
 
     Args:
         store: store of the completions.
-        folder: folder of the completion files, relative to the store's root.
+        folder: folder of the completion files, relative to the store's root; may be missing.
 
     Raises:
         KpodError: The folder of temporary files has too little space for the index.
@@ -83,12 +84,12 @@ class CompletionIndex:
             ) from error
 
     def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Return for each id whether a completion without an error exists, [number of ids]."""
+        """Return for each id whether the index has a completion without an error, [number of ids]."""
         found = self.database.execute(_FIND, [json.dumps(ids)])
         return np.array([is_error == 0 for _, _, _, is_error in found], np.bool_)
 
     def find(self, ids: Sequence[str]) -> list[Completion]:
-        """Return the completions of some ids, in the order of the ids.
+        """Return the completions of some ids, error rows included, in the order of the ids.
 
         Raises:
             KeyError: An id has no completion.

@@ -46,7 +46,7 @@ def estimate(
 
     Args:
         teacher: settings of the endpoint, with the prices.
-        shots: worked examples, one more than a prompt contains, or none.
+        shots: result of `worked_examples`: one more than a prompt contains, or none.
         num_requests: number of requests.
         num_question_chars: characters of the questions of all requests together.
     """

@@ -56,18 +56,24 @@ def generate(
 ) -> frozenset[str]:
     """Write a completion for every pending request into files of a folder.
 
+    All pending requests are generated, also those that already have a completion in the folder. Ray
+    must be connected. At the end, the function waits `PATIENCE_SECONDS` for the processes of the
+    services to end, and kills the others; after an error it kills all of them at once.
+
     Args:
-        pending: the requests, with unique ids.
-        folder: folder of the completions, relative to the store's root; the folder may hold
-            completions of other requests.
+        pending: the requests, at least one, with unique ids.
+        folder: folder of the completions, relative to the root of ``pending.store``; the folder may be
+            missing, or hold completions of other requests.
         pool: the service to run, and its number of actors and their resources.
-        on_rows: called with the number of newly finished rows.
+        on_rows: called, whenever blocks are finished, with their number of rows.
 
     Returns:
-        The ids of the nodes that the services ran on.
+        The Ray ids of the nodes that the services ran on.
 
     Raises:
-        KpodError: The service can't be used, or the completions can't be written.
+        KpodError: The engines die again and again without a row in between, the service raises a
+            `KpodError` when it starts or generates, the disk is full, or the object store fails.
+        ray.exceptions.RayError: An actor failed for another reason.
     """
     resources = pool.resources
     run = uuid.uuid4().hex[:8]
@@ -151,7 +157,7 @@ class GenerationActor:
         self.reading = asyncio.Lock()
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
-        """Write the completions of some blocks, block by block.
+        """Write the completions of some blocks, block by block; return when all of them are in files.
 
         Args:
             call: one row per block, with the fields of `Block` as columns.

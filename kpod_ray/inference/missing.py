@@ -14,7 +14,7 @@ from kpod_ray.records import GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 
 OnRows = Callable[[int, int], None]
-"""Callback for progress: the number of requests with a completion, and the number of requests."""
+"""Callback for progress: the number of requests with a completion, and the number of all requests."""
 StartPool = Callable[[int, int], ServicePool]
 """Returns the pool of services for a number of requests and the total characters of their questions."""
 
@@ -26,7 +26,7 @@ class NewCompletions:
     num_rows: int
     """Number of new completions, error rows included."""
     nodes: frozenset[str]
-    """Ids of the nodes that the services ran on."""
+    """Ray ids of the nodes that the services ran on; empty if nothing was missing."""
 
 
 def generate_missing(
@@ -38,18 +38,25 @@ def generate_missing(
 ) -> NewCompletions:
     """Generate the completions that an index lacks or holds only as error rows; update the index.
 
+    Ray is used only if a completion is missing.
+
     Args:
-        batches: the requests, with unique ids; one batch at a time is in memory.
-        completions: index of the folder that the new completions are written to.
-        artifact: artifact whose folder holds the missing requests during generation.
-        start_pool: called only if a completion is missing.
+        batches: the requests, with ids that are unique over all batches; one batch at a time is in
+            memory.
+        completions: index of the folder that the new completions are written to, in the store of
+            ``artifact``.
+        artifact: artifact whose folder holds the missing requests during generation; they are deleted
+            at the end, or by the next call after an error.
+        start_pool: called with the number of missing completions and the characters of their questions,
+            if a completion is missing.
         on_rows: called whenever rows are finished; never called if no completion is missing.
 
     Returns:
         The number of new completions, and the nodes that they were generated on.
 
     Raises:
-        KpodError: The service can't be used, or the completions can't be written.
+        KpodError: ``start_pool`` or `generate` fails, or the folder of temporary files is too small for
+            the index.
     """
     pending = Pending(artifact)
     num_requests = 0

@@ -68,7 +68,7 @@ class Endpoint:
 
     Args:
         teacher: the endpoint's address, model, sampling and limits.
-        shots: worked examples, one more than a prompt contains, or none.
+        shots: result of `worked_examples`: one more than a prompt contains, or none.
         api_key: sent as bearer token, without surrounding white space; an empty key isn't sent. The key
             is removed from all messages, even if the server repeats the key.
 
@@ -91,13 +91,14 @@ class Endpoint:
         self.pacing: Pacing | None = None
 
     async def check(self, patience_s: float = CHECK_SECONDS) -> None:
-        """Request the list of models, to check that the server answers and accepts the key.
+        """Request ``/models`` once, to check that the server answers and accepts the key.
 
         Args:
-            patience_s: seconds to wait for an answer.
+            patience_s: seconds to wait for the whole answer.
 
         Raises:
-            KpodError: The server doesn't answer, rejects the key, or redirects to another address.
+            KpodError: The server doesn't answer, rejects the key (status 401 or 403), or redirects to
+                another address. Any other status is accepted.
         """
         url = f"{self._base}/models"
         try:
@@ -119,12 +120,16 @@ class Endpoint:
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; retry after transient failures.
 
+        Transient failures are: no connection, no answer within ``timeout_s``, status 408, 409, 425, 429
+        or 5xx, and an answer without a text.
+
         Returns:
-            The completion; an error row if the server refuses the request, or after ``max_tries``
-            attempts.
+            The completion. After ``max_tries`` transient failures, or if the server refuses the request
+            by another status, an error row, whose text is the reason in at most 500 characters.
 
         Raises:
-            KpodError: No request can succeed, because the key, the path or the model is wrong.
+            KpodError: The server answers status 401, 403 or 404 or a redirect: no request can succeed,
+                because the key, the path or the model is wrong.
         """
         if self.client is None or self.pacing is None:
             self._open()
@@ -141,7 +146,7 @@ class Endpoint:
             return Completion(request.id, self._shown(str(error)), "error", 0)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the next call of `generate` opens new ones."""
         if self.client is not None:
             await self.client.aclose()
             self.client = None

@@ -28,6 +28,9 @@ class UnreadableAnswer(ValueError):
 def read_completion(request_id: str, response: httpx.Response) -> Completion:
     """Return the completion that an answer with a status code of success contains.
 
+    Reasoning in a field of its own precedes the content, with a newline in between. Unpaired surrogates
+    in the text become U+FFFD. A missing finish reason is empty.
+
     Args:
         request_id: id of the request, which becomes the id of the completion.
         response: answer of ``/completions`` or ``/chat/completions``.
@@ -106,7 +109,7 @@ def _decoded(response: httpx.Response) -> str:
 
 
 def error_message(response: httpx.Response) -> str:
-    """Return the message of an error answer; the whole body if there is no message in it."""
+    """Return the field ``error.message`` or ``error`` of a JSON answer; else the whole body."""
     try:
         error = response.json()["error"]
         return str(error["message"] if isinstance(error, dict) else error)

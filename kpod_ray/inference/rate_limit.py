@@ -30,7 +30,7 @@ class Rate:
         """Earliest time of the next use, in seconds of the event loop's clock."""
 
     def use(self, num_units: float, now: float) -> None:
-        """Record that units are used.
+        """Record that units are used, and move `free_at` accordingly; the call doesn't wait.
 
         Args:
             num_units: units used.
@@ -67,6 +67,8 @@ class Pacing:
     async def turn(self, num_tokens: int) -> AsyncIterator[None]:
         """Wait until a request may be sent; the request counts as in flight inside the context.
 
+        Requests are sent in the order of the calls.
+
         Args:
             num_tokens: largest number of tokens of the prompt and the generated text together.
         """
@@ -91,7 +93,7 @@ class Pacing:
             self.given_back.set()
 
     def pause(self, seconds: float) -> None:
-        """Send no request for some seconds, because the server asks for a pause."""
+        """Send no request for ``seconds`` from now, or until the end of an earlier, longer pause."""
         until = asyncio.get_running_loop().time() + seconds
         self.paused_until = max(self.paused_until, until)
 

@@ -25,9 +25,9 @@ def request_id(generation: str, question_id: str, text: str, sample_index: int) 
     """Return the id of the request for one sample: a hash of all arguments, 24 hex digits.
 
     Args:
-        generation: fingerprint of the teacher and its sampling settings.
+        generation: fingerprint of the teacher and its sampling settings, from `generation_fingerprint`.
         question_id: id of the question.
-        text: the question as a model reads it.
+        text: the question as a model reads it, from `question_text`.
         sample_index: number of the sample among the samples of the question, from 0.
     """
     content = json.dumps([generation, question_id, text, sample_index])
@@ -37,7 +37,8 @@ def request_id(generation: str, question_id: str, text: str, sample_index: int) 
 def question_request(question: Question) -> GenerationRequest:
     """Return the request for the greedy answer of the evaluated model to a question.
 
-    The id contains no fingerprint of a model: the answers are stored with the artifact of one model.
+    The id depends on the question's id and text alone, because the answers are stored with the artifact
+    of one model. The seed is 0.
     """
     text = question_text(question)
     return GenerationRequest(request_id("", question.id, text, 0), text, 0)
@@ -73,7 +74,10 @@ class Block:
 
 
 class Pending:
-    """The pending requests of one artifact, in files; a new instance deletes the files of a killed run.
+    """The pending requests of one artifact, in files.
+
+    The constructor deletes the files that an earlier instance for the same artifact left behind.
+    ``num_rows`` is the number of requests added so far, ``num_chars`` their characters.
 
     Args:
         artifact: artifact whose folder holds the files.
@@ -101,14 +105,14 @@ class Pending:
         """Yield the positions of all requests in order, in blocks of one file.
 
         Args:
-            num_rows: requests per block; the last block of a file may have fewer.
+            num_rows: requests per block; the last block of each file may have fewer.
         """
         for path, length in self.files:
             for start in range(0, length, num_rows):
                 yield Block(path, start, min(start + num_rows, length))
 
     def discard(self) -> None:
-        """Delete the files of all requests."""
+        """Delete the files of all requests; the counts stay."""
         self.store.delete(self.folder)
 
 

@@ -26,7 +26,7 @@ class ServicePool:
     """A service to run in a pool of actors, with the resources of the actors."""
 
     start: Callable[[], Service]
-    """Starts a service; called in the process of each actor."""
+    """Starts a service; pickled, and called in the process of each actor."""
     resources: ActorResources
     """Number of actors and the resources of each actor."""
     max_in_flight: int

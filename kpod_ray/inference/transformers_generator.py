@@ -45,7 +45,8 @@ class GreedyGenerator:
     """Continues prompts greedily; the result doesn't depend on the other prompts of a batch.
 
     Args:
-        language_model: decoder-only or encoder-decoder model; its generation config is replaced.
+        language_model: decoder-only or encoder-decoder model, used on its device and in its precision;
+            its generation config is replaced in place.
         tokenizer: tokenizer of the model.
         max_new_tokens: largest number of tokens of a text.
         stop_text: text that ends the generation and is cut off; None for no such text.
@@ -71,6 +72,8 @@ class GreedyGenerator:
     def generate(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
         """Return the text that follows each prompt, in the order of the prompts.
 
+        A text ends at an end-of-sequence token of the tokenizer or of the model's own generation config,
+        at the stop text, or after ``max_new_tokens``; special tokens and the stop text are left out.
         Prompts of similar length share a batch, to save padding. A prompt that leaves too few positions
         of the model for ``max_new_tokens`` gets the finish reason ``error``.
 
@@ -153,10 +156,14 @@ class RequestGenerator:
         """Return the completion of each request, in the order of the requests.
 
         A prompt that leaves too few positions of the model for ``max_new_tokens`` gets an error row.
+        Log-probabilities are unknown.
 
         Args:
             requests: the requests; their seeds have no effect.
             batch_size: number of prompts per batch.
+
+        Raises:
+            KpodError: The template is ``chat``, and the tokenizer has no chat template.
         """
         prompts = [encode_prompt(self.tokenizer, r.text, self.template) for r in requests]
         texts = self.generator.generate(prompts, batch_size)
@@ -174,6 +181,9 @@ class GeneratorActor:
         template: template of the prompts.
         precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
         max_new_tokens: largest number of tokens of a text.
+
+    Raises:
+        KpodError: The model doesn't exist, or its tokenizer can't be used (see `load_tokenizer`).
     """
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
@@ -183,7 +193,11 @@ class GeneratorActor:
         )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return a table of `Completion` rows for a table of `GenerationRequest` rows."""
+        """Return a table of `Completion` rows, in the order of a table of `GenerationRequest` rows.
+
+        Raises:
+            KpodError: The template is ``chat``, and the tokenizer has no chat template.
+        """
         requests = GenerationRequest.from_table(batch)
         return Completion.to_table(self.generator.complete(requests, len(requests)))
 
@@ -195,7 +209,7 @@ def generator_pool(
     evaluation: EvaluationConfig,
     resources: ActorResources,
 ) -> ActorPool:
-    """Return a pool of `GeneratorActor` for one model.
+    """Return the description of a pool of `GeneratorActor` for one model; nothing is started or checked.
 
     Args:
         model: name or folder of the model.

@@ -33,6 +33,9 @@ class VllmService:
         prompt_builder: builds the prompts.
         sampling: settings of sampling.
         arguments: further arguments of ``AsyncEngineArgs``.
+
+    Raises:
+        KpodError: The model doesn't exist, or its tokenizer can't be used (see `load_tokenizer`).
     """
 
     def __init__(
@@ -53,7 +56,14 @@ class VllmService:
         )
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request; exit the process if the engine is dead."""
+        """Return the completion of one request; exit the process if the engine is dead.
+
+        The completion has the log-probability of the generated tokens. At temperature 0 the seed of the
+        request has no effect.
+
+        Raises:
+            KpodError: The template is ``chat``, and the tokenizer has no chat template.
+        """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt_ids = self.prompt_builder.encode(self.tokenizer, request.text)
@@ -120,7 +130,7 @@ def vllm_pool(
     arguments: dict[str, Any],
     resources: ActorResources,
 ) -> ServicePool:
-    """Return a pool of vLLM engines for one model.
+    """Return the description of a pool of vLLM engines for one model; nothing is started or checked.
 
     Args:
         model: name or folder of a model.
@@ -156,7 +166,7 @@ def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict
 
 
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return engine arguments for the CPU, with chunked prefill off.
+    """Return a copy of engine arguments for the CPU, with chunked prefill off and length limits.
 
     The CPU engine crashes when a request with a seed is prefilled in chunks. Without chunks, a batch
     must have room for the longest prompt. The ``arguments`` of the user take precedence.

@@ -15,12 +15,14 @@ OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
 
 
 class CompletionWriter:
-    """Writes completions to new files of a folder. An instance belongs to one event loop.
+    """Writes completions to new files of a folder, each as an atomic write.
+
+    An instance belongs to one event loop.
 
     Args:
         store: store that the files are written to.
         folder: folder of the files, relative to the store's root.
-        run: prefix of the names of the files.
+        run: prefix of the names of the files, before a hyphen and a random part.
         num_rows: number of waiting rows at which a file is written.
         on_written: called after each file is written; the next file is written without waiting for the
             end of the call.

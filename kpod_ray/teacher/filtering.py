@@ -63,15 +63,21 @@ def filter_samples(
     Samples with another answer are ``minority``. If too few samples agree, or the setting is None, all
     samples with an answer are ``minority``.
 
+    At most ``num_kept`` of the samples without a fault are ``kept``. If no sample is kept, and
+    ``fallback`` is ``reference``, the reference rationale without its closing answer sentence is the
+    last row, provided that this text isn't empty and that the question has a gold answer.
+
     Args:
         question: a training question.
         samples: all samples of the question, in any order.
-        settings: the filters, the selection, and the fallback for a question without a correct sample.
-        teacher: name of the teacher, written into the rows.
+        settings: the filters, the selection, and the fallback for a question without a kept sample.
+        teacher: name of the teacher, written into the samples' rows.
         split_newlines: whether a newline ends a reasoning step.
 
     Returns:
-        The rows of all samples, and a question for each row to train on.
+        A row for each sample in the order of the sample indices, then the row of the reference
+        rationale if it is used; and a question for each row with verdict ``kept`` or ``reference``.
+        From the second kept row on, row and question get the id ``<question id>#<sample index>``.
 
     Raises:
         KpodError: ``num_kept`` is over 1, and the question's id ends like the id of a copy, ``#`` and
@@ -103,7 +109,10 @@ def filter_samples(
 
 
 def unknown(sample: Sample, teacher: str) -> Rationale:
-    """Return the row of a sample that belongs to no training question: ``unknown_question``.
+    """Return the row of a sample that belongs to no training question.
+
+    The row has the verdict ``unknown_question``, the whole text of the sample, and the sample's
+    ``teacher_answer`` as predicted answer.
 
     Args:
         sample: the sample.

@@ -27,7 +27,11 @@ _HASHED_AS_TEXT = {"num_shots"}
 
 
 def artifact_settings(teacher: TeacherConfig) -> dict[str, Any]:
-    """Return the settings that determine the artifact of phase ``teacher``, as a nested dict."""
+    """Return the settings that determine the artifact of phase ``teacher``, as a nested dict.
+
+    These are all settings of the teacher except those that only determine how requests are sent to an
+    endpoint: key, limits, timeouts, retries and costs.
+    """
     return teacher.model_dump(exclude=_TRANSPORT)
 
 
@@ -39,7 +43,7 @@ def generation_fingerprint(
     Args:
         teacher: the settings of the teacher; only settings that determine a completion are hashed.
         model_hash: hash of a local model folder; empty for a model that its name alone identifies.
-        shots: worked examples of the prompt.
+        shots: result of `worked_examples`.
         seed: seed of the run; has no effect at temperature 0.
     """
     content = {

@@ -29,13 +29,15 @@ from kpod_ray.storage.user_files import file_hash
 
 
 def check(teacher: TeacherConfig) -> None:
-    """Check what a teacher needs before a run starts; no model is loaded, no endpoint is called.
+    """Check that the model of a vLLM teacher exists and is decoder-only; check nothing of other kinds.
 
-    An endpoint is checked later, right before the first request: a run whose samples all exist
-    needs no endpoint.
+    No parameters are loaded. The ``config.json`` of a hub model that isn't cached is downloaded. An
+    endpoint is checked later, right before the first request: a run whose samples all exist needs no
+    endpoint. A file of rationales is read by `content_hash`.
 
     Raises:
-        KpodError: The model can't be found, or the model isn't decoder-only.
+        KpodError: The model doesn't exist, its name is malformed, it is an encoder-decoder, or its
+            architecture doesn't generate text.
     """
     match teacher:
         case VllmTeacher():
@@ -49,11 +51,12 @@ def content_hash(teacher: TeacherConfig) -> str:
     """Return a hash of the local files that determine the rationales: model folder or user's file.
 
     Returns:
-        The hash; empty for a model that isn't a local folder, for an endpoint, and for the reference
-        rationales, which come with the questions.
+        The hash in hexadecimal; empty for a model that isn't a local folder, for an endpoint, and for
+        the reference rationales, which come with the questions.
 
     Raises:
-        KpodError: A file doesn't exist.
+        KpodError: The local model folder has no ``config.json``, or the user's file doesn't exist, is a
+            folder or can't be read.
     """
     match teacher:
         case VllmTeacher():
@@ -65,7 +68,11 @@ def content_hash(teacher: TeacherConfig) -> str:
 
 
 def name_of(teacher: TeacherConfig) -> str:
-    """Return the name of a teacher, as written into the column ``teacher`` of the rationales."""
+    """Return the name of a teacher, as written into the column ``teacher`` of the rationales.
+
+    The name is ``teacher.model``; for a file ``teacher.name``, or else the name of the file without its
+    ending; ``reference`` for the reference rationales.
+    """
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             return teacher.model
@@ -76,7 +83,7 @@ def name_of(teacher: TeacherConfig) -> str:
 
 
 def card_line(teacher: TeacherConfig) -> str:
-    """Return the teacher's name for a model card, as Markdown; folders of this machine are left out."""
+    """Return the teacher's name for a model card, as Markdown; of a model folder only the last part."""
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             return f"`{without_folders(teacher.model)}`"
@@ -89,11 +96,14 @@ def card_line(teacher: TeacherConfig) -> str:
 def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
     """Estimate the cost of the first round of samples, as if no sample existed yet.
 
+    The questions are loaded from their source, which may be the hub. The endpoint isn't called.
+
     Returns:
-        The estimate; None for a teacher other than an endpoint.
+        The estimate, without retry rounds; None for a teacher other than an endpoint.
 
     Raises:
-        KpodError: The questions can't be read, or too few questions can be worked examples.
+        KpodError: `load_questions` fails, or fewer than ``num_shots + 1`` training questions have a
+            reference rationale and ``num_shots`` isn't 0.
     """
     teacher = config.teacher
     if not isinstance(teacher, EndpointTeacher):

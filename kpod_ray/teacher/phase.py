@@ -29,20 +29,23 @@ def generate_rationales(
 ) -> Manifest:
     """Write the tables ``rationales``, ``questions`` and ``rejects`` of a run's teacher.
 
-    ``rationales`` holds the rationales to train on, ``questions`` the question of each of these
-    rationales with the same ``question_id``, and ``rejects`` all other rationales.
+    ``rationales`` holds the rationales to train on (verdict ``kept`` or ``reference``). ``questions``
+    holds the question of each of these rationales in the same order; its ``id`` is the rationale's
+    ``question_id``. ``rejects`` holds all other rationales. Existing tables are replaced.
 
     Args:
         config: the settings of the run.
-        questions: artifact of phase ``questions``.
-        artifact: artifact of phase ``teacher``, which is written.
-        on_rows: called with the number of samples of a round that exist, and the number asked for.
+        questions: finished artifact of phase ``questions``.
+        artifact: artifact of phase ``teacher``, which is written, but not marked as finished.
+        on_rows: called as in `teacher_samples`.
 
     Returns:
-        The manifest of the artifact: the teacher's name, counts, verdicts, and the cost if any.
+        The content of the manifest: the teacher's name, counts, verdicts, for an endpoint the cost,
+        and for a generating teacher the folder of the completions and the nodes.
 
     Raises:
-        KpodError: The teacher can't be used, or no rationale passes the filters.
+        KpodError: `teacher_samples` or `write_filtered` fails, or no rationale is left to train on; in
+            the last case the tables are written all the same.
     """
     corpus = teacher_samples(config, questions, artifact, on_rows)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
@@ -69,12 +72,16 @@ def teacher_samples(
         questions: artifact of phase ``questions``; its training questions are answered.
         artifact: artifact of phase ``teacher``; its folder holds the requests during generation.
         on_rows: called with the number of samples of the current round that exist, and the number
-            of samples that the round asks for.
+            of samples that the round asks for; never called if no sample of the round is missing.
+
+    Returns:
+        The samples. The corpus of the reference rationales has no samples: these rationales come with
+        the questions, and `filter_samples` takes them from there.
 
     Raises:
-        KpodError: The teacher can't be used: the endpoint doesn't answer or could cost too much, the
-            engine dies repeatedly, the file of rationales is broken, or there are too few worked
-            examples.
+        KpodError: `sampling_plan`, `ask` or `read_samples` fails: there are too few worked examples, the
+            endpoint doesn't answer, refuses every request or could cost too much, the engine dies
+            repeatedly, the file of rationales is broken, or the completions can't be written.
     """
     teacher = config.teacher
     match teacher:
@@ -111,15 +118,21 @@ def write_filtered(
 ) -> tuple[Counter[str], Counter[str]]:
     """Filter all samples, question by question, and write the three tables of the phase.
 
+    The tables appear only after all samples are filtered, and replace existing tables.
+
     Args:
-        config: the settings of the run; the filters and the splitting into steps are used.
-        corpus: the samples.
-        questions: artifact of phase ``questions``.
+        config: the settings of the run; ``teacher`` and ``steps.split_newlines`` are used.
+        corpus: the samples; the corpus is used up.
+        questions: finished artifact of phase ``questions``.
         artifact: artifact of phase ``teacher``, which is written.
 
     Returns:
-        The number of rows with each verdict, and the counts for the manifest: questions, samples,
-        tokens, prompt tokens and questions without a rationale.
+        Verdict -> number of rows; and the counts for the manifest. ``questions`` counts the training
+        questions, ``questions_without_rationale`` those with no row to train on, ``samples`` all
+        samples, ``tokens`` and ``prompt_tokens`` the tokens of the samples of training questions.
+
+    Raises:
+        KpodError: `filter_samples` refuses the id of a question.
     """
     verdicts = Counter[str]()
     counts = Counter[str]()

@@ -40,16 +40,19 @@ def sampling_plan(
 ) -> SamplingPlan:
     """Return the sampling plan of a generating teacher; no model and no client is started.
 
+    The plan's ``start_pool`` checks the cost limit and calls the endpoint, if the teacher is one.
+
     Args:
-        config: the settings of the run.
-        teacher: the teacher of the run.
+        config: the settings of the run; ``seed`` and ``resources.teacher`` are used.
+        teacher: ``config.teacher``.
         questions: artifact of phase ``questions``; the first training questions with a reference
             rationale become the worked examples of the prompt.
         artifact: artifact of phase ``teacher``; its folder holds the requests during generation.
         on_rows: called with the number of samples of a round that exist, and the number asked for.
 
     Raises:
-        KpodError: The training questions have too few worked examples.
+        KpodError: Fewer than ``num_shots + 1`` training questions have a reference rationale and
+            ``num_shots`` isn't 0, or the local folder of the model has no ``config.json``.
     """
     in_order = itertools.chain.from_iterable(training_batches(questions))
     shots = worked_examples(in_order, teacher.num_shots)
@@ -96,7 +99,8 @@ def _clients(
     """Return a pool of one endpoint client, after a check of the endpoint and of the cost limit.
 
     Raises:
-        KpodError: The endpoint doesn't answer, or the requests could cost more than ``max_cost``.
+        KpodError: The requests could cost more than ``max_cost``, the key can't be part of an HTTP
+            header, or `Endpoint.check` fails.
     """
     if teacher.max_cost is not None and expected.largest > teacher.max_cost:
         raise KpodError(

@@ -18,9 +18,13 @@ def read_samples(teacher: FileTeacher) -> list[Sample]:
     """Read the samples of a file of rationales, in the order of the file.
 
     Several rows with the id of one question are samples of the question with indices 0, 1, and so on.
+    The columns ``id`` and ``rationale`` (as named in ``teacher.columns``) are required; a null value
+    counts as an empty text. ``finish_reason`` and ``teacher_answer`` are optional. Numbers of tokens and
+    log-probabilities are unknown.
 
     Raises:
-        KpodError: The file doesn't exist, a column is missing, or a row can't be parsed.
+        KpodError: The file doesn't exist, doesn't end in ``.jsonl`` or ``.parquet`` or can't be read, a
+            row lacks a required column, or a row can't be parsed.
     """
     samples = []
     seen = dict[str, int]()

@@ -22,14 +22,15 @@ Triples = frozenset[tuple[str, ...]]
 
 
 def plain_text(text: str) -> str:
-    """Return a text with its case folded and each run of white space as one blank."""
+    """Return a text with its case folded, each run of white space as one blank, and none at its ends."""
     return " ".join(text.casefold().split())
 
 
 def word_triples(text: str) -> Triples:
-    """Return all triples of consecutive words and punctuation marks of a text, with folded case.
+    """Return the set of triples of consecutive words and punctuation marks of a text, with folded case.
 
-    A text of fewer than three words has one entry, the tuple of its words.
+    A text of fewer than three words and marks has one entry, the tuple of all of them, which is empty
+    for an empty text.
     """
     words = _WORD.findall(text.casefold())
     if len(words) < _TRIPLE:
@@ -38,7 +39,7 @@ def word_triples(text: str) -> Triples:
 
 
 def jaccard_index(first: Triples, second: Triples) -> float:
-    """Return the Jaccard index of two sets of triples, in [0, 1]; one set must not be empty."""
+    """Return the Jaccard index of two sets of triples, in [0, 1]; at most one set may be empty."""
     num_shared = len(first & second)
     return num_shared / (len(first) + len(second) - num_shared)
 
@@ -51,8 +52,8 @@ def duplicates(texts: Sequence[str], near: float | None) -> list[bool]:
 
     Args:
         texts: the texts; the first of several equal texts isn't a duplicate.
-        near: smallest Jaccard index of a duplicate, in (0, 1]; None: a duplicate may differ only in
-            white space and case.
+        near: smallest Jaccard index of a duplicate, in (0, 1]. Texts that differ only in white space
+            and case are duplicates in any case; with None, only these are.
 
     Returns:
         One bool per text.
@@ -123,7 +124,7 @@ def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> s
     answers the answer that occurs first is returned.
 
     Args:
-        answers: the answers of all samples; none is empty.
+        answers: the answers of the samples that have an answer; none is empty.
         kind: kind of the question: ``number``, ``choice``, ``boolean`` or ``text``.
         min_fraction: fraction of the answers that must agree, in (0, 1].
 

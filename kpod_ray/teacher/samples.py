@@ -12,7 +12,7 @@ from kpod_ray.storage.artifacts import Manifest
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One text of a teacher before filtering."""
+    """One text of a teacher for one question, before filtering."""
 
     question_id: str
     sample_index: int
@@ -35,10 +35,10 @@ class Corpus:
     """All samples of a teacher, looked up by question."""
 
     teacher: str
-    """Name of the teacher, written into the rows."""
+    """Name of the teacher, written into the column ``teacher`` of the rationales."""
     samples_of: Callable[[list[Question], int], list[list[Sample]]]
     """Takes a batch of training questions and the position of the batch's first question among all
-    training questions; returns the samples of each question."""
+    training questions; returns the samples of each question. Called once for each batch, in order."""
     others: Callable[[], Iterable[Sample]] = list
     """Returns the samples that belong to no training question; called after the last batch."""
     details: Manifest = dataclasses.field(default_factory=dict)
@@ -68,7 +68,13 @@ def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
 
 
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:
-    """Return a completion as a sample of its question."""
+    """Return a completion, which may be an error row, as a sample of its question.
+
+    Args:
+        completion: text of the sample, its finish reason, numbers of tokens and log-probability.
+        question_id: id of the question.
+        sample_index: number of the sample among the samples of the question, from 0.
+    """
     return Sample(
         question_id,
         sample_index,

@@ -34,11 +34,11 @@ class SamplingPlan:
     fingerprint: str
     """Fingerprint of the teacher and its sampling settings; names the folder of the completions."""
     start_pool: StartPool
-    """Returns the pool of services; called only if a completion is missing."""
+    """Returns the pool of services for a round; called only if a completion of the round is missing."""
     artifact: Artifact
     """Artifact of phase ``teacher``; its folder holds the requests during generation."""
     on_rows: OnRows
-    """Called with the number of samples of a round that exist, and the number asked for."""
+    """Called with the number of samples of a round that exist, and the number the round asks for."""
 
     @property
     def folder(self) -> str:
@@ -60,7 +60,10 @@ class SampleIndex:
     """Ids of the nodes on which these samples were generated."""
 
     def samples(self, questions: list[Question], first: int) -> list[list[Sample]]:
-        """Return the samples of each question of a batch.
+        """Return the samples of each question of a batch, in the order of the sample indices.
+
+        A question has ``samples.per_question`` samples for each round in which it was sampled; a sample
+        that couldn't be generated has the finish reason ``error``.
 
         Args:
             questions: consecutive training questions.
@@ -85,7 +88,10 @@ class SampleIndex:
 
 
 def training_batches(questions: Artifact) -> Iterator[list[Question]]:
-    """Yield the training questions of an artifact of phase ``questions`` in order, batch by batch."""
+    """Yield the training questions of an artifact of phase ``questions`` in order, batch by batch.
+
+    A batch holds the training questions among `BATCH_ROWS` rows of the table, and may be empty.
+    """
     for table in questions.batches("questions", BATCH_ROWS):
         yield [q for q in Question.from_table(table) if q.split == "train"]
 
@@ -93,19 +99,21 @@ def training_batches(questions: Artifact) -> Iterator[list[Question]]:
 def ask(
     plan: SamplingPlan, questions: Artifact, is_solved: Callable[[Question, list[Sample]], bool]
 ) -> SampleIndex:
-    """Generate all samples that the settings ask for and that don't exist yet.
+    """Generate all samples that the settings ask for and that don't exist yet, or exist as error rows.
 
     Args:
         plan: how to generate samples, and where to store the completions.
         questions: artifact of phase ``questions``; its training questions are sampled.
-        is_solved: takes a question and all its samples; returns whether the question needs no retry
-            round.
+        is_solved: takes a question and all its samples so far; returns whether the question needs no
+            further round. Called only between rounds.
 
     Returns:
         The samples of all training questions, existing and new.
 
     Raises:
-        KpodError: The teacher can't be used, or the completions can't be written.
+        KpodError: ``plan.start_pool`` fails, an engine dies repeatedly, an endpoint refuses every
+            request, the completions can't be written, or the folder of temporary files is too small
+            for the index.
     """
     samples = plan.teacher.samples
     num_questions = sum(len(batch) for batch in training_batches(questions))
