@@ -47,8 +47,11 @@ class Trial:
     """One arm with one seed."""
 
     arm: str
+    """Name of the arm."""
     seed: int
+    """``student.seed``, from 0."""
     run: Run
+    """Run with the settings of the arm and the seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,20 +62,28 @@ class ComparisonCallbacks:
     """Called for the phases before the trials: the shared phases, and the preparation of each arm."""
     on_trial: Callable[[Trial, Manifest, int, int], None]
     """Called for each finished trial, with the trial, the manifest of its evaluation, the number of
-    finished trials, and the number of all trials."""
+    finished trials, and the number of all trials. Trials that an earlier call finished come first."""
 
 
 @explained()
 def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResults:
     """Train and evaluate every arm with every seed; return the results.
 
+    Finished artifacts are reused. Ray is joined or started if an artifact is unfinished, and stays
+    connected. The first trial that fails ends the comparison.
+
     Args:
         config: the base settings, with the arms and the number of seeds in ``comparison``.
         callbacks: callbacks for the progress.
 
+    Returns:
+        The results of every arm, and of the untouched student as a further arm.
+
     Raises:
-        KpodError: The settings of an arm are wrong, a phase has no input rows, or the cluster is too
-            small.
+        KpodError: `check_backend` or `open_run` refuses the config, the settings of an arm are wrong or
+            name a missing model or file, there is no test question, no cluster answers at the address,
+            the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
+        Exception: A phase or a trial failed for another reason.
     """
     check_backend(config)
     base = open_run(config)
@@ -135,7 +146,13 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def train_and_evaluate(config: RunConfig) -> None:
-    """Train and evaluate a run whose earlier artifacts are finished; called in a Ray actor."""
+    """Train and evaluate a run whose earlier artifacts are finished; called in a Ray actor.
+
+    Finished artifacts aren't made again.
+
+    Raises:
+        KpodError: `name_run` or `finish_artifact` fails.
+    """
     run = name_run(config)
     for name in ("train", "evaluate"):
         finish_artifact(run, name, QUIET)

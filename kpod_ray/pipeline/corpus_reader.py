@@ -22,13 +22,16 @@ class WeightedExample:
     """
 
     id: str
-    """Id of the question; unique in the corpus."""
+    """Id of the question; unique in the corpus. Further rationales of a question have the id
+    ``<question id>#<sample index>``."""
     question: str
+    """Text of the question, without the choices."""
     choices: tuple[str, ...]
     """Texts of the choices of a multiple-choice question; empty for other questions."""
     answer: str
     """Gold answer."""
     rationale: str
+    """Reasoning without the closing answer sentence."""
     token_weights: tuple[Span, ...]
     """``(start, end, weight)`` of each token of the rationale: the token covers the characters
     ``[start, end)``, and its weight is w of Eq. 3, in [0, 1]."""
@@ -40,8 +43,9 @@ class WeightedExample:
 def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[WeightedExample]:
     """Yield the weighted rationales of a run or of an exported file, in the order they were written.
 
-    Rows are read in batches, so that the memory needed doesn't grow with the number of rows. Bad rows of
-    an exported file are errors while the iterator is consumed.
+    Rows are read in batches, so that the memory needed doesn't grow with the number of rows. The call
+    finds the run or the file; the rows are read, and bad rows of an exported file are errors, while the
+    iterator is consumed. Nothing is written, and Ray isn't used.
 
     Args:
         source: a run whose phases ``teacher`` and ``weigh`` are finished, given by its YAML file of
@@ -51,8 +55,8 @@ def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[Weighted
             ``.jsonl`` file.
 
     Raises:
-        KpodError: The run or the file doesn't exist, a phase isn't finished, or a row of the file
-            doesn't have the format ``kpod``.
+        KpodError: `find_run` fails, a phase isn't finished, the file doesn't exist or can't be read, or
+            a row of the file doesn't have the format ``kpod``.
     """
     if Path(source).suffix == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))

@@ -45,14 +45,16 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
 
     Args:
         run: run whose phases ``teacher`` and ``weigh`` are finished.
-        out: local path that ends in ``.jsonl``.
+        out: local path that ends in ``.jsonl``; ``~`` is expanded. The folder must exist.
         format_name: one of `FORMATS`.
 
     Returns:
         The number of rationales in the file.
 
     Raises:
-        KpodError: A phase isn't finished, the format is unknown, or the file can't be written.
+        KpodError: A phase isn't finished, the format is unknown, ``out`` is no such path, its folder
+            doesn't exist, the file can't be written, or (``prime-rl`` only) the student's tokenizer
+            can't be loaded or lacks the chat template that the student's template needs.
     """
     if format_name not in FORMATS:
         raise KpodError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
@@ -149,7 +151,8 @@ def kpod_row(row: CorpusRow) -> JsonRow:
 def messages_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``messages``: a chat, and the spans of the assistant's text.
 
-    The answer segment at the end of the assistant's text has weight 1.
+    The chat is a user message with the question and an assistant message with the text of
+    `weighted_target`.
     """
     text, spans = weighted_target(row)
     turns = messages(question_text(row.question))
@@ -158,10 +161,10 @@ def messages_row(row: CorpusRow) -> JsonRow:
 
 
 def trl_row(template: Template, row: CorpusRow) -> JsonRow:
-    """Return a row of the format ``trl``: a prompt, a completion, and the spans of the completion.
+    """Return a row of the format ``trl``: prompt, completion, and the spans of the completion's text.
 
     Args:
-        template: ``chat`` gives prompt and completion as turns of a chat, any other as plain text.
+        template: ``chat`` gives prompt and completion as lists of messages, ``plain`` as plain text.
         row: rationale to convert.
     """
     text, spans = weighted_target(row)
@@ -190,12 +193,17 @@ def swift_row(row: CorpusRow) -> JsonRow:
 def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
     """Return a row of the format ``prime-rl``: the fields of prime-rl's ``TrainingSample``.
 
-    All lists have one value for each token of the prompt and the target.
+    All lists have one value for each token of the prompt and the target. ``mask`` is true, and
+    ``ce_weights`` is the token weight, for the tokens of the target: the rationale with w of Eq. 3, the
+    answer segment and the end-of-sequence token with 1.
 
     Args:
         tokenizer: tokenizer of the student.
         template: prompt template of the student; the tokens are those that the student is trained on.
         row: rationale to convert.
+
+    Raises:
+        KpodError: The template is ``chat``, and the tokenizer has no chat template.
     """
     example = build_example(tokenizer, row.question, row.weighted, template)
     num_prompt = len(example.prompt_ids)
@@ -213,7 +221,7 @@ def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
 
 
 def token_spans(weighted: WeightedRationale) -> list[Span]:
-    """Return the token weights of a rationale as spans of its text."""
+    """Return the token weights of a rationale as spans of its text, one for each token, in order."""
     weights = short_floats(weighted.token_weights)
     return list(zip(weighted.token_starts, weighted.token_ends, weights, strict=True))
 

@@ -28,7 +28,10 @@ it."""
 
 
 def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
-    """Return the artifact of every phase, named by its fingerprint; nothing is written.
+    """Return the artifact of every phase, named by its fingerprint.
+
+    Local files and model folders are read to hash their content; the network and the storage aren't
+    used, and nothing is written.
 
     Args:
         config: config of the run.
@@ -39,7 +42,8 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         ``evaluate_before``: the evaluation of the untouched student, an artifact of phase ``evaluate``.
 
     Raises:
-        KpodError: A local file or model, whose content is a part of a fingerprint, doesn't exist.
+        KpodError: A local file of the config doesn't exist, is a folder or can't be read, or a local
+            model folder has no ``config.json``.
     """
     artifacts = dict[str, Artifact]()
     # _Contents is ordered: the inputs of an artifact are named before the artifact

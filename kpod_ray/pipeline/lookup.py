@@ -29,7 +29,8 @@ class FinishedRun:
     """A run that is read: its config, its storage and its artifacts, of which any may be unfinished."""
 
     source: str
-    """Arguments of ``kpod run`` that run the unfinished phases: the config file and the overrides."""
+    """Arguments of ``kpod run`` that run the unfinished phases: the config file and the overrides;
+    ``CONFIG`` for a run that was found by its folder in an object store."""
     store: Store
     folder: str
     """Folder of the run's config and report in the store; doesn't exist before the first phase."""
@@ -40,8 +41,12 @@ class FinishedRun:
     def finished(self, phase: str) -> Artifact:
         """Return the artifact of a finished phase.
 
+        Args:
+            phase: a key of `artifacts`.
+
         Raises:
             KpodError: The phase isn't finished; the message names the command that runs the phase.
+            KeyError: There is no such artifact.
         """
         artifact = self.artifacts[phase]
         if not artifact.is_finished():
@@ -55,14 +60,18 @@ class FinishedRun:
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
     """Find a run without making or changing anything.
 
+    A run that is found by its YAML file may never have been started; its artifacts are then unfinished.
+    The artifacts of a run that is found by its folder are looked up in the storage around the folder.
+
     Args:
         place: a YAML file of settings, or the folder ``runs/NAME`` inside a storage (a path or an
             address such as ``s3://...``).
         overrides: ``dotted.path=value`` texts that change settings of the YAML file.
 
     Raises:
-        KpodError: The file or folder doesn't exist or holds no run, a setting is wrong, another schema
-            version wrote the folder, or overrides are given for a folder.
+        KpodError: The file doesn't exist or holds a wrong setting, `name_run` fails for its config, the
+            folder can't be read or holds no run, another schema version wrote the folder, or overrides
+            are given for a folder.
     """
     if "://" not in place and not Path(place).expanduser().is_dir():
         run = name_run(load(place, overrides))

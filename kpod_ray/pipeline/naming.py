@@ -43,8 +43,12 @@ class Run:
 def open_run(config: RunConfig) -> Run:
     """Check the storage, the files and the models of a config, and name every artifact.
 
+    The folder of the storage is created, and a test file in it is written and deleted. The network is
+    used for models on the hub (see `check_models`) and for a storage at an address.
+
     Raises:
-        KpodError: The storage can't be written, or a file or a model doesn't exist or can't be used.
+        KpodError: `check_models` or `name_run` fails, the storage can't be written, or the storage is a
+            relative path and the process is a Ray job.
     """
     check_models(config)
     _check_storage_of_job(config.storage)
@@ -56,8 +60,11 @@ def open_run(config: RunConfig) -> Run:
 def name_run(config: RunConfig) -> Run:
     """Name every artifact of a run, without checking or writing anything.
 
+    A relative storage is taken relative to the current folder.
+
     Raises:
-        KpodError: A local file or model folder, whose content is a part of a name, doesn't exist.
+        KpodError: The address of the storage names no file system, or `name_artifacts` can't read a
+            local file or model folder, whose content is a part of a name.
     """
     config = config.override({"storage": _absolute(config.storage)})
     store = Store.at(config.storage)
@@ -67,8 +74,12 @@ def name_run(config: RunConfig) -> Run:
 def check_models(config: RunConfig) -> None:
     """Check, without loading a model, that the models of a config exist and fit their phases.
 
+    The models are those of the student, the weighting, a vLLM teacher and ``schedule.embedding``. The
+    ``config.json`` of a hub model that isn't cached is downloaded.
+
     Raises:
-        KpodError: A model doesn't exist, or is of a kind that its phase can't use.
+        KpodError: A model or the file of word vectors doesn't exist, the name of a model is malformed,
+            or the model of a vLLM teacher isn't decoder-only.
     """
     models = {config.student.model, *model_names(config.weighting)}
     for model in sorted(models):

@@ -32,13 +32,15 @@ def makers(
 
     Args:
         config: config of the run.
-        made: name -> artifact of the run. A function needs the artifacts of the earlier phases finished.
-        on_train_step: is called after every train step of the token weighter and the student.
-        on_rows: is called as texts are generated.
+        made: name -> artifact of the run, all of `name_artifacts`. A function needs the artifacts of the
+            earlier phases finished.
+        on_train_step: called after every train step of the token weighter and the student.
+        on_rows: called as texts are generated.
 
     Returns:
         Name of the artifact -> function that takes the artifact, writes its files, and returns its
-        manifest. The function doesn't mark the artifact as finished.
+        manifest. The function doesn't mark the artifact as finished. Functions other than that of
+        ``questions`` may need a connection to Ray.
     """
     questions = made["questions"]
     train = made["train"]

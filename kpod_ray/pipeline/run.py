@@ -52,7 +52,9 @@ QUIET = RunCallbacks(*[lambda *arguments: None] * 4)
 def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     """Run the unfinished phases up to and including ``until``, in order.
 
-    Ray is started or joined only when a phase after ``questions`` is unfinished.
+    Ray is started or joined only when a phase after ``questions`` is unfinished, and stays connected.
+    The files ``config.yaml``, ``artifacts.json`` and (phase ``report``) ``report.html`` in the run's
+    folder are written in any case and replace existing ones.
 
     Args:
         run: opened run, see `open_run`.
@@ -60,8 +62,10 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
         callbacks: functions that are told the progress.
 
     Raises:
-        KpodError: A phase has no rows to work on, a phase failed for a reason the user can change, or
-            the cluster is too small for a phase.
+        KpodError: `check_backend` or `check_vocabulary` refuses the student's model, there is no test
+            question to evaluate on, no cluster answers at the address, the cluster is too small for a
+            phase, or a phase fails (see `finish_artifact`).
+        ValueError: ``until`` is no phase.
     """
     wanted = PHASES[: PHASES.index(until) + 1]
     if "evaluate" in wanted:
@@ -84,13 +88,18 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
 def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     """Make one artifact if it isn't finished, and return its manifest.
 
+    The function connects to Ray before it makes an artifact other than ``questions``. The capacity of
+    the cluster isn't checked.
+
     Args:
         run: run whose artifacts of earlier phases are finished.
-        name: name of the artifact.
+        name: name of the artifact, a key of ``run.artifacts``.
         callbacks: ``on_start`` is called if the artifact is made, ``on_finish`` in any case.
 
     Raises:
-        KpodError: The phase has no rows to work on, or failed for a reason the user can change.
+        KpodError: No cluster answers at the address, the phase has no rows to work on, the phase raises
+            a `KpodError`, the disk of the storage is full, or its object store fails.
+        Exception: The phase failed for another reason; the artifact stays unfinished.
     """
     if not run.artifacts[name].is_finished():
         if name != "questions":
@@ -105,8 +114,15 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
 def join_cluster(run: Run, names: Sequence[str]) -> None:
     """Connect to Ray and check its capacity, if one of the named artifacts isn't finished.
 
+    If the cluster is autoscaling, missing capacity is only a warning.
+
+    Args:
+        run: run that needs the cluster.
+        names: names of artifacts, keys of ``run.artifacts``.
+
     Raises:
-        KpodError: The cluster is too small for the phase of an unfinished artifact.
+        KpodError: No cluster answers at the address, or the cluster is too small for the phase of an
+            unfinished artifact.
     """
     missing = [name for name in names if not run.artifacts[name].is_finished()]
     if missing:
@@ -116,6 +132,9 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
 
 def check_test_questions(manifest: Manifest) -> None:
     """Check that the finished phase ``questions`` has test questions.
+
+    Args:
+        manifest: manifest of the phase.
 
     Raises:
         KpodError: There is no test question.

