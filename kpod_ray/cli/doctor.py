@@ -40,7 +40,11 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def machine() -> list[Finding]:
-    """Examine hardware, packages and logins of this machine."""
+    """Examine hardware, packages and logins of this machine; neither Ray nor the network is used.
+
+    A finding isn't good if the memory is below 4 GiB, the free disk in the home folder is below
+    `FREE_DISK_GIB`, or torch, Ray or vLLM isn't installed.
+    """
     import torch  # imported here so that a wrong argument ends the command before torch loads
 
     found = versions()

@@ -16,8 +16,13 @@ from kpod_ray.teacher.kinds import estimated_cost
 def needs_of(config: RunConfig) -> list[Finding]:
     """Check the files, models and storage of a config, its costs, and the capacity for every phase.
 
+    The function does what `open_run` and `estimated_cost` do, and joins or starts Ray while it reads the
+    capacity.
+
     Returns:
-        The findings; an unmet need is a finding that isn't good, never an exception.
+        The findings: config, costs of an endpoint, cluster, and ``resources`` of each phase. An unmet
+        need, or a `KpodError`, is a finding that isn't good; missing capacity on an autoscaling cluster
+        is good.
     """
     opened = _finding("config", lambda: _opened(config))
     costs = _finding("teacher's costs", lambda: _costs(config))

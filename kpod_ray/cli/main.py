@@ -307,8 +307,15 @@ def doctor(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a `KpodError` becomes one line on stderr and exit code 2.
 
+    The function sets environment variables of Ray, unless they are set already, and ``KPOD_DEBUG``.
+
     Args:
         arguments: words after ``kpod``; None takes them from `sys.argv`.
+
+    Raises:
+        SystemExit: The command has ended: with code 0 after a success, 1 if ``kpod doctor`` finds
+            something missing, 2 after a wrong argument or a `KpodError`.
+        KpodError: The command failed and ``--debug`` is given.
     """
     # Without a mode, Ray turns token authentication on for some of its processes only, and other Ray
     # commands of the same user are then refused.

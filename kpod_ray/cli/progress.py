@@ -30,7 +30,18 @@ from kpod_ray.tracking.wandb_upload import files_of
 
 
 def run_with_progress(run: Run, until: str, console: Console) -> None:
-    """Run the phases up to ``until`` with progress; then print times, accuracies and addresses."""
+    """Run the phases up to ``until`` with progress; then print times, accuracies and addresses.
+
+    Metrics and summaries are also logged to W&B, as ``tracking`` of the config says.
+
+    Args:
+        run: opened run, see `open_run`.
+        until: last phase, one of `PHASES`; included.
+        console: terminal.
+
+    Raises:
+        KpodError: `run_phases` fails.
+    """
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
         screen = Screen(run, tracker, console, bar)
@@ -50,7 +61,18 @@ def run_with_progress(run: Run, until: str, console: Console) -> None:
 
 
 def compare_with_progress(run: Run, console: Console) -> None:
-    """Run a comparison with progress; write its page and tables to the run's folder, and print them."""
+    """Run a comparison with progress; write its results to the run's folder, and print the tables.
+
+    The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` in the run's folder are
+    written after all trials are finished, and replace existing ones.
+
+    Args:
+        run: opened run with the base settings of the comparison, see `open_run`.
+        console: terminal.
+
+    Raises:
+        KpodError: `compare` fails.
+    """
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
@@ -86,7 +108,10 @@ class _TrialTable:
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a progress bar with description, count and remaining time, which vanishes at the end."""
+    """Return a progress bar with description, count and remaining time, without tasks.
+
+    The bar is shown while it is used as a context, and vanishes at the end.
+    """
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
@@ -120,7 +145,7 @@ class Screen:
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Show the metrics of a train step of ``phase`` in the bar, and log them."""
+        """Show stage and losses of a train step of ``phase`` in the bar, and log all metrics."""
         shown = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
         if "stage" in metrics:
             stages = self.run.config.schedule.num_stages
@@ -144,7 +169,7 @@ class Screen:
         self.gauges.rows(name, num_done, num_rows)
 
     def finish(self, name: str, manifest: Manifest) -> None:
-        """Print the time, counts and warning of a finished artifact, and log its summary."""
+        """Print the time, counts and warning of the finished artifact ``name``, and log its summary."""
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)

@@ -23,7 +23,7 @@ class QuestionSummary:
     counts: Counter[tuple[str, str]]
     """(split, kind of answer) -> number of questions."""
     questions: list[Question]
-    """The first questions of each split, or only the selected question."""
+    """The first questions of each split in the order of the table, or only the selected question."""
     bad_rows: list[BadRow]
     """All rows that couldn't be used."""
 
@@ -39,7 +39,7 @@ def collect_questions(
         question_id: id of the only question to show; None shows the first questions.
 
     Raises:
-        KpodError: There is no question with that id.
+        KpodError: There is no question with that id, and ``num_questions`` isn't 0.
     """
     counts = Counter[tuple[str, str]]()
     chosen: list[Question] = []
@@ -62,7 +62,10 @@ def _bad_rows(artifact: Artifact) -> list[BadRow]:
 
 
 def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
-    """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions."""
+    """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions.
+
+    Long questions are cut, and control characters are made visible.
+    """
     lines = [f"questions {summary.counts.total():,}"]
     for (split, kind), count in sorted(summary.counts.items()):
         lines.append(f"  {split:<5} {kind:<7} {count:>9,}")

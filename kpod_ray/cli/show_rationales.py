@@ -46,7 +46,7 @@ class Selection:
     question_id: str | None = None
     """Show only rationales of this question; None shows all questions."""
     num_samples: int = 5
-    """Largest number of rationales shown of each verdict."""
+    """Largest number of rationales shown of each verdict; the first in the order of the tables."""
 
     def __post_init__(self) -> None:
         """Check the verdict.
@@ -59,7 +59,10 @@ class Selection:
             raise KpodError(f"unknown verdict {self.verdict!r}; there are {', '.join(known)}")
 
     def has_question_of(self, row: Rationale) -> bool:
-        """Return whether a rationale belongs to the selected question or to a copy of the question."""
+        """Return whether a rationale belongs to the selected question or to a copy of the question.
+
+        The result is true for every rationale if no question is selected.
+        """
         copy = f"{self.question_id}#{row.sample_index}"
         return self.question_id is None or row.question_id in (self.question_id, copy)
 
@@ -92,8 +95,11 @@ class CorpusSummary:
 def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> CorpusSummary:
     """Return the counts and the selected rationales; tables are read only as far as needed.
 
+    The counts are those of all rationales, whatever is selected.
+
     Args:
-        artifacts: artifacts of the run; ``questions`` and ``teacher`` are finished, ``weigh`` may be.
+        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished, ``weigh`` may
+            be.
         selection: which rationales to show.
     """
     manifest = artifacts["teacher"].manifest()
@@ -180,8 +186,8 @@ def print_rationales(
     """Print the counts of a finished phase ``teacher`` and the selected rationales.
 
     Args:
-        artifacts: artifacts of the run; ``questions`` and ``teacher`` are finished. If ``weigh`` is
-            finished, too, token weights are shown as background colours.
+        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished. If ``weigh``
+            is finished, too, token weights are shown as background colours.
         selection: which rationales to show.
         console: terminal to print to.
 

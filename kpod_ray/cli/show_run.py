@@ -15,7 +15,11 @@ FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
 
 
 def print_run(run: FinishedRun, console: Console) -> None:
-    """Print the state, time and counts of every artifact of a run, its accuracies and its report."""
+    """Print the state, time and counts of every artifact of a run, its accuracies and its report.
+
+    Accuracies are printed if both evaluations are finished. The last line is the address of the report,
+    or the command that makes the report.
+    """
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
     lines.append(_phase_line("phase", "state", "seconds", "counts"))
@@ -34,7 +38,7 @@ def print_run(run: FinishedRun, console: Console) -> None:
 
 
 def count_text(manifest: Manifest) -> str:
-    """Return the counts of a finished phase, without those that are 0, such as ``train 12, test 4``."""
+    """Return the counts and verdicts in a manifest, such as ``train 12, test 4``, without zeros."""
     counts = {**manifest["counts"], **manifest.get("verdicts", {})}
     return ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
 

@@ -47,7 +47,11 @@ def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
     """Return all stages of a run whose phases ``assess`` and ``plan`` are finished.
 
     ``train`` may be missing, running or finished. The stages are those of the plan, and further stages
-    that a replanned training has decided on.
+    that a replanned training has decided on, in order from stage 1. A stage that is decided has the
+    given steps of the plan that the decision names.
+
+    Args:
+        artifacts: name -> artifact of the run; ``assess``, ``plan`` and ``train`` are used.
     """
     plan = artifacts["plan"]
     train = artifacts["train"]

@@ -26,7 +26,18 @@ NUM_SHOWN = 8
 
 
 def sweep_with_progress(run: Run, console: Console) -> None:
-    """Run a sweep with progress; write its page and trials to the run's folder, and print the best."""
+    """Run a sweep with progress; write its page and trials to the run's folder, and print the best.
+
+    The files ``sweep.html`` and ``trials.json`` in the run's folder are written at the end, and replace
+    existing ones.
+
+    Args:
+        run: opened run with the config of the sweep, see `open_run`.
+        console: terminal.
+
+    Raises:
+        KpodError: `sweep` fails.
+    """
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
@@ -73,12 +84,15 @@ class _TrialScreen:
 
 
 def settings_text(settings: Settings) -> str:
-    """Return settings as a line, such as ``schedule.growth=0.52 student.learning_rate=3e-05``."""
+    """Return settings as a line, such as ``schedule.growth=0.52 student.learning_rate=3e-05``.
+
+    Floats are rounded to three significant digits.
+    """
     return " ".join(f"{path}={value_text(value)}" for path, value in settings.items())
 
 
 def print_trials(results: SweepResults, console: Console) -> None:
-    """Print the number of trials in each state, and a table of the best finished trials."""
+    """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials."""
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
     states = ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -38,10 +38,11 @@ class SweepCallbacks:
     """Functions that a sweep calls to report its progress."""
 
     shared: RunCallbacks
-    """Callbacks of the phases that all trials share, and of the phases of the best run."""
+    """Callbacks of the phases that all trials share, and of all phases of the best run."""
     on_report: Callable[[str, Settings, Mapping[str, float]], None]
-    """Takes the name of a trial's training, the trial's settings, and its metrics: ``percent`` of the
-    training that is done, and the objective."""
+    """Takes the name of a trial's training (`trial_name`), the trial's settings, and its metrics:
+    ``percent`` of the training that is done, and the objective by its name. Called after each stage in
+    which the objective is measured, and with 100 per cent at the end of each training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SweepResults:
     trials: tuple[SweepTrial, ...]
     """All trials: finished, stopped early and failed."""
     best: SweepTrial
-    """The finished trial with the best objective."""
+    """The finished trial with the best objective, see `best_trial`."""
     best_run: Run
     """The run with the settings of ``best``; all of its phases are finished."""
 
@@ -61,15 +62,19 @@ class SweepResults:
 def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     """Run the unfinished trials, write the config of the best trial, and run its remaining phases.
 
-    Checkpoints of trials that were stopped early are deleted.
+    Ray is joined or started, and stays connected. The config of the best trial replaces the file
+    ``best.yaml`` in the sweep's folder ``runs/NAME``; its run is named ``NAME-best``. Unfinished
+    trainings of trials that were stopped early are deleted with their checkpoints. A trial that fails
+    doesn't end the sweep.
 
     Args:
         config: config of the sweep.
         callbacks: functions that are told the progress.
 
     Raises:
-        KpodError: The sweep is invalid (see `check_sweep`), the cluster is too small, or no trial
-            finished.
+        KpodError: `check_sweep` or `open_run` refuses the config, no cluster answers at the address, the
+            cluster is too small for a phase or for ``sweep.max_concurrent``, the saved state of the
+            sweep is damaged, no trial is finished, or a phase outside the trials fails.
     """
     check_sweep(config)
     base = open_run(config)
@@ -94,11 +99,13 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
 def check_sweep(config: RunConfig) -> None:
     """Check the config of a sweep before anything starts.
 
-    Every choice and both ends of every range are tried as settings.
+    Every choice and both ends of every range are tried as settings, one setting at a time. Models are
+    checked as in `check_models`.
 
     Raises:
-        KpodError: The space is empty, a path of the space is unknown, a value is invalid, a model
-            doesn't exist, or the objective isn't measured.
+        KpodError: The space is empty, there is no validation set, the objective isn't measured, a path
+            of the space is unknown, a value is invalid, `check_models` refuses a model, or
+            `check_backend` refuses the student.
     """
     sweep, student = config.sweep, config.student
     if not sweep.space:
@@ -119,10 +126,13 @@ def check_sweep(config: RunConfig) -> None:
 
 
 def shared_phases(config: RunConfig) -> list[str]:
-    """Return the phases before the training whose artifacts are the same for all trials.
+    """Return the phases before the training whose artifacts are the same for all trials, in order.
 
     Settings are changed one at a time: if a phase's artifact keeps its name for each value of each
-    setting, the artifact keeps its name for every combination.
+    setting, the artifact keeps its name for every combination. Of a range, both ends are tried.
+
+    Raises:
+        KpodError: A value is invalid, or `name_run` fails for it.
     """
     space = config.sweep.space
     first = {path: domain.ends()[0] for path, domain in space.items()}
@@ -136,7 +146,7 @@ def shared_phases(config: RunConfig) -> list[str]:
 
 
 def sweep_name(config: RunConfig) -> str:
-    """Return the name under which Ray Tune stores and resumes a sweep.
+    """Return the name under which Ray Tune stores and resumes a sweep: ``NAME-`` and 8 hex digits.
 
     The name holds a hash of the settings that matter to the results: a sweep with other settings starts
     anew. The hash includes the schema version, because Tune pickles trial functions by module path, and
@@ -166,12 +176,19 @@ def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
 
 
 def best_config(config: RunConfig, best: SweepTrial) -> RunConfig:
-    """Return the config of a run with the settings of the best trial, named ``NAME-best``."""
+    """Return the config of a run with the settings of the best trial, named ``NAME-best``.
+
+    The run trains with the seed of the trial's first training, so that this training is reused.
+
+    Args:
+        config: config of the sweep.
+        best: the best trial.
+    """
     return trial_config(config, best.settings, 0).override({"name": f"{config.name}-best"})
 
 
 def sweep_page(results: SweepResults) -> SweepPage:
-    """Return the content of the HTML page about a sweep."""
+    """Return the content of the HTML page about a sweep; manifests of the best run are read."""
     config = results.config
     artifacts = results.best_run.artifacts
     manifests = {
@@ -191,7 +208,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
 
 
 def setting(config: RunConfig, path: str) -> Any:
-    """Return the value of the setting at a dotted path; None if a group on the path is None."""
+    """Return the value of the setting at a dotted path; None if the path leads to no setting."""
     value: Any = config
     for name in path.split("."):
         value = getattr(value, name, None)
@@ -203,7 +220,15 @@ def _yaml(config: RunConfig) -> str:
 
 
 def make_artifact(config: RunConfig, name: str) -> None:
-    """Make one artifact of a run if it isn't finished. The function runs in the shared task runner."""
+    """Make one artifact of a run if it isn't finished. The function runs in the shared task runner.
+
+    Args:
+        config: config of the run, whose artifacts of earlier phases are finished.
+        name: name of the artifact.
+
+    Raises:
+        KpodError: `name_run` or `finish_artifact` fails.
+    """
     finish_artifact(name_run(config), name, QUIET)
 
 

@@ -35,8 +35,14 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
     Args:
         base: config of the sweep.
         settings: the trial's values by dotted path.
-        seed: index of the training in the trial, from 0. With ``sweep.num_seeds`` above 1, the index is
-            added to the training seed of ``base``.
+        seed: index of the training in the trial, from 0. With ``sweep.num_seeds`` above 1,
+            ``student.seed`` is the index plus the training seed of ``base``; else the index is ignored.
+
+    Returns:
+        The config, whose ``tracking.group`` is the sweep's name if ``base`` has no group.
+
+    Raises:
+        KpodError: A path names no setting, or a value is not allowed.
     """
     overrides: dict[str, Any] = {**settings}
     if base.tracking.group is None:
@@ -47,9 +53,10 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
 
 
 def trial_name(run: Run) -> str:
-    """Return a name for a training of a sweep: the run's name and the start of the train fingerprint.
+    """Return a name for a training of a sweep: the run's name, a hyphen, 8 digits of the fingerprint.
 
-    Trainings with the same settings have the same name.
+    The fingerprint is that of the artifact ``train``: trainings with the same settings have the same
+    name.
     """
     return f"{run.config.name}-{run.artifacts['train'].fingerprint[:8]}"
 
@@ -64,16 +71,21 @@ def run_trial(
 ) -> float:
     """Train the student with a trial's settings, once per seed; return the mean objective.
 
+    The function connects to Ray. Finished artifacts are reused.
+
     Args:
         base: config of the sweep.
         shared_tasks: handle of a `SharedTaskRunner` actor, which makes artifacts that trials share.
         board: handle of a `MetricsBoard` actor, to which the progress for the display is posted.
         trial_id: id of the trial in Ray Tune.
         settings: the trial's values by dotted path.
-        report: called with progress and objective after each stage of the first training but the last.
+        report: called with the progress in per cent and the objective after each stage of the first
+            training in which the objective is measured, except the last stage.
 
     Raises:
-        KpodError: Another trial with the same settings trains the student, or the training failed.
+        KpodError: Another trial with the same settings trains the student at the moment, no cluster
+            answers at the address, a setting is invalid, or the training fails (see `finish_artifact`).
+        ray.exceptions.RayTaskError: An artifact of `SHARED_PHASES` can't be made.
     """
     connect(base.resources)
     scores = []
@@ -139,7 +151,11 @@ def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
 
 
 def score_of(run: Run) -> float:
-    """Return the objective of a finished training: at the stage whose student was exported."""
+    """Return the objective of a finished training, ``sweep.objective`` of the run's config.
+
+    The value is that of the stage whose student was exported: the best stage if
+    ``student.exported_student`` is ``best``, else the last stage in which the objective was measured.
+    """
     train = run.artifacts["train"]
     history = json.loads(train.store.read_text(f"{train.folder}/history.json"))
     objective = run.config.sweep.objective

@@ -63,11 +63,16 @@ class Sweep:
 def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     """Run the unfinished trials of a sweep; return all trials, with those of earlier calls.
 
-    A trial that failed is retried once; a trial that failed in an earlier call is run again.
+    A trial that failed is retried once; a trial that failed in an earlier call is run again. A trial
+    that fails doesn't raise an error: its state is ``failed``. Ray must be connected. The function sets
+    environment variables of Ray Tune and log levels in this process.
 
     Args:
-        trial: runs one trial.
+        trial: runs one trial; pickled, and called in a process of its own.
         sweep: search space and method, storage, seed and concurrency.
+
+    Returns:
+        Finished, stopped and failed trials in the order in which they were created.
 
     Raises:
         KpodError: The state of the sweep in the store is damaged.
