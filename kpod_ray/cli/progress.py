@@ -136,16 +136,21 @@ class Screen:
         self.task = bar.add_task("train", total=None, visible=False)
 
     def callbacks(self) -> RunCallbacks:
-        """Return this object's methods as the callbacks of a run."""
+        """Return `train_step`, `start`, `finish` and `rows` as the callbacks of a run."""
         return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
 
     def start(self, name: str) -> None:
-        """Print that the artifact ``name`` is being made."""
+        """Print that this process begins to make the artifact ``name``."""
         self.made.add(name)
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Show stage and losses of a train step of ``phase`` in the bar, and log all metrics."""
+        """Show stage and losses of a train step in the bar, and log all metrics.
+
+        Args:
+            phase: ``weigh`` or ``train``.
+            metrics: name -> value; ``train_step`` and ``num_train_steps`` are required.
+        """
         shown = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
         if "stage" in metrics:
             stages = self.run.config.schedule.num_stages
@@ -161,7 +166,13 @@ class Screen:
         self.gauges.train_step(phase, metrics)
 
     def rows(self, name: str, num_done: int, num_rows: int) -> None:
-        """Show in the bar, and log, that ``num_done`` of ``num_rows`` texts are generated."""
+        """Show in the bar, and log, that ``num_done`` of ``num_rows`` texts are generated.
+
+        Args:
+            name: name of the artifact that the texts are generated for.
+            num_done: number of texts generated so far.
+            num_rows: number of all texts.
+        """
         self.bar.update(
             self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
         )
@@ -169,7 +180,12 @@ class Screen:
         self.gauges.rows(name, num_done, num_rows)
 
     def finish(self, name: str, manifest: Manifest) -> None:
-        """Print the time, counts and warning of the finished artifact ``name``, and log its summary."""
+        """Print the time, counts and warning of a finished artifact, and log its summary.
+
+        Args:
+            name: name of the artifact.
+            manifest: its manifest, in a comparison possibly that of another run's artifact of this name.
+        """
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)
@@ -184,7 +200,10 @@ class Screen:
             self.tracker.log_summary(artifact.folder, summary)
 
     def print_summary(self) -> None:
-        """Print a table of the seconds of every artifact and, if evaluated, a table of accuracies."""
+        """Print a table of the seconds of every artifact finished so far, and a table of accuracies.
+
+        The accuracies are printed only if the artifact ``evaluate`` is finished.
+        """
         times = Table("phase", "seconds", title="time")
         for name, manifest in self.manifests.items():
             note = "" if name in self.made else " (earlier)"

@@ -29,14 +29,16 @@ class StageState:
     """One stage: the scheduler's decision if there is one, otherwise the plan."""
 
     stage: int
+    """Number of the stage, from 1."""
     state: str
     """``finished``, ``under way`` (decided, not finished) or ``planned``."""
     num_questions: int
     """Questions that are trained on at this stage."""
     given_steps_mean: float
-    """Mean number of given steps of these questions."""
+    """Mean number of given steps of these questions; 0 without questions."""
     difficulty_fraction: float
-    """Difficulty of the steps that aren't given, as a fraction of the difficulty of all steps."""
+    """Difficulty of the steps of these questions that aren't given, as a fraction of the difficulty of
+    all steps of all questions in the schedule (Eq. 9)."""
     decided_at: float | None
     """Time of the scheduler's decision, in seconds since the epoch; None for a planned stage."""
     statistics: Mapping[str, float]
@@ -107,7 +109,7 @@ def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> 
 
 
 def print_schedule(stages: list[StageState], console: Console) -> None:
-    """Print a table with one row for each stage, at most 80 columns wide."""
+    """Print a table with one row for each stage, in the given order, at most 80 columns wide."""
     table = Table("stage", "state", title="schedule", box=box.SIMPLE, pad_edge=False)
     table.collapse_padding = True
     names = {"train_steps": ",.0f", "loss": ".3f", "tokens_per_s": ",.0f"}

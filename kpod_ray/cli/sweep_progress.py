@@ -92,7 +92,10 @@ def settings_text(settings: Settings) -> str:
 
 
 def print_trials(results: SweepResults, console: Console) -> None:
-    """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials."""
+    """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials.
+
+    The share of the training that early stopping saved is printed, too.
+    """
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
     states = ", ".join(f"{count} {state}" for state, count in counts.items())

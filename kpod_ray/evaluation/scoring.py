@@ -51,5 +51,5 @@ def wilson_interval(num_correct: int, num_questions: int) -> tuple[float, float]
 
 
 def count_correct(predictions: Sequence[Prediction]) -> int:
-    """Return the number of correct predictions."""
+    """Return the number of predictions whose ``is_correct`` is true; 0 without predictions."""
     return sum(prediction.is_correct for prediction in predictions)

@@ -24,7 +24,7 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Hold the lock beside other shared holders."""
+        """Return a context that waits for the lock, and holds it beside other shared holders."""
         async with self.changed:
             await self.changed.wait_for(lambda: not self.is_alone and not self.num_waiting_alone)
             self.num_inside += 1
@@ -37,7 +37,7 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Hold the lock without any other holder."""
+        """Return a context that waits for the lock, and holds it without any other holder."""
         async with self.changed:
             self.num_waiting_alone += 1
             try:
@@ -71,7 +71,7 @@ class CapacityLimiter:
         self.changed = asyncio.Condition()
 
     async def enter(self, num_rows: int) -> None:
-        """Wait until there is capacity for ``num_rows`` rows, and take the capacity."""
+        """Wait until there is capacity for all ``num_rows`` rows of a block, and take the capacity."""
         async with self.changed:
             await self.changed.wait_for(
                 lambda: not self.num_inside or self.num_inside + num_rows <= self.num_rows
@@ -79,7 +79,7 @@ class CapacityLimiter:
             self.num_inside += num_rows
 
     async def leave(self) -> None:
-        """Release the capacity of one row."""
+        """Release the capacity of one row; call it once for each row that entered."""
         async with self.changed:
             self.num_inside -= 1
             self.changed.notify_all()

@@ -22,7 +22,7 @@ _MOST_TOKENS = 2**31
 
 
 class UnreadableAnswer(ValueError):
-    """An answer with a status code of success, but without a text."""
+    """An answer with a status code of success, but without a text, or of an aborted generation."""
 
 
 def read_completion(request_id: str, response: httpx.Response) -> Completion:

@@ -93,7 +93,7 @@ class Pending:
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Write some requests as the next file; no file is written for an empty sequence."""
+        """Write some requests, after those added before, as one file; none for an empty sequence."""
         if not requests:
             return
         name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))

@@ -18,7 +18,13 @@ class Service(Protocol):
     """Generates texts; a request that fails for good becomes an error row, not an exception."""
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request. Many calls run concurrently in one event loop."""
+        """Return the completion of one request, whose id it gets.
+
+        Many calls run concurrently in one event loop.
+
+        Raises:
+            KpodError: No request can succeed; the run ends.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,5 +50,6 @@ class Sampling:
     top_p: float
     """Nucleus sampling: tokens are drawn from the smallest set with this total probability."""
     max_new_tokens: int
+    """Largest number of generated tokens."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation; the generated text doesn't contain them."""

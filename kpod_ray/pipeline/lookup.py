@@ -33,7 +33,8 @@ class FinishedRun:
     ``CONFIG`` for a run that was found by its folder in an object store."""
     store: Store
     folder: str
-    """Folder of the run's config and report in the store; doesn't exist before the first phase."""
+    """Folder of the run's config and report, relative to the store's root; doesn't exist before the
+    first phase."""
     config: RunConfig
     artifacts: Mapping[str, Artifact]
     """Name -> artifact, see `name_artifacts`."""

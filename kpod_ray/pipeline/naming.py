@@ -36,7 +36,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Folder of the run's config and report in the store."""
+        """Folder of the run's config and report, relative to the store's root: ``runs/NAME``."""
         return f"runs/{self.config.name}"
 
 

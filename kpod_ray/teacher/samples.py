@@ -18,6 +18,7 @@ class Sample:
     sample_index: int
     """Number of the sample among the samples of its question, from 0."""
     text: str
+    """Whole text of the teacher; the error message with finish reason ``error``."""
     finish_reason: str
     """``stop``, ``length``, ``error`` or another word of the source; empty when unknown."""
     num_tokens: int
