@@ -42,7 +42,7 @@ def evaluate_student(
         model: name of a model as in the config, or the path or address of a trained student's folder.
         artifact: artifact of phase ``evaluate``, which is written, but not marked as finished.
         on_rows: called with the number of finished answers and the number of questions: with vLLM
-            whenever answers are finished, with transformers once at the end.
+            whenever new answers are finished, with transformers once at the end.
 
     Returns:
         The content of the manifest: counts, the accuracy as a fraction with its 95 % Wilson interval,
