@@ -32,10 +32,11 @@ def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages:
         step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
             in order, then those of question 1, and so on.
         num_steps: [Q], n_i, reasoning steps of each question, at least 1.
-        num_stages: N_e, training stages.
+        num_stages: N_e, training stages, at least 1.
 
     Returns:
-        A plan of stages 0 to N_e. The ceiling of every stage is the total difficulty.
+        A plan of stages 0 to N_e. The ceiling of every stage is the total difficulty. ``included`` is a
+        read-only array.
 
     Raises:
         ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
@@ -54,8 +55,8 @@ def plan_easy_to_hard(
 
     Questions are sorted by the mean difficulty of their reasoning steps; ties keep the order of the
     arguments. Stage t includes the longest run of easiest questions whose difficulties sum to at most
-    D(t). The easiest question is always included, so that no stage is empty. After stage T all
-    questions are included.
+    D(t), plus 1e-9 of the total difficulty for rounding. The easiest question is always included, so
+    that no stage is empty. After stage T all questions are included.
 
     Args:
         step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0

@@ -15,10 +15,10 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
     """Return logistic noise, the difference of two Gumbel variables, from uniform numbers.
 
     Args:
-        uniform: Tensor of any shape, numbers from 0 to 1.
+        uniform: Tensor u of any shape, numbers from 0 to 1, both included.
 
     Returns:
-        Tensor of the same shape.
+        Tensor of the same shape: log(u / (1 - u)), with u limited to 1e-6 and 1 - 1e-6.
     """
     clipped = uniform.clamp(1e-6, 1 - 1e-6)  # the logarithms of 0 would be infinite
     return torch.log(clipped) - torch.log1p(-clipped)
@@ -69,7 +69,7 @@ def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> 
         temperature: > 0, temperature of the relaxed mask.
 
     Returns:
-        [B, L], 0 or 1; 1 keeps a token.
+        [B, L], 1 (keeps a token) where the relaxed mask is above 0.5, else 0; in the type of the logits.
     """
     relaxed = relaxed_mask(logits, noise, temperature)
     rounded = (relaxed > 0.5).to(relaxed.dtype)

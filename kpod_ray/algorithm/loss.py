@@ -32,16 +32,18 @@ def weighted_nll(
     KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With token weights of 1 the sum is Eq. 14.
 
     Args:
-        hidden: [L, d], final hidden state that predicts each label (already shifted).
+        hidden: [L, d], final hidden state that predicts each label: row j belongs to ``labels[j]``, and
+            no row is shifted.
         head: [V, d], weight of the output head; the logits are ``hidden @ head.T``.
-        labels: [L], token ids.
+        labels: [L], int64, token ids.
         token_weights: [L], >= 0, dimensionless; the token weights get no gradient.
-        scaled_nll: function that computes the losses and their scaled sum.
+        scaled_nll: Function that computes the losses and their scaled sum, with the arguments and
+            results of `full_logits_nll`.
 
     Returns:
         Three tensors: the weighted sum in nats, a float32 scalar with gradients to ``hidden`` and
         ``head``; the unweighted negative log-likelihood of each token in nats, [L] float32 without
-        gradient; and whether each label has the largest logit, [L] bool.
+        gradient; and whether each label has the largest logit (alone or in a tie), [L] bool.
 
     Raises:
         ValueError: The shapes of the arguments disagree.
@@ -70,14 +72,30 @@ def probability_scaled_nll(
 
 
 def with_full_logits(token_loss: Callable[..., LossTensors]) -> Callable[..., LossTensors]:
-    """Return `weighted_nll` or `probability_scaled_nll` computed with torch's own operations."""
+    """Return a variant of a token loss that computes the logits of all tokens at once, in torch.
+
+    Args:
+        token_loss: `weighted_nll` or `probability_scaled_nll`.
+    """
     return functools.partial(token_loss, scaled_nll=full_logits_nll)
 
 
 def full_logits_nll(
     hidden: Tensor, head: Tensor, labels: Tensor, token_weights: Tensor, scale: TokenScale
 ) -> LossTensors:
-    """Compute what `linear_cross_entropy` computes from the logits of all tokens, [L, V], at once."""
+    """Compute the results of `linear_cross_entropy` from the logits of all tokens, [L, V], at once.
+
+    Args:
+        hidden: [L, d], as in `weighted_nll`; the logits are computed in the type of ``hidden``.
+        head: [V, d], weight of the output head.
+        labels: [L], int64, token ids.
+        token_weights: [L], float32, passed to ``scale``.
+        scale: Function from the losses and the weights of tokens to the factors of the losses in the
+            sum; the losses that are passed have no gradient.
+
+    Returns:
+        The three tensors of `weighted_nll`.
+    """
     logits = (hidden @ head.to(hidden.dtype).T).float()
     nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     token_nll = nll.detach()

@@ -155,7 +155,8 @@ def plan_stages(
         settings: Parameters of the schedule.
 
     Returns:
-        A plan of stages 0 to N_e that includes every question in every stage.
+        A plan of stages 0 to N_e that includes every question in every stage. ``included`` is a
+        read-only array.
 
     Raises:
         ValueError: The shapes disagree, there is no question, a question has no step, or a difficulty
@@ -195,7 +196,7 @@ def replan(
     the difficulties that were passed to `plan_stages` the result is the next row of that plan.
 
     Args:
-        stage: t, at least 1; after stage T no step is given.
+        stage: t, at least 1, also above N_e; after stage T no step is given.
         num_given_steps: [Q], c_i(t-1), given steps of each question at the stage before.
         step_difficulties: [sum of num_steps], the new difficulties in nats, in the order of
             `plan_stages`.
@@ -204,11 +205,13 @@ def replan(
         settings: Parameters of the schedule.
 
     Returns:
-        A plan of this stage alone (one row).
+        A plan of this stage alone (one row), which includes every question. The arguments stay
+        unchanged.
 
     Raises:
         ValueError: The shapes disagree, there is no question, a question has no step, a difficulty
-            is negative or not finite, or `num_given_steps` or `stage` is out of its range.
+            is negative or not finite, a number of given steps isn't 0 to the question's number of
+            steps, or the stage is below 1.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)

@@ -17,12 +17,12 @@ def step_difficulties(
 
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
-        token_weights: [L], w of Eq. 3.
-        token_steps: [L], 0-based reasoning step of each token.
+        token_weights: [L], w of Eq. 3, in [0, 1].
+        token_steps: [L], int64, 0-based reasoning step of each token, below S.
         num_steps: S, number of reasoning steps.
 
     Returns:
-        [S], float32, in nats.
+        [S], float32, in nats, on the device of ``token_nll``.
 
     Raises:
         ValueError: The shapes of the three tensors differ.
@@ -41,12 +41,13 @@ def step_loss_sums(
 
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
-        token_weights: [L], w of Eq. 3.
-        token_steps: [L], 0-based reasoning step of each token.
+        token_weights: [L], w of Eq. 3, in [0, 1].
+        token_steps: [L], int64, 0-based reasoning step of each token, below S.
         num_steps: S, number of reasoning steps.
 
     Returns:
-        [2, S], float32: the sums of exp(w) * nll (row 0) and of exp(w) (row 1) over a step's tokens.
+        [2, S], float32: the sums of exp(w) * nll (row 0) and of exp(w) (row 1) over a step's tokens,
+        0 for a step without tokens.
 
     Raises:
         ValueError: The shapes of the three tensors differ.

@@ -55,14 +55,14 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
       result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4 days.").
     - Numbers of over 400 characters or with an exponent over 300 are ignored.
 
-    Choices are letters ("(c)", "c)", "C"). The texts of the choices count only in a sentence without
-    such a letter.
+    Choices are letters ("(c)", "c)", "C"). The texts of the choices, as whole words in any case, count
+    only in a sentence without such a letter. Booleans are "yes", "no", "true" and "false" in any case.
 
     Args:
         text: Complete output of a model.
         kind: "number", "choice", "boolean" or "text".
         choices: Options of a multiple-choice question in the order of their letters; any letter is
-            accepted if empty.
+            accepted if empty. Other kinds don't use the choices.
 
     Returns:
         The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"). For kind "text": the text after the
@@ -100,8 +100,8 @@ def answers_equal(predicted: str, gold: str, kind: str) -> bool:
     ("k p o d" equals "kpod"). Articles count.
 
     Args:
-        predicted: First answer.
-        gold: Second answer.
+        predicted: First answer, as `extract_answer` returns or as a person writes it.
+        gold: Second answer, in the same form; exchanging the two answers changes nothing.
         kind: "number", "choice", "boolean" or "text".
 
     Raises:

@@ -66,8 +66,8 @@ def strip_closing(text: str) -> str:
         text: The rationale.
 
     Returns:
-        The part of the text before the closings, without trailing white space; the unchanged text if
-        the text ends with no closing.
+        The part of the text before the closings, without trailing white space, empty if nothing else
+        is there; the unchanged text if the text ends with no closing.
     """
     end = len(text)
     for _ in range(_MOST_CLOSINGS):
@@ -86,7 +86,8 @@ def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] 
 
     Args:
         reasoning: The rationale without closings, from `strip_closing`.
-        answer: Answer of the rationale, from `extract_answer`.
+        answer: Answer of the rationale, from `extract_answer`; with ``choices``, the capital letter of
+            one of them.
         kind: "number", "choice", "boolean" or "text".
         choices: Options of a multiple-choice question in the order of their letters.
 
@@ -110,7 +111,7 @@ def is_readable(text: str, max_chars: int) -> bool:
 
     Args:
         text: Text of any length.
-        max_chars: Most characters.
+        max_chars: Most characters of a readable text.
     """
     if len(text) > max_chars or _UNREADABLE.search(text):
         return False

@@ -37,8 +37,10 @@ _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 def announced(text: str) -> Iterator[str]:
     r"""Yield the text after each announcement, up to the end of the sentence, the last one first.
 
-    A calculation continues over the following lines as long as these contain "=", or as long as the
-    line before ends with "=". After ``\boxed{`` the text up to the closing brace is yielded.
+    The yielded text has at most 300 characters, includes the mark that ends the sentence, and begins
+    after the blanks, colons, "=" and "*" that follow the announcement. Only the last 100 announcements
+    count. A calculation continues over the following lines as long as these contain "=", or as long as
+    the line before ends with "=". After ``\boxed{`` the text up to the closing brace is yielded.
     """
     text = text.rstrip()
     for match in reversed(deque(ANNOUNCEMENT.finditer(text), maxlen=_MOST_ANNOUNCEMENTS)):
@@ -51,19 +53,25 @@ def announced(text: str) -> Iterator[str]:
 
 
 def breaks(text: str) -> list[int]:
-    """Return the positions at which the sentences and lines of a text end, in ascending order."""
+    """Return the positions AFTER the ends of the sentences and lines of a text, in ascending order.
+
+    A position lies after a full stop and the closing quotes and brackets that follow (`sentence_ends`),
+    after "!" or "?" before white space or the end of the text, or after a newline and the white space
+    that follows. Each position occurs once.
+    """
     return sorted({*sentence_ends(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text))})
 
 
 def last_break(text: str) -> int:
-    """Return the last position of `breaks`; 0 if there is none."""
+    """Return the last position of `breaks`, which lies AFTER a sentence or line; 0 if there is none."""
     return max(last_sentence_end(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text)), 0)
 
 
 def sentence_length(segment: str) -> int:
-    """Return the length of the first sentence in characters.
+    """Return the length of the first sentence in characters, with the mark or newline that ends it.
 
-    The full stop after the letter of a choice ("B. the bank") ends no sentence.
+    Without such an end, the length of the whole segment is returned. The full stop after the letter of a
+    choice ("B. the bank") ends no sentence.
     """
     label = _LABEL.match(segment)
     start = label.end() if label else 0

@@ -95,7 +95,8 @@ def plain_spelling(text: str) -> str:
 
     Minus signs become "-", currency signs disappear, fractions become a/b and powers of ten an
     exponent: "1{,}000" becomes "1,000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", and "5 dollars and 20
-    cents" "5.20". "equals" becomes "=".
+    cents" "5.20". "equals", "equal to" and signs of approximate equality become "=". White space other
+    than single blanks and line ends becomes one blank. Number words stay (`spelled_in_digits`).
 
     Args:
         text: Any text.
@@ -120,7 +121,13 @@ def plain_spelling(text: str) -> str:
 
 
 def parse_number(answer: str) -> Fraction | None:
-    """Return the value of a text that is one number; None if the text is no number or too large."""
+    """Return the value of a text that is one number; None for any other text.
+
+    The text is a decimal, a fraction or a mixed number, in a spelling that `plain_spelling` rewrites. A
+    currency sign before the number, and percent signs, full stops and blanks after the number are
+    dropped: "$5", "5%" and "5." are all 5. Number words and units are not read. A number with the
+    denominator 0, with over 400 characters or with an exponent over 300 gives None.
+    """
     if len(answer) > _LONGEST_NUMBER:
         return None
     match = NUMBER.fullmatch(plain_spelling(answer).strip().rstrip("%. "))
@@ -137,7 +144,7 @@ def parse_number(answer: str) -> Fraction | None:
 
 
 def plain_number(answer: str) -> str | None:
-    """Return a number in plain form (`write_number`); None if the text is no number or too large."""
+    """Return a number that `parse_number` reads, in the plain form of `write_number`; None if none."""
     if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
         return answer.lstrip("0") or "0"  # the common case, without parsing
     number = parse_number(answer)
@@ -162,8 +169,8 @@ def write_number(number: Fraction) -> str:
 def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
     """Return whether two numbers are equal; None equals nothing.
 
-    A relative difference of 1e-6 is allowed only if one of the numbers has more than five decimals or
-    no finite decimal.
+    A difference of 1e-6 times the larger absolute value is allowed only if one of the numbers has more
+    than five decimals or no finite decimal.
     """
     if first is None or second is None:
         return False
@@ -175,8 +182,9 @@ def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
 def spelled_in_digits(text: str) -> str:
     """Return a text that begins with a number in words, with all number words replaced by digits.
 
-    "About twenty-one dollars" becomes "About 21 dollars". A text that begins with anything else, or with
-    the pronoun "one" ("one of them"), is returned unchanged.
+    "About twenty-one dollars" becomes "About 21 dollars". White space, opening quotes and brackets, and
+    then one of about, approximately, exactly, only and just, may stand before the first number. A text
+    that begins with anything else, or with the pronoun "one" ("one of them"), is returned unchanged.
 
     Args:
         text: Text after the announcement of an answer.
