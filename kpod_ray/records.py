@@ -68,7 +68,7 @@ class Record:
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows as an Arrow table with the schema of this class."""
+        """Return the rows, in order, as an Arrow table with the schema of this class."""
         names = cls.schema.names
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in rows:
@@ -78,7 +78,7 @@ class Record:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
-        """Return the rows of an Arrow table; columns outside the schema are ignored.
+        """Return the rows of an Arrow table, in order; columns outside the schema are ignored.
 
         Raises:
             KeyError: The table lacks a column of the schema.
@@ -163,17 +163,19 @@ class WeightedRationale(Record):
     """The rationale of a question with its token weights and reasoning steps."""
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`, so that a copy has its own id."""
     text: str
+    """Text of the rationale, to which all spans refer."""
     token_starts: Sequence[int]
-    """Start of each token's span, in characters."""
+    """First character of each token's span, from 0."""
     token_ends: Sequence[int]
-    """End of each token's span, in characters."""
+    """End of each token's span in characters, excluded."""
     token_weights: Sequence[float]
     """Token weight w of Eq. 3 of each token, in [0, 1]."""
     step_starts: Sequence[int]
-    """Start of each reasoning step, in characters; the steps cover the whole text without gaps."""
+    """First character of each reasoning step; the steps cover the whole text without gaps."""
     step_ends: Sequence[int]
-    """End of each reasoning step, in characters."""
+    """End of each reasoning step in characters, excluded."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -218,6 +220,7 @@ class StageRow(Record):
     stage: int
     """0 is the state before training; the first stage of training is 1."""
     num_given_steps: int
+    """Leading reasoning steps in the input, from 0 to the rationale's number of steps."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"question_id": pa.string(), "stage": pa.int32(), "num_given_steps": pa.int32()}
@@ -270,8 +273,10 @@ class GenerationRequest(Record):
     """The request to generate one text."""
 
     id: str
+    """Id of the request, which the completion repeats; unique."""
     text: str
-    """The question as a model reads it, without worked examples and instructions."""
+    """The question with its lettered choices (`question_text`), without worked examples and
+    instructions."""
     seed: int
     """Seed of the sampling, below 2^31."""
 

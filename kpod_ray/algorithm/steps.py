@@ -57,9 +57,9 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
 def sentence_ends(text: str) -> Iterator[int]:
     """Yield the position after every full stop that ends a sentence, in ascending order.
 
-    The position lies after closing quotes and brackets, before white space; an ellipsis ("...") is one
-    full stop. Full stops before a digit ("3.5", ".3") and in an abbreviation ("Mr.", "e.g.", "No. 7")
-    end no sentence. An abbreviation that may close a sentence ("3 p.m.", "etc.") ends the sentence
+    The position lies after closing quotes and brackets and before white space; an ellipsis ("...") is
+    one full stop. Full stops before a digit ("3.5", ".3") and in an abbreviation ("Mr.", "e.g.", "No.
+    7") end no sentence. An abbreviation that may close a sentence ("3 p.m.", "etc.") ends the sentence
     unless a lower-case letter or a digit follows. The full stop of a list number ("1. ") counts as an
     end here.
     """

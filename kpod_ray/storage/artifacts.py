@@ -42,7 +42,9 @@ Manifest = dict[str, Any]
 class Store:
     """A folder on a local disk or in object storage, which holds all artifacts.
 
-    Paths that methods take are relative to the root.
+    Paths and folders that methods take are relative to the root, with ``/`` between the parts. Methods
+    that write create missing parent folders and replace an existing file. Besides the errors named,
+    every method that reads or writes raises `OSError` when the storage fails.
     """
 
     root: str
@@ -57,8 +59,12 @@ class Store:
     def at(cls, uri: str) -> Store:
         """Return the store at a local path or an ``s3://`` or ``gs://`` address; write nothing.
 
+        Args:
+            uri: Local path, absolute or relative to the current folder, with ``~`` expanded; or an
+                address. The folder need not exist.
+
         Raises:
-            KpodError: The address names no file system.
+            KpodError: The address contains a key, or names no file system that can be opened.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:
@@ -73,10 +79,15 @@ class Store:
     def open(cls, uri: str) -> Store:
         """Open the store at a local path or an ``s3://`` or ``gs://`` address; create the folder.
 
-        A test file is written and deleted, to find missing permissions before the run starts.
+        A test file is written and deleted, to find missing permissions before the run starts. Missing
+        parent folders are created, too; a missing bucket is an error.
+
+        Args:
+            uri: As in `at`.
 
         Raises:
-            KpodError: The folder can't be reached or written.
+            KpodError: The address contains a key, names no file system that can be opened, or the
+                folder can't be reached or written.
         """
         store = cls.at(uri)
         try:
@@ -93,11 +104,14 @@ class Store:
     ) -> Artifact:
         """Return the artifact of a phase, finished or not. Equal arguments give the same artifact.
 
+        The fingerprint is calculated from the arguments; nothing is read or written.
+
         Args:
-            phase: Name of the phase.
+            phase: Name of the phase, which is the name of the folder that holds the phase's artifacts.
             schema_version: Version of the artifacts' content.
-            settings: JSON-serializable settings that determine the content.
-            inputs: Fingerprints of the artifacts that the phase reads.
+            settings: JSON-serializable settings that determine the content; the order of keys is
+                irrelevant.
+            inputs: Fingerprints of the artifacts that the phase reads; the order is relevant.
         """
         content = [phase, schema_version, dict(settings), inputs]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -114,9 +128,9 @@ class Store:
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the sorted names of the files in a folder, without temporary files.
+        """Return the sorted names of the files in a folder, without temporary files and subfolders.
 
-        The list is empty if the folder doesn't exist.
+        A name has the file's ending and no folder. The list is empty if the folder doesn't exist.
         """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
@@ -124,17 +138,26 @@ class Store:
         return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
-        """Return the text of a file."""
+        """Return the text of a UTF-8 file.
+
+        Raises:
+            FileNotFoundError: The file doesn't exist.
+        """
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a text file as an atomic write: a failed call leaves the file as before the call."""
+        """Write a UTF-8 file as an atomic write: a failed call leaves the file as before the call."""
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """Return the table of a Parquet file, with all columns or only those named."""
+        """Return the table of a Parquet file, with all columns or only those named.
+
+        Raises:
+            FileNotFoundError: The file doesn't exist.
+            pa.ArrowInvalid: The file is no complete Parquet file, or a named column doesn't exist.
+        """
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return pq.read_table(file, columns=columns)
 
@@ -144,8 +167,9 @@ class Store:
             pq.write_table(table, stream)
 
     def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
-        """Write a table as one more Parquet file of a folder; return the file's name.
+        """Write a table as one more Parquet file of a folder; return the file's name with ``.parquet``.
 
+        The name is the prefix followed by random characters, without the folder.
         The file appears whole or not at all, and no other writer takes the name: many processes may add
         parts to a folder, whichever of them die.
         """
@@ -154,7 +178,10 @@ class Store:
         return name
 
     def upload(self, file: Path, path: str) -> None:
-        """Copy a local file into the store."""
+        """Copy a local file into the store; ``path`` is the path of the copy, with the file's name.
+
+        On a local disk the copy is an atomic write.
+        """
         with open(file, "rb") as source:
             if not self.is_local():  # the source is complete: no second local copy is needed
                 _copy(source, self.filesystem, f"{self.root}/{path}")
@@ -163,7 +190,13 @@ class Store:
                 shutil.copyfileobj(source, stream, _BLOCK_BYTES)
 
     def fetch(self, path: str, file: Path) -> None:
-        """Copy a file of the store to a local file."""
+        """Copy a file of the store to a local file, which is overwritten if it exists.
+
+        The copy isn't an atomic write, and the folder of the local file must exist.
+
+        Raises:
+            FileNotFoundError: The file in the store or the local folder doesn't exist.
+        """
         source_path = f"{self.root}/{path}"
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
@@ -187,20 +220,25 @@ class Store:
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """The output folder of one phase for one fingerprint."""
+    """The output folder of one phase for one fingerprint. The folder may not exist yet.
+
+    The names of tables and JSON files that methods take have no ending and no folder.
+    """
 
     store: Store
     phase: str
+    """Name of the phase."""
     fingerprint: str
+    """16 hexadecimal digits, see `Store.artifact`."""
 
     @property
     def folder(self) -> str:
-        """Path of the folder relative to the store's root."""
+        """Path of the folder relative to the store's root: ``<phase>/<fingerprint>``."""
         return f"{self.phase}/{self.fingerprint}"
 
     @property
     def path(self) -> str:
-        """Absolute path of the folder inside the store's file system."""
+        """Absolute path of the folder inside the store's file system, without a scheme."""
         return f"{self.store.root}/{self.folder}"
 
     def is_finished(self) -> bool:
@@ -208,33 +246,54 @@ class Artifact:
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
-        """Return the manifest of a finished artifact: counts, seconds, versions, settings."""
+        """Return the manifest of a finished artifact: counts, seconds, versions, settings.
+
+        Raises:
+            FileNotFoundError: The artifact isn't finished.
+        """
         manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
         return manifest
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, which marks the artifact as finished. Call `finish` after all writes.
+        """Write the manifest as an atomic write, which marks the artifact as finished.
+
+        Call `finish` after all other writes.
 
         Args:
-            manifest: JSON-serializable summary of the phase.
+            manifest: JSON-serializable summary of the phase; the key ``phase`` is added.
         """
         text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
         self.store.write_text(f"{self.folder}/manifest.json", text)
 
     def read(self, name: str) -> pa.Table:
-        """Return the table with this name (the file name without ``.parquet``)."""
+        """Return the whole table with this name (the file name without ``.parquet``).
+
+        Raises:
+            FileNotFoundError: The table doesn't exist.
+        """
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of this artifact."""
+        """Return the value in the JSON file with this name (the file name without ``.json``).
+
+        Raises:
+            FileNotFoundError: The file doesn't exist.
+        """
         return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write the table with this name, as an atomic write."""
+        """Write the table with this name (without ``.parquet``) as an atomic write.
+
+        An existing table is replaced; the artifact may be finished or not.
+        """
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
-        """Yield the table with this name in parts of at most ``size`` rows, in order."""
+        """Yield the table with this name in parts of at most ``size`` rows, in order.
+
+        Raises:
+            FileNotFoundError: The table doesn't exist; raised when the iteration starts.
+        """
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(size):
@@ -244,11 +303,12 @@ class Artifact:
     def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         """Return a context that writes the table with this name in several parts.
 
-        The file appears when the context ends without an exception; otherwise nothing is written.
+        The context yields a writer, whose ``write_table`` adds a part. The file appears, and replaces an
+        existing table, when the context ends without an exception; otherwise nothing is written.
 
         Args:
-            name: Name of the table.
-            schema: Schema of the parts.
+            name: Name of the table, without ``.parquet``.
+            schema: Schema that all parts have.
         """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:

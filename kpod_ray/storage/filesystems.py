@@ -36,10 +36,12 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of an address, and the path inside the file system.
 
     Every machine reads the keys and the server of S3 from its own AWS environment variables
-    (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and AWS files.
+    (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and AWS files. The folder
+    isn't looked up; pyarrow may ask S3 for the region of the bucket.
 
     Args:
-        address: Address such as ``s3://bucket/folder``.
+        address: Address such as ``s3://bucket/folder``, with an optional query of pyarrow's options. A
+            local path without a scheme must be absolute.
 
     Raises:
         KpodError: The address contains a key.
@@ -60,7 +62,10 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
 
 
 def reason(error: OSError | pa.ArrowInvalid) -> str:
-    """Return one line that says why a file system can't be used and, if known, what to do."""
+    """Return one line that says why a file system can't be used and, if known, what to do.
+
+    The line is the first line of the error's message, or the error's type if the message is empty.
+    """
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:
         return f"{first}; check the keys and their permissions"

@@ -47,10 +47,10 @@ def place(path: str, line: int) -> str:
 
 
 def checked_file(path: str) -> Path:
-    """Return the path of an existing file, with ``~`` expanded.
+    """Return the path of an existing file, with ``~`` expanded; a relative path stays relative.
 
     Raises:
-        KpodError: The path doesn't exist or is a folder.
+        KpodError: The path doesn't exist, or is a folder or no regular file.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -64,7 +64,7 @@ def file_hash(path: str) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        KpodError: The file doesn't exist or can't be read.
+        KpodError: The path doesn't exist, is a folder, or can't be read.
     """
     try:
         with checked_file(path).open("rb") as stream:
@@ -76,17 +76,19 @@ def file_hash(path: str) -> str:
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Return an iterator over the rows of a JSON Lines or Parquet file.
 
-    The call checks the file; the iteration reads the rows.
+    The call checks that the file exists and its ending; the iteration reads the rows.
 
     Args:
         path: File that ends in ``.jsonl`` or ``.parquet``.
 
     Returns:
-        Pairs of a line number (JSON Lines) or row number (Parquet), counted from 1, and the row, which
-        is a `BadRow` if the row can't be read. Blank lines are skipped.
+        Pairs of a line number (JSON Lines) or row number (Parquet), counted from 1, and the row: the
+        values by name, or a `BadRow` if the row is no JSON object or no UTF-8. Blank lines are skipped,
+        but counted.
 
     Raises:
-        KpodError: The file doesn't exist, has another ending, or can't be read.
+        KpodError: The path doesn't exist, is a folder, or has another ending; or, during the iteration,
+            the file can't be read or is no Parquet file.
     """
     file = checked_file(path)
     ending = file.suffix.lower()
@@ -98,10 +100,11 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 
 
 def id_field(row: Mapping[str, Any], name: str) -> str:
-    """Return the id in a field as text; the field holds text or an integer.
+    """Return the id in a field as text, unchanged; the field holds text or an integer.
 
     Raises:
-        FieldError: The field is missing, empty or of another type.
+        FieldError: The field is missing, null, of another type (a boolean, too), only white space, or
+            holds half a surrogate pair.
     """
     value = row.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -110,10 +113,11 @@ def id_field(row: Mapping[str, Any], name: str) -> str:
 
 
 def text_field(row: Mapping[str, Any], name: str) -> str:
-    """Return the text of a required field.
+    """Return the text of a required field, unchanged, with its white space.
 
     Raises:
-        FieldError: The field is missing, null, empty, not text, or holds half a surrogate pair.
+        FieldError: The field is missing, null, not text, only white space, or holds half a surrogate
+            pair.
     """
     if row.get(name) is None:
         raise FieldError(f"field {name!r} is missing")
@@ -124,7 +128,7 @@ def text_field(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional_text_field(row: Mapping[str, Any], name: str) -> str:
-    """Return the text of an optional field; the text is empty if the field is missing or null.
+    """Return the text of an optional field, unchanged; empty if the field is missing or null.
 
     Raises:
         FieldError: The field is not text, or holds half a surrogate pair.
