@@ -17,7 +17,10 @@ from kpod_ray.kernels.packed_layout import PackedLayout, place_sequences
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """B right-padded sequences, and the N positions that predict the tokens in the loss."""
+    """B right-padded sequences, and the N positions that predict the tokens in the loss.
+
+    The N positions are in the order of the rows, and of the tokens in a row; N may be 0.
+    """
 
     input_ids: Tensor
     """[B, L] token ids."""
@@ -28,14 +31,14 @@ class Batch:
     columns: Tensor
     """[N], column of each predicting position; the label is the token in the next column."""
     labels: Tensor
-    """[N], token ids of the labels."""
+    """[N], int64, token ids of the labels."""
     token_weights: Tensor
-    """[N], weight of each label in the loss."""
+    """[N], float32, weight of each label in the loss (`Example.token_weights`)."""
     in_rationale: Tensor
     """[N] bool, whether each label belongs to the rationale rather than to the answer segment."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on another device."""
+        """Return the batch on a device; tensors that are there already are shared, not copied."""
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
         return dataclasses.replace(self, **moved)
@@ -45,7 +48,7 @@ class Batch:
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
     def num_slots(self) -> int:
-        """Return the number of computed positions, padding included."""
+        """Return the number of positions that the model computes, B times L, padding included."""
         return self.input_ids.numel()
 
     def num_tokens(self) -> Tensor:
@@ -54,12 +57,16 @@ class Batch:
 
 
 def num_loss_tokens(example: Example, num_given_steps: int) -> int:
-    """Return the number of tokens of an example that are in the loss, for a number of given steps."""
+    """Return the number of tokens of an example that are in the loss, for a number of given steps.
+
+    In the loss are the target tokens after the given steps: the other reasoning steps, and the answer
+    segment.
+    """
     return sum(step >= num_given_steps for step in example.token_steps)
 
 
 def loss_weight(example: Example, num_given_steps: int) -> float:
-    """Return the sum of the token weights of an example in the loss, for a number of given steps."""
+    """Return the sum of the weights of the tokens that `num_loss_tokens` counts."""
     pairs = zip(example.token_weights, example.token_steps, strict=True)
     return float(sum(weight for weight, step in pairs if step >= num_given_steps))
 
@@ -67,12 +74,15 @@ def loss_weight(example: Example, num_given_steps: int) -> float:
 def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int) -> Batch:
     """Pad examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
 
-    Each token is predicted from the preceding position.
+    A sequence is the prompt and the whole target. Each token is predicted from the preceding position.
 
     Args:
-        examples: B examples.
+        examples: B examples, at least one; row i of the batch is example i.
         num_given_steps: [B], number of given steps of each example.
         pad_id: token id of padding.
+
+    Returns:
+        The batch, on the CPU.
     """
     sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
@@ -109,7 +119,11 @@ def loss_tokens(
     Args:
         examples: B examples, one in each row.
         num_given_steps: [B], number of given steps of each example.
-        firsts: [B], column from which the first token of each example's target is predicted.
+        firsts: [B], column from which the first token of each example's target is predicted, given
+            steps included; the position before that token in a causal model.
+
+    Returns:
+        The fields ``rows``, ``columns``, ``labels``, ``token_weights`` and ``in_rationale``, on the CPU.
     """
     rows: list[int] = []
     columns: list[int] = []
@@ -153,7 +167,7 @@ class PackedBatch(Batch):
     """Layout of the sequences in the row."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on another device."""
+        """Return the batch on a device; tensors that are there already are shared, not copied."""
         return dataclasses.replace(super().to(device), sequences=self.sequences.to(device))
 
     def model_inputs(self) -> dict[str, Any]:
@@ -171,9 +185,15 @@ class PackedBatch(Batch):
 def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) -> PackedBatch:
     """Pack examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
 
+    The leading tokens that all examples share become one shared prefix if that saves at least
+    `MIN_SHARED_PREFIX_FRACTION` of the tokens.
+
     Args:
-        examples: the examples.
+        examples: the examples, at least one; they follow each other in this order.
         num_given_steps: number of given steps of each example.
+
+    Returns:
+        The batch, on the CPU.
     """
     ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
     num_shared_prefix_tokens = _num_shared_prefix_tokens(ids)

@@ -18,7 +18,10 @@ R = TypeVar("R", bound=Record)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CorpusRow:
-    """One rationale with its question and its token weights; all three have the same question id."""
+    """One rationale with its question and its token weights.
+
+    ``question.id``, ``rationale.question_id`` and ``weighted.question_id`` are equal.
+    """
 
     question: Question
     rationale: Rationale
@@ -28,15 +31,18 @@ class CorpusRow:
 def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
     """Yield the rows of the corpus in the order of the weighted rationales.
 
-    The three tables are read in parallel. Memory is constant if the tables are in the same order, in
-    which the phases write the tables. Rows in another order are all yielded too, and need more memory.
+    The rows are those of the table ``weighted``. The three tables are read in parallel. Memory is
+    constant if the tables are in the same order, in which the phases write the tables. Rows in another
+    order are all yielded too, and need more memory.
 
     Args:
-        teacher: Finished artifact with the tables ``questions`` and ``rationales``.
-        weigh: Finished artifact with the table ``weighted``.
+        teacher: Finished artifact with the tables ``questions`` and ``rationales`` (the rationales to
+            train on, without rejected samples). Each question id occurs once in each table.
+        weigh: Finished artifact with the table ``weighted``, where each question id occurs once, too.
 
     Raises:
         RuntimeError: A weighted rationale has no rationale or no question.
+        FileNotFoundError: A table doesn't exist.
     """
     questions = _Lookup((row.id, row) for row in table_rows(teacher, "questions", Question))
     rationales = _Lookup(
@@ -52,8 +58,12 @@ def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
 
     Args:
         artifact: Artifact that holds the table.
-        name: Name of the table.
+        name: Name of the table, without ``.parquet``.
         record: Class of the rows.
+
+    Raises:
+        FileNotFoundError: The table doesn't exist.
+        KeyError: The table lacks a column of the class.
     """
     for batch in artifact.batches(name, BATCH_ROWS):
         yield from record.from_table(batch)

@@ -25,10 +25,12 @@ from kpod_ray.records import Question, Record, WeightedRationale
 class Example(Record):
     """One question with its rationale and answer, tokenised for one student.
 
-    The target ends with the answer segment: closing words, gold answer and end-of-sequence token.
+    The target ends with the answer segment: closing words, gold answer and end-of-sequence token. The
+    target of a cut example (`cut_example`) ends after a reasoning step.
     """
 
     question_id: str
+    """Id of the question or of the question's copy."""
     prompt_ids: Sequence[int]
     """Token ids of the rendered question."""
     target_ids: Sequence[int]
@@ -39,7 +41,7 @@ class Example(Record):
     """0-based reasoning step of each target token; ``num_steps`` in the answer segment. The values
     never decrease."""
     num_steps: int
-    """Number of reasoning steps."""
+    """Number of reasoning steps of the rationale that was tokenised, or of what `cut_example` kept."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -60,13 +62,18 @@ class Example(Record):
 def build_example(
     tokenizer: Any, question: Question, rationale: WeightedRationale, template: Template
 ) -> Example:
-    """Tokenise a question and its weighted rationale for a student.
+    """Tokenise a question and its weighted rationale for a student, without a limit of the length.
 
     Args:
-        tokenizer: tokenizer of the student.
-        question: the question with its gold answer.
-        rationale: the rationale with its reasoning steps and token weights.
+        tokenizer: fast tokenizer of the student, with an end-of-sequence token.
+        question: the question with its gold answer, which ends the target; a predicted answer isn't
+            used.
+        rationale: the question's rationale with its reasoning steps and token weights. White space at
+            the end of its text is left out.
         template: how the question is rendered.
+
+    Raises:
+        KpodError: The template is ``chat``, and the tokenizer has no chat template.
     """
     text, answer_start = target_text(rationale.text, question.answer)
     ids, starts, ends = encode_with_spans(tokenizer, text)
@@ -87,12 +94,16 @@ def build_example(
 def cut_example(example: Example, max_length: int) -> Example | None:
     """Cut an example that is too long after the last reasoning step that fits, without the answer.
 
+    The answer segment is always left out: call `cut_example` only for an example of over ``max_length``
+    tokens.
+
     Args:
-        example: the example.
-        max_length: largest number of tokens of prompt and target.
+        example: the example, with its prompt and its whole target.
+        max_length: largest number of tokens of prompt and target together.
 
     Returns:
-        The shorter example; None if not even the first reasoning step fits.
+        A shorter copy, whose number of steps is that of the steps left; None if not even the first
+        reasoning step fits.
     """
     room = max_length - len(example.prompt_ids)
     steps = example.token_steps
@@ -115,12 +126,12 @@ def encode_with_spans(
     """Tokenise a text without special tokens.
 
     Args:
-        tokenizer: tokenizer with character offsets.
+        tokenizer: fast tokenizer, which gives character offsets.
         text: the text.
 
     Returns:
-        Token ids; the character at which each token starts, leading white space excluded; the character
-        before which each token ends. All have length N.
+        Token ids; the character at which each token starts, leading white space excluded (but not for a
+        token of white space alone); the character before which each token ends. All have length N.
     """
     # Tokenizers differ in whether the blank before a word belongs to the word's span. With the blank,
     # the first word after a full stop would start in the preceding reasoning step.
@@ -141,12 +152,12 @@ def spread_weights(
 
     The weight of a span is the mean weight of the characters in it. An empty span (a blank whose offsets
     the tokenizer trims) gets the mean weight of the rationale's empty spans at the same position. A span
-    without a weighted character gets the mean weight of the rationale.
+    without a weighted character gets the mean weight of the rationale's spans, or 1 if there are none.
 
     Args:
-        rationale: a rationale with weighted spans.
-        starts: [N], character at which each span starts.
-        ends: [N], character before which each span ends.
+        rationale: a rationale with weighted spans; of overlapping spans, each counts.
+        starts: [N], character of ``rationale.text`` at which each span starts; may lie behind the text.
+        ends: [N], character before which each span ends; may lie behind the text.
 
     Returns:
         The weight of each span, [N].
@@ -184,14 +195,22 @@ def _range_sums(
 
 
 def training_example(example: Example, student: StudentConfig) -> Example:
-    """Apply the settings ``student.token_weights`` and ``student.target`` to an example."""
+    """Return an example with the settings ``student.token_weights`` and ``student.target`` applied.
+
+    ``uniform`` sets the weights of all target tokens to 1, and ``answer`` leaves out the rationale
+    (`answer_alone`). With neither setting, the argument itself is returned.
+    """
     if student.token_weights == "uniform":
         example = dataclasses.replace(example, token_weights=[1.0] * len(example.target_ids))
     return answer_alone(example) if student.target == "answer" else example
 
 
 def answer_alone(example: Example) -> Example:
-    """Return an example without its rationale: the target is the answer segment alone."""
+    """Return a copy of an example without its rationale: the target is the answer segment alone.
+
+    ``num_steps`` stays, so that the answer segment has the same step as before. The target of a cut
+    example (`cut_example`) becomes empty.
+    """
     kept = [j for j, step in enumerate(example.token_steps) if step >= example.num_steps]
     return dataclasses.replace(
         example,

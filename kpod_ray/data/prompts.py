@@ -41,7 +41,10 @@ NO_AFFIXES = PromptAffixes()
 
 
 def question_text(question: Question) -> str:
-    """Return the text of a question, with the lettered answer choices on lines below, if any."""
+    """Return the text of a question, with the lettered answer choices on lines below, if any.
+
+    The lines are ``Answer choices:``, ``A. ...``, ``B. ...``, and so on.
+    """
     if not question.choices:
         return question.question
     letters = string.ascii_uppercase
@@ -50,10 +53,15 @@ def question_text(question: Question) -> str:
 
 
 def target_text(rationale: str, answer: str) -> tuple[str, int]:
-    """Return the target of a student: rationale, closing words and answer.
+    """Return the target of a student: rationale, `CLOSING`, answer and full stop.
+
+    Args:
+        rationale: Reasoning without closing words; white space at its end is left out. May be empty.
+        answer: Answer in plain form, without a full stop.
 
     Returns:
-        The text, and the character position at which the answer segment (the closing words) starts.
+        The text, and the character position at which the answer segment starts: the blank before the
+        closing words, or 0 if there is no rationale.
     """
     rationale = rationale.rstrip()
     separator = " " if rationale else ""
@@ -63,15 +71,16 @@ def target_text(rationale: str, answer: str) -> tuple[str, int]:
 def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]:
     """Return worked examples from the first questions that have a reference rationale.
 
-    A question that is itself a worked example is left out of its own prompt. One example more than
-    ``num_shots`` is returned, so that the prompts of these questions have ``num_shots`` examples, too.
+    The target of a worked example is made of the reference rationale and the gold answer. A question
+    that is itself a worked example is left out of its own prompt. One example more than ``num_shots`` is
+    returned, so that the prompts of these questions have ``num_shots`` examples, too.
 
     Args:
-        questions: Training questions.
-        num_shots: Worked examples of one prompt.
+        questions: Training questions, of which only as many as needed are read.
+        num_shots: Number of worked examples of one prompt, at least 0.
 
     Returns:
-        ``num_shots + 1`` examples; none if ``num_shots`` is 0.
+        ``num_shots + 1`` examples in the order of the questions; none if ``num_shots`` is 0.
 
     Raises:
         KpodError: Fewer than ``num_shots + 1`` questions have a reference rationale.
@@ -94,7 +103,8 @@ def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
         shots: Result of `worked_examples`.
 
     Returns:
-        One example fewer than ``shots``; none if ``shots`` is empty.
+        The examples with another question than ``text``, or all but the last one if no example has this
+        question: one fewer than ``shots``; none if ``shots`` is empty.
     """
     return [shot for shot in shots if shot[0] != text][: max(0, len(shots) - 1)]
 
@@ -105,9 +115,10 @@ def messages(
     """Return the messages of a chat prompt: system message, worked examples, question.
 
     Args:
-        text: Text of the question.
-        shots: Worked examples; each becomes a user message and an assistant message.
-        affixes: System message and instruction.
+        text: Text of the question, from `question_text`.
+        shots: Worked examples, all of which are used; each becomes a user message and an assistant
+            message.
+        affixes: System message, and instruction below the question and those of the worked examples.
     """
     turns: list[Message] = []
     if affixes.system:
@@ -122,9 +133,12 @@ def plain_text(text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = N
     """Return a plain prompt: system paragraph, worked examples and question with Q: and A: lines.
 
     Args:
-        text: Text of the question.
-        shots: Worked examples.
-        affixes: System paragraph and instruction.
+        text: Text of the question, from `question_text`.
+        shots: Worked examples, all of which are used.
+        affixes: System paragraph, and instruction below the question and those of the worked examples.
+
+    Returns:
+        A text that ends with ``A:`` and a newline.
     """
     opening = f"{affixes.system}\n\n" if affixes.system else ""
     worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{target}\n\n" for asked, target in shots)
@@ -140,11 +154,14 @@ def encode_prompt(
 ) -> list[int]:
     """Return the token ids of a prompt, up to the position where the model begins its answer.
 
+    The ids contain the special tokens of the chat template, or the BOS token before a plain prompt if
+    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated.
+
     Args:
         tokenizer: Tokenizer of the model that continues the prompt.
-        text: Text of the question.
+        text: Text of the question, from `question_text`.
         template: Kind of the prompt.
-        shots: Worked examples.
+        shots: Worked examples, all of which are used.
         affixes: System message and instruction.
 
     Raises:

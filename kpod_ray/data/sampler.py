@@ -18,17 +18,18 @@ def global_batches(
     """Return the global batch of every train step of a stage.
 
     The examples are visited in a random order. If the stage has more train steps than one pass over
-    the examples needs, a further pass in another random order follows.
+    the examples needs, a further pass in another random order follows. A global batch at the border of
+    two passes holds examples of both and may hold an example twice.
 
     Args:
         indices: Indices of the examples included in the stage, at least one.
-        global_batch_size: Examples of one train step.
-        num_train_steps: Train steps of the stage.
+        global_batch_size: Examples of one train step, over all workers.
+        num_train_steps: Train steps of the stage; fewer than one pass needs leave examples out.
         seed: Seed of the training.
         stage: Stage, which changes the random order.
 
     Returns:
-        One list of example indices for each train step; the last list may be shorter than
+        One list of example indices for each train step, never empty; the last list may be shorter than
         ``global_batch_size``.
 
     Raises:
@@ -47,9 +48,11 @@ def global_batches(
 def num_stage_train_steps(num_examples: int, global_batch_size: int) -> int:
     """Return the number of train steps of one pass over all examples, which every stage has.
 
+    An incomplete last global batch counts as a train step.
+
     Args:
-        num_examples: All training examples, whether or not a stage includes them.
-        global_batch_size: Examples of one train step.
+        num_examples: Number of training examples, whether or not a stage includes them.
+        global_batch_size: Examples of one train step, over all workers.
     """
     return -(-num_examples // global_batch_size)  # rounded up
 
@@ -57,9 +60,11 @@ def num_stage_train_steps(num_examples: int, global_batch_size: int) -> int:
 def worker_share(indices: Sequence[int], rank: int, num_workers: int) -> list[int]:
     """Return the elements of a list that belong to one worker; possibly none.
 
+    The elements are dealt in turn: a worker gets the positions ``rank``, ``rank + num_workers``, ...
+
     Args:
         indices: Example indices, such as a global batch.
-        rank: Rank of the worker.
+        rank: Rank of the worker, from 0.
         num_workers: Number of workers.
     """
     return list(indices[rank::num_workers])
@@ -71,19 +76,20 @@ def micro_batches(
     """Return the micro-batches of one worker's share of a global batch.
 
     A micro-batch holds examples of similar length, and the shares of the workers have similar numbers
-    of tokens. A worker whose share is empty gets the shortest example of the global batch, because
-    every worker must run a forward and a backward pass (see `StudentTraining`).
+    of tokens. A worker whose share is empty (``rank >= len(indices)``) gets the shortest example of the
+    global batch, which belongs to rank 0, a second time, because every worker must run a forward and a
+    backward pass (see `StudentTraining`). The caller must not count this pass in losses and gradients.
 
     Args:
-        indices: Example indices of the global batch.
-        lengths: Number of tokens of every example of the data set.
+        indices: Example indices of the global batch, at least one.
+        lengths: Number of tokens of every example of the data set; example i has ``lengths[i]``.
         max_tokens: Most tokens of a micro-batch, padding included; a longer example is a micro-batch of
             its own.
         rank: Rank of the worker.
         num_workers: Number of workers.
 
     Returns:
-        One list of example indices for each micro-batch.
+        One list of example indices for each micro-batch, the shortest examples first.
     """
     by_length = sorted(indices, key=lambda i: (lengths[i], i))
     share = worker_share(by_length, rank, num_workers) or by_length[:1]
@@ -99,7 +105,8 @@ def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]
         max_tokens: Most tokens of a batch after padding; a longer row is a batch of its own.
 
     Returns:
-        One list of row indices for each batch, in ascending order of length.
+        One list of row indices for each batch, never empty. Batches, and the rows in a batch, are in
+        ascending order of length; rows of equal length are in ascending order of index.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
