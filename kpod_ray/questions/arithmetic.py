@@ -57,15 +57,17 @@ class _Story:
 def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]:
     """Generate ``num_train`` training questions, followed by ``num_test`` test questions.
 
-    All texts differ. The numbers of reasoning steps cycle through ``min_steps`` to ``max_steps``. The
-    test questions don't depend on ``num_train``: they are generated first.
+    All texts differ. Every question has a number as its answer and a reference rationale; the ids are
+    ``arith-train-00000``, ``arith-test-00000``, and so on. The numbers of reasoning steps cycle through
+    ``min_steps`` to ``max_steps``. The test questions don't depend on ``num_train``: they are generated
+    first.
 
     Args:
         config: numbers of questions and of reasoning steps, and the largest result.
-        seed: determines the questions.
+        seed: determines the questions; the same seed gives the same questions on every machine.
 
     Raises:
-        KpodError: More than `MAX_QUESTIONS` questions are asked for.
+        KpodError: More than `MAX_QUESTIONS` questions, training and test together, are asked for.
     """
     num_questions = config.num_train + config.num_test
     if num_questions > MAX_QUESTIONS:

@@ -121,6 +121,12 @@ def _check_asks(counted: set[str], asks: Asks) -> None:
 
 @functools.cache
 def load_templates() -> Templates:
-    """Return the templates of ``arithmetic_templates.yaml``, read once in a process."""
+    """Return the checked templates of the package's ``arithmetic_templates.yaml``.
+
+    The file is read once in a process; all calls return the same, immutable object.
+
+    Raises:
+        ValidationError: A template, a range or a closing question is wrong (pydantic's error).
+    """
     file = importlib.resources.files(__package__) / "arithmetic_templates.yaml"
     return Templates.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))

@@ -31,7 +31,10 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 def normal_number(text: str) -> str | None:
     """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None for any other text.
 
-    Commas are allowed only between groups of digits: ``1,2`` isn't a number.
+    A number is a decimal (``.5`` and ``5.``, too) with an optional sign, and an optional ``$`` before or
+    after the sign; white space around the number is left out. ``-0`` gives ``0``. Commas are allowed
+    only between groups of digits: ``1,2`` isn't a number. Fractions, percent signs, exponents, units and
+    number words are no numbers here.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None or not (match["whole"] or match["part"]):
@@ -50,7 +53,8 @@ def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
         name: column of the answer, which may hold text, a JSON number or a JSON boolean.
 
     Raises:
-        FieldError: The answer is missing, empty, not finite or of another type.
+        FieldError: The answer is missing, null, only white space, a number that isn't finite, of another
+            type, or a text with half a surrogate pair.
     """
     value = row.get(name)
     if isinstance(value, bool):
@@ -61,7 +65,11 @@ def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
 
 
 def classify(text: str) -> tuple[str, AnswerKind]:
-    """Return the normal form and the kind of an answer given as text: number, boolean or text."""
+    """Return the normal form and the kind of an answer given as text: number, boolean or text.
+
+    Numbers are those of `normal_number`; booleans are yes, no, true and false in any case. White space
+    around the answer is left out.
+    """
     text = text.strip()
     number = normal_number(text)
     if number is not None:
@@ -74,12 +82,13 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
     """Split a text such as ``reasoning #### answer`` at its last separator.
 
     Args:
-        text: reasoning, separator and answer.
+        text: reasoning, separator and answer; the reasoning may be empty.
         separator: text between reasoning and answer, such as ``####``.
         name: column of the text, for error messages.
 
     Returns:
-        The reasoning, without GSM8K's calculator annotations such as ``<<48/2=24>>``, and the answer.
+        The reasoning, without GSM8K's calculator annotations such as ``<<48/2=24>>``, and the answer,
+        both without white space at the ends; the answer isn't in normal form.
 
     Raises:
         FieldError: The text holds no separator, or no answer follows the separator.
@@ -98,11 +107,17 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
     Args:
         row: values by column name.
         name: column of the choices: a list of texts, which get the labels ``A``, ``B``, ..., or a
-            mapping ``{"text": [...], "label": [...]}`` as in data sets on the hub.
+            mapping ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``,
+            the mapping gets the labels of a list. A choice may be a JSON number. No choices are a
+            missing column, null or an empty list.
+
+    Returns:
+        The texts, without white space at the ends and with numbers in normal form, and the labels.
 
     Raises:
-        FieldError: The choices have another type, a text is empty, the numbers of texts and labels
-            differ, or there are fewer than 2 or more than 26 choices.
+        FieldError: The choices or a choice have another type, a text is only white space or holds half
+            a surrogate pair, a number isn't finite, the numbers of texts and labels differ, or there
+            are fewer than 2 or more than 26 choices.
     """
     value: Any = row.get(name)
     if value is None or value == []:
@@ -126,17 +141,19 @@ def read_choice(
 ) -> str:
     """Return the letter of the gold choice: ``A`` for the first choice, ``B`` for the second, ...
 
-    The row must hold the choice's label or its exact text; labels take precedence. A number is compared
-    with labels and texts, and is never taken as an index.
+    The row must hold the choice's label or its exact text, in the same case; labels take precedence,
+    and the first of equal choices counts. A JSON number in normal form, or a JSON boolean as ``yes`` or
+    ``no``, is compared with labels and texts in the same way, and is never taken as an index.
 
     Args:
         row: values by column name.
         name: column of the gold answer.
-        texts: texts of the choices.
+        texts: texts of the choices, from `read_choices`, at least one.
         labels: labels of the choices, in the same order.
 
     Raises:
-        FieldError: The gold answer is neither a label nor the text of a choice.
+        FieldError: The gold answer is missing, only white space, of another type, or neither a label nor
+            the text of a choice.
     """
     is_text = isinstance(row.get(name), str)
     given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]

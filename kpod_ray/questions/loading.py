@@ -44,7 +44,10 @@ class LoadedQuestions:
     """The result of loading a question source."""
 
     questions: list[Question]
-    """Usable questions, in the order of their rows."""
+    """Usable questions, in the order of their rows; rows of the test source follow the others.
+
+    With arithmetic questions, training questions come first.
+    """
     bad_rows: list[BadRow]
     """Rows that can't be used, each with the reason."""
 
@@ -68,15 +71,18 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     test questions if their split column is ``test``. Of the other questions with an answer, the fraction
     ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`). A
     row of a hub data set without an id column gets the id ``<split>-<row number>``; a row of a file
-    without an id is a bad row.
+    without an id is a bad row. Last, training questions after the first ``limit`` are left out. Only the
+    source ``hub`` uses the network.
 
     Args:
         config: source, columns and limits.
         seed: determines arithmetic questions and the choice of ``test_fraction``.
 
     Raises:
-        KpodError: A source can't be read, two rows have the same id, more rows than
-            ``max_bad_fraction`` can't be used, or no training question is left.
+        KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
+            read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
+            the rows than ``max_bad_fraction`` can't be used; no training question is left; or too many
+            arithmetic questions are asked for (`generate_questions`).
     """
     if isinstance(config, ArithmeticQuestions):
         return LoadedQuestions(generate_questions(config, seed), [])
@@ -94,11 +100,12 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
 def content_hash(config: QuestionsConfig) -> str:
     """Return a text that identifies the content of a question source, for the fingerprint.
 
-    For files, the text is a hash of the files' bytes; for the hub, the revision, if set. For arithmetic
-    questions, the text is empty, because the settings determine them.
+    For files, the text is a hash of the bytes of ``path`` and ``test_path``; for the hub, the revision,
+    or an empty text if none is set; the hub isn't asked. For arithmetic questions, the text is empty,
+    because the settings determine them.
 
     Raises:
-        KpodError: A file doesn't exist.
+        KpodError: A file doesn't exist, is a folder, or can't be read.
     """
     if isinstance(config, HubQuestions):
         return config.revision or ""
@@ -112,14 +119,15 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
     """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
 
     If the data set has no id column, each row gets the id ``<split>-<row number>``. These ids are stable
-    because the order of rows is fixed within a revision.
+    because the order of rows is fixed within a revision. The data set is downloaded, or read from the
+    local cache, when the iteration starts.
 
     Args:
         config: names the data set, its subset, its revision and its columns.
-        split: name of the split on the hub.
+        split: name of the split on the hub, such as ``train``.
 
     Raises:
-        KpodError: The data set can't be loaded.
+        KpodError: The data set can't be loaded; raised when the iteration starts.
     """
     try:
         import datasets

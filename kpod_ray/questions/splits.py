@@ -20,7 +20,7 @@ def in_test_split(question_id: str, fraction: float, seed: int) -> bool:
     """Return whether a question belongs to the test split.
 
     Args:
-        question_id: id of the question.
+        question_id: id of the question, taken as it is.
         fraction: expected fraction of the questions in the test split, in [0, 1].
         seed: seed of the split.
     """
@@ -31,10 +31,11 @@ def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -
     """Return, for each question, whether it belongs to the student's validation set.
 
     The student isn't trained on questions of the validation set. All copies of a question (see `COPY`)
-    are on the same side, so that no rationale of a validation question is trained on.
+    are on the same side, so that no rationale of a validation question is trained on. Each id is decided
+    by itself; the set may be empty.
 
     Args:
-        question_ids: ids of questions and of copies.
+        question_ids: ids of questions and of copies, in any order.
         fraction: expected fraction of the questions in the validation set, in [0, 1].
         seed: seed of the split.
     """
@@ -47,16 +48,19 @@ def split_for_weighting(
 ) -> tuple[list[int], list[int]]:
     """Split the rationales of the token weighter into a training and a validation set.
 
-    Each set has at least one rationale; a single rationale is in both.
+    Each set has at least one rationale; a single rationale is in both. Copies of a question (see `COPY`)
+    count as questions of their own and may be on different sides.
 
     Args:
-        question_ids: id of the question of each rationale.
-        fraction: fraction of the rationales in the validation set, in (0, 1).
-        max_validation: largest number of rationales in the validation set.
+        question_ids: id of the question, or of the question's copy, of each rationale.
+        fraction: fraction of the rationales in the validation set, in (0, 1), rounded to whole
+            rationales.
+        max_validation: largest number of rationales in the validation set, at least 1.
         seed: seed of the split.
 
     Returns:
-        Indices into ``question_ids`` of the training set, and of the validation set.
+        Indices into ``question_ids`` of the training set, and of the validation set; each in the order
+        of the hashes, not of the ids.
     """
     order = sorted(
         range(len(question_ids)), key=lambda i: hash_fraction(f"{seed}/{question_ids[i]}")
