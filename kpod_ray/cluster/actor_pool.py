@@ -1,18 +1,18 @@
 """Stream rows through a pool of actors, each row exactly once, however often the run dies.
 
-The actors write what they finish, one file a batch. A later call does only the rows whose ids are in
-no file. The dataset ends in the actors on purpose: a write operator of Ray Data would run as normal
-tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel` on a normal
-task can abort the driver (see `tasks`). Cancelling a call of an actor is safe, but Ray Data also
-cancels the tasks which that call has started: the actors must not start normal tasks.
+The actors write each finished batch as one file of the artifact. A later call computes only the rows
+whose ids are in no file. The dataset ends in the actors on purpose: a write operator of Ray Data would
+run as normal tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel`
+on a normal task can abort the driver (see `tasks`). Cancelling a call of an actor is safe, but Ray Data
+also cancels the tasks which that call has started: the actors must not start normal tasks.
 
-`kpod_ray.inference.generate` is the other stream of rows that are made exactly once, for rows that take
-long and cost money. Both give actors the same options and let them write parts of their own
-(`Store.add_part`). Here, a row of any table takes milliseconds: the rows themselves stream, a batch is
-written when it is finished, and all results fit into memory, so that a table finds the finished rows.
-There, a row waits for a service beside hundreds of others: places of requests stream, a finished row
-is written while its block is under way, a row that kills its engine is found, and an index on disk
-finds the finished rows of millions.
+`kpod_ray.inference.generate` computes rows exactly once, too, for rows that take long and cost money.
+Both modules give actors the same options, and in both the actors write files of their own
+(`Store.add_part`). In this module a row takes milliseconds: Ray Data streams the requests themselves, a
+batch is written when the whole batch is finished, and all results fit into memory. In
+`inference.generate` a request waits for a service beside hundreds of others: Ray Data streams references
+to requests, a row is written before its block is finished, a request that kills its engine is found, and
+an index on disk finds the finished ones among millions of rows.
 """
 
 from __future__ import annotations
@@ -35,33 +35,38 @@ _NODE = "_node"
 
 @dataclasses.dataclass(frozen=True)
 class ActorPool:
-    """What runs on the rows of a stream, and where."""
+    """The class that computes the rows of a stream, and the resources of its actors."""
 
     actor: type
-    """Class whose instances turn a batch of request columns into result columns with the id."""
+    """Class whose instances are called with a batch of requests and return the results: a `pa.Table`, or
+    columns by name. The results have one row for each request, with the request's id."""
     arguments: dict[str, Any]
-    """Its constructor's arguments; plain values, since a restarted actor gets them again."""
+    """Keyword arguments of the class's constructor, which is called once in each actor, and again in a
+    restarted actor; values that Ray can serialize."""
     resources: ActorResources
+    """Resources of the actors; ``max_actors`` isn't used."""
     batch_size: int
+    """Most requests in a batch."""
     batch_format: str = "numpy"
-    """``numpy`` or ``pyarrow``: what a batch is."""
+    """Form of a batch: ``numpy`` (arrays by column name) or ``pyarrow`` (a `pa.Table`)."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Environment variables of the actors' processes."""
+    """Further environment variables of the actors' processes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamResult:
-    """All rows asked for, in the order of the requests."""
+    """The results of all requests of a stream."""
 
     table: pa.Table
+    """One row for each request, in the order of the requests, with the columns of the results."""
     num_resumed: int
-    """Rows that an earlier, interrupted call had finished."""
+    """Number of rows that earlier, interrupted calls had finished."""
     nodes: frozenset[str]
-    """Ids of the nodes that the rows were made on, in this call and in earlier ones."""
+    """Ray ids of the nodes on which the rows were computed, in this call and in earlier ones."""
 
 
 class _WritingActor:
-    """Runs an actor's class on batches, and writes the rows with the node that they were made on."""
+    """Calls an `ActorPool.actor` with batches, and writes the results with the id of the actor's node."""
 
     def __init__(self, actor: type, arguments: dict[str, Any], store: Store, folder: str) -> None:
         self.actor, self.node = actor(**arguments), placement.own_node()
@@ -78,17 +83,23 @@ class _WritingActor:
 def stream_rows(
     artifact: Artifact, name: str, requests: pa.Table, pool: ActorPool, id_column: str
 ) -> StreamResult:
-    """Run every request through the pool and return the results.
+    """Compute the result of every request in the pool and return all results.
+
+    Requests with an id in the stream's files, from earlier calls, aren't computed again. Ray must be
+    connected if a request is left to compute. The files stay after the call; `discard_stream` deletes
+    them.
 
     Args:
-        artifact: where finished rows are kept between calls.
-        name: of the stream inside the artifact.
-        requests: rows with unique ids in ``id_column``.
-        pool: what to run.
+        artifact: unfinished artifact whose folder ``<name>.parts`` holds the files of finished rows.
+        name: name of the stream, unique in the artifact.
+        requests: at least one row, with unique ids in ``id_column``. Later calls with the same artifact
+            and name must have the same ids.
+        pool: class that computes the results, and its resources.
         id_column: name of the id column in requests and results.
 
     Raises:
-        RuntimeError: The pool returned other rows than it was asked for.
+        RuntimeError: The files hold more or fewer rows than requested, counting each id once.
+        RayError: A call of the class failed, or the actors didn't start in time; finished batches stay.
     """
     folder = parts_folder(artifact, name)
     done = _finished_rows(artifact.store, folder, id_column)
@@ -110,12 +121,15 @@ def stream_rows(
 
 
 def discard_stream(artifact: Artifact, name: str) -> None:
-    """Delete a stream's rows, once their content stands elsewhere in the artifact."""
+    """Delete a stream's files, after their rows were written elsewhere in the artifact.
+
+    Nothing happens if there are none.
+    """
     artifact.store.delete(parts_folder(artifact, name))
 
 
 def parts_folder(artifact: Artifact, name: str) -> str:
-    """Return the folder of a stream's files, relative to the store's root."""
+    """Return the folder of a stream's files, relative to the store's root; it may not exist."""
     return f"{artifact.folder}/{name}.parts"
 
 
@@ -141,16 +155,16 @@ def _execute(store: Store, folder: str, pending: pa.Table, pool: ActorPool) -> N
 
 
 def _finished_rows(store: Store, folder: str, id_column: str) -> pa.Table | None:
-    """Read the rows written so far, each id once; delete files that were left unfinished."""
+    """Return the rows of all files, each id once, or None if there are none; delete damaged files."""
     tables = []
     for file in store.files(folder):
         try:
             tables.append(store.read_table(f"{folder}/{file}"))
-        except pa.ArrowInvalid:  # no footer: its writer died
+        except pa.ArrowInvalid:  # the file has no footer because the writer died
             store.delete(f"{folder}/{file}")
     if not tables:
         return None
-    tables.append(pa.table({_NODE: pa.array([], pa.string())}))  # rows of before have no node
+    tables.append(pa.table({_NODE: pa.array([], pa.string())}))  # for files without the column
     table = pa.concat_tables(tables, promote_options="permissive")
     numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
     first = numbered.group_by(id_column).aggregate([("row", "min")])["row_min"]

@@ -1,4 +1,8 @@
-"""What a cluster lacks for a config, said before anything waits for it."""
+"""Check whether a cluster has the resources for a config, before a phase would wait for them.
+
+All resources of live nodes count, whether in use or not. Ray must be connected for `nodes_of_cluster`,
+`check_resources`, `num_concurrent` and `has_room_beside_training`.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +23,42 @@ from kpod_ray.errors import KpodError
 
 Request = ActorResources | WorkerResources
 _ACCELERATOR = "accelerator_type:"
-"""Starts the name of the resource by which Ray tells which accelerator a node has."""
+"""Prefix of the resource by which Ray says which accelerator a node has."""
 _ROUNDING = 1e-6
 logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A machine of a cluster, as Ray knows it."""
+    """A node of a Ray cluster."""
 
     resources: Mapping[str, float]
+    """Total amount of each resource by Ray's name, such as ``CPU`` and ``GPU``, in use or not."""
     labels: Mapping[str, str]
+    """Labels of the node, with those that Ray itself sets."""
 
     def accelerators(self) -> set[str]:
-        """Return the kinds of its accelerators."""
+        """Return Ray's names of the node's accelerators, such as ``A100``; empty if there are none."""
         names = (name for name in self.resources if name.startswith(_ACCELERATOR))
         return {name.removeprefix(_ACCELERATOR) for name in names}
 
     def has(self, labels: Mapping[str, str]) -> bool:
-        """Whether it has these labels."""
+        """Return whether the node has all these labels, with these values; True for no labels."""
         return all(self.labels.get(key) == value for key, value in labels.items())
 
     def takes(self, request: Request) -> bool:
-        """Whether it is one of the machines that a phase may run on."""
+        """Return whether the node has the labels and the accelerator that a phase requires.
+
+        The amounts of CPUs and GPUs aren't compared (`room`).
+        """
         kind = request.accelerator_type
         return self.has(request.labels) and (kind is None or kind in self.accelerators())
 
     def room(self, request: Request) -> int:
-        """Return how many actors or workers it could hold, were it empty."""
+        """Return how many actors or workers of a phase fit on the node if nothing else runs there.
+
+        Only CPUs and GPUs are compared, not labels and accelerators (`takes`).
+        """
         shares = [
             self.resources.get(name, 0) / amount for name, amount in _amounts(request).items()
         ]
@@ -54,16 +66,22 @@ class Node:
 
 
 def nodes_of_cluster() -> list[Node]:
-    """Return the nodes that are alive."""
+    """Return the live nodes of the cluster to which this process is connected."""
     return [Node(n["Resources"], n["Labels"]) for n in ray.nodes() if n["Alive"]]
 
 
 def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
-    """Check that the cluster can hold every phase that makes these artifacts.
+    """Check that the cluster has the resources of every phase that makes one of the artifacts.
+
+    Resources that are in use count as available. If ``resources.autoscaling`` is set, a missing resource
+    is logged as a warning and isn't an error.
+
+    Args:
+        config: config of the run.
+        artifacts: names of the artifacts to make, as in `phases_of`.
 
     Raises:
-        KpodError: It never could hold one; what is missing is named. A cluster that grows on demand is
-            warned about instead.
+        KpodError: The resources don't suffice for a phase; the message is that of `lack`.
     """
     nodes = nodes_of_cluster()
     for phase in phases_of(config, artifacts):
@@ -75,7 +93,16 @@ def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
 
 
 def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
-    """Return the phases in ``resources`` that have to run to make artifacts, in order."""
+    """Return the groups of ``resources`` that are needed to make artifacts, each once, in order.
+
+    Args:
+        config: config of the run; a teacher or weighting that uses no actors needs no group.
+        artifacts: names of artifacts such as ``teacher``, ``weigh``, ``assess``, ``train``,
+            ``evaluate_before`` and ``evaluate``; other artifacts need no group.
+
+    Returns:
+        Names of fields of `ResourcesConfig`, such as ``weighting`` and ``apply_weighter``.
+    """
     phases = {
         "teacher": list(config.teacher.resource_groups),
         "weigh": list(config.weighting.resource_groups) if config.weighting else [],
@@ -88,7 +115,17 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
 
 
 def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
-    """Say in a line what a cluster lacks for a phase; None if nothing."""
+    """Return one line that says what a cluster lacks for a phase; None if the phase fits.
+
+    Checked are labels, accelerator, the size of one actor or worker, the number of all actors
+    (``num_actors``) or of the fewest workers (``min_workers``, if set), and one CPU for Ray Data beside
+    actors.
+
+    Args:
+        phase: name of the group in ``resources``, used in the line.
+        request: the resources of the phase.
+        nodes: all live nodes of the cluster.
+    """
     labelled = [node for node in nodes if node.has(request.labels)]
     if not labelled:
         return (
@@ -114,7 +151,16 @@ def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
 
 
 def num_concurrent(config: RunConfig) -> int:
-    """Return how many trainings and evaluations of a config the cluster has room for, at least 1."""
+    """Return how many trainings, or how many evaluations, of a config fit at the same time.
+
+    The smaller of the two numbers is returned, and at least 1. All resources of the live nodes count, in
+    use or not. A training takes the fewest workers with which it continues (``min_workers``, or else
+    ``num_workers``), an evaluation all its actors and one CPU for Ray Data. With
+    ``student.accuracy_every_stages``, a training takes all its workers and one actor of ``evaluate``.
+
+    Args:
+        config: config whose ``resources.train``, ``resources.evaluate`` and ``student`` are read.
+    """
     nodes, requests = nodes_of_cluster(), (config.resources.train, config.resources.evaluate)
     bounds = []
     for request in requests:
@@ -131,14 +177,18 @@ def num_concurrent(config: RunConfig) -> int:
 
 
 def has_room_beside_training(resources: ResourcesConfig) -> bool:
-    """Whether the cluster can hold one more actor of ``evaluate`` while all workers train."""
+    """Return whether one actor of ``evaluate`` fits on the cluster beside all workers of ``train``.
+
+    All resources of the live nodes count, in use or not. Sums over the nodes are compared, and one node
+    must fit the actor.
+    """
     nodes, wanted = nodes_of_cluster(), _training_and_answers(resources)
     is_placed = any(n.takes(resources.evaluate) and n.room(resources.evaluate) for n in nodes)
     return is_placed and all(_total(nodes, name) >= amount for name, amount in wanted.items())
 
 
 def _training_and_answers(resources: ResourcesConfig) -> dict[str, float]:
-    """Return what all workers of a training and one actor of ``evaluate`` take together."""
+    """Return the amounts that all workers of a training and one actor of ``evaluate`` take, by name."""
     train, one = _amounts(resources.train), _amounts(resources.evaluate)
     names = {**train, **one}
     num_workers = resources.train.num_workers
@@ -166,7 +216,7 @@ def _no_accelerator(
 
 
 def _no_spare(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
-    """Say whether the CPU is missing on which Ray Data reads and writes."""
+    """Return a line if the CPU is missing on which Ray Data reads and writes, else None."""
     wanted = _fewest(request) * request.num_cpus + _spare(request)
     have = sum(node.resources.get("CPU", 0) for node in nodes)
     if wanted <= have:
@@ -186,20 +236,20 @@ def _process(request: Request) -> str:
 
 
 def _fewest(request: Request) -> int:
-    """Return the fewest actors or workers that a phase goes on with."""
+    """Return the fewest actors or workers with which a phase runs."""
     if isinstance(request, WorkerResources) and request.min_workers is not None:
         return request.min_workers
     return num_processes(request)
 
 
 def _amounts(request: Request) -> dict[str, float]:
-    """Return what one actor or worker takes."""
+    """Return the amounts that one actor or worker takes, by Ray's name of the resource."""
     gpus = {"GPU": request.num_gpus} if request.num_gpus else {}
     return {"CPU": request.num_cpus, **gpus}
 
 
 def _largest(request: Request, nodes: Sequence[Node]) -> str:
-    """Spell what the node has that comes nearest to an actor's or worker's needs."""
+    """Return the amounts, in words, of the node that comes nearest to the request."""
     names = _amounts(request)
     most = max(
         nodes, key=lambda n: min(n.resources.get(k, 0) / amount for k, amount in names.items())
@@ -208,7 +258,7 @@ def _largest(request: Request, nodes: Sequence[Node]) -> str:
 
 
 def spelt(request: Request) -> str:
-    """Say how many actors or workers of what size a phase has."""
+    """Return a phrase with number, size and nodes of a phase's processes: "2 actors of 1 CPU"."""
     what = "actor" if isinstance(request, ActorResources) else "worker"
     count = num_processes(request)
     return (
@@ -223,7 +273,7 @@ def _spelt(amounts: Mapping[str, float]) -> str:
 
 
 def _where(request: Request) -> str:
-    """Say what nodes are meant, after the word."""
+    """Return " with ..." and the accelerator and labels that nodes must have; empty if neither is set."""
     kind = [f"accelerator {request.accelerator_type}"] if request.accelerator_type else []
     told = " and ".join([*kind, *([_pairs(request.labels)] if request.labels else [])])
     return f" with {told}" if told else ""

@@ -47,10 +47,16 @@ def connect(resources: ResourcesConfig) -> None:
     """Join the cluster of RAY_ADDRESS or of ``ray start``; without a cluster, start Ray here.
 
     With RAY_ADDRESS=local, Ray is always started on this machine. A process that is connected already
-    stays connected.
+    stays connected, and only the timeouts are set. The variables of `ENVIRONMENT` are set in this
+    process.
+
+    Args:
+        resources: ``autoscaling`` determines the start timeouts; ``local_cpus`` and
+            ``object_store_gib`` are the size of a Ray that is started here.
 
     Raises:
-        KpodError: No cluster answers at the address.
+        KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
+            connection.
     """
     if not _join(resources):
         # The dashboard's processes would take time of a small machine's few cores.
@@ -62,10 +68,15 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
 
     Ray Train frees the placement group of a killed training only after the dashboard has confirmed
     that the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without RAY_ADDRESS the
-    search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while Ray starts.
+    search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while Ray starts, and
+    has its former value afterwards.
+
+    Args:
+        resources: As in `connect`.
 
     Raises:
-        KpodError: No cluster answers at the address.
+        KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
+            connection.
     """
     if _join(resources):
         return
@@ -156,10 +167,13 @@ def is_ray_job() -> bool:
 
 @contextlib.contextmanager
 def joined(resources: ResourcesConfig) -> Iterator[None]:
-    """Connect for the duration of the block; a connection that existed before stays open.
+    """Connect (`connect`) for the duration of the block; a connection that existed before stays open.
+
+    A Ray that the block started on this machine is ended with the block.
 
     Raises:
-        KpodError: No cluster answers at the address.
+        KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
+            connection.
     """
     was_connected = ray.is_initialized()
     connect(resources)
@@ -177,7 +191,7 @@ def running_address(file: Path) -> str:
     address is therefore tried first.
 
     Args:
-        file: holds ``host:port``; may be missing.
+        file: holds ``host:port``; may be missing, which gives ``local``.
     """
     if not file.is_file():
         return "local"

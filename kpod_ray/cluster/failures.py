@@ -25,7 +25,8 @@ def explained() -> Iterator[None]:
     fails. Any other error passes unchanged.
 
     Raises:
-        KpodError: The block failed from one of these causes.
+        KpodError: The block failed from one of these causes with an `OSError`, `RayError` or
+            `TrainingFailedError`; the message is one line.
     """
     try:
         yield

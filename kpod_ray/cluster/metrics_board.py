@@ -42,11 +42,11 @@ class MetricsBoard:
         return self.nodes
 
     def post(self, metrics: dict[str, float]) -> None:
-        """Append the metrics of one train step."""
+        """Append the metrics of one train step, by name."""
         self.posted.append(metrics)
 
     def since(self, first: int) -> list[dict[str, float]]:
-        """Return the posted metrics from index ``first`` on, in the order of posting."""
+        """Return the posted metrics from index ``first`` (from 0, included) on, in order of posting."""
         return self.posted[first:]
 
 
@@ -55,8 +55,9 @@ def watched(watch: Watcher) -> Iterator[Any]:
     """Start a `MetricsBoard` actor for the block; yield its handle.
 
     Args:
-        watch: called on the driver, in a thread, for each posted set of metrics. The block ends only
-            after ``watch`` was called for the last one.
+        watch: called on the driver, in a thread, for each posted set of metrics, once and in order.
+            The block ends only after ``watch`` was called for the last one. After an exception of
+            ``watch``, the thread ends and ``watch`` isn't called again; the block goes on.
     """
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     board = ray.remote(MetricsBoard).options(**options).remote()

@@ -29,7 +29,10 @@ _RAY_LABEL_PREFIX = "ray.io/"
 
 
 def options(placement: Placement) -> dict[str, Any]:
-    """Return the placement options of an actor or worker, as Ray Data and Ray Train take them."""
+    """Return the placement options of an actor or worker, as Ray Data and Ray Train take them.
+
+    The keys are ``accelerator_type`` and ``label_selector``; None stands for any node.
+    """
     return {
         "accelerator_type": placement.accelerator_type,
         "label_selector": dict(placement.labels) or None,
@@ -42,8 +45,10 @@ def actor_options(
     """Return all options of one actor, as Ray and Ray Data take them: resources, place and threads.
 
     Args:
-        resources: of the actor's pool.
-        environment: further environment variables of the actor's process.
+        resources: resources of the actor's pool; the number of actors isn't an option, but determines
+            the threads of one actor (`threads_of`).
+        environment: further environment variables of the actor's process, which may replace
+            ``OMP_NUM_THREADS``.
     """
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     return {
@@ -55,7 +60,7 @@ def actor_options(
 
 
 def num_processes(resources: ActorResources | WorkerResources) -> int:
-    """Return the number of actors or workers of a phase."""
+    """Return the number of actors (``num_actors``) or workers (``num_workers``) of a phase."""
     if isinstance(resources, ActorResources):
         return resources.num_actors
     return resources.num_workers
@@ -73,7 +78,7 @@ def threads_of(resources: ActorResources | WorkerResources) -> int:
 
 
 def own_node() -> str:
-    """Return the Ray node id of the node that this process runs on."""
+    """Return the Ray node id of the node that this process runs on; Ray must be connected."""
     node: str = ray.get_runtime_context().get_node_id()
     return node
 
@@ -85,6 +90,8 @@ def given_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 def described(nodes: Iterable[str]) -> list[dict[str, Any]]:
     """Return the description of nodes that a manifest records, sorted by node id.
+
+    Ray must be connected.
 
     Args:
         nodes: Ray node ids; may repeat. A node that Ray no longer knows gets no labels.

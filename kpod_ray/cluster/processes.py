@@ -17,7 +17,8 @@ PATIENCE_SECONDS = 30.0
 def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
     """Wait until processes of several nodes have ended; kill the processes that don't end in time.
 
-    Nodes that have left the cluster are skipped.
+    The call runs `end_processes` in a Ray task on each node, and returns when all have ended. Nodes that
+    have left the cluster are skipped.
 
     Args:
         processes: Ray node id -> process id -> start time in seconds since the epoch.
@@ -38,9 +39,11 @@ def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: fl
 def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
     """Wait until processes of this machine have ended; kill the processes that don't end in time.
 
+    The call returns only when all processes have ended; a zombie counts as ended.
+
     Args:
-        processes: process id -> start time in seconds since the epoch. The start time tells a process
-            from a later process with the same id.
+        processes: process id -> start time in seconds since the epoch, as psutil gives it. The start
+            time tells a process from a later process with the same id.
         patience_s: seconds that the processes have to end before they are killed.
     """
     deadline = time.monotonic() + patience_s

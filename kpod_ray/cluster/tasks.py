@@ -39,10 +39,11 @@ def run_tasks(
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield the index of an argument and its result, in the order in which the calls finish.
 
-    Each call runs in an actor, never in a normal Ray task. When the caller stops early or a call
-    fails, the other calls must end, and an actor can be killed. A normal task could only be
-    cancelled, and `ray.cancel` aborts the whole driver process if the task ends at the same moment
-    (Ray 2.60; ray-project/ray PR 54798 fixed only some of the cases).
+    Ray must be connected. The first calls start when the iteration starts. Each call runs in an actor,
+    never in a normal Ray task. When the caller stops early or a call fails, the other calls must end,
+    and an actor can be killed. A normal task could only be cancelled, and `ray.cancel` aborts the whole
+    driver process if the task ends at the same moment (Ray 2.60; ray-project/ray PR 54798 fixed only
+    some of the cases).
 
     When an actor is killed, Ray ends the actors that its call has started. The placement group of a
     Ray Train ``fit`` is freed only if Ray has a dashboard (see `connect_with_dashboard`), otherwise
@@ -55,7 +56,8 @@ def run_tasks(
         max_concurrent: maximum number of calls at the same time, at least 1.
 
     Raises:
-        Exception: A call raised this exception. The calls that still run are killed.
+        Exception: A call raised this exception, which Ray makes an instance of `RayTaskError`, too; or
+            Ray reports that the actor of a call died. The calls that still run are killed.
     """
     here = NodeAffinitySchedulingStrategy(own_node(), soft=False)
     actor_class: Any = ray.remote(FunctionRunner).options(num_cpus=0, scheduling_strategy=here)
@@ -126,5 +128,9 @@ class SharedTaskRunner:
         """Claim an artifact for a trial; return the id of the trial that claimed the artifact first.
 
         Only the trial whose id is returned may write to the folder of the artifact.
+
+        Args:
+            folder: folder of the artifact in the store; identifies the artifact.
+            trial: id of the trial that asks.
         """
         return self.claims.setdefault(folder, trial)

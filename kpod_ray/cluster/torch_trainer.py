@@ -30,9 +30,10 @@ def fit(
     these checkpoints when `fit` is called again with the same artifact.
 
     Args:
-        loop: the training function; every worker calls it with ``loop_config``.
-        loop_config: argument of the training function. Its entry ``board`` is the handle of a
-            `MetricsBoard` actor, to which the workers report their nodes.
+        loop: the training function; every worker calls it with ``loop_config``, again after a failure.
+        loop_config: argument of the training function, of values that Ray can serialize. Its entry
+            ``board``, which is required, is the handle of a `MetricsBoard` actor, to which the workers
+            report their nodes.
         resources: number, size and placement of the workers, retries, checkpoints to keep.
         artifact: the artifact that the training makes.
 

@@ -53,7 +53,7 @@ class Saved:
 
 
 def kept_checkpoints(checkpoints: CheckpointsConfig) -> CheckpointConfig:
-    """Return which checkpoints Ray Train keeps while a phase trains: the newest ones."""
+    """Return Ray Train's setting to keep only the newest ``keep_last`` checkpoints of a training."""
     return CheckpointConfig(num_to_keep=checkpoints.keep_last)
 
 
@@ -61,7 +61,13 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
     """Write a checkpoint and report it to Ray Train, which uploads the checkpoint in the background.
 
     Every worker must call `save` at the same train step: collecting sharded state and reporting are
-    collective operations. Rank 0 alone writes files.
+    collective operations. Rank 0 alone writes files, in a temporary folder of its machine; the call
+    returns before the upload has finished (`wait_until_saved`).
+
+    Args:
+        module: model whose trainable parameters are saved; frozen parameters and buffers aren't.
+        optimizer: optimizer of these parameters, whose state is saved.
+        saved: further content; the argument of rank 0 is written. Its tensors must not share memory.
     """
     state = state_of(module, optimizer)
     checkpoint = None
@@ -83,7 +89,7 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
 def wait_until_saved() -> None:
     """Wait until every reported checkpoint is committed to the storage.
 
-    A checkpoint that isn't committed yet is lost when its worker dies.
+    A checkpoint that isn't committed yet is lost when its worker dies. Runs in a worker of Ray Train.
     """
     ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
 
@@ -91,21 +97,24 @@ def wait_until_saved() -> None:
 def restore(
     module: nn.Module, optimizer: torch.optim.Optimizer, owner: str
 ) -> tuple[Saved | None, list[str]]:
-    """Load the newest undamaged checkpoint into a module and an optimizer.
+    """Load the newest undamaged checkpoint of this training into a module and an optimizer.
 
-    All workers load the same checkpoint.
+    Every worker of Ray Train calls `restore`, and all load the same checkpoint.
 
     Args:
-        module: gets the parameters of the checkpoint.
-        optimizer: gets the optimizer state of the checkpoint.
-        owner: folder of the artifact that the training makes.
+        module: gets the trainable parameters of the checkpoint, in place; all else stays.
+        optimizer: gets the optimizer state of the checkpoint, in place; learning rates stay.
+        owner: folder of the artifact that the training makes, as in `Saved.owner`.
 
     Returns:
-        The further content of the checkpoint, or None if there is no undamaged checkpoint; and one line
-        for each damaged checkpoint that was skipped.
+        The further content of the checkpoint, or None if there is no undamaged checkpoint, in which case
+        module and optimizer are unchanged; and one line for each damaged checkpoint that was skipped,
+        the newest first.
 
     Raises:
-        KpodError: The checkpoint belongs to another artifact, whose settings differ.
+        KpodError: The newest undamaged checkpoint belongs to another artifact, whose settings differ.
+        RuntimeError: Names or shapes of the checkpoint's parameters differ from the module's trainable
+            ones.
     """
     damages = list[str]()
     for reported in reversed(ray.train.get_all_reported_checkpoints()):

@@ -26,7 +26,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Return the path and the value of an override.
 
     Args:
-        text: ``dotted.path=value``; the value is parsed as YAML.
+        text: ``dotted.path=value``, split at the first ``=``; the value is parsed as YAML, so that an
+            empty value is None. The path isn't checked.
 
     Raises:
         KpodError: The text has no ``=`` or no path before the ``=``, or the value is not YAML.
@@ -43,12 +44,15 @@ def parse_override(text: str) -> tuple[str, Any]:
 def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy of nested settings with the values at dotted paths replaced.
 
+    Mappings are copied; other values, such as lists, are shared with the arguments.
+
     Args:
         raw: Nested mapping of settings.
-        overrides: Dotted path -> value. Missing groups on a path are created.
+        overrides: Dotted path -> value, applied in order. Missing groups on a path are created. A value
+            replaces a whole group, without a merge.
 
     Raises:
-        KpodError: A path leads through a value that is not a group.
+        KpodError: A path leads through a value that is not a group, such as None.
     """
     result = _deep_copy(raw)
     for path, value in overrides.items():
@@ -63,10 +67,11 @@ def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two layers of nested settings; where both set a value, ``above`` wins.
+    """Return two layers of nested settings merged; where both set a value, ``above`` wins.
 
-    A group in ``above`` with another ``kind`` or ``source`` replaces the whole group in ``below``: the
-    kinds have different keys.
+    The arguments stay unchanged. Only groups (mappings) are merged; a list replaces a list. A group in
+    ``above`` with another ``kind`` or ``source`` replaces the whole group in ``below``: the kinds have
+    different keys.
 
     Args:
         below: Settings of lower priority.
@@ -83,13 +88,13 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
-    """Return a message for one validation error of pydantic.
+    """Return a message of one line for one validation error of pydantic: dotted path and reason.
 
     The message for an unknown key names the most similar key of the same group of settings.
 
     Args:
         problem: One element of ``ValidationError.errors()``.
-        config: Class that was validated.
+        config: Class that was validated, to which the paths are relative.
     """
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:

@@ -32,7 +32,8 @@ class ActorResources(Placement):
     """Number of actors in the pool."""
     max_actors: int | None = Field(None, ge=1)
     """Number of actors up to which the pool grows while rows wait and the cluster has free resources;
-    None keeps the pool at ``num_actors``."""
+    None keeps the pool at ``num_actors``. Only a teacher of kind ``vllm`` and an evaluation
+    with vLLM use this setting."""
     num_cpus: float = Field(1, gt=0)
     """Logical CPUs of one actor."""
     num_gpus: float = Field(0, ge=0)
@@ -52,6 +53,9 @@ class ActorResources(Placement):
 
 def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None:
     """Check that a vLLM engine uses exactly the GPUs of its actor.
+
+    Without GPUs nothing is checked; a fraction of a GPU counts as one GPU. Without
+    ``tensor_parallel_size`` the engine uses all GPUs in each of its pipeline stages.
 
     Args:
         resources: Resources of the actor.

@@ -59,5 +59,5 @@ class ScheduleConfig(Config):
 
     @property
     def resolved_full_stage(self) -> int:
-        """T, at least 1: ``full_stage``, or half of ``num_stages`` if ``full_stage`` is None."""
+        """T, at least 1: ``full_stage``, or half of ``num_stages``, rounded down, if None."""
         return self.full_stage or max(1, self.num_stages // 2)

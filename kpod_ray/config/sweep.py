@@ -55,7 +55,7 @@ class Domain(Config):
         return self
 
     def ends(self) -> tuple[Value, Value]:
-        """Return the two ends of the domain: the lowest and highest value, or first and last choice."""
+        """Return the two ends of the domain: lowest and highest number, or first and last choice."""
         values: Sequence[Value] = (
             self.uniform or self.loguniform or self.randint or self.choice or ()
         )

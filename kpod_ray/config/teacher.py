@@ -62,8 +62,8 @@ class TeacherBase(Config):
     resource_groups: ClassVar[tuple[str, ...]] = ()
     """Groups in ``resources`` that phase ``teacher`` takes."""
     fallback: Literal["drop", "reference"] = "drop"
-    """Treatment of a training question without a correct rationale: ``drop`` leaves the question out,
-    ``reference`` uses the question's reference rationale (counted separately)."""
+    """Treatment of a training question of which no rationale was kept: ``drop`` leaves the question out,
+    ``reference`` uses the question's reference rationale, if any (counted separately)."""
     filters: FiltersConfig = FiltersConfig()
     """Filters that a rationale must pass besides being correct."""
     selection: Selection = "first"
