@@ -66,7 +66,7 @@ class StreamResult:
 
 
 class _WritingActor:
-    """Calls an `ActorPool.actor` with batches, and writes the results with the id of the actor's node."""
+    """Calls an `ActorPool.actor` with batches; writes the results with the id of the actor's node."""
 
     def __init__(self, actor: type, arguments: dict[str, Any], store: Store, folder: str) -> None:
         self.actor, self.node = actor(**arguments), placement.own_node()

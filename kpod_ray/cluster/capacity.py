@@ -273,7 +273,7 @@ def _spelt(amounts: Mapping[str, float]) -> str:
 
 
 def _where(request: Request) -> str:
-    """Return " with ..." and the accelerator and labels that nodes must have; empty if neither is set."""
+    """Return " with" and the accelerator and labels that nodes must have; empty if neither is set."""
     kind = [f"accelerator {request.accelerator_type}"] if request.accelerator_type else []
     told = " and ".join([*kind, *([_pairs(request.labels)] if request.labels else [])])
     return f" with {told}" if told else ""
