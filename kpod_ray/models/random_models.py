@@ -5,6 +5,9 @@ tokenizer with one token a byte. ``small`` (Llama, less than a million parameter
 learn the built-in arithmetic questions, and its byte-pair tokenizer is trained on such questions. The
 same seed gives the same model. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
 ``tiny-t5:SEED`` and ``small:SEED`` in a config.
+
+The functions ``save_...`` write float32 parameters, create the folder if necessary, overwrite files of
+the same names, and leave torch's random generator as it was.
 """
 
 from __future__ import annotations
@@ -116,7 +119,11 @@ def save_random_llama(
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token a byte, three special tokens and a chat template."""
+    """Return a new tokenizer with one token a byte, three special tokens and a chat template.
+
+    The special tokens are ``<|start|>`` (beginning of a sequence), ``<|end|>`` (end of a sequence) and
+    ``<|pad|>``. The tokenizer doesn't add them to a text by itself.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -133,7 +140,12 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own."""
+    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own.
+
+    The training texts are always the same, so every call returns an equal tokenizer. The tokenizer has
+    `VOCABULARY_SIZE` tokens, among them ``<|end|>`` (end of a sequence) and ``<|pad|>``, but no
+    beginning-of-sequence token and no chat template.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
