@@ -5,9 +5,6 @@ tokenizer with one token a byte. ``small`` (Llama, less than a million parameter
 learn the built-in arithmetic questions, and its byte-pair tokenizer is trained on such questions. The
 same seed gives the same model. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
 ``tiny-t5:SEED`` and ``small:SEED`` in a config.
-
-The functions ``save_...`` write float32 parameters, create the folder if necessary, overwrite files of
-the same names, and leave torch's random generator as it was.
 """
 
 from __future__ import annotations
@@ -41,7 +38,12 @@ _CHAT_TEMPLATE = (
 
 
 def save_tiny_llama(folder: Path, seed: int) -> None:
-    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder."""
+    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
+    """
     tokenizer = byte_tokenizer()
     # Heads of size 64 / 2 = 32 are the smallest that vLLM's CPU attention supports.
     config = LlamaConfig(
@@ -63,7 +65,11 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
 def save_tiny_t5(folder: Path, seed: int) -> None:
     """Write a tiny random T5 and its byte tokenizer as a Hugging Face model folder.
 
-    The architecture is that of T5 version 1.1 and Flan-T5.
+    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
     """
     tokenizer = byte_tokenizer()
     config = T5Config(
@@ -90,7 +96,14 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
 
 
 def save_small_model(folder: Path, seed: int) -> None:
-    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder."""
+    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder.
+
+    The tokenizer is trained in this call and doesn't depend on the seed.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
+    """
     tokenizer = arithmetic_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -111,7 +124,14 @@ def save_small_model(folder: Path, seed: int) -> None:
 def save_random_llama(
     folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> None:
-    """Write a Llama with random parameters and a tokenizer as a Hugging Face model folder."""
+    """Write a Llama with random float32 parameters and a tokenizer as a Hugging Face model folder.
+
+    Args:
+        folder: the model folder, which is created if necessary; files of the same names are overwritten.
+        config: architecture of the model.
+        tokenizer: tokenizer that is saved with the model.
+        seed: seed of the parameters. torch's global generator is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)

@@ -160,9 +160,9 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
-    """Write tensors by name to a safetensors file at a path of the store, as an atomic write.
+    """Write tensors by name to a safetensors file at a path of the store; see `Store.upload`.
 
-    An existing file is replaced. Each caller writes: of several workers, one must call this function.
+    An existing file is replaced. Of several workers, only one should call this function.
 
     Args:
         tensors: contiguous tensors on any device that don't share memory with each other.
@@ -188,8 +188,13 @@ def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
     """Write all parameters, frozen ones too, and persistent buffers of a module to a path of the store.
 
-    The file is in the safetensors format; the write is atomic and replaces an existing file. The module
-    must not be sharded. Of several workers, one must call this function.
+    The file is in the safetensors format and replaces an existing file; see `Store.upload`. The module
+    must not be sharded. Of several workers, only one should call this function.
+
+    Args:
+        module: the module.
+        store: the store.
+        path: path of the file relative to the store's root, with the ending ``.safetensors``.
     """
     with tempfile.TemporaryDirectory() as name:
         save_model(module, f"{name}/module.safetensors")

@@ -105,7 +105,11 @@ def is_hub_name(name: str) -> bool:
 
 
 def is_folder(name: str) -> bool:
-    """Return whether a name means a local folder or a folder at an address; the folder may not exist."""
+    """Return whether a name means a local folder or a folder at an address, existing or not.
+
+    Every name means a local folder that has neither the form OWNER/NAME nor the prefix of a random or
+    packaged model.
+    """
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
     )

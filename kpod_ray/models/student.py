@@ -79,11 +79,18 @@ class CausalStudent(nn.Module):
         return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
-        """Return the loss of a batch on the model's device; logits are computed only for the labels."""
+        """Return the loss of a batch; logits are computed only for the labels.
+
+        Args:
+            batch: result of `collate`, moved to the device of the model.
+        """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: Batch) -> Tensor:
-        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``."""
+        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
+
+        The states have gradients. The argument is that of `forward`.
+        """
         with _autocast(batch, self.compute_dtype):
             hidden = self.language_model.base_model(
                 **batch.model_inputs(), use_cache=False
@@ -131,11 +138,18 @@ class EncoderDecoderStudent(nn.Module):
         return collate_pairs(examples, num_given_steps, pad_id, start_id)
 
     def forward(self, batch: PairBatch) -> LossParts:
-        """Return the loss of a batch on the model's device; logits are computed only for the labels."""
+        """Return the loss of a batch; logits are computed only for the labels.
+
+        Args:
+            batch: result of `collate`, moved to the device of the model.
+        """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
-        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``."""
+        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
+
+        The states have gradients. The argument is that of `forward`.
+        """
         with _autocast(batch, self.compute_dtype):
             encoded = self.language_model.get_encoder()(
                 input_ids=batch.input_ids, attention_mask=batch.attention_mask

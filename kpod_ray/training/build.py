@@ -178,8 +178,8 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
     """Write a student with trained parameters to ``student/`` of the artifact, as a Hugging Face folder.
 
     The folder gets the float32 parameters, with adapters merged, the config and the tokenizer. Files of
-    the same names are replaced, each by an atomic write; the folder as a whole isn't atomic. Of several
-    workers, one must call this function. The errors are those of `finished_student`.
+    the same names are replaced one by one (see `Store.upload`); other files in the folder stay. Of
+    several workers, only one should call this function. The errors are those of `finished_student`.
 
     Args:
         job: the training, whose ``folder`` gets ``student/``.

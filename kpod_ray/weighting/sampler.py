@@ -23,7 +23,7 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, colla
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """The random numbers of one example in one train step."""
+    """The random numbers of one example in one train step, from `draw`."""
 
     prefix_length: int
     """Number of tokens of the prefix, k of Eq. 5: the rationale's length, or uniform from 1 to that."""
