@@ -42,15 +42,18 @@ def linear_cross_entropy(
     """Compute the scaled sum of the token losses, and the loss of each token.
 
     Args:
-        hidden: [N, d], hidden states, in the type of the matrix products.
-        head: [V, d], output head.
-        labels: [N], token ids.
+        hidden: [N, d], hidden states, in the type of the matrix products; N may be 0.
+        head: [V, d], output head on the same device, of any floating-point type.
+        labels: [N], int64, token ids from 0 to V - 1; the function knows no id to ignore.
         token_weights: [N], float32, passed to ``scale``.
-        scale: function that returns the scale of each token's loss; no gradient flows through the scale.
+        scale: function that returns the scale of each token's loss; called with the losses and weights
+            of one chunk of tokens at a time. No gradient flows through the scale.
 
     Returns:
-        The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``; and without gradients
-        the token losses in nats, [N], float32, and whether each label has the highest logit, [N] bool.
+        The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``, for one backward
+        pass; and without gradients the token losses in nats, [N], float32, and whether each label has
+        the highest logit (or shares the highest with others), [N] bool. All are on the device of
+        ``hidden``.
     """
     # ``needs_input_grad`` of an autograd function is True for parameters even under ``no_grad``.
     # Detached tensors spare the forward pass the computation of gradients that nobody asks for.

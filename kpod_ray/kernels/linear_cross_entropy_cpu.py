@@ -36,7 +36,7 @@ class HeadOnCpu:
     `hidden_gradient` and `add_head_gradient`.
 
     Args:
-        head: [V, d].
+        head: [V, d], of any floating-point type; its rows are cast block by block if necessary.
         dtype: type of the matrix products.
     """
 
@@ -52,12 +52,13 @@ class HeadOnCpu:
         """Compute the losses of a chunk.
 
         Args:
-            hidden: [n, d], hidden states.
-            labels: [n], token ids.
+            hidden: [n, d], hidden states in the type of the matrix products; n is at most
+                `CHUNK_TOKENS`.
+            labels: [n], int64, token ids from 0 to V - 1.
 
         Returns:
-            Each token's negative log-likelihood in nats, [n], and whether its label has the highest
-            logit, [n].
+            Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
+            highest logit (or shares it with others), [n] bool.
         """
         logits = self._logits(hidden)
         picked = logits.gather(0, labels[None]).squeeze(0)
@@ -70,9 +71,11 @@ class HeadOnCpu:
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
         """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
 
+        The gradients overwrite the logits in the buffer; the other methods read the gradients there.
+
         Args:
-            labels: [n], token ids.
-            scales: [n], scale of each token's loss.
+            labels: [n], the token ids that were given to `losses`.
+            scales: [n], float32, scale of each token's loss.
         """
         # With e = exponentials and t = their sum, the gradient is (scale / t) * (e - t * onehot(label)).
         # The buffer holds only the second factor. The first factor is applied to the products, which
@@ -96,7 +99,7 @@ class HeadOnCpu:
 
         Args:
             head_grad: [V, d], changed in place.
-            hidden: [n, d], hidden states of the chunk.
+            hidden: [n, d], the hidden states that were given to `losses`.
         """
         scaled = (self._scales * hidden).to(self._dtype)
         parts = self._gradient.split(BLOCK_ROWS)

@@ -36,7 +36,7 @@ class HeadOnGpu:
 
     Args:
         head: [V, d].
-        dtype: type of the matrix products; the head is copied to this type.
+        dtype: type of the matrix products; a head of another type is copied to this type.
     """
 
     chunk_tokens = CHUNK_TOKENS
@@ -49,12 +49,13 @@ class HeadOnGpu:
         """Compute the losses of a chunk.
 
         Args:
-            hidden: [n, d], hidden states.
-            labels: [n], token ids.
+            hidden: [n, d], hidden states in the type of the matrix products; n is at most
+                `CHUNK_TOKENS`.
+            labels: [n], int64, token ids from 0 to V - 1.
 
         Returns:
-            Each token's negative log-likelihood in nats, [n], and whether its label has the highest
-            logit, [n].
+            Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
+            highest logit (or shares it with others), [n] bool.
         """
         num_tokens = len(hidden)
         size = len(self._head)
@@ -70,9 +71,11 @@ class HeadOnGpu:
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
         """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
 
+        The gradients overwrite the logits in the buffer; the other methods read the gradients there.
+
         Args:
-            labels: [n], token ids.
-            scales: [n], scale of each token's loss.
+            labels: [n], the token ids that were given to `losses`.
+            scales: [n], float32, scale of each token's loss.
         """
         num_tokens, size = self._logits.shape
         grid = num_tokens, triton.cdiv(size, 4096)
@@ -81,7 +84,7 @@ class HeadOnGpu:
         )
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient with respect to the chunk's hidden states, [n, d]."""
+        """Return the gradient with respect to the chunk's hidden states, [n, d], in ``dtype``."""
         return self._logits @ self._head  # the buffer of the logits holds their gradient now
 
     def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
@@ -89,7 +92,7 @@ class HeadOnGpu:
 
         Args:
             head_grad: [V, d], changed in place.
-            hidden: [n, d], hidden states of the chunk.
+            hidden: [n, d], the hidden states that were given to `losses`.
         """
         left = self._logits.T
         if head_grad.dtype == left.dtype:

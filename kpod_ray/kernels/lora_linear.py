@@ -31,7 +31,20 @@ class AdaptedLinear(peft.tuners.lora.Linear):
     """A linear layer of peft with one adapter, without dropout: y = W x + b + s B A x."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the output [..., out] for the input [..., in]."""
+        """Return the output [..., out] for the input [..., in].
+
+        The output has the type of autocast if autocast is on, else that of the input. After peft's
+        ``merge`` the base layer alone is computed, since its weight contains the adapter. Gradients flow
+        to the input, to A and B and to a trainable bias, not to the frozen weight.
+
+        Args:
+            x: [..., in].
+            args: ignored.
+            kwargs: ignored.
+
+        Raises:
+            ValueError: The layer hasn't exactly one active adapter.
+        """
         layer = self.get_base_layer()
         if self.merged:
             return layer(x)

@@ -41,15 +41,16 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 def attend_on_cpu(
     states: tuple[Tensor, Tensor, Tensor], sequences: PackedLayout, scale: float | None
 ) -> Tensor:
-    """Compute causal attention within each sequence of a packed row on a CPU.
+    """Compute causal attention within each sequence of a packed row on a CPU, in float32.
 
     Args:
-        states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d].
+        states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d], of one
+            floating-point type; G divides H.
         sequences: layout of the row.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d].
+        The output, [1, L, H, d], in the type of the states, with gradients.
     """
     output: Tensor = _Attention.apply(*states, sequences, scale)
     return output
@@ -62,12 +63,12 @@ def attend_on_gpu(
 
     Args:
         states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
-            fp16.
-        sequences: layout of the row.
+            fp16; G divides H, and d is a multiple of 8 up to 256.
+        sequences: layout of the row, on the same GPU.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d].
+        The output, [1, L, H, d], in the type of the states, with gradients.
     """
     query, key, value = (repeat_prefix(each, sequences)[0] for each in states)
     bounds = sequences.bounds
@@ -85,7 +86,7 @@ def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
 
     Args:
         states: queries, keys or values of the row, [1, L, H, d].
-        sequences: layout of the row.
+        sequences: layout of the row, on the same device.
 
     Returns:
         The same for the M tokens of all sequences, one sequence after the other, [1, M, H, d].
@@ -101,7 +102,7 @@ def merge_prefix(output: Tensor, sequences: PackedLayout) -> Tensor:
 
     Args:
         output: attention output of all sequences, [1, M, H, d].
-        sequences: layout of the row.
+        sequences: layout of the row, on the same device.
 
     Returns:
         The output of the row, [1, L, H, d].

@@ -30,7 +30,7 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class PackedLayout:
-    """Index tensors for S sequences in a row of L tokens.
+    """Index tensors for S sequences in a row of L tokens, int64 unless stated otherwise.
 
     The first P tokens of the row are the shared prefix, with which every sequence begins. The whole
     sequences one after the other, each with its prefix, have M = L + (S - 1) P tokens.
@@ -48,16 +48,17 @@ class PackedLayout:
     """[S P], indices among the M tokens of the prefix of each sequence, one sequence after the other."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the layout with its tensors on another device."""
+        """Return a layout with the tensors on a device; tensors already there are shared, not copied."""
         names = ("bounds", "row_places", "own_places", "shared_prefix_places")
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 
 
 def place_sequences(lengths: Sequence[int], num_shared_prefix_tokens: int) -> PackedLayout:
-    """Compute the layout of a packed row.
+    """Compute the layout of a packed row; the tensors are on the CPU.
 
     Args:
-        lengths: number of tokens of each sequence, including the shared prefix.
+        lengths: number of tokens of each of S sequences, at least one, including the shared prefix; no
+            length is below P.
         num_shared_prefix_tokens: number of tokens of the shared prefix, P; 0 without one.
     """
     bounds = [0, *itertools.accumulate(lengths)]

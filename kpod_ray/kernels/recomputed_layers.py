@@ -38,9 +38,12 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def output_head(language_model: Any) -> Tensor:
-    """Return the weight of a model's output head, [V, d].
+    """Return the weight of a model's output head, [V, d]: the parameter itself or a view, no copy.
 
     The head of recomputed tied embeddings must be requested anew for every forward pass.
+
+    Args:
+        language_model: a model of transformers with an output head.
     """
     embedding = language_model.get_input_embeddings()
     if isinstance(embedding, RecomputedEmbedding):
@@ -50,7 +53,15 @@ def output_head(language_model: Any) -> Tensor:
 
 
 def use_recomputed_layers(language_model: Any) -> None:
-    """Replace the layers of a model by recomputed layers that give the same outputs, in place."""
+    """Replace the layers of a model by recomputed layers that give the same outputs, in place.
+
+    Replaced are root mean square norms, gated feed-forward layers, and the input embeddings if the
+    output head shares their weight and the weight is trainable. The parameters stay the same objects
+    under the same names. Other layers, and layers whose outputs for a few inputs would differ, stay.
+
+    Args:
+        language_model: a model of transformers with an output head.
+    """
     scratch = Scratch()
     for parent in list(language_model.modules()):
         for name, module in list(parent.named_children()):
@@ -194,12 +205,19 @@ class RecomputedEmbedding(nn.Module):
         self.head_grad: Tensor | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings [..., d] of token ids [...]."""
+        """Return the embeddings [..., d] of token ids [...].
+
+        The backward pass also returns the gradient that `head` left in ``head_grad``.
+        """
         embedded: Tensor = _Rows.apply(self.weight, ids, self)
         return embedded
 
     def head(self) -> Tensor:
-        """Return the output head, [V, d], for one forward pass through these embeddings."""
+        """Return the output head, [V, d], a view of the weight, for one pass through these embeddings.
+
+        The gradient of the head reaches the weight only if the loss also depends on a result of
+        `forward`.
+        """
         head: Tensor = _Head.apply(self.weight, self)
         return head
 

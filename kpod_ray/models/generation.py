@@ -20,7 +20,8 @@ class GenerationInputs(NamedTuple):
     tensors: dict[str, Tensor]
     """``input_ids`` and ``attention_mask``, [B, L], on the CPU."""
     num_echoed: int
-    """Number of tokens at the start of each output that precede the generated text."""
+    """Number of leading tokens of each output sequence of ``generate`` to drop: the generated text
+    follows them."""
 
 
 def generation_inputs(
@@ -33,9 +34,9 @@ def generation_inputs(
     the start token.
 
     Args:
-        language_model: a causal or encoder-decoder model of transformers.
-        tokenizer: the tokenizer of the model.
-        prompts: B lists of token ids.
+        language_model: a causal or encoder-decoder model of transformers; only its config is read.
+        tokenizer: the tokenizer of the model, for the ids of padding and of the end of a sequence.
+        prompts: B lists of token ids, at least one, without padding and end-of-sequence token.
     """
     is_pair = language_model.config.is_encoder_decoder
     ids = [[*prompt, tokenizer.eos_token_id] if is_pair else list(prompt) for prompt in prompts]
@@ -49,7 +50,7 @@ def fits_positions(config: Any, prompt_length: int, max_new_tokens: int) -> bool
 
     Args:
         config: the transformers config of the language model.
-        prompt_length: number of tokens of the prompt.
+        prompt_length: number of tokens of the prompt, without an end-of-sequence token.
         max_new_tokens: largest number of generated tokens.
     """
     num_positions = getattr(config, "max_position_embeddings", None)

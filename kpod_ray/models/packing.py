@@ -48,10 +48,12 @@ def packed_attention(
         value: [1, G, L, d].
         attention_mask: unused; transformers passes None.
         sequences: the position of each sequence in the row.
-        settings: options of transformers' attention functions, such as ``scaling`` and ``dropout``.
+        settings: options of transformers' attention functions, such as ``scaling``. With a
+            ``position_bias`` or a ``dropout``, torch's attention is called for one sequence at a time.
 
     Returns:
-        The output, [1, L, H, d], and None in place of the attention weights.
+        The output, [1, L, H, d], in the type of autocast if autocast is on, else in that of the
+        arguments; and None in place of the attention weights.
     """
     states = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     # Rotary position embeddings return queries and keys in float32 even under autocast.
@@ -95,14 +97,17 @@ AttentionInterface.register(NAME, packed_attention)
 def use_packing(student: Student, max_length: int) -> bool:
     """Switch a student to packed batches, if its model supports them.
 
+    The test runs three forward passes of a few tokens.
+
     Args:
-        student: the student; its attention function and ``is_packing`` are changed in place.
-        max_length: number of tokens of the longest sequence.
+        student: the student, on the CPU and in evaluation mode. If the student can pack, the attention
+            function of its model and ``is_packing`` are changed in place; otherwise both are as before.
+        max_length: number of tokens of the longest sequence, prompt and target together.
 
     Returns:
         Whether the student now packs its batches. A student doesn't if it is no causal model, if the
-        attention window of a layer is shorter than ``max_length``, or if a layer passes state from one
-        sequence of a row to the next.
+        attention window of a layer is shorter than ``max_length``, if the model's attention function
+        can't be replaced, or if a layer passes state from one sequence of a row to the next.
     """
     if not isinstance(student, CausalStudent):
         return False

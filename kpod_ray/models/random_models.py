@@ -38,7 +38,12 @@ _CHAT_TEMPLATE = (
 
 
 def save_tiny_llama(folder: Path, seed: int) -> None:
-    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder."""
+    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
+    """
     tokenizer = byte_tokenizer()
     # Heads of size 64 / 2 = 32 are the smallest that vLLM's CPU attention supports.
     config = LlamaConfig(
@@ -60,7 +65,11 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
 def save_tiny_t5(folder: Path, seed: int) -> None:
     """Write a tiny random T5 and its byte tokenizer as a Hugging Face model folder.
 
-    The architecture is that of T5 version 1.1 and Flan-T5.
+    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
     """
     tokenizer = byte_tokenizer()
     config = T5Config(
@@ -87,7 +96,14 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
 
 
 def save_small_model(folder: Path, seed: int) -> None:
-    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder."""
+    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder.
+
+    The tokenizer is trained in this call and doesn't depend on the seed.
+
+    Args:
+        folder: as in `save_random_llama`.
+        seed: seed of the parameters.
+    """
     tokenizer = arithmetic_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -108,7 +124,14 @@ def save_small_model(folder: Path, seed: int) -> None:
 def save_random_llama(
     folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> None:
-    """Write a Llama with random parameters and a tokenizer as a Hugging Face model folder."""
+    """Write a Llama with random float32 parameters and a tokenizer as a Hugging Face model folder.
+
+    Args:
+        folder: the model folder, which is created if necessary; files of the same names are overwritten.
+        config: architecture of the model.
+        tokenizer: tokenizer that is saved with the model.
+        seed: seed of the parameters. torch's global generator is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
@@ -116,7 +139,11 @@ def save_random_llama(
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with one token a byte, three special tokens and a chat template."""
+    """Return a new tokenizer with one token a byte, three special tokens and a chat template.
+
+    The special tokens are ``<|start|>`` (beginning of a sequence), ``<|end|>`` (end of a sequence) and
+    ``<|pad|>``. The tokenizer doesn't add them to a text by itself.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -133,7 +160,12 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own."""
+    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own.
+
+    The training texts are always the same, so every call returns an equal tokenizer. The tokenizer has
+    `VOCABULARY_SIZE` tokens, among them ``<|end|>`` (end of a sequence) and ``<|pad|>``, but no
+    beginning-of-sequence token and no chat template.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

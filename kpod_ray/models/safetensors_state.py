@@ -25,7 +25,7 @@ _OPTIMIZER = "optimizer.safetensors"
 
 
 class DamagedError(Exception):
-    """A file of a checkpoint is missing, truncated or not in the safetensors format."""
+    """A file of a checkpoint is missing, unreadable, truncated or not in the expected format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +33,18 @@ class State:
     """The trainable parameters and the optimizer state of a training, as whole tensors."""
 
     parameters: dict[str, Tensor]
-    """Trainable parameters by name; tied parameters occur once."""
+    """Trainable parameters by name, no frozen parameters or buffers; tied parameters occur once."""
     optimizer: dict[str, Tensor]
-    """Optimizer state by parameter number and state name, such as ``0/exp_avg``."""
+    """Optimizer state by name: the number of the parameter in the optimizer, from 0, a slash and the
+    name of the state, such as ``0/exp_avg``. Settings such as the learning rate are left out."""
 
 
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Return the state of a module and its optimizer.
+    """Return the trainable parameters of a module and the state of its optimizer.
 
-    If the module is sharded, all workers must call this function, since gathering is collective.
+    If the module is sharded, all workers must call this function, since gathering is collective; every
+    worker then gets whole tensors, copied to the CPU. The tensors of an unsharded module share memory
+    with the module and the optimizer: they are no snapshot, and change with the next update.
     """
     entries = optimizer.state_dict()["state"].items()
     return State(
@@ -51,33 +54,38 @@ def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 
 
 def parameters_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return the trainable parameters of a module by name, as whole tensors.
+    """Return the trainable parameters of a module by name, as whole tensors without gradients.
 
-    If the module is sharded, all workers must call this function, since gathering is collective.
+    Frozen parameters and buffers are left out; of tied parameters one is returned. If the module is
+    sharded, all workers must call this function, since gathering is collective; every worker then gets
+    whole tensors, copied to the CPU. The tensors of an unsharded module share memory with the module.
     """
     return {name: _whole(parameter.detach()) for name, parameter in _trainable(module)}
 
 
 def write_state(state: State, folder: Path) -> None:
-    """Write a state into a folder as ``parameters.safetensors`` and ``optimizer.safetensors``."""
+    """Write a state into a folder as ``parameters.safetensors`` and ``optimizer.safetensors``.
+
+    The folder must exist; existing files are overwritten, and the writes aren't atomic.
+    """
     save_file(state.parameters, folder / _PARAMETERS)
     save_file(state.optimizer, folder / _OPTIMIZER)
 
 
 def read_state(folder: Path) -> State:
-    """Read the state that `write_state` wrote into a folder.
+    """Read the state that `write_state` wrote into a folder; the tensors are on the CPU.
 
     Raises:
-        DamagedError: A file is missing, truncated or not in the safetensors format.
+        DamagedError: A file is missing, unreadable, truncated or not in the safetensors format.
     """
     return State(read_tensors(folder / _PARAMETERS), read_tensors(folder / _OPTIMIZER))
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; return the tensors by name.
+    """Read a safetensors file; return the tensors by name, on the CPU.
 
     Raises:
-        DamagedError: The file is missing, truncated or not in the safetensors format.
+        DamagedError: The file is missing, unreadable, truncated or not in the safetensors format.
     """
     try:
         return load_file(file)
@@ -87,6 +95,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Load a state into a module and an optimizer, in place.
+
+    Frozen parameters, buffers and the optimizer's settings, such as the learning rate, stay as they are.
+    If the module is sharded, all workers must call this function with the same state.
+
+    Args:
+        module: module with the trainable parameters of the state.
+        optimizer: optimizer of the module, with its parameters in the same order as when the state was
+            taken, which isn't checked. The optimizer may keep the tensors of the state without a copy.
+        state: whole tensors, from `state_of` or `read_state`.
 
     Raises:
         RuntimeError: The names or shapes of the state's parameters differ from the module's.
@@ -105,7 +122,10 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
 
 @torch.no_grad()
 def load_parameters(module: nn.Module, parameters: dict[str, Tensor]) -> None:
-    """Load parameters from `parameters_of` into a module, in place.
+    """Copy parameters from `parameters_of` into a module, in place.
+
+    Frozen parameters and buffers stay as they are. If the module is sharded, all workers must call this
+    function with the same parameters.
 
     Raises:
         RuntimeError: The names or shapes of the parameters differ from the module's trainable ones.
@@ -140,28 +160,54 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
-    """Write tensors by name to a safetensors file at a path of the store."""
+    """Write tensors by name to a safetensors file at a path of the store; see `Store.upload`.
+
+    An existing file is replaced. Of several workers, only one should call this function.
+
+    Args:
+        tensors: contiguous tensors on any device that don't share memory with each other.
+        store: the store.
+        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+    """
     with tempfile.TemporaryDirectory() as name:
         save_file(tensors, f"{name}/tensors.safetensors")
         store.upload(Path(name) / "tensors.safetensors", path)
 
 
 def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
-    """Read the tensors that `upload_tensors` wrote to a path of the store."""
+    """Return by name the tensors that `upload_tensors` wrote to a path of the store, on the CPU.
+
+    Raises:
+        FileNotFoundError: The file doesn't exist.
+    """
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "tensors.safetensors")
         return load_file(f"{name}/tensors.safetensors")
 
 
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
-    """Write all parameters and persistent buffers of a module to a path of the store."""
+    """Write all parameters, frozen ones too, and persistent buffers of a module to a path of the store.
+
+    The file is in the safetensors format and replaces an existing file; see `Store.upload`. The module
+    must not be sharded. Of several workers, only one should call this function.
+
+    Args:
+        module: the module.
+        store: the store.
+        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+    """
     with tempfile.TemporaryDirectory() as name:
         save_model(module, f"{name}/module.safetensors")
         store.upload(Path(name) / "module.safetensors", path)
 
 
 def fetch_module(module: nn.Module, store: Store, path: str) -> None:
-    """Load into a module, in place, what `upload_module` wrote to a path of the store."""
+    """Load into a module, in place, what `upload_module` wrote to a path of the store.
+
+    Raises:
+        FileNotFoundError: The file doesn't exist.
+        RuntimeError: The names or shapes in the file differ from the module's.
+    """
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "module.safetensors")
         load_model(module, f"{name}/module.safetensors")

@@ -7,7 +7,10 @@ A name is of one of these kinds:
 - ``tiny:SEED`` or ``tiny-t5:SEED``, a random Llama or T5 for tests,
 - ``small:SEED``, a random Llama that can learn the built-in questions,
 - ``packaged:NAME``, a model inside an installed Python package,
-- any other name: a model on the Hugging Face hub.
+- ``OWNER/NAME``, with one slash and no existing local path: a model on the Hugging Face hub.
+
+Any other name, such as ``gpt2``, means a local folder, whether or not the folder exists. A model folder
+is one with a ``config.json``.
 
 Generated and downloaded models are cached in `MODEL_CACHE`. torch and transformers are imported inside
 functions, because the commands that only check names must start fast.
@@ -62,16 +65,19 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     """Return the folder or hub name of a model, as ``from_pretrained`` takes it.
 
     A random model, a packaged GGUF file and a model at an address are written to a folder in ``cache``
-    at the first call. The function is idempotent: a returned value given as ``name`` is returned
-    unchanged.
+    at the first call on a machine; later calls, also in other processes, return that folder without
+    looking at the address again. A local folder is returned as an absolute path with ``~`` expanded. A
+    hub name is returned unchanged and unchecked, without use of the network. The function is idempotent:
+    a returned value given as ``name`` is returned unchanged.
 
     Args:
         name: name of the model, as in a config.
         cache: local folder for generated and downloaded models.
 
     Raises:
-        KpodError: The folder or the package doesn't exist, or the name is malformed. A name on the hub
-            isn't checked.
+        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``; the
+            address can't be opened or contains a key; the seed is no whole number; no packaged model
+            has the name, or its package isn't installed.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -91,19 +97,29 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
 
 
 def is_hub_name(name: str) -> bool:
-    """Return whether a name means a model on the hub; a local folder of that name takes precedence."""
+    """Return whether a name means a model on the hub: OWNER/NAME without colon.
+
+    A local file or folder of that name takes precedence. The hub isn't asked.
+    """
     return ":" not in name and not _looks_local(name)
 
 
 def is_folder(name: str) -> bool:
-    """Return whether a name is a local folder or a folder at an address."""
+    """Return whether a name means a local folder or a folder at an address, existing or not.
+
+    Every name means a local folder that has neither the form OWNER/NAME nor the prefix of a random or
+    packaged model.
+    """
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
     )
 
 
 def without_folders(name: str) -> str:
-    """Return a model's name for publication: of a folder only the last part, without private paths."""
+    """Return a model's name for publication: of a folder only the last part, without private paths.
+
+    Other names (see `is_folder`) are returned unchanged.
+    """
     return Path(name).name if is_folder(name) else name
 
 
@@ -115,8 +131,15 @@ def _looks_local(name: str) -> bool:
 def check_model(name: str) -> None:
     """Check that a model exists, without loading, generating or downloading parameters.
 
+    An address is looked up. The config of a model on the hub is downloaded unless it is in the local hub
+    cache.
+
+    Args:
+        name: name of the model, as in a config.
+
     Raises:
-        KpodError: The model doesn't exist, or its name is malformed.
+        KpodError: A condition of `model_folder` holds, or the config of a model on the hub can't be
+            loaded.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -134,8 +157,17 @@ def check_model(name: str) -> None:
 def is_encoder_decoder(name: str) -> bool:
     """Return whether a model is an encoder-decoder, read from its config without loading parameters.
 
+    The config of a model at an address or on the hub is read over the network. Random and packaged
+    models are recognized by the kind in their name, without a check that they exist.
+
+    Args:
+        name: name of the model, as in a config.
+
     Raises:
-        KpodError: The model folder doesn't exist.
+        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``, or the
+            address can't be opened or contains a key.
+        OSError: The config can't be read, or be had from the hub.
+        ValueError: transformers doesn't know the type of the model.
     """
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
@@ -154,8 +186,7 @@ def is_encoder_decoder(name: str) -> bool:
 def is_for_vllm(name: str) -> bool:
     """Return whether vLLM can generate with a student's model, that is, whether the model is causal.
 
-    Raises:
-        KpodError: The model folder doesn't exist.
+    The argument and the errors are those of `is_encoder_decoder`.
     """
     return not is_encoder_decoder(name)
 
@@ -163,10 +194,18 @@ def is_for_vllm(name: str) -> bool:
 def check_decoder(name: str) -> None:
     """Check that a model is a causal language model, as a vLLM engine needs it.
 
-    The architecture is checked only if the model's ``config.json`` is a local file.
+    Besides `is_encoder_decoder`, the names in ``architectures`` are checked, if a local folder or an
+    installed package holds the model's ``config.json``.
+
+    Args:
+        name: name of the model, as in a config.
 
     Raises:
-        KpodError: The model is an encoder-decoder, or its architecture doesn't generate text.
+        KpodError: The model is an encoder-decoder, or its architecture doesn't generate text; no
+            packaged model has the name, or its package isn't installed; or a condition of
+            `is_encoder_decoder` holds.
+        OSError: As in `is_encoder_decoder`.
+        ValueError: As in `is_encoder_decoder`.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
@@ -187,7 +226,14 @@ def check_decoder(name: str) -> None:
 
 
 def model_hash(name: str) -> str:
-    """Return a hash of a local model folder's files, for fingerprints; "" for other kinds of model."""
+    """Return a hash of a local model folder's files, for fingerprints; "" for other kinds of model.
+
+    The hash, 16 hexadecimal digits, covers name, size and samples (see `NUM_SAMPLES`) of each file in
+    the folder, without subfolders.
+
+    Raises:
+        KpodError: The name means a local folder that doesn't exist or has no ``config.json``.
+    """
     is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
     if not _looks_local(name) or is_generated or "://" in name:
         return ""

@@ -33,21 +33,22 @@ fields of `LossParts`."""
 
 @dataclasses.dataclass(frozen=True)
 class LossParts:
-    """The loss of a batch: sums in nats."""
+    """The loss of a batch with N labels, in nats, on the batch's device."""
 
     total: Tensor
-    """Weighted sum over all loss tokens, with gradients (Eq. 15 plus the answer's loss)."""
+    """Sum of the labels' losses times their token weights, a float32 scalar with gradients (Eq. 15 plus
+    the answer's loss)."""
     token_nll: Tensor
-    """[N], unweighted loss of each token, no gradients."""
+    """[N], float32, unweighted loss of each of ``Batch.labels``, in order, without gradients."""
     is_top: Tensor
-    """[N] bool, whether each label has the highest logit."""
+    """[N] bool, whether each label has the highest logit (or shares the highest with others)."""
 
 
 class CausalStudent(nn.Module):
     """A causal language model with the loss of its training.
 
     Args:
-        language_model: a causal model of transformers.
+        language_model: a causal model of transformers; the student holds the model itself, no copy.
         compute_dtype: type of the computation under autocast; parameters stay float32.
         token_loss: the loss function.
     """
@@ -64,10 +65,12 @@ class CausalStudent(nn.Module):
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
     ) -> Batch:
-        """Return a batch in which the loss starts after each example's given steps.
+        """Return a batch, on the CPU, in which the loss starts after each example's given steps.
+
+        The labels are the target tokens of all later steps and of the answer segment.
 
         Args:
-            examples: B examples.
+            examples: B examples, at least one.
             num_given_steps: [B], number of given steps of each example.
             pad_id: token id of padding; packed batches have none.
         """
@@ -76,11 +79,18 @@ class CausalStudent(nn.Module):
         return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
-        """Return the loss of a batch; logits are computed only for positions in the loss."""
+        """Return the loss of a batch; logits are computed only for the labels.
+
+        Args:
+            batch: result of `collate`, moved to the device of the model.
+        """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: Batch) -> Tensor:
-        """Return the output head's input for each of the batch's N labels, [N, d]."""
+        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
+
+        The states have gradients. The argument is that of `forward`.
+        """
         with _autocast(batch, self.compute_dtype):
             hidden = self.language_model.base_model(
                 **batch.model_inputs(), use_cache=False
@@ -92,7 +102,8 @@ class EncoderDecoderStudent(nn.Module):
     """An encoder-decoder language model, such as Flan-T5, with the loss of its training.
 
     Args:
-        language_model: an encoder-decoder model of transformers.
+        language_model: an encoder-decoder model of transformers; the student holds the model itself, no
+            copy.
         compute_dtype: type of the computation under autocast; parameters stay float32.
         token_loss: the loss function.
     """
@@ -112,10 +123,14 @@ class EncoderDecoderStudent(nn.Module):
     def collate(
         self, examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int
     ) -> PairBatch:
-        """Return a batch in which the encoder reads each example's question and given steps.
+        """Return a batch, on the CPU, for the encoder and the decoder.
+
+        The encoder reads each example's question and given steps, and an end-of-sequence token. The
+        labels of the decoder are the target tokens of all later steps and of the answer segment; its
+        input is the start token and the labels without the last one.
 
         Args:
-            examples: B examples.
+            examples: B examples, at least one, whose targets end with the end-of-sequence token.
             num_given_steps: [B], number of given steps of each example.
             pad_id: token id of padding.
         """
@@ -123,11 +138,18 @@ class EncoderDecoderStudent(nn.Module):
         return collate_pairs(examples, num_given_steps, pad_id, start_id)
 
     def forward(self, batch: PairBatch) -> LossParts:
-        """Return the loss of a batch; logits are computed only for positions in the loss."""
+        """Return the loss of a batch; logits are computed only for the labels.
+
+        Args:
+            batch: result of `collate`, moved to the device of the model.
+        """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
-        """Return the output head's input for each of the batch's N labels, [N, d]."""
+        """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
+
+        The states have gradients. The argument is that of `forward`.
+        """
         with _autocast(batch, self.compute_dtype):
             encoded = self.language_model.get_encoder()(
                 input_ids=batch.input_ids, attention_mask=batch.attention_mask
@@ -156,12 +178,16 @@ def _autocast(batch: Batch, dtype: torch.dtype) -> torch.autocast:
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a model; the tokenizer returns character offsets.
 
+    `model_folder` may first write the model to the cache; a model on the hub is downloaded.
+
     Args:
         name: name of the model, as in a config; see `models.sources`.
 
     Raises:
-        KpodError: The model doesn't exist, or the tokenizer has no character offsets or no
+        KpodError: A condition of `model_folder` holds, or the tokenizer has no character offsets or no
             end-of-sequence token.
+        OSError: transformers can't load the tokenizer, or the hub doesn't have the model.
+        ValueError: transformers doesn't know the type of the tokenizer.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
     if not tokenizer.is_fast:
@@ -172,14 +198,18 @@ def load_tokenizer(name: str) -> Any:
 
 
 def check_vocabulary(name: str) -> None:
-    """Check that a model has an embedding for every token of its tokenizer.
+    """Check that a model has an embedding for every token of its tokenizer's vocabulary.
+
+    Tokens that were added to the vocabulary aren't counted. No parameters are loaded.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
 
     Raises:
-        KpodError: The tokenizer has more tokens than the model has embeddings, or `load_tokenizer`
-            fails.
+        KpodError: The tokenizer has more tokens than the model has embeddings, or a condition of
+            `load_tokenizer` holds.
+        OSError: transformers can't load the tokenizer or the config.
+        ValueError: transformers doesn't know the type of the tokenizer or of the model.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
@@ -197,14 +227,20 @@ def load_student(
 ) -> Student:
     """Load a causal or encoder-decoder language model, with float32 parameters, as a student.
 
+    The model is on the CPU and in evaluation mode, and all its parameters are trainable. `model_folder`
+    may first write the model to the cache; a model on the hub is downloaded.
+
     Args:
         name: name of the model, as in a config; see `models.sources`.
         compute_dtype: type of the computation under autocast.
         token_loss: `weighted_nll` or `probability_scaled_nll`, or one of them with full logits.
 
     Raises:
-        KpodError: The model's logits aren't the plain product of hidden states and output head (the head
-            has a bias, or the logits are scaled or soft-capped), or the decoder has no start token.
+        KpodError: A condition of `model_folder` holds; the model's logits aren't the plain product of
+            hidden states and output head (there is no head, the head has a bias, or the logits are
+            scaled or soft-capped); or the decoder has no start token.
+        OSError: transformers can't load the model, or the hub doesn't have the model.
+        ValueError: transformers doesn't know the type of the model.
     """
     family, language_model = _load_language_model(name)
     head = language_model.get_output_embeddings()

@@ -39,8 +39,13 @@ BATCH_TOKENS = 8192
 class Assessor:
     """An actor that tokenizes weighted rationales and measures the difficulty of their steps.
 
+    The student is loaded on the GPU if the process sees one, else on the CPU.
+
     Args:
         config: Settings of the student whose losses are measured.
+
+    Raises:
+        KpodError: The tokenizer or the model can't be used; see `load_tokenizer` and `load_student`.
     """
 
     def __init__(self, config: StudentConfig) -> None:
@@ -54,12 +59,17 @@ class Assessor:
         """Return the example and the step difficulties of every weighted rationale.
 
         Args:
-            batch: Rows with the columns of `Question` and of `WeightedRationale`.
+            batch: Rows with the columns of `Question` and of `WeightedRationale`; no question id occurs
+                twice.
 
         Returns:
-            One row for each input row: the columns of `Example`, ``is_cut`` (whether the example was
-            shortened to ``max_length``) and the columns of `MEASURES`. The lists of `MEASURES` are
-            empty for an example that doesn't fit.
+            One row for each input row, in order: the columns of `Example` (of the shortened example if
+            it was shortened), ``is_cut`` (whether the example was shortened to ``max_length``) and the
+            columns of `MEASURES`, in nats. The lists of `MEASURES` are empty for an example that doesn't
+            fit.
+
+        Raises:
+            KpodError: The student's template is ``chat``, and the tokenizer has no chat template.
         """
         questions = Question.from_table(batch)
         rationales = WeightedRationale.from_table(batch)
@@ -93,22 +103,25 @@ class Assessor:
 def assess_difficulty(
     config: RunConfig, questions: Artifact, weigh: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Run the phase: write the tables ``difficulties`` and ``examples``.
+    """Run the phase on Ray, which must be connected: write the tables ``difficulties`` and ``examples``.
 
-    Both tables have one row for each rationale that fits ``student.max_length``. Rationales that an
-    interrupted call has assessed are not assessed again.
+    Both tables have one row for each rationale that fits ``student.max_length`` (if necessary, after the
+    cut of ``student.overlength=cut``), in the order of ``weighted``; existing tables are replaced.
+    Rationales that an interrupted call has assessed are not assessed again.
 
     Args:
         config: Settings of the run.
         questions: Finished artifact with the table ``questions``.
-        weigh: Finished artifact with the table ``weighted``.
-        artifact: Artifact that gets the tables.
+        weigh: Finished artifact with the table ``weighted``, one row for each rationale.
+        artifact: Artifact that gets the tables. Its manifest isn't written.
 
     Returns:
-        The manifest: counts of rationales, and the nodes that assessed them.
+        The manifest entries of the phase: counts of rationales, and the nodes that assessed them.
 
     Raises:
         KpodError: No rationale fits ``student.max_length``.
+        RuntimeError: The pool returned another number of rows than there are rationales.
+        ray.exceptions.RayError: An actor failed; the cause may be a `KpodError` of `Assessor`.
     """
     requests = _requests(questions, weigh)
     pool = ActorPool(
@@ -146,14 +159,15 @@ def measure_steps(
     """Measure the step difficulties of examples (Eq. 8), with no step given.
 
     Args:
-        student: The student before training, on any device.
-        examples: Examples of any length.
+        student: The student before training, on any device, in evaluation mode.
+        examples: Examples of any length; possibly none.
         pad_id: Token id that pads the batches.
         max_tokens: Most tokens of one forward pass, padding included; a longer example has a forward
             pass of its own.
 
     Yields:
-        The question id and the difficulties of each example, in order of length.
+        The question id and the difficulties of each example in nats, under the example's token weights
+        and under uniform token weights; in ascending order of length.
     """
     device = next(student.parameters()).device
     for rows in batches_by_tokens([example.num_tokens() for example in examples], max_tokens):

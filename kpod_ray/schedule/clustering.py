@@ -24,16 +24,16 @@ def cluster_questions(
     """Return the cluster of each question.
 
     Args:
-        vectors: [Q, d], one vector for each question.
+        vectors: [Q, d], one vector for each question, Q at least 1.
         num_clusters: K, number of clusters; lowered to the number of distinct vectors.
         clustering: K-means, or agglomerative clustering with Ward's criterion.
         seed: Seed of K-means.
 
     Returns:
-        int64 [Q], 0-based cluster ids.
+        int64 [Q], cluster ids from 0 to the lowered K - 1. Equal arguments give equal clusters.
 
     Raises:
-        KpodError: There are too many questions for agglomerative clustering.
+        KpodError: Agglomerative clustering gets more than `MAX_AGGLOMERATIVE` questions.
     """
     num_clusters = min(num_clusters, len(np.unique(vectors, axis=0)))
     if clustering == "kmeans":

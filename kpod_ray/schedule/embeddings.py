@@ -31,18 +31,21 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]")
 def embed_questions(
     texts: Sequence[str], embedding: str | None, student: str
 ) -> npt.NDArray[np.float32]:
-    """Return a vector of unit length for each text.
+    """Return a vector of unit length for each text; the zero vector for a text without token or word.
+
+    A model on the hub is downloaded.
 
     Args:
-        texts: Q questions.
+        texts: Q texts of questions, at least one.
         embedding: ``schedule.embedding``: None, a ``.txt`` file of word vectors, or a sentence encoder.
         student: Name of the model whose input embeddings are averaged when ``embedding`` is None.
 
     Returns:
-        [Q, d].
+        [Q, d], in the order of the texts.
 
     Raises:
-        KpodError: The file or the model doesn't exist or can't be used.
+        KpodError: A condition of `word_vector_means`, `encode_texts` or `model_folder` holds or, if
+            ``embedding`` is None, of `load_student` or `load_tokenizer`.
     """
     if embedding is None:
         model = load_student(student, torch.float32).language_model
@@ -55,6 +58,8 @@ def embed_questions(
 
 def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
     """Return the mean input embedding of each text's tokens, scaled to unit length.
+
+    The text is tokenized without special tokens; a token counts as often as it occurs.
 
     Args:
         tokenizer: Tokenizer of the model that the table belongs to.
@@ -75,18 +80,20 @@ def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
     """Return the mean vector of each text's words, scaled to unit length, as in the paper.
 
     A word is a run of letters, a number or a single punctuation mark, in lower case. Words without a
-    vector are ignored.
+    vector are ignored; a word counts as often as it occurs.
 
     Args:
-        path: Text file of word vectors with one line ``word v1 v2 ...`` for each word (GloVe's format).
+        path: Text file of word vectors, UTF-8, with one line ``word v1 v2 ...`` for each word (GloVe's
+            format). Of two lines for one word, the last is used.
         texts: Q texts.
 
     Returns:
         [Q, d]; the zero vector for a text in which no word has a vector.
 
     Raises:
-        KpodError: The file is missing, the line of a needed word can't be read, or no word of the
-            texts has a vector.
+        KpodError: The file doesn't exist or is a folder; the line of a word of the texts has no numbers,
+            a value that is no finite number, or another number of values than the first such line; or no
+            word of the texts has a vector.
     """
     words_of_texts = [_WORD.findall(text.lower()) for text in texts]
     vocabulary = {word for words in words_of_texts for word in words}
@@ -103,7 +110,7 @@ def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
 
 
 def unit_length(vectors: FloatArray) -> FloatArray:
-    """Return vectors scaled to Euclidean length 1.
+    """Return a new array of vectors scaled to Euclidean length 1.
 
     Args:
         vectors: [Q, d].
@@ -119,15 +126,19 @@ def unit_length(vectors: FloatArray) -> FloatArray:
 def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the mean of a sentence encoder's last hidden states over each text, of unit length.
 
+    The mean is over all tokens of the text, special tokens included. The encoder computes in float32 on
+    the GPU if the process sees one, else on the CPU.
+
     Args:
-        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2.
-        texts: Q texts; a text longer than the encoder's context is truncated.
+        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2, from `model_folder`. A model
+            on the hub is downloaded.
+        texts: Q texts, at least one; the end of a text longer than the encoder's context is cut off.
 
     Returns:
-        [Q, d].
+        [Q, d], in the order of the texts.
 
     Raises:
-        KpodError: The model can't be loaded as a sentence encoder.
+        KpodError: transformers can't load the tokenizer or the model.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -22,21 +22,26 @@ from kpod_ray.storage.artifacts import Artifact, Manifest
 def plan_schedule(
     config: RunConfig, questions: Artifact, assess: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Run the phase: write ``schedule`` (question, stage, given steps), ``clusters`` and the totals.
+    """Run the phase in this process: write ``clusters``, ``totals.json`` and ``schedule``.
 
-    Questions of the validation set are in none of the three files.
+    ``schedule`` has `StageRow` rows of stages 0 to N_e, ``clusters`` the id and the cluster of each
+    question; see `write_plan` for ``totals.json``. The questions are those of ``difficulties``, except
+    the student's validation set (`in_validation_set`), which is in none of the files. Existing files are
+    replaced.
 
     Args:
         config: Settings of the run.
         questions: Finished artifact with the table ``questions``.
         assess: Finished artifact with the table ``difficulties``.
-        artifact: Artifact that gets the files.
+        artifact: Artifact that gets the files. Its manifest isn't written.
 
     Returns:
-        The manifest: counts, and the total difficulty in nats.
+        The manifest entries of the phase: counts of questions in the plan, steps, clusters and
+        validation questions, and the total difficulty of the planned questions in nats.
 
     Raises:
-        KpodError: All questions are in the validation set.
+        KpodError: All questions are in the validation set, or a condition of `embed_questions` or
+            `cluster_questions` holds.
     """
     schedule = config.schedule
     table = assess.read("difficulties")

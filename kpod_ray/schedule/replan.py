@@ -34,14 +34,20 @@ class Replanner:
     def replan(self, store: Store, stage: int, plan: str, plan_stage: int) -> str:
         """Plan a stage from the given steps and step losses of the stage before; write the plan.
 
+        The difficulty of a step that stage t - 1 supervised is its measured loss; that of any other step
+        is the difficulty before training. Equal inputs give equal files; existing files are replaced.
+
         Args:
             store: Store that holds all folders.
-            stage: t, at least 1.
+            stage: t, at least 1. For t above 1, the step losses of stage t - 1 must be written already.
             plan: Folder of the plan that holds the given steps of stage t - 1.
             plan_stage: Stage of that plan's table whose rows are the given steps of stage t - 1.
 
         Returns:
-            Folder of the new plan, which holds stage t alone.
+            Folder of the new plan relative to the store's root. Its tables hold stage t alone.
+
+        Raises:
+            ValueError: The stage is below 1.
         """
         clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
         table = store.read_table(f"{self.assess}/difficulties.parquet")

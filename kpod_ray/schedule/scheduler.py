@@ -20,13 +20,19 @@ from kpod_ray.storage.artifacts import Store
 class Scheduler:
     """Decides which plan each stage trains on, and stores the statistics of finished stages.
 
+    Decisions and statistics are stored in ``decisions.json`` of the training run's folder; the
+    constructor reads the file if it exists.
+
     Args:
         storage: Address of the run's store.
-        folder: Folder of the training run in the store.
-        plan: Folder of the plan of phase ``plan``.
+        folder: Folder of the training run, relative to the store's root.
+        plan: Folder of the plan of phase ``plan``, relative to the store's root.
         num_stages: N_e, number of stages of the plan.
         replanner: Plans each stage again when the stage begins; None uses the plan of phase ``plan``
             for all stages.
+
+    Raises:
+        KpodError: The store can't be opened.
     """
 
     def __init__(
@@ -49,6 +55,9 @@ class Scheduler:
     def decide(self, stage: int) -> Decision:
         """Return the decision for a stage. The call is idempotent: the first decision is stored.
 
+        With a replanner, the first call for a stage plans the stage, and the stages before it if they
+        have no decision. Stages after the last one repeat the decision of the last stage.
+
         Args:
             stage: Stage that begins, at least 1.
 
@@ -64,11 +73,14 @@ class Scheduler:
         return Decision(stored["stage"], stored["plan"], stored["plan_stage"])
 
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
-        """Store the statistics of a finished stage beside the stage's decision.
+        """Store the statistics of a finished stage beside the stage's decision, in place of older ones.
 
         Args:
             stage: Finished stage.
             statistics: Metric name -> value.
+
+        Raises:
+            KeyError: `decide` was never called for the stage.
         """
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
 

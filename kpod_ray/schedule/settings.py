@@ -10,7 +10,11 @@ from kpod_ray.config import ScheduleConfig
 
 
 def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
-    """Return the parameters of a schedule, with the solver and its diversity weight bound."""
+    """Return the parameters of a schedule, with a solver that applies the settings of ``schedule``.
+
+    Raises:
+        ValueError: A parameter is out of its range; see `ScheduleSettings`.
+    """
     return ScheduleSettings(
         num_stages=config.num_stages,
         full_stage=config.resolved_full_stage,
@@ -22,7 +26,10 @@ def schedule_settings(config: ScheduleConfig) -> ScheduleSettings:
 
 
 def difficulty_column(config: ScheduleConfig) -> str:
-    """Return the name of the column of table ``difficulties`` that a plan is computed from."""
+    """Return the name of the column of table ``difficulties`` that a plan is computed from.
+
+    The name is ``step_difficulties`` or, with uniform difficulty weights, ``uniform_step_difficulties``.
+    """
     return (
         "step_difficulties"
         if config.difficulty_weights == "from_weighting"

@@ -23,7 +23,7 @@ class StepValues:
     """One number for every reasoning step of every question."""
 
     question_ids: pa.Array
-    """[Q], sorted."""
+    """[Q], strings in ascending order."""
     values: npt.NDArray[np.float64]
     """[sum of num_steps], all steps of the first question in order, then those of the next one."""
     num_steps: npt.NDArray[np.int64]
@@ -31,11 +31,12 @@ class StepValues:
 
 
 def step_values(table: pa.Table, column: str) -> StepValues:
-    """Return the values of a list column, sorted by question id.
+    """Return the values of a list column as float64, sorted by question id.
 
     Args:
-        table: One row for each question, with ``question_id`` and the list column.
-        column: Name of a column that holds a list of one number for each reasoning step.
+        table: One row for each question in any order, with ``question_id`` and the list column.
+        column: Name of a column that holds a list of one number for each reasoning step; NaN is kept,
+            and neither a list nor a number may be null.
     """
     table = table.select(["question_id", column]).sort_by("question_id").combine_chunks()
     lists = pc.cast(table[column], pa.list_(pa.float64())).combine_chunks()
@@ -47,11 +48,14 @@ def step_values(table: pa.Table, column: str) -> StepValues:
 
 
 def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) -> None:
-    """Write a plan as ``totals.json`` and then ``schedule.parquet``.
+    """Write a plan as ``totals.json`` and then ``schedule.parquet``; see `schedule_table`.
+
+    ``totals.json`` holds the lists ``ceilings`` and ``planned``, in nats, with one number for each stage
+    of the plan. Each write is atomic and replaces an existing file.
 
     Args:
         store: Store to write to.
-        folder: Folder of the two files in the store.
+        folder: Folder of the two files, relative to the store's root.
         question_ids: [Q], ids in the order of the plan's arrays.
         plan: Plan of one or more stages.
     """
@@ -61,7 +65,9 @@ def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) ->
 
 
 def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
-    """Return a plan as `StageRow` rows, sorted by stage, for the questions included in each stage.
+    """Return a plan as `StageRow` rows, for the questions included in each stage.
+
+    The rows are sorted by stage; the rows of a stage are in the order of ``question_ids``.
 
     Args:
         question_ids: [Q], ids in the order of the plan's arrays.
@@ -77,7 +83,9 @@ def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
 
 
 def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
-    """Return the number of given steps of every question included in a stage, by question id.
+    """Return the number of given steps by question id of every question included in a stage.
+
+    Questions that aren't included are missing; without rows of the stage the result is empty.
 
     Args:
         schedule: Table of `StageRow` rows.
@@ -96,6 +104,7 @@ class Decision:
     stage: int
     """Stage, at least 1. Stages beyond ``schedule.num_stages`` repeat the last one."""
     plan: str
-    """Folder of the plan whose table ``schedule`` holds the questions and their given steps."""
+    """Folder, relative to the store's root, of the plan whose table ``schedule`` holds the questions and
+    their given steps."""
     plan_stage: int
     """Stage of that table whose rows apply."""

@@ -42,12 +42,19 @@ from kpod_ray.training.parallel import recompute_layers
 def build_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student, ready for training; the result is the same on every worker.
 
+    The student is on the CPU and in evaluation mode, with float32 parameters; only gradient
+    checkpointing sets the flag ``training`` of each layer itself. With adapters, torch's global
+    generator is seeded.
+
     Args:
         config: settings of the student.
         seed: seed of the adapters' random initial values.
 
     Raises:
-        KpodError: The model can't be trained with these settings.
+        KpodError: A condition of `load_student` holds, no layer has a name in
+            ``student.lora.target_modules``, or the model doesn't support gradient checkpointing.
+        OSError: As in `load_student`.
+        ValueError: As in `load_student`.
     """
     student = load_plain_student(config, seed)
     if config.packing and config.kernels:
@@ -63,7 +70,7 @@ def build_student(config: StudentConfig, seed: int) -> Student:
 def load_plain_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student with its adapters, without packing and recomputed layers.
 
-    The arguments and the errors are those of `build_student`.
+    The arguments and the errors are those of `build_student`, without gradient checkpointing.
     """
     dtype = compute_dtype(config.precision)
     student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
@@ -90,11 +97,12 @@ def add_adapters(
 
     Args:
         language_model: a model of transformers.
-        config: settings of the adapters.
+        config: settings of the adapters; without ``target_modules`` every linear layer except the output
+            head gets an adapter.
         layer: class that replaces a linear layer, `AdaptedLinear` or peft's own.
 
     Raises:
-        KpodError: No layer has a name in ``target_modules``.
+        KpodError: No layer has a name in ``target_modules``, or peft doesn't support such a layer.
     """
     targets = config.target_modules
     settings = peft.LoraConfig(
@@ -112,10 +120,11 @@ def add_adapters(
 
 
 def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Example]]:
-    """Read the examples of a training from the store.
+    """Read the examples of a training from the store, as phase ``assess`` wrote them.
 
     Returns:
-        The training examples and the validation examples.
+        The training examples, which are those with a question id in the table ``job.trained_on``, and
+        the validation examples, which are all others; both in the order of the table ``job.examples``.
     """
     ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
     parts: tuple[list[Example], list[Example]] = [], []
@@ -125,16 +134,27 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 
 
 def padding_id(job: TrainJob) -> int:
-    """Return the token id with which the student's batches are padded."""
+    """Return the token id with which the student's batches are padded.
+
+    Loads the tokenizer; the errors are those of `load_tokenizer`.
+    """
     return pad_id(load_tokenizer(job.student.model))
 
 
 def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     """Build a student with trained parameters, with its adapters merged into the layers.
 
+    The student is on the CPU and in evaluation mode. The parameters are copied.
+
     Args:
         job: the training.
-        parameters: trained parameters by name, as `parameters_of` returns them.
+        parameters: trained parameters of the student by name, as `parameters_of` returns them.
+
+    Raises:
+        RuntimeError: The names or shapes of the parameters aren't those of the student's trainable ones.
+        KpodError: As in `load_plain_student`.
+        OSError: As in `load_plain_student`.
+        ValueError: As in `load_plain_student`.
     """
     student = load_plain_student(job.student, job.seed)
     load_parameters(student, parameters)
@@ -157,10 +177,14 @@ def merge_adapters(language_model: Any) -> None:
 def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -> None:
     """Write a student with trained parameters to ``student/`` of the artifact, as a Hugging Face folder.
 
+    The folder gets the float32 parameters, with adapters merged, the config and the tokenizer. Files of
+    the same names are replaced one by one (see `Store.upload`); other files in the folder stay. Of
+    several workers, only one should call this function. The errors are those of `finished_student`.
+
     Args:
-        job: the training.
+        job: the training, whose ``folder`` gets ``student/``.
         store: store of the artifact.
-        parameters: trained parameters by name, as `parameters_of` returns them.
+        parameters: trained parameters of the student by name, as `parameters_of` returns them.
     """
     student = finished_student(job, parameters)
     with tempfile.TemporaryDirectory() as name:

@@ -24,7 +24,9 @@ class TrainJob:
     student: StudentConfig
     evaluation: EvaluationConfig
     num_stages: int
+    """N_e, number of planned stages."""
     seed: int
+    """Seed of the order of the examples and of random initial values."""
     storage: str
     """Address of the store."""
     questions: str
@@ -32,10 +34,11 @@ class TrainJob:
     examples: str
     """Path of the table of tokenised examples."""
     trained_on: str
-    """Path of a table with the ids of the training questions; the other examples form the validation
-    set."""
+    """Path of a table with the ids of the training questions in ``question_id``; the other examples form
+    the validation set."""
     folder: str
-    """Folder to which the training writes ``student/`` and the ``step_losses/`` of every stage."""
+    """Folder of the training's artifact, to which the training writes ``student/`` and the
+    ``step_losses/`` of every stage."""
     difficulty_weights: Literal["from_weighting", "uniform"]
     """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     resources: StudentWorkerResources
@@ -47,16 +50,16 @@ def students_folder(folder: str) -> str:
     """Return the folder with the students of single stages, which exists while the training runs.
 
     Args:
-        folder: folder of the training's artifact.
+        folder: folder of the training's artifact; the result is relative to the same root.
     """
     return f"{folder}/students"
 
 
 def student_file(folder: str, stage: int) -> str:
-    """Return the path of the file with the student's parameters at the end of a stage.
+    """Return the path of the safetensors file with the student's trainable parameters after a stage.
 
     Args:
-        folder: folder of the training's artifact.
+        folder: folder of the training's artifact; the result is relative to the same root.
         stage: the 1-based stage.
     """
     return f"{students_folder(folder)}/stage-{stage}.safetensors"

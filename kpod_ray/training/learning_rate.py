@@ -12,8 +12,8 @@ def learning_rate_factor(
     """Return the factor of the largest learning rate, in [0, 1], at a point of the training.
 
     Args:
-        schedule: the factor after the warm-up: ``constant`` stays at 1; ``linear`` and ``cosine`` fall
-            to 0.
+        schedule: the factor after the warm-up: ``constant`` stays at 1; ``linear`` and ``cosine`` (half
+            a cosine wave) fall from 1 to 0 at the end of the training.
         warmup: fraction of the training, in [0, 1), in which the factor rises linearly from 0 to 1.
         done: fraction of the training that is done, in [0, 1].
     """

@@ -23,13 +23,17 @@ NUM_SUMS = 9
 
 
 def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
-    """Return the sums of one batch from which `step_metrics` computes metrics.
+    """Return the sums of one batch from which `step_metrics` computes metrics, without gradients.
+
+    Args:
+        batch: the batch, on the device of ``parts``.
+        parts: the student's result for the batch.
 
     Returns:
         [9], float64, on the batch's device: the weighted loss; number, negative log-likelihood and token
-        weight of the rationale tokens in the loss; number and negative log-likelihood of the answer
-        tokens in the loss; number of labels with the highest logit; number of computed positions,
-        padding included; number of the examples' tokens.
+        weight of the rationale tokens in the loss; number and negative log-likelihood of the tokens of
+        the answer segments in the loss; number of labels with the highest logit; number of computed
+        positions, padding included; number of tokens of prompts and targets (`Batch.num_tokens`).
     """
     inside = batch.in_rationale
     nll = parts.token_nll.double()
@@ -52,11 +56,17 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
 
     Args:
         sums: [9], from `loss_sums`, added over micro-batches and workers.
-        denominator: divisor of the weighted loss; see ``student.loss_normalization``.
+        denominator: divisor of the weighted loss, above 0; see ``student.loss_normalization``.
 
     Returns:
-        Metrics by name. ``loss`` is the weighted loss; ``rationale_loss`` and ``answer_loss`` are
-        unweighted means over tokens; all losses are in nats.
+        Metrics by name; a mean or fraction of nothing is 0. ``loss``: weighted loss, divided by the
+        denominator. ``rationale_loss`` and ``answer_loss``: unweighted means over the tokens in the loss
+        of the rationales and of the answer segments. (All losses are in nats.) ``token_weight_mean``:
+        mean over the rationale tokens in the loss. ``token_accuracy``: fraction of the tokens in the
+        loss with the highest logit. ``loss_tokens``: their number. ``supervised_fraction``: their number
+        divided by that of all tokens of prompts and targets. ``padding_fraction``: fraction of the
+        computed positions that are padding. ``shared_prefix_fraction``: fraction of the tokens that a
+        shared prefix spares.
     """
     loss, rationale_tokens, rationale_nll, weight, answer_tokens, answer_nll, *counts = (
         sums.tolist()
@@ -78,7 +88,7 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Return the peak memory of this process so far, in MiB.
+    """Return the peak memory of this process since its start, in MiB.
 
     Args:
         device: a GPU selects memory allocated by torch on it; the CPU selects resident memory.
@@ -96,8 +106,10 @@ class StageLosses:
     examples; the `sums` of all workers are added.
 
     Args:
-        examples: all training examples; a stage may use only some of them.
-        token_weights: for every example, the weight of each target token inside its reasoning step.
+        examples: all training examples, with the targets that are trained on; a stage may use only some
+            of them.
+        token_weights: for every example, the weight of each target token inside its reasoning step. A
+            list that is longer than the target belongs to a target whose beginning was left out.
     """
 
     def __init__(
@@ -108,7 +120,8 @@ class StageLosses:
         self._num_steps = [example.num_steps for example in examples]
         self._offsets = (torch.tensor(self._num_steps).cumsum(0)).tolist()
         self.sums = torch.zeros(2, sum(self._num_steps), dtype=torch.float64)
-        """[2, steps of all examples], weighted losses and weights; see `step_loss_sums`."""
+        """[2, steps of all examples], float64 on the CPU, weighted losses and weights; see
+        `step_loss_sums`. The steps of one example are in order, after those of the example before."""
 
     def add(
         self, indices: Sequence[int], num_given_steps: Sequence[int], token_nll: Tensor
@@ -116,7 +129,7 @@ class StageLosses:
         """Add the losses of a forward pass.
 
         Args:
-            indices: the examples of the pass, in order.
+            indices: indices into ``examples`` of the examples of the pass, in order.
             num_given_steps: number of given steps of each of these examples.
             token_nll: [N] on the CPU, unweighted loss in nats of the examples' tokens in the loss, one
                 example after the other.
@@ -134,13 +147,14 @@ class StageLosses:
             )
 
     def means(self, sums: Tensor) -> list[list[float]]:
-        """Return the mean loss of each reasoning step of each example, in nats.
+        """Return the weighted mean loss of each reasoning step of each example, in nats.
 
         Args:
             sums: [2, steps of all examples], `sums` added over the workers.
 
         Returns:
-            One list for each example; NaN for a step without a measured loss.
+            One list for each example, in the order of ``examples``; NaN for a step without a measured
+            loss.
         """
         weighted, norm = sums
         return [part.tolist() for part in (weighted / norm).split(self._num_steps)]

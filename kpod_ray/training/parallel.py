@@ -26,7 +26,8 @@ def shard(student: nn.Module, num_workers: int) -> None:
     """Shard the parameters of a student over the workers with FSDP2, in place.
 
     Each worker then holds a part of each parameter, gradient and optimizer state. A layer's parameters
-    are gathered only while the layer is computed. All workers must call this function.
+    are gathered only while the layer is computed. All workers must call this function, after the process
+    group was initialized and before an optimizer holds the parameters.
 
     Args:
         student: the student, on its device.
@@ -42,7 +43,7 @@ def shard(student: nn.Module, num_workers: int) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Return whether a module is sharded, so that every pass needs all workers at the same time."""
+    """Return whether `shard` was applied to a module, so that every pass needs all workers at once."""
     return isinstance(module, FSDPModule)
 
 
@@ -50,7 +51,11 @@ def is_sharded(module: nn.Module) -> bool:
 def no_sync(module: Any) -> Iterator[None]:
     """Accumulate gradients on this worker, without communication, in a backward pass in the block.
 
-    The first backward pass after the block synchronizes the accumulated gradients.
+    The first backward pass after the block synchronizes the accumulated gradients. A module of a single
+    worker has nothing to synchronize; the context then does nothing.
+
+    Args:
+        module: the student, whole or sharded, or the student wrapped in DDP.
     """
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
@@ -64,14 +69,18 @@ def no_sync(module: Any) -> Iterator[None]:
 
 
 def clip_gradients(module: nn.Module, max_norm: float) -> float:
-    """Clip the norm of all gradients together, in place.
+    """Scale all gradients so that their Euclidean norm together is at most a bound, in place.
+
+    If the student is sharded, all workers must call this function.
 
     Args:
-        module: the student, whole or sharded.
+        module: the student, whole or sharded, or the student wrapped in DDP, with synchronized
+            gradients.
         max_norm: largest norm; infinity leaves the gradients unchanged.
 
     Returns:
-        The norm before clipping, the same on all workers.
+        The norm before clipping, the same on all workers. If the norm isn't finite, no error is raised,
+        and the gradients are useless afterwards.
     """
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -40,20 +40,30 @@ def train_student(
 ) -> Manifest:
     """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
 
+    Ray must be connected. An interrupted training continues from the checkpoints in ``fit/`` of the
+    artifact. At the end the checkpoints and the saved students of single stages are deleted.
+
     Args:
         config: settings of the run.
-        questions: artifact with the questions and their answers.
-        assess: artifact with the tokenised examples and the step difficulties.
-        plan: artifact with the schedule.
-        artifact: artifact to write.
-        watch: callback on the driver that receives the metrics of every train step.
+        questions: finished artifact with the questions and their answers.
+        assess: finished artifact with the tokenised examples and the step difficulties.
+        plan: finished artifact with the schedule.
+        artifact: artifact to write. Its manifest isn't written.
+        watch: callback on the driver, called in a thread with the metrics of every train step, and again
+            when validation metrics are added to them.
 
     Returns:
-        The manifest entries of the phase: counts, workers, nodes, the best stage and warnings.
+        The manifest entries of the phase: ``counts``, ``workers``, ``nodes``; ``best``, with the best
+        stage and its validation loss or accuracy, if there is a validation set; and ``warning``, one
+        text, if there were damaged checkpoints.
 
     Raises:
-        KpodError: A train step has no token in the loss, or its gradient isn't finite. Checkpoints of
+        KpodError: A condition of `build_student` holds, the checkpoints in ``fit/`` belong to another
+            artifact, a train step has no token in the loss, or its gradient isn't finite. Checkpoints of
             earlier stages are kept.
+        TrainingFailedError: The workers failed, or didn't start in time, more often than the settings
+            allow; see `kpod_ray.cluster.torch_trainer.fit`.
+        ray.exceptions.RayError: The actor of the validation accuracy failed.
     """
     job = _job(config, questions, assess, plan, artifact)
     with watched(watch) as board:

@@ -48,6 +48,11 @@ def stage_statistics(history: History, stage: int) -> dict[str, float]:
     Args:
         history: metrics of all train steps so far.
         stage: the stage, with at least one train step in the history.
+
+    Returns:
+        By name: the means of ``loss``, ``rationale_loss``, ``answer_loss``, ``token_weight_mean`` and
+        ``tokens_per_s``; the metrics of the stage's last train step whose names begin with
+        ``validation_``, if any; and the number ``train_steps``.
     """
     rows = [row for row in history if row["stage"] == stage]
     names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
@@ -75,10 +80,14 @@ class BestModelKeeper:
         self.rank = rank
 
     def note_loss(self, progress: TrainProgress, loss: float) -> None:
-        """Record the validation loss of the current stage; save the student if the loss is the lowest.
+        """Record the validation loss of the current stage, and save the student if it may be exported.
+
+        The student is saved if the loss is lower than those of all earlier stages and the student with
+        the lowest loss is to be exported (``exported_student: best`` without validation accuracy).
 
         Args:
-            progress: position of the training; ``best_stage`` and ``best_loss`` are updated.
+            progress: position of the training; ``best_stage`` and ``best_loss`` are updated in place if
+                the loss is the lowest.
             loss: validation loss in nats a token.
         """
         if loss < progress.best_loss:
@@ -88,15 +97,20 @@ class BestModelKeeper:
                 self._save(progress.stage)
 
     def save_for_validation(self, progress: TrainProgress) -> None:
-        """Save the current student, so that an actor can measure the validation accuracy."""
+        """Save the current student, so that an actor can measure the validation accuracy.
+
+        The file is `student_file` of the current stage, which is appended to ``measured_stages``.
+        """
         progress.measured_stages.append(progress.stage)
         self._save(progress.stage)
 
     def export(self, progress: TrainProgress) -> None:
         """Write the last or the best student, as the settings say, as a Hugging Face model folder.
 
-        Nothing is written if the best student is chosen by validation accuracy, which is known only
-        after the training: `measure_all` of ``validation_accuracy`` exports that student.
+        The folder is ``student/`` of the artifact; see `export_student`. Without a validation set the
+        last student is the best. Nothing is written if the best student is chosen by validation
+        accuracy, which is known only after the training: `measure_all` of ``validation_accuracy``
+        exports that student.
         """
         student = self.job.student
         if student.exported_student == "best" and student.accuracy_every_stages is not None:

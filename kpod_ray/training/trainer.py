@@ -45,7 +45,7 @@ class TrainingSet:
     """The training examples and how to use them."""
 
     examples: Sequence[Example]
-    """All training examples, with the token weights of ``weighting``."""
+    """All training examples in any order, with the token weights of ``weighting``."""
     difficulty_weights: Literal["from_weighting", "uniform"]
     """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     pad_id: int
@@ -55,10 +55,13 @@ class TrainingSet:
 class StudentTraining:
     """The training on one worker: student, optimizer, examples and losses of reasoning steps.
 
+    The attribute ``examples`` holds the training examples sorted by question id, as `training_example`
+    changes them by the settings. Indices of examples are indices into this list.
+
     Args:
         student: the student on its device, in evaluation mode: without dropout, the loss doesn't depend
             on how a global batch is split.
-        module: the student itself, or the student wrapped in DDP.
+        module: the student itself, or sharded, or wrapped in DDP.
         config: settings of the student.
         training_set: the training examples.
         worker: rank of this worker.
@@ -95,7 +98,8 @@ class StudentTraining:
         """Reset the accumulated losses of reasoning steps, or restore them from a checkpoint.
 
         Args:
-            step_loss_sums: sums over all workers from `step_loss_sums`; None starts at 0.
+            step_loss_sums: sums over all workers from `step_loss_sums`, which rank 0 continues from
+                without a copy and the other ranks ignore; None starts at 0.
         """
         self._stage_losses = StageLosses(self.examples, self._step_weights)
         # The restored sums are those of all workers together, so only rank 0 continues from them.
@@ -103,9 +107,10 @@ class StudentTraining:
             self._stage_losses.sums = step_loss_sums
 
     def step_loss_sums(self) -> Tensor:
-        """Return the accumulated sums of the stage over all workers, [2, steps of all examples].
+        """Return a copy of the stage's accumulated sums over all workers; see `StageLosses.sums`.
 
-        All workers must call this method.
+        All workers must call this method, and get the same result: [2, steps of all examples], float64,
+        on the CPU.
         """
         sums = self._stage_losses.sums.to(self.device, copy=True)
         if self.worker.num_workers > 1:
@@ -115,8 +120,9 @@ class StudentTraining:
     def step_losses(self) -> list[list[float]]:
         """Return the loss (Eq. 8) of each reasoning step of each example in this stage, in nats.
 
-        The losses are those of the stage's train steps, each under the parameters of that train step. A
-        given step has loss NaN. All workers must call this method, and get the same result.
+        The losses are those of the stage's train steps, each under the parameters before the update of
+        that train step. A step without a loss in this stage, such as a given step, has loss NaN. All
+        workers must call this method, and get the same result: one list for each of ``examples``.
         """
         return self._stage_losses.means(self.step_loss_sums())
 
@@ -124,16 +130,18 @@ class StudentTraining:
         """Update the parameters once with a global batch; all workers must call this method.
 
         Args:
-            indices: indices into ``examples`` of the global batch.
-            given: number of given steps of each question.
+            indices: indices into ``examples`` of the whole global batch, at least one.
+            given: number of given steps of each question, at least of those of the global batch.
             done: fraction of the training that is done, in [0, 1), for the learning rate.
 
         Returns:
-            The metrics of the train step, the same on all workers.
+            The metrics of the train step, the same on all workers: those of `step_metrics`, ``tokens``
+            (number of tokens of the prompts and targets of the global batch), ``given_steps_mean``,
+            ``grad_norm`` (before clipping) and ``learning_rate``.
 
         Raises:
-            KpodError: No token is in the loss, or the gradient isn't finite. The parameters are
-                unchanged.
+            KpodError: The token weights in the loss sum to 0, as when no token is in the loss, or the
+                gradient isn't finite. All workers raise the error; the parameters are unchanged.
         """
         denominator = self._denominator(indices, given)
         sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)

@@ -20,10 +20,10 @@ class Validation:
     """Measures the student on the validation set, whose batches are shared out over the workers.
 
     Args:
-        student: the student in training.
-        module: the student itself, or the student wrapped in DDP.
+        student: the student in training, in evaluation mode.
+        module: the student itself, or sharded, or wrapped in DDP.
         config: settings of the student.
-        examples: validation examples, at least one.
+        examples: validation examples, at least one, as phase ``assess`` wrote them.
         pad_id: token id of padding.
         worker: rank of this worker.
     """
@@ -47,11 +47,12 @@ class Validation:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return ``validation_loss`` and ``validation_token_accuracy``.
+        """Return ``validation_loss`` and ``validation_token_accuracy`` on the whole validation set.
 
-        The loss is the unweighted mean over tokens, in nats; the accuracy is the fraction of tokens with
-        the highest logit. No step is given: all tokens of the targets count. All workers must call this
-        method, and get the same result.
+        The loss is the unweighted mean over tokens, in nats; the accuracy is the fraction of tokens that
+        have the highest logit when the tokens before them are given. No step is given: all tokens of the
+        targets count, those of the answer segments too. All workers must call this method, and get the
+        same result.
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)

@@ -33,6 +33,9 @@ class ValidationAccuracyActor:
     Args:
         job: the training.
         num_threads: CPU threads of torch.
+
+    Raises:
+        KpodError: The store can't be opened.
     """
 
     def __init__(self, job: TrainJob, num_threads: int) -> None:
@@ -45,7 +48,16 @@ class ValidationAccuracyActor:
     def measure(self, stage: int) -> float:
         """Return the accuracy of the student at the end of a stage, in [0, 1].
 
-        The predictions are read from ``measurements/``, or generated and written there if missing.
+        The accuracy is the fraction of correct answers to the validation questions, which are the
+        questions with an example that aren't in ``trained_on``; there must be at least one. The
+        predictions are read from ``measurements/`` of the artifact, or generated and written there if
+        missing.
+
+        Args:
+            stage: the 1-based stage, whose student was saved unless its predictions exist.
+
+        Raises:
+            FileNotFoundError: Neither the predictions nor the saved student exist.
         """
         path = f"{self.job.folder}/measurements/stage-{stage}.parquet"
         if not self.store.exists(path):
@@ -55,6 +67,9 @@ class ValidationAccuracyActor:
 
     def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
         """Measure the accuracy at the end of a stage and post it; delete a student that isn't needed.
+
+        With ``exported_student: best`` the student with the highest accuracy since the actor's start is
+        kept; every other measured student is deleted.
 
         Args:
             metrics: metrics of the stage's last train step, posted again together with the accuracy.
@@ -66,7 +81,11 @@ class ValidationAccuracyActor:
         board.post.remote(metrics | {"validation_accuracy": accuracy})
 
     def export(self, stage: int) -> None:
-        """Write the student at the end of a stage as a Hugging Face model folder."""
+        """Write the saved student of a stage to ``student/`` of the artifact; see `export_student`.
+
+        Raises:
+            FileNotFoundError: The student of the stage isn't saved.
+        """
         export_student(self.job, self.store, self._parameters(stage))
 
     def _discard(self, stage: int, accuracy: float) -> None:
@@ -112,7 +131,15 @@ class ValidationAccuracyActor:
 
 
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
-    """Start the validation accuracy actor of a training; return its handle."""
+    """Start the validation accuracy actor of a training; return its handle.
+
+    Ray must be connected. The function doesn't wait for the start of the actor. An actor that died is
+    restarted, and its calls are repeated.
+
+    Args:
+        job: the training.
+        resources: CPUs, GPUs and placement of the actor.
+    """
     actor = ray.remote(ValidationAccuracyActor).options(
         max_restarts=-1, max_task_retries=-1, **placement.actor_options(resources)
     )
@@ -124,15 +151,19 @@ def measure_all(
 ) -> dict[str, float]:
     """Wait for all measurements; add them to the history; export the best student if settings say so.
 
+    The actor exports the student with ``exported_student: best`` only. An error in the actor is raised
+    here as an exception of Ray.
+
     Args:
         job: the finished training.
         validation_actor: handle of the training's actor, which is killed at the end.
-        stages: the stages whose students are measured.
+        stages: the stages whose students are measured, 1-based and ascending, at least one.
         history: metrics of the training; ``validation_accuracy`` is added, in place, to the last train
             step of each measured stage.
 
     Returns:
-        Stage and accuracy of the best student, the earliest one if several are equal.
+        ``stage`` and ``validation_accuracy`` of the student with the highest accuracy, the earliest one
+        if several are equal.
     """
     best = {"stage": 0.0, "validation_accuracy": -1.0}
     for stage in stages:

@@ -35,12 +35,15 @@ from kpod_ray.training.validation import Validation
 def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     """Run the training of the student from the newest checkpoint to the end, and export the student.
 
+    Every worker calls this function inside Ray Train. A `KpodError` of the training isn't raised.
+
     Args:
         settings: see `kpod_ray.training.entry.train_worker`.
 
     Returns:
-        ``history``, ``warnings``, ``best`` and ``measured_stages`` of the training; or only ``error``,
-        the message of a `KpodError`.
+        ``history`` (only on rank 0 complete), ``warnings`` about damaged checkpoints, ``best`` (stage
+        and validation loss, or None without a validation set) and ``measured_stages`` of the training;
+        or only ``error``, the message of the `KpodError`.
     """
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)

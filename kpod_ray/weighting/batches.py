@@ -31,6 +31,7 @@ class MaskedExample:
     prompt_ids: list[int]
     """The question, rendered by the student's template."""
     rationale_ids: list[int]
+    """Token ids of the rationale, without special tokens."""
     rationale_kinds: list[int]
     """Kind of each rationale token, from `token_kinds`, for the quality metrics."""
     closing_ids: list[int]
@@ -69,12 +70,15 @@ class MaskedSequences:
     """[S], weight of the sequence in the rationale's mean answer loss."""
 
     def part(self, start: int, stop: int) -> MaskedSequences:
-        """Return the sequences from ``start`` up to ``stop``, which is excluded."""
+        """Return the sequences from index ``start`` up to ``stop``, which is excluded.
+
+        The tensors are views; columns of padding stay.
+        """
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
 
     def to(self, device: torch.device) -> MaskedSequences:
-        """Return the sequences on another device."""
+        """Return the sequences with the tensors on a device; tensors already there are shared."""
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name).to(device) for f in fields})
 
@@ -88,10 +92,10 @@ class MaskedBatch:
     rationale_mask: Tensor
     """[B, R] bool, True where a token exists, False at padding."""
     sequences: MaskedSequences
-    """At least one sequence for each rationale."""
+    """At least one sequence for each rationale; the shares of a rationale's sequences sum to 1."""
 
     def to(self, device: torch.device) -> MaskedBatch:
-        """Return the batch on another device."""
+        """Return the batch with the tensors on a device; tensors already there are shared."""
         rationales = self.rationale_ids.to(device), self.rationale_mask.to(device)
         return MaskedBatch(*rationales, self.sequences.to(device))
 
@@ -106,7 +110,11 @@ def build_masked_example(
         question: the question.
         rationale: text of the rationale.
         template: how the question is rendered.
-        answer_ids: the tokenised answer, from `continued_answer` or `decoded_answer`.
+        answer_ids: the tokenised answer, from `continued_answer` or `decoded_answer`; the list is kept
+            without a copy.
+
+    Raises:
+        KpodError: The template is ``chat``, and the tokenizer has no chat template.
     """
     rationale_ids, starts, ends = encode_with_spans(tokenizer, rationale)
     closing = tokenizer(f" {CLOSING.rstrip()}", add_special_tokens=False).input_ids
@@ -121,13 +129,25 @@ def build_masked_example(
 
 
 def continued_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Tokenise an answer for a causal predictor, as the continuation of a sentence."""
+    """Tokenise an answer for a causal predictor, as the continuation of a sentence.
+
+    A blank is put before the answer. No special token, such as an end-of-sequence token, is added.
+
+    Args:
+        tokenizer: tokenizer of the predictor.
+        answer: text of the answer.
+    """
     ids: list[int] = tokenizer(f" {answer}", add_special_tokens=False).input_ids
     return ids
 
 
 def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Tokenise an answer for a decoder: the answer alone, with the tokenizer's special tokens."""
+    """Tokenise an answer for a decoder: the answer alone, with the tokenizer's special tokens.
+
+    Args:
+        tokenizer: tokenizer of the predictor.
+        answer: text of the answer.
+    """
     ids: list[int] = tokenizer(answer).input_ids
     return ids
 
@@ -135,12 +155,13 @@ def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
 def collate_masked(
     examples: Sequence[MaskedExample], prefixes: Sequence[Prefix], pad_id: int
 ) -> MaskedBatch:
-    """Pad examples and rationale prefixes into a batch.
+    """Pad examples and rationale prefixes into a batch, on the CPU.
 
     Args:
-        examples: B examples.
-        prefixes: S prefixes of the examples' rationales.
-        pad_id: token id of padding.
+        examples: B examples, at least one.
+        prefixes: S prefixes of the examples' rationales, in any order, at least one of each rationale.
+            Sequence s of the batch belongs to prefix s.
+        pad_id: token id of padding in the student's vocabulary.
     """
     rationale_ids, rationale_mask = padded([e.rationale_ids for e in examples], pad_id)
     sequences = []

@@ -11,7 +11,13 @@ from kpod_ray.storage.user_files import file_hash
 
 
 def model_names(weighting: WeightingConfig | None) -> set[str]:
-    """Return the names of the models that the phase loads in addition to the student."""
+    """Return the names of the models that the phase loads in addition to the student's model.
+
+    The set holds ``weighting.predictor`` or nothing.
+
+    Args:
+        weighting: settings of the phase; None stands for uniform weights.
+    """
     if isinstance(weighting, LearnedWeighting) and weighting.predictor:
         return {weighting.predictor}
     return set()
@@ -23,8 +29,13 @@ def content_hash(weighting: WeightingConfig | None) -> str:
     Args:
         weighting: settings of the phase; None stands for uniform weights.
 
+    Returns:
+        `file_hash` of the file of weights, or `model_hash` of the predictor's model; empty without a
+        file and without a predictor that is a local folder.
+
     Raises:
-        KpodError: A file or a model folder doesn't exist.
+        KpodError: The file of weights doesn't exist, is a folder or can't be read, or the local folder
+            of the predictor doesn't exist or has no ``config.json``.
     """
     if isinstance(weighting, FileWeighting):
         return file_hash(weighting.path)

@@ -15,6 +15,8 @@ from kpod_ray.cluster.placement import own_node
 def weighting_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Run `kpod_ray.weighting.worker.train_weighter` on one worker; return its result.
 
+    Before the training, the node of the worker is reported to ``board``.
+
     Args:
         settings: ``job``, a `WeightingJob`, and ``board``, the handle of the `MetricsBoard` actor.
     """

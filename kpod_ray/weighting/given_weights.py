@@ -42,14 +42,23 @@ def read_weights(
 ) -> ImportedWeights:
     """Read the token weights of all rationales from a file.
 
+    A row of the file has the fields ``id`` (question id), ``rationale`` (the exact text), ``weights`` (a
+    list of spans ``[start, end, weight]`` of characters, ``end`` excluded, with ascending ``start`` and
+    weights from 0 to 1) and optionally ``steps`` (a list of spans ``[start, end]`` that cover the text
+    without gap and overlap). A stretch of text before, between or after the spans becomes a span with
+    the default weight, unless the stretch is white space. Of a row whose id has no rationale, only the
+    id is checked; the row is ignored.
+
     Args:
-        settings: the file, and the weight of text outside the file's spans.
+        settings: the file, which ends in ``.jsonl`` or ``.parquet``, and the weight of text outside the
+            file's spans.
         rationales: table of `Rationale` rows, one for each question id.
         split_newlines: whether newlines end reasoning steps where a row of the file has no ``steps``.
 
     Raises:
-        KpodError: The file can't be read, a row is malformed or belongs to another text, a question
-            has two rows, or a rationale has no row.
+        KpodError: The file doesn't exist, has another ending or can't be read, a row is malformed or
+            has another text than the rationale, two rows have the id of one rationale, or a rationale
+            has no row.
     """
     reader = _Reader(settings, rationales, split_newlines)
     tables = [WeightedRationale.schema.empty_table()]
@@ -224,7 +233,12 @@ def _character(value: object) -> int:
 
 
 def unweighted(rationale: Rationale, *, split_newlines: bool) -> WeightedRationale:
-    """Return a rationale with its reasoning steps and one span of weight 1 over the whole text."""
+    """Return a rationale with its reasoning steps and one span of weight 1 over the whole text.
+
+    Args:
+        rationale: the rationale.
+        split_newlines: whether newlines end reasoning steps.
+    """
     steps = split_steps(rationale.text, split_newlines=split_newlines)
     return WeightedRationale(
         question_id=rationale.question_id,

@@ -15,6 +15,8 @@ def hand_weighted(
 ) -> WeightedRationale:
     """Split a rationale into reasoning steps and weigh its tokens by the rule.
 
+    A token with a digit or an operator weighs 1. The white space before a token is no part of its span.
+
     Args:
         rationale: the rationale.
         tokenizer: tokenizer of the student, so that the weighted spans are the student's tokens.
@@ -39,5 +41,5 @@ def hand_weighted(
 
 
 def has_digit_or_operator(text: str) -> bool:
-    """Return whether a text contains a digit or an operator of `OPERATORS`."""
+    """Return whether a text contains a digit (``str.isdigit``) or a character of `OPERATORS`."""
     return any(character.isdigit() or character in OPERATORS for character in text)

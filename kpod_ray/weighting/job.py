@@ -21,8 +21,9 @@ class WeightingJob:
     model: str
     """Name of the student's model."""
     template: Template
-    """How the student's template renders a question."""
+    """``student.template``: how a question is rendered."""
     seed: int
+    """Seed of the split, of the order of the rationales and of all random numbers of the training."""
     storage: str
     """Address of the store."""
     questions: str
@@ -30,6 +31,7 @@ class WeightingJob:
     rationales: str
     """Path of the table of rationales."""
     folder: str
-    """Folder to which the training writes ``weighter.safetensors``."""
+    """Folder of the phase's artifact, to which the training writes ``adapted.safetensors`` (the adapted
+    predictor) and ``weighter.safetensors``."""
     num_threads: int
     """CPU threads of torch on each worker."""

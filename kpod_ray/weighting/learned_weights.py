@@ -35,14 +35,23 @@ BATCH_SIZE = 32
 
 
 class Annotator:
-    """Weighs the tokens of rationales with a trained weighter, and splits rationales into steps.
+    """An actor that weighs the tokens of rationales with a trained weighter and splits them into steps.
+
+    The weighter computes on the GPU if the process sees one, else on the CPU.
 
     Args:
         model: name of the student's model.
-        num_heads: attention heads of the weighter; None takes the student's number.
+        num_heads: attention heads of the weighter, as in its training; None takes the student's number.
         split_newlines: whether newlines end reasoning steps.
         storage: address of the store.
-        weighter: path in the store of the weighter's parameters.
+        weighter: path of the weighter's parameters relative to the store's root, with the ending
+            ``.safetensors``.
+
+    Raises:
+        KpodError: A condition of `load_tokenizer`, `load_student` or `build_weighter` holds, or the
+            store can't be opened.
+        FileNotFoundError: The file of the weighter doesn't exist.
+        RuntimeError: The file holds other parameters than this weighter has.
     """
 
     def __init__(
@@ -56,7 +65,10 @@ class Annotator:
         self.weighter.eval().to(self.device)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the `WeightedRationale` rows of a table of `Rationale` rows."""
+        """Return the `WeightedRationale` rows of a table of `Rationale` rows, in order.
+
+        The spans are the student's tokens, without the white space before each token.
+        """
         rows = Rationale.from_table(batch)
         return WeightedRationale.to_table(self._weigh(row) for row in rows)
 
@@ -86,18 +98,30 @@ def learn_token_weights(
 ) -> Manifest:
     """Train the weighter and weigh all rationales; write ``weighter.safetensors`` and ``weighted``.
 
+    Ray must be connected. ``history.json`` gets the metrics of all validations. An interrupted call is
+    continued from the checkpoints in ``fit/`` of the artifact and from the rationales weighed so far;
+    both are deleted at the end.
+
     Args:
         config: settings of the run.
-        weighting: settings of the weighter and its training.
-        teacher: artifact with the questions and the selected rationales.
-        artifact: artifact to write; ``weighted`` gets one row for each rationale.
-        watch: callback on the driver that receives the metrics of every train step.
+        weighting: settings of the weighter and its training, ``config.weighting``.
+        teacher: finished artifact with the questions and the selected rationales.
+        artifact: artifact to write; ``weighted`` gets one row for each rationale, in the order of the
+            table ``rationales``. Its manifest isn't written.
+        watch: callback on the driver, called in a thread with the metrics of every train step and every
+            validation.
 
     Returns:
-        The manifest entries of the phase: counts, best validation, quality, workers, nodes and warnings.
+        The manifest entries of the phase: ``counts``; ``best``, the metrics of the best validation, or
+        None if no weighter was sound; ``quality``, see `WeightingValidation.quality`; ``workers``;
+        ``nodes``; and ``warning``, one text, if the weights collapsed or checkpoints were damaged.
 
     Raises:
         KpodError: The training has more workers than a train step has rationales.
+        TrainingFailedError: The workers failed, or didn't start in time, more often than the settings
+            allow; the cause may be a `KpodError` of `build_parts`.
+        RuntimeError: The actors returned another number of rows than there are rationales.
+        ray.exceptions.RayError: An actor failed.
     """
     workers = config.resources.weighting
     rationales = teacher.read("rationales")

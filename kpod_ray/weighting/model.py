@@ -37,7 +37,8 @@ class TokenWeighter(nn.Module):
     connection, f_w a two-layer MLP.
 
     Args:
-        embeddings: input embeddings of the student, [V, d].
+        embeddings: input embeddings of the student, [V, d], which are copied. Other parameters get
+            random initial values from torch's global generator.
         num_heads: number of attention heads; it must divide d.
 
     Raises:
@@ -66,8 +67,10 @@ class TokenWeighter(nn.Module):
     def forward(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return the logits of the token weights, [B, R]; the values at padding are undefined.
 
+        The token weights of Eq. 3 are the sigmoids of the logits.
+
         Args:
-            rationale_ids: [B, R], token ids.
+            rationale_ids: [B, R], token ids of the student's vocabulary.
             rationale_mask: [B, R] bool, False at padding.
         """
         logits: Tensor = self.mlp(self.norm(self._attend(rationale_ids, rationale_mask))).squeeze(
@@ -76,7 +79,10 @@ class TokenWeighter(nn.Module):
         return logits
 
     def attended(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
-        """Return Att(Emb(r)) of Eq. 2, rescaled to the embeddings' root mean square, [B, R, d]."""
+        """Return Att(Emb(r)) of Eq. 2, rescaled to the embeddings' root mean square, [B, R, d].
+
+        The arguments are those of `forward`; the values at padding are undefined.
+        """
         return self.scale * self._attend(rationale_ids, rationale_mask)
 
     def _attend(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
@@ -119,7 +125,8 @@ class KeypointLoss(nn.Module):
 
         Args:
             batch: rationales and sequences.
-            uniform: [B, R], uniform noise in (0, 1); all prefixes of a rationale share one mask.
+            uniform: [B, R], uniform noise in (0, 1) for the rationale tokens, any number in (0, 1) at
+                padding; all prefixes of a rationale share one mask.
             temperature: temperature of the Gumbel mask.
 
         Returns:
@@ -148,6 +155,10 @@ def mean_answer_nll(
 ) -> Tensor:
     """Return the mean answer loss of each rationale over its prefixes in the batch, [B], in nats.
 
+    The loss of a prefix is the negative log-likelihood of the whole answer (Eq. 5); the mean is weighted
+    by the shares of the sequences. With more than `CHUNK` sequences, the backward pass computes the
+    forward pass once more.
+
     Args:
         predictor: the answer predictor.
         batch: B rationales and their sequences.
@@ -175,11 +186,14 @@ def mean_answer_nll(
 
 
 def build_weighter(language_model: Any, num_heads: int | None) -> TokenWeighter:
-    """Return an untrained weighter for the input embeddings of a language model.
+    """Return an untrained weighter for the input embeddings of a language model, which are copied.
 
     Args:
-        language_model: the student's language model.
+        language_model: the student's language model, on the CPU.
         num_heads: number of attention heads; None takes the language model's.
+
+    Raises:
+        KpodError: The number of heads doesn't divide the width of the embeddings.
     """
     table = language_model.get_input_embeddings().weight
     return TokenWeighter(table, num_heads or language_model.config.num_attention_heads)

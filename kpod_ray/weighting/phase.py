@@ -22,20 +22,28 @@ from kpod_ray.weighting.learned_weights import learn_token_weights
 def write_token_weights(
     config: RunConfig, teacher: Artifact, artifact: Artifact, watch: Watcher
 ) -> Manifest:
-    """Write ``weighted``, with one row for each rationale, and ``history.json``.
+    """Write the table ``weighted``, with one row for each rationale, and ``history.json``.
+
+    The `WeightedRationale` rows are in the order of the table ``rationales``; existing files are
+    replaced. Ray is used, and must be connected, only for learned weights.
 
     Args:
         config: settings of the run.
-        teacher: artifact with the questions and the selected rationales.
-        artifact: artifact to write; the history is an empty list unless a weighter is trained.
-        watch: callback on the driver that receives the metrics of every train step of a weighter.
+        teacher: finished artifact with the questions and the selected rationales.
+        artifact: artifact to write; the history is an empty list unless a weighter is trained. Its
+            manifest isn't written.
+        watch: see `learn_token_weights`; called only while a weighter is trained.
 
     Returns:
-        The manifest entries of the phase, such as counts.
+        The manifest entries of the phase: ``counts``, and those of `learn_token_weights` for learned
+        weights.
 
     Raises:
-        KpodError: The weighter's training has more workers than a train step has rationales, or the file
-            of weights doesn't fit the rationales.
+        KpodError: A condition of `learn_token_weights` or `read_weights` holds or, with hand weights, of
+            `load_tokenizer`.
+        TrainingFailedError: As in `learn_token_weights`.
+        RuntimeError: As in `learn_token_weights`.
+        ray.exceptions.RayError: As in `learn_token_weights`.
     """
     if isinstance(config.weighting, LearnedWeighting):
         return learn_token_weights(config, config.weighting, teacher, artifact, watch)

@@ -24,7 +24,7 @@ class StudentReader(nn.Module):
     """Embeds token ids with the student's input embeddings, projected to the width of the predictor.
 
     Args:
-        embeddings: embedding layer of the student.
+        embeddings: embedding layer of the student, which is shared, not copied.
         projection: module from the student's width to the predictor's width d.
     """
 
@@ -66,10 +66,10 @@ class MaskedReading(nn.Module):
 
         Args:
             sequences: S sequences.
-            keypoint_mask: [S, R], 1 at kept tokens, 0 at masked ones, or values between; only the first
-                k entries of each row, those of the prefix, have an effect.
-            attended: [S, R, width of the student], replaces the rationale's embeddings; None keeps the
-                embeddings.
+            keypoint_mask: [S, R], 1 at kept tokens, 0 at masked ones, or values between (Eq. 4); only
+                the first k entries of each row, those of the prefix, have an effect.
+            attended: [S, R, width of the student], replaces the embeddings of the rationale's tokens
+                before the projection and the mask; None keeps the embeddings.
         """
         # Answer ids belong to another vocabulary and could be out of range here.
         embedded = self.reader(sequences.input_ids.masked_fill(sequences.is_answer, 0))
@@ -88,8 +88,11 @@ class MaskedReading(nn.Module):
 class AnswerPredictor(nn.Module):
     """Predicts the answer from a question and a masked rationale prefix with a language model (Eq. 5).
 
+    The attribute ``answer_ids`` is the function that tokenises answers for the predictor,
+    `continued_answer` or `decoded_answer`.
+
     Args:
-        language_model: a causal or encoder-decoder model of transformers.
+        language_model: a causal or encoder-decoder model of transformers, which is shared, not copied.
         reading: turns sequences into the language model's input embeddings.
         compute_dtype: type of the computation under autocast.
     """
@@ -116,9 +119,10 @@ class AnswerPredictor(nn.Module):
     def forward(
         self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None = None
     ) -> Tensor:
-        """Return the negative log-likelihood of each sequence's answer, [S], in nats (Eq. 5).
+        """Return the negative log-likelihood of each sequence's answer, [S], float32, in nats (Eq. 5).
 
-        The arguments are those of `MaskedReading.forward`.
+        The losses of the answer's tokens are summed. A causal model also reads the closing words, an
+        encoder doesn't. The arguments are those of `MaskedReading.forward`.
         """
         masked = self.reading(sequences, keypoint_mask, attended)
         is_mixed = self.compute_dtype != torch.float32
@@ -166,7 +170,14 @@ def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor
 
 
 def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
-    """Return the student's language model as predictor; its own embeddings are trained with it."""
+    """Return a predictor around the student's language model itself, which isn't copied.
+
+    All parameters of the language model, the embeddings too, and the mask vector are trainable.
+
+    Args:
+        language_model: language model of the student.
+        compute_dtype: type of the computation under autocast.
+    """
     reader = StudentReader(language_model.get_input_embeddings(), nn.Identity())
     return _predictor(language_model, reader, compute_dtype)
 
@@ -184,7 +195,9 @@ def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> Answ
         compute_dtype: type of the computation under autocast.
 
     Raises:
-        KpodError: The model can't be loaded.
+        KpodError: A condition of `load_student` holds.
+        OSError: As in `load_student`.
+        ValueError: As in `load_student`.
     """
     language_model = load_student(name, compute_dtype).language_model
     table = student.get_input_embeddings().weight.detach().clone()

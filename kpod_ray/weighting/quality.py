@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
-"""Kinds of tokens."""
+"""Kinds of tokens; `FUNCTION_WORDS` lists the function words."""
 OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")
 """Characters that are arithmetic operators."""
 NUMBER_WORDS = frozenset(
@@ -114,7 +114,7 @@ def mean_weight(
     Args:
         token_weights: [N].
         kinds: [N], from `token_kinds`.
-        kind: the kind.
+        kind: `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
     """
     chosen = token_weights[kinds == kind]
     return float(chosen.mean()) if len(chosen) else None
@@ -124,6 +124,10 @@ def rank_correlation(
     first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> float | None:
     """Return Spearman's rank correlation of two sets of weights of the same tokens, in [-1, 1].
+
+    Args:
+        first: [N], one set, with N at least 2.
+        second: [N], the other set, in the same order.
 
     Returns:
         The correlation; None if all weights of one set are equal.
@@ -151,8 +155,11 @@ def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[n
 def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
     """Return a description of how token weights have collapsed; None if the weights are sound.
 
+    Weights have collapsed if their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, or their
+    standard deviation is below `SMALLEST_SPREAD`.
+
     Args:
-        token_weights: [N], weights of the tokens of all validation rationales together.
+        token_weights: [N], weights of the tokens of all validation rationales together, N at least 1.
     """
     mean, spread = float(token_weights.mean()), float(token_weights.std())
     if mean < LOWEST_MEAN:

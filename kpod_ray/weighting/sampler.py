@@ -23,7 +23,7 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, colla
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """The random numbers of one example in one train step."""
+    """The random numbers of one example in one train step, from `draw`."""
 
     prefix_length: int
     """Number of tokens of the prefix, k of Eq. 5: the rationale's length, or uniform from 1 to that."""
@@ -39,7 +39,7 @@ def draw(
     """Draw prefix length, kept fraction and noise of an example; equal arguments give equal draws.
 
     Args:
-        example: the example.
+        example: the example, with at least one rationale token.
         whole_fraction: probability that the prefix is the whole rationale.
         seed: seed of the training.
         train_step: number of the train step.
@@ -60,9 +60,12 @@ def draw(
 def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
     """Return all prefixes of a rationale, for Eq. 5 as a mean weighted by probabilities under `draw`.
 
+    The prefixes have 1, 2, ..., ``length`` tokens, in this order. The share of a prefix is the
+    probability that `draw` chooses its length.
+
     Args:
         row: row of the rationale in the batch.
-        length: number of tokens of the rationale.
+        length: number of tokens of the rationale, at least 1.
         whole_fraction: probability that `draw` chooses the whole rationale.
     """
     share = (1 - whole_fraction) / length
@@ -71,7 +74,10 @@ def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
 
 
 def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return the uniform noise of B draws, [B, R], right-padded with 0.5."""
+    """Return the uniform noise of B draws, at least one, as a tensor on the CPU, [B, R].
+
+    A row with fewer than R rationale tokens is filled at its end with 0.5.
+    """
     rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
 
@@ -81,7 +87,9 @@ class MaskedSampler:
     """Makes the batches of each train step from a set of examples."""
 
     examples: Sequence[MaskedExample]
+    """At least one example."""
     global_batch_size: int
+    """Wanted number of examples of a train step; `batch_size` is the actual one."""
     prefixes: Literal["sampled", "all"]
     """Whether a batch has one sampled prefix of each rationale or all prefixes."""
     whole_fraction: float
@@ -92,13 +100,16 @@ class MaskedSampler:
 
     @property
     def batch_size(self) -> int:
-        """Number of examples of every train step over all workers."""
+        """Number of examples of every train step over all workers, at most that of all examples."""
         return min(self.global_batch_size, len(self.examples))
 
     def indices(self, train_step: int) -> list[int]:
-        """Return the indices of a train step's examples over all workers.
+        """Return the indices into ``examples`` of a train step over all workers, `batch_size` many.
 
         Each epoch has its own order. The last examples of an epoch that don't fill a batch are left out.
+
+        Args:
+            train_step: 0-based train step.
         """
         epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
         size = self.batch_size
@@ -108,11 +119,15 @@ class MaskedSampler:
         )[position]
 
     def batch(self, indices: Sequence[int], draw_step: int) -> tuple[MaskedBatch, list[Draw]]:
-        """Return a batch of examples and the examples' random numbers.
+        """Return a batch of examples, on the CPU, and the examples' random numbers.
 
         Args:
-            indices: indices of B examples.
+            indices: indices into ``examples`` of B examples, at least one.
             draw_step: train step, from which the random numbers are derived.
+
+        Returns:
+            The batch, with one prefix of the drawn length or all prefixes of each rationale, as
+            ``prefixes`` says; and B draws. Both are in the order of ``indices``.
         """
         chosen = [self.examples[i] for i in indices]
         draws = [
@@ -139,8 +154,10 @@ def split_examples(
 ) -> tuple[MaskedSampler, MaskedSampler]:
     """Split examples into a training set and a validation set.
 
+    Each set has at least one example; a single example is in both.
+
     Args:
-        examples: all examples.
+        examples: all examples, at least one.
         weighting: settings of the weighter.
         seed: seed of the split and of both samplers.
         pad_id: token id of padding.

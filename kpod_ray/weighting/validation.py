@@ -44,6 +44,9 @@ class WeightingValidation:
     def loss_sums(self, indices: Sequence[int], temperature: float) -> Tensor:
         """Return the sums of answer loss, in nats, and mean token weight over some rationales, [2].
 
+        The result is on the predictor's device, and is 0 without rationales. All calls use the same
+        noise and the same prefixes for a rationale.
+
         Args:
             indices: indices of the rationales in the validation set.
             temperature: temperature of the Gumbel mask.
@@ -60,7 +63,10 @@ class WeightingValidation:
 
     @torch.no_grad()
     def token_weights(self) -> list[npt.NDArray[np.float64]]:
-        """Return the token weights of each rationale of the validation set."""
+        """Return the token weights of each rationale of the validation set, one array [R] for each.
+
+        The arrays are in the order of ``sampler.examples``; the weights are in [0, 1].
+        """
         weights = []
         for example in self.sampler.examples:
             ids = torch.tensor([example.rationale_ids], device=self.loss.predictor.device)
@@ -69,13 +75,14 @@ class WeightingValidation:
         return weights
 
     def quality(self) -> dict[str, float | None]:
-        """Measure the quality of the weighter's token weights.
+        """Measure the quality of the weighter's token weights on the whole validation set.
 
         Returns:
             ``auc`` from `ranking_auc`; ``keypoint_weight`` and ``function_word_weight``, mean weights
-            (these three are None if a kind of token is missing); ``highest_half_loss``,
-            ``random_half_loss`` and ``lowest_half_loss``, the mean answer loss in nats if only the half
-            of the tokens with the highest weights, a random half, or the lowest half is kept.
+            (each is None if a kind of token that it needs is missing); ``highest_half_loss``,
+            ``random_half_loss`` and ``lowest_half_loss``, the mean answer loss in nats over the whole
+            rationales if only the half of each rationale's tokens with the highest weights, a random
+            half, or the half with the lowest weights is kept.
         """
         rows = self.token_weights()
         kinds = np.concatenate([np.array(e.rationale_kinds) for e in self.sampler.examples])
@@ -138,8 +145,9 @@ class WeightingProgress:
         """Record a validation.
 
         Args:
-            row: metrics of the validation.
-            collapse: description of the weights' collapse, or None.
+            row: metrics of the validation, ``validation_loss`` among them; ``history`` keeps the dict
+                itself.
+            collapse: description of the weights' collapse from `collapse_of`, or None.
 
         Returns:
             Whether to save this weighter: its weights are sound and its loss is the lowest so far, or no
@@ -156,7 +164,14 @@ class WeightingProgress:
         return self.best is None
 
     def is_over(self, weighting: LearnedWeighting) -> bool:
-        """Return whether the training ends: after the last train step, a collapse, or early stopping."""
+        """Return whether the training ends.
+
+        The training ends after the last train step, after ``patience`` validations since the best one
+        (or since the start, if none was sound), or if the weights collapsed after a sound validation.
+
+        Args:
+            weighting: settings of the weighter, with ``patience`` and ``num_train_steps``.
+        """
         # Weights that collapse after a sound validation are not expected to recover. Before the first
         # sound validation the training goes on, because the weights of an untrained weighter are nearly
         # equal.

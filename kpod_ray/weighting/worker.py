@@ -43,12 +43,19 @@ MAX_GRAD_NORM = 1.0
 def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter and write the parameters of the best one to ``weighter.safetensors``.
 
+    Every worker calls this function inside Ray Train; rank 0 writes. A training that was interrupted
+    continues from the adapted predictor, if written, and from the newest undamaged checkpoint.
+
     Args:
         settings: see `kpod_ray.weighting.entry.weighting_worker`.
 
     Returns:
-        The fields of `WeightingProgress`, ``quality`` of the best weighter's weights, and ``warnings``
-        about damaged checkpoints.
+        By name: the fields of `WeightingProgress`; ``quality`` of the best weighter's weights, from
+        `WeightingValidation.quality`; and ``warnings`` about damaged checkpoints. The weighter that was
+        saved last is the best one; without a sound validation it is the one of the last validation.
+
+    Raises:
+        KpodError: A condition of `build_parts` holds, or the checkpoints belong to another artifact.
     """
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
@@ -218,11 +225,22 @@ def _barrier(num_workers: int) -> None:
 def build_parts(
     job: WeightingJob, store: Store
 ) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
-    """Build the models and the data of a training.
+    """Build the models and the data of a training, on the CPU.
+
+    The weighter's initial values come from torch's global generator.
+
+    Args:
+        job: the training.
+        store: store with the tables of the job.
 
     Returns:
         The loss, which holds the untrained weighter and the predictor; the sampler of the training set;
         the sampler of the validation set.
+
+    Raises:
+        KpodError: A condition of `load_student` or `load_tokenizer` holds for the student or the
+            predictor, `build_weighter` refuses ``num_heads``, or the template is ``chat``, and the
+            student's tokenizer has no chat template.
     """
     weighting = job.weighting
     dtype = compute_dtype(job.weighting.precision)
