@@ -85,7 +85,6 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
             the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
         Exception: A phase or a trial failed for another reason.
     """
-    check_backend(config)
     base = open_run(config)
     comparison = base.config.comparison
     configs = {
@@ -93,6 +92,7 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
     }
     for arm_config in configs.values():
         check_models(arm_config)
+        check_backend(arm_config)
     arms = {name: name_run(arm_config) for name, arm_config in configs.items()}
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
@@ -174,8 +174,12 @@ def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
     missing = [name for name in PREPARED if not arm.artifacts[name].is_finished()]
     if missing:
         _join_cluster(arm, missing)
+    # The seconds and curves of the base run's weights and difficulties are shown, not those of an arm.
+    own = dataclasses.replace(
+        callbacks, on_train_step=QUIET.on_train_step, on_finish=QUIET.on_finish
+    )
     for name in dict.fromkeys((*missing, "plan")):
-        finish_artifact(arm, name, callbacks)
+        finish_artifact(arm, name, callbacks if name == "plan" else own)
 
 
 def _trials(comparison: ComparisonConfig, arms: Mapping[str, Run]) -> Iterator[Trial]:

@@ -220,3 +220,11 @@ def test_arms_of_ones_own_are_known():
     config = ComparisonConfig.model_validate({"arms": ["uniform", "fast"], "custom_arms": own})
     assert json.loads(config.model_dump_json())["custom_arms"] == own
     assert list(config.chosen()) == ["uniform", "fast"]
+
+
+def test_an_arm_that_vllm_can_not_evaluate_is_refused_before_anything_is_made(tmp_path):
+    arm = {"overrides": {"student.model": "tiny-t5:1"}}
+    config = config_of(tmp_path, arms=("uniform", "t5"), custom_arms={"t5": arm})
+    with pytest.raises(KpodError, match="model tiny-t5:1: vLLM takes no encoder-decoder model"):
+        compare(config.override({"evaluation.backend": "vllm"}), Ears().callbacks)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -201,40 +201,45 @@ def _check_options(table: str | None, given: Mapping[str, object]) -> None:
 
 def _show_run(run: str, overrides: list[str]) -> None:
     from kpod_ray.cli.show_run import print_run
-    from kpod_ray.pipeline.lookup import find_run
+    from kpod_ray.pipeline.lookup import find_run, reading
 
-    print_run(find_run(run, overrides), console)
+    found = find_run(run, overrides)
+    with reading(run):
+        print_run(found, console)
 
 
 def _show_questions(run: str, overrides: list[str], num: int, question: str | None) -> None:
     from kpod_ray.cli.show_questions import collect_questions, print_questions
-    from kpod_ray.pipeline.lookup import find_run
+    from kpod_ray.pipeline.lookup import find_run, reading
 
     questions = find_run(run, overrides).finished("questions")
-    print_questions(collect_questions(questions, num, question), num, console)
+    with reading(run):
+        print_questions(collect_questions(questions, num, question), num, console)
 
 
 def _show_rationales(
     run: str, overrides: list[str], selected: tuple[str | None, str | None, int]
 ) -> None:
     from kpod_ray.cli.show_rationales import Selection, print_rationales
-    from kpod_ray.pipeline.lookup import find_run
+    from kpod_ray.pipeline.lookup import find_run, reading
 
     selection = Selection(*selected)
     found = find_run(run, overrides)
     for phase in ("teacher", "questions"):
         found.finished(phase)
-    print_rationales(found.artifacts, selection, console)
+    with reading(run):
+        print_rationales(found.artifacts, selection, console)
 
 
 def _show_schedule(run: str, overrides: list[str]) -> None:
     from kpod_ray.cli.show_schedule import collect_stages, print_schedule
-    from kpod_ray.pipeline.lookup import find_run
+    from kpod_ray.pipeline.lookup import find_run, reading
 
     found = find_run(run, overrides)
     for phase in ("plan", "assess"):
         found.finished(phase)
-    print_schedule(collect_stages(found.artifacts), console)
+    with reading(run):
+        print_schedule(collect_stages(found.artifacts), console)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
@@ -20,6 +20,8 @@ class Config(BaseModel):
 
 _OF_SEVERAL_KINDS = ("questions", "teacher", "weighting")
 """Groups that are a union of kinds. pydantic inserts the kind after the group's name in error paths."""
+_TAGS = ("kind", "source")
+"""Keys that say of which kind a group is."""
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -70,8 +72,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     """Return two layers of nested settings merged; where both set a value, ``above`` wins.
 
     The arguments stay unchanged. Only groups (mappings) are merged; a list replaces a list. A group in
-    ``above`` with another ``kind`` or ``source`` replaces the whole group in ``below``: the kinds have
-    different keys.
+    ``above`` with another ``kind`` or ``source`` than the one set in ``below`` replaces the whole group
+    in ``below``: the kinds have different keys.
 
     Args:
         below: Settings of lower priority.
@@ -101,9 +103,7 @@ def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
         return message
     path = ".".join(_without_kind(problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        *groups, key = _without_kind(problem["loc"])
-        nearest = difflib.get_close_matches(key, _keys_of_group(config, groups), n=1)
-        return f"unknown key {path}" + (f", did you mean {nearest[0]}?" if nearest else "")
+        return f"unknown key {path}{_hint(config, problem['loc'])}"
     if problem["type"] == "union_tag_invalid":
         tag = problem["ctx"]
         name = tag["discriminator"].strip("'")
@@ -115,7 +115,7 @@ def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
 
 
 def _have_same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    return all(name not in above or below.get(name) == above[name] for name in ("kind", "source"))
+    return all(below.get(name, kind) == kind for name, kind in above.items() if name in _TAGS)
 
 
 def _deep_copy(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,14 +127,44 @@ def _without_kind(location: Sequence[str | int]) -> list[str]:
     return [first, *others[1:]] if first in _OF_SEVERAL_KINDS else [first, *others]
 
 
-def _keys_of_group(config: type[Config], groups: Sequence[str]) -> list[str]:
-    """Return the keys of a group of settings, of all its kinds."""
+def _hint(config: type[Config], location: Sequence[str | int]) -> str:
+    """Return what may be meant by an unknown key, to be added to a message; empty if nothing is similar.
+
+    Args:
+        config: Class that was validated.
+        location: Path of the key, as pydantic gives it.
+    """
+    *groups, key = _without_kind(location)
+    kind = str(location[1]) if location[0] in _OF_SEVERAL_KINDS and len(groups) == 1 else None
+    classes = _classes_of_group(config, groups)
+    of_kind = [found for found in classes if kind is None or _tag_of(found) == kind]
+    if key in _keys(classes):  # then the key belongs to another kind
+        others = sorted(str(_tag_of(found)) for found in classes if key in found.model_fields)
+        return (
+            f": {kind} has no such key, {', '.join(others)} {'has' if len(others) == 1 else 'have'}"
+        )
+    nearest = difflib.get_close_matches(key, _keys(of_kind), n=1)
+    return f", did you mean {nearest[0]}?" if nearest else ""
+
+
+def _tag_of(config: type[Config]) -> str | None:
+    """Return the kind that a class of settings stands for."""
+    fields = [config.model_fields[name] for name in _TAGS if name in config.model_fields]
+    return get_args(fields[0].annotation)[0] if fields else None
+
+
+def _keys(classes: Iterable[type[Config]]) -> list[str]:
+    return sorted({key for found in classes for key in found.model_fields})
+
+
+def _classes_of_group(config: type[Config], groups: Sequence[str]) -> list[type[Config]]:
+    """Return the classes of a group of settings, one for each of its kinds."""
     classes = [config]
     for group in groups:
         fields = [c.model_fields[group] for c in classes if group in c.model_fields]
         if fields:  # otherwise the group is a name of the user's, such as an arm's
             classes = [found for field in fields for found in _classes_in(field.annotation)]
-    return sorted({key for found in classes for key in found.model_fields})
+    return classes
 
 
 def _classes_in(annotation: Any) -> list[type[Config]]:

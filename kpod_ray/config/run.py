@@ -17,7 +17,7 @@ from kpod_ray.config.schedule import ScheduleConfig
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
-from kpod_ray.config.weighting import LearnedWeighting, WeightingConfig
+from kpod_ray.config.weighting import LearnedWeighting, WeightingConfig, with_default_kind
 from kpod_ray.errors import KpodError
 
 
@@ -144,6 +144,8 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     layers: dict[str, Any] = {}
     for base in _bases(path, top.pop("base", [])):
         layers = merged(layers, _read_layers(path.parent / base, (*above, path.resolve())))
+    if "weighting" in layers:  # a file over its bases may name the kind that a base leaves out
+        layers["weighting"] = with_default_kind(layers["weighting"])
     return merged(layers, top)
 
 
@@ -160,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise KpodError(f"config {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise KpodError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise KpodError(f"config {path}: expected a mapping of settings")

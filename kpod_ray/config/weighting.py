@@ -92,7 +92,7 @@ class HandWeighting(Config):
     """Weight of a rationale token without digit and operator."""
 
 
-def _with_kind(value: Any) -> Any:
+def with_default_kind(value: Any) -> Any:
     """Add the default kind to settings without a ``kind``, which the discriminated union requires."""
     return {"kind": "learned", **value} if isinstance(value, Mapping) else value
 
@@ -100,5 +100,5 @@ def _with_kind(value: Any) -> Any:
 WeightingConfig = Annotated[
     LearnedWeighting | FileWeighting | HandWeighting,
     Field(discriminator="kind"),
-    BeforeValidator(_with_kind),
+    BeforeValidator(with_default_kind),
 ]

@@ -38,7 +38,11 @@ class PairBatch(Batch):
 
 
 def collate_pairs(
-    examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int, start_id: int
+    examples: Sequence[Example],
+    num_given_steps: Sequence[int],
+    pad_id: int,
+    start_id: int,
+    end_id: int,
 ) -> PairBatch:
     """Pad examples into a batch for an encoder and a decoder (Eq. 15).
 
@@ -51,15 +55,17 @@ def collate_pairs(
         num_given_steps: [B], number of leading reasoning steps that the encoder reads.
         pad_id: token id of padding.
         start_id: token id of the decoder's start token.
+        end_id: token id that ends the encoder's input; the target of an example that was cut to the
+            maximum length doesn't end with this token.
     """
     given_ids = []
     written_ids = []
     firsts = []
     for example, given in zip(examples, num_given_steps, strict=True):
         first = sum(step < given for step in example.token_steps)
-        *target, end_id = example.target_ids
-        given_ids.append([*example.prompt_ids, *target[:first], end_id])
-        written_ids.append([start_id, *target[first:]])
+        given_ids.append([*example.prompt_ids, *example.target_ids[:first], end_id])
+        # The last label is predicted and not read.
+        written_ids.append([start_id, *example.target_ids[first:-1]])
         firsts.append(-first)  # column 0 of the decoder predicts the target's token ``first``
     input_ids, attention_mask = padded(given_ids, pad_id)
     return PairBatch(

@@ -130,12 +130,13 @@ class EncoderDecoderStudent(nn.Module):
         input is the start token and the labels without the last one.
 
         Args:
-            examples: B examples, at least one, whose targets end with the end-of-sequence token.
+            examples: B examples, at least one.
             num_given_steps: [B], number of given steps of each example.
             pad_id: token id of padding.
         """
-        start_id = self.language_model.config.decoder_start_token_id
-        return collate_pairs(examples, num_given_steps, pad_id, start_id)
+        config = self.language_model.config
+        start_id, end_id = config.decoder_start_token_id, config.eos_token_id
+        return collate_pairs(examples, num_given_steps, pad_id, start_id, end_id)
 
     def forward(self, batch: PairBatch) -> LossParts:
         """Return the loss of a batch; logits are computed only for the labels.

@@ -5,11 +5,12 @@ Nothing in this module writes to a storage, and importing this module loads neit
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,35 @@ class FinishedRun:
             KeyError: There is no such artifact.
         """
         artifact = self.artifacts[phase]
-        if not artifact.is_finished():
+        with reading(self.source):
+            is_finished = artifact.is_finished()
+        if not is_finished:
             raise KpodError(
                 f"run {self.config.name}: phase {phase} isn't finished; "
                 f"run kpod run {self.source} --until {phase}"
             )
         return artifact
+
+
+@contextlib.contextmanager
+def reading(place: str) -> Iterator[None]:
+    """Raise failures to read a run's files inside the block as `KpodError`.
+
+    Args:
+        place: the run, for the message.
+
+    Raises:
+        KpodError: A file or the storage can't be read, or a file doesn't hold what a run writes.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise KpodError(f"run {place} can't be read: {reason(error)}") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:  # of JSON, Arrow or a field
+        raise KpodError(
+            f"run {place} can't be read: a file of the run is damaged ({error}); delete the file's "
+            "folder and run kpod run again"
+        ) from error
 
 
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
@@ -74,7 +98,9 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
             folder can't be read or holds no run, another schema version wrote the folder, or overrides
             are given for a folder.
     """
-    if "://" not in place and not Path(place).expanduser().is_dir():
+    with reading(place):
+        is_folder = "://" in place or Path(place).expanduser().is_dir()
+    if not is_folder:
         run = name_run(load(place, overrides))
         source = shlex.join([place, *overrides])
         return FinishedRun(source, run.store, run.folder, run.config, run.artifacts)
@@ -82,7 +108,8 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
         raise KpodError(
             f"run {place}: the settings of a folder can't be changed; give its config.yaml instead"
         )
-    return _run_of_folder(place)
+    with reading(place):
+        return _run_of_folder(place)
 
 
 def _run_of_folder(place: str) -> FinishedRun:

@@ -121,8 +121,9 @@ def check_sweep(config: RunConfig) -> None:
         )
     for path, domain in sweep.space.items():
         for value in domain.choice or domain.ends():
-            check_models(config.override({path: value}))
-    check_backend(config)
+            tried = config.override({path: value})
+            check_models(tried)
+            check_backend(tried)
 
 
 def shared_phases(config: RunConfig) -> list[str]:

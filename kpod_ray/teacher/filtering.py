@@ -195,7 +195,7 @@ def _fault_of_length(length: int, least: int, most: int | None) -> Verdict | Non
     """Return the fault of a length outside [least, most]; None as ``most`` means no upper limit."""
     if length < least:
         return "too_short"
-    return "overlength" if most is not None and length > most else None
+    return "too_long" if most is not None and length > most else None
 
 
 def _passed(candidates: Sequence[_Candidate]) -> list[_Candidate]:

@@ -97,13 +97,15 @@ def ranking_auc(
         kinds: [N], from `token_kinds`.
 
     Returns:
-        The area under the ROC curve, in [0, 1]; None if one of the two kinds is missing.
+        The area under the ROC curve, in [0, 1]; None if one of the two kinds is missing, or if a
+        compared weight is not a number.
     """
     is_compared = kinds != OTHER
     is_keypoint = kinds[is_compared] == KEYPOINT
-    if is_keypoint.all() or not is_keypoint.any():
+    compared = token_weights[is_compared]
+    if is_keypoint.all() or not is_keypoint.any() or np.isnan(compared).any():
         return None
-    return float(roc_auc_score(is_keypoint, token_weights[is_compared]))
+    return float(roc_auc_score(is_keypoint, compared))
 
 
 def mean_weight(
@@ -130,9 +132,9 @@ def rank_correlation(
         second: [N], the other set, in the same order.
 
     Returns:
-        The correlation; None if all weights of one set are equal.
+        The correlation; None if there is no token, or all weights of one set are equal.
     """
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)
 

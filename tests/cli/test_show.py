@@ -240,3 +240,24 @@ def test_a_new_run_makes_its_artifacts_beside_those_of_another_version(capsys, t
     assert snapshot(old) == before
     capsys.readouterr()
     assert states(shown(capsys, folder))["questions"][2:] == ["train 12, test 4"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema_version": 4}', "{"])
+def test_a_damaged_run_is_named_in_one_line(capsys, folder, content):
+    (folder / "artifacts.json").write_text(content)
+    text = refused(capsys, "show", str(folder))
+    assert "damaged" in text or "another version" in text
+    assert str(folder) in text
+
+
+def test_a_file_that_is_missing_in_a_finished_phase_is_named(capsys, folder):
+    for file in (folder.parents[1] / "questions").rglob("questions.parquet"):
+        file.unlink()
+    text = refused(capsys, "show", str(folder), "questions")
+    assert "can't be read" in text
+    assert "questions.parquet" in text
+
+
+def test_a_file_that_is_no_text_is_no_config(capsys, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "not YAML" in refused(capsys, "show", str(tmp_path / "a.yaml"))

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from kpod_ray.config import LearnedWeighting, RunConfig, load, parse_override
+from kpod_ray.config import HandWeighting, LearnedWeighting, RunConfig, load, parse_override
 from kpod_ray.errors import KpodError
 from tests.conftest import REPOSITORY
 
@@ -125,6 +125,44 @@ def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_pa
     bases = "base: [parts/one.yaml, parts/two.yaml]\n"
     config = load(write(tmp_path, top=bases + MINIMAL_TEXT))
     assert (config.seed, config.storage) == (2, "/deep")
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ("{num_train_steps: 7}", "{kind: learned, temperature: 1.5}", ("learned", 7, 1.5)),
+        ("{kind: learned, num_train_steps: 7}", "{temperature: 1.5}", ("learned", 7, 1.5)),
+        ("{num_train_steps: 7}", "{temperature: 1.5}", ("learned", 7, 1.5)),
+        (
+            "{kind: hand, plain_weight: 0.5}",
+            "{kind: learned, temperature: 1.5}",
+            ("learned", 100, 1.5),
+        ),
+    ],
+)
+def test_a_weighting_without_a_kind_is_a_learned_one_in_every_layer(
+    tmp_path, below, above, expected
+):
+    student = "student: {model: 'tiny:1'}\nteacher: {kind: reference}\nname: a\n"
+    (tmp_path / "below.yaml").write_text(f"{student}weighting: {below}\n")
+    (tmp_path / "above.yaml").write_text(f"base: below.yaml\nweighting: {above}\n")
+    found = load(tmp_path / "above.yaml").weighting
+    assert (found.kind, found.num_train_steps, found.temperature) == expected
+
+
+def test_a_hand_weighting_takes_the_place_of_a_learned_one_without_a_kind(tmp_path):
+    (tmp_path / "below.yaml").write_text(
+        "student: {model: 'tiny:1'}\nteacher: {kind: reference}\nname: a\n"
+        "weighting: {num_train_steps: 7}\n"
+    )
+    (tmp_path / "above.yaml").write_text("base: below.yaml\nweighting: {kind: hand}\n")
+    assert load(tmp_path / "above.yaml").weighting == HandWeighting(kind="hand")
+
+
+def test_a_key_of_another_kind_is_said_to_be_that():
+    with pytest.raises(KpodError) as caught:
+        load(REPOSITORY / "configs" / "smoke.yaml", ["weighting={kind: hand, num_heads: 3}"])
+    assert "unknown key weighting.num_heads: hand has no such key, learned has" in str(caught.value)
 
 
 def test_a_group_of_another_kind_takes_the_place_of_the_whole_group(tmp_path):

@@ -11,7 +11,7 @@ from tests.data.some_examples import EOS, LONG, PAD, SHORT, drawn_examples
 
 
 def test_a_pair_by_hand_without_given_steps():
-    batch = collate_pairs([SHORT, LONG], [0, 0], PAD, start_id=7)
+    batch = collate_pairs([SHORT, LONG], [0, 0], PAD, start_id=7, end_id=EOS)
     assert batch.input_ids.tolist() == [[1, 2, EOS, PAD], [3, 4, 5, EOS]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert batch.decoder_input_ids.tolist() == [[7, 11, 12, PAD, PAD], [7, 21, 22, 23, 24]]
@@ -23,7 +23,7 @@ def test_a_pair_by_hand_without_given_steps():
 
 
 def test_a_pair_by_hand_with_given_steps_in_the_encoder():
-    batch = collate_pairs([SHORT, LONG], [2, 1], PAD, start_id=7)
+    batch = collate_pairs([SHORT, LONG], [2, 1], PAD, start_id=7, end_id=EOS)
     assert batch.input_ids.tolist() == [[1, 2, 11, 12, EOS, PAD], [3, 4, 5, 21, 22, EOS]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1, 1, 0], [1] * 6]
     assert batch.decoder_input_ids.tolist() == [[7, PAD, PAD], [7, 23, 24]]
@@ -39,7 +39,7 @@ def test_a_pair_by_hand_with_given_steps_in_the_encoder():
 def test_a_pair_has_the_loss_tokens_of_a_causal_batch_and_each_token_once(drawn):
     examples, given_steps = drawn
     causal = collate(examples, given_steps, PAD)
-    pair = collate_pairs(examples, given_steps, PAD, start_id=7)
+    pair = collate_pairs(examples, given_steps, PAD, start_id=7, end_id=EOS)
     for name in ("rows", "labels", "token_weights", "in_rationale"):
         assert torch.equal(getattr(pair, name), getattr(causal, name))
     for row, example in enumerate(examples):
@@ -54,7 +54,24 @@ def test_a_pair_has_the_loss_tokens_of_a_causal_batch_and_each_token_once(drawn)
 
 
 def test_a_pair_moves_to_a_device_as_a_pair():
-    moved = collate_pairs([SHORT], [0], PAD, start_id=7).to(torch.device("meta"))
+    moved = collate_pairs([SHORT], [0], PAD, start_id=7, end_id=EOS).to(torch.device("meta"))
     tensors = [getattr(moved, field.name) for field in dataclasses.fields(moved)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert moved.model_inputs().keys() == {"input_ids", "attention_mask", "decoder_input_ids"}
+
+
+def test_the_encoder_reads_the_end_token_and_no_label_of_an_example_that_was_cut():
+    cut = dataclasses.replace(LONG, target_ids=LONG.target_ids[:3], token_weights=[1.0] * 3)
+    cut = dataclasses.replace(cut, token_steps=LONG.token_steps[:3], num_steps=2)
+    batch = collate_pairs([cut], [1], PAD, start_id=7, end_id=EOS)
+    given = sum(step < 1 for step in cut.token_steps)
+    assert batch.input_ids.tolist() == [[3, 4, 5, *cut.target_ids[:given], EOS]]
+    assert batch.labels.tolist() == list(cut.target_ids[given:])
+    assert batch.decoder_input_ids.tolist() == [[7, *cut.target_ids[given:-1]]]
+
+
+def test_an_example_without_a_target_has_no_label():
+    empty = dataclasses.replace(SHORT, target_ids=[], token_weights=[], token_steps=[])
+    batch = collate_pairs([empty, LONG], [0, 0], PAD, start_id=7, end_id=EOS)
+    assert batch.input_ids[0].tolist() == [1, 2, EOS, PAD]
+    assert batch.labels.tolist() == list(LONG.target_ids)

@@ -119,6 +119,13 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
             {"sweep.space": {"student.model": {"choice": ["tiny:1", "packaged:gone"]}}},
             r"^model packaged:gone: known are",
         ),
+        (
+            {
+                "evaluation.backend": "vllm",
+                "sweep.space": {"student.model": {"choice": ["tiny:1", "tiny-t5:1"]}},
+            },
+            r"^model tiny-t5:1: vLLM takes no encoder-decoder model; set evaluation.backend=",
+        ),
     ],
 )
 def test_what_can_not_be_swept_is_told_before_anything_starts(tmp_path, overrides, message):

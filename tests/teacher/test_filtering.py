@@ -180,10 +180,10 @@ STEPS = ["It is 2 + 3 = 5.", "She has 2. Then 3 more. That is 5.", "2 and 3. 2 +
     [
         ({}, ["kept", "surplus", "surplus"]),
         ({"min_steps": 2}, ["too_short", "kept", "surplus"]),
-        ({"max_steps": 1}, ["kept", "overlength", "overlength"]),
-        ({"min_steps": 2, "max_steps": 2}, ["too_short", "overlength", "kept"]),
+        ({"max_steps": 1}, ["kept", "too_long", "too_long"]),
+        ({"min_steps": 2, "max_steps": 2}, ["too_short", "too_long", "kept"]),
         ({"min_tokens": 10}, ["too_short"] * 3),
-        ({"max_tokens": 8}, ["overlength"] * 3),
+        ({"max_tokens": 8}, ["too_long"] * 3),
         ({"min_tokens": 9, "max_tokens": 9}, ["kept", "surplus", "surplus"]),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_text_cut_by_its_maker_is_truncated():
 def test_newlines_end_reasoning_steps_if_wanted():
     text = "2 red balls\n3 blue balls\n2 + 3 = 5 balls\nThe answer is 5."
     teacher = FileTeacher(kind="file", path="-", filters={"max_steps": 2})
-    for split_newlines, verdict in ((True, "overlength"), (False, "kept")):
+    for split_newlines, verdict in ((True, "too_long"), (False, "kept")):
         found = filter_samples(
             QUESTIONS["number"], [sample(text)], teacher, "t", split_newlines=split_newlines
         )

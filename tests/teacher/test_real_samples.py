@@ -47,7 +47,7 @@ def test_real_samples_are_all_accounted_for_and_judged_alike_in_any_order(ten_sa
         assert [c.id for c in found.questions] == [row.question_id for row in used]
         assert bool(used) == any(row.verdict in ("kept", "duplicate") for row in found.rows)
     assert counts.total() == 10 * len(ten_samples) == 4870
-    assert set(counts) >= {"kept", "surplus", "duplicate", "wrong", "overlength"}
+    assert set(counts) >= {"kept", "surplus", "duplicate", "wrong", "too_long"}
 
 
 def test_the_answer_that_real_samples_agree_on_is_right_more_often_than_a_sample(ten_samples):

@@ -117,6 +117,7 @@ def test_rank_correlation_by_hand():
     # Ranks 1 2 3 4 and 1 2 4 3: one pair swapped, 1 - 6 * 2 / (4 * 15).
     assert rank_correlation(up, np.array([1, 2, 4, 3])) == pytest.approx(0.8)
     assert rank_correlation(up, np.ones(4)) is None
+    assert rank_correlation(np.array([]), np.array([])) is None
     assert rank_correlation(np.ones(4), up) is None
 
 
@@ -172,3 +173,9 @@ def test_a_collapse_is_named(weights, words):
 @pytest.mark.parametrize("weights", [[0.03, 0.9, 0.5], [0.9, 0.97, 0.8]])
 def test_sound_weights_are_no_collapse(weights):
     assert collapse_of(np.array(weights)) is None
+
+
+def test_weights_that_are_no_numbers_have_no_auc():
+    kinds = np.array([KEYPOINT, FUNCTION_WORD, KEYPOINT, OTHER])
+    assert ranking_auc(np.array([np.nan, 0.5, 0.9, 0.1]), kinds) is None
+    assert ranking_auc(np.array([0.2, 0.5, 0.9, np.nan]), kinds) == 0.5
