@@ -71,7 +71,11 @@ class CapacityLimiter:
         self.changed = asyncio.Condition()
 
     async def enter(self, num_rows: int) -> None:
-        """Wait until there is capacity for all ``num_rows`` rows of a block, and take the capacity."""
+        """Wait until there is capacity for all ``num_rows`` rows of a block, and take the capacity.
+
+        A block with more rows than the limit waits until no other row is in flight. The caller releases
+        the capacity by one call of `leave` for each row.
+        """
         async with self.changed:
             await self.changed.wait_for(
                 lambda: not self.num_inside or self.num_inside + num_rows <= self.num_rows

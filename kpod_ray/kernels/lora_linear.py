@@ -34,8 +34,9 @@ class AdaptedLinear(peft.tuners.lora.Linear):
         """Return the output [..., out] for the input [..., in].
 
         The output has the type of autocast if autocast is on, else that of the input. After peft's
-        ``merge`` the base layer alone is computed, since its weight contains the adapter. Gradients flow
-        to the input, to A and B and to a trainable bias, not to the frozen weight.
+        ``merge`` the base layer alone is computed, since its weight contains the adapter. Otherwise the
+        adapter is always applied, also if peft has disabled it (``disable_adapter``). Gradients flow to
+        the input, to A and B and to a trainable bias, not to the frozen weight.
 
         Args:
             x: [..., in].
@@ -43,7 +44,7 @@ class AdaptedLinear(peft.tuners.lora.Linear):
             kwargs: ignored.
 
         Raises:
-            ValueError: The layer hasn't exactly one active adapter.
+            ValueError: The layer isn't merged and hasn't exactly one active adapter.
         """
         layer = self.get_base_layer()
         if self.merged:

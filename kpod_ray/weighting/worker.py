@@ -56,6 +56,8 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         KpodError: A condition of `build_parts` holds, or the checkpoints belong to another artifact.
+        OSError: As in `build_parts`.
+        ValueError: As in `build_parts`.
     """
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
@@ -241,6 +243,8 @@ def build_parts(
         KpodError: A condition of `load_student` or `load_tokenizer` holds for the student or the
             predictor, `build_weighter` refuses ``num_heads``, or the template is ``chat``, and the
             student's tokenizer has no chat template.
+        OSError: As in `load_student` and `load_tokenizer`, such as for a model that the hub lacks.
+        ValueError: As in `load_student` and `load_tokenizer`.
     """
     weighting = job.weighting
     dtype = compute_dtype(job.weighting.precision)

@@ -123,9 +123,10 @@ def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
 
 
 def smallest_effect_tile(findings: Findings) -> Tile:
-    """Return the tile of the smallest difference among all arms that is found with a power of 80 %.
+    """Return the tile of the smallest difference that the test finds with a power of 80 %.
 
-    The difference is the median over the arms, in percentage points.
+    The difference is taken at the strictest level of Holm's correction for all comparisons
+    (`Contrast.effect_among`), as the median over the arms, in percentage points.
 
     Raises:
         statistics.StatisticsError: There is no arm beside the baseline.
