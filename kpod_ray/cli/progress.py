@@ -140,7 +140,7 @@ class Screen:
         return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
 
     def start(self, name: str) -> None:
-        """Print that this process begins to make the artifact ``name``, and remember the name in ``made``.
+        """Print that this process begins to make artifact ``name``; remember the name in ``made``.
 
         `finish` and `print_summary` show an artifact that wasn't started here as made by an earlier run.
         """

@@ -67,8 +67,8 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
     Args:
         module: model whose trainable parameters are saved; frozen parameters and buffers aren't.
         optimizer: optimizer of these parameters, whose state is saved.
-        saved: further content; the argument of rank 0 is written. Its tensors must be contiguous and must
-            not share memory.
+        saved: further content; the argument of rank 0 is written. Its tensors must be contiguous and
+            must not share memory.
     """
     state = state_of(module, optimizer)
     checkpoint = None
