@@ -11,5 +11,9 @@ def device() -> torch.device:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """Return the torch type of a ``precision`` setting, which is ``fp32`` or ``bf16``."""
+    """Return the torch type of a ``precision`` setting, which is ``fp32`` or ``bf16``.
+
+    Raises:
+        KeyError: The precision is another one.
+    """
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

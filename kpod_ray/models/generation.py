@@ -18,7 +18,7 @@ class GenerationInputs(NamedTuple):
     """A batch of B prompts, padded to L tokens, as ``generate`` takes it."""
 
     tensors: dict[str, Tensor]
-    """``input_ids`` and ``attention_mask``, [B, L], on the CPU."""
+    """``input_ids`` and ``attention_mask`` (1 at tokens, 0 at padding), [B, L], int64, on the CPU."""
     num_echoed: int
     """Number of leading tokens of each output sequence of ``generate`` to drop: the generated text
     follows them."""
@@ -31,12 +31,13 @@ def generation_inputs(
 
     The output of a causal model repeats the left-padded prompt before the generated text. An encoder
     reads the right-padded prompt with an end-of-sequence token; the output of the decoder repeats only
-    the start token.
+    the start token. The caller moves the tensors to the model's device.
 
     Args:
         language_model: a causal or encoder-decoder model of transformers; only its config is read.
         tokenizer: the tokenizer of the model, for the ids of padding and of the end of a sequence.
-        prompts: B lists of token ids, at least one, without padding and end-of-sequence token.
+        prompts: B lists of token ids, at least one list, without padding and without the
+            end-of-sequence token that this function adds for an encoder.
     """
     is_pair = language_model.config.is_encoder_decoder
     ids = [[*prompt, tokenizer.eos_token_id] if is_pair else list(prompt) for prompt in prompts]
@@ -47,6 +48,10 @@ def generation_inputs(
 
 def fits_positions(config: Any, prompt_length: int, max_new_tokens: int) -> bool:
     """Return whether a prompt and the longest generated text fit the model's maximum length.
+
+    In a causal model, prompt and text share the ``max_position_embeddings`` positions. In an
+    encoder-decoder, the prompt and the text must each fit. A config without this setting, such as that
+    of T5, has no maximum.
 
     Args:
         config: the transformers config of the language model.

@@ -47,9 +47,10 @@ def packed_attention(
         key: [1, G, L, d], where G key heads serve H query heads.
         value: [1, G, L, d].
         attention_mask: unused; transformers passes None.
-        sequences: the position of each sequence in the row.
+        sequences: the position of each sequence in the row, on the device of the other tensors.
         settings: options of transformers' attention functions, such as ``scaling``. With a
-            ``position_bias`` or a ``dropout``, torch's attention is called for one sequence at a time.
+            ``position_bias`` or a ``dropout``, and for types and head sizes without a kernel, torch's
+            attention is called for one sequence at a time.
 
     Returns:
         The output, [1, L, H, d], in the type of autocast if autocast is on, else in that of the
@@ -97,11 +98,14 @@ AttentionInterface.register(NAME, packed_attention)
 def use_packing(student: Student, max_length: int) -> bool:
     """Switch a student to packed batches, if its model supports them.
 
-    The test runs three forward passes of a few tokens.
+    The test runs three forward passes of a few tokens. Afterwards ``collate`` of a packing student
+    returns packed batches. The attention of its model then takes nothing else: a forward pass without
+    ``sequences``, and so ``generate``, raises a TypeError.
 
     Args:
-        student: the student, on the CPU and in evaluation mode. If the student can pack, the attention
-            function of its model and ``is_packing`` are changed in place; otherwise both are as before.
+        student: the student, with float32 parameters, on the CPU, in evaluation mode, and not switched
+            before. If the student can pack, the attention function of its model and ``is_packing`` are
+            changed in place; otherwise both are as before.
         max_length: number of tokens of the longest sequence, prompt and target together.
 
     Returns:

@@ -21,18 +21,25 @@ class PairBatch(Batch):
     """
 
     decoder_input_ids: Tensor
-    """[B, M], right-padded: the start token, then the supervised tokens without the last one."""
+    """[B, M], right-padded: the start token, then the supervised tokens without the last one. A row
+    without supervised tokens holds the start token alone."""
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of the language model's forward pass."""
+        """Return the keyword arguments of the language model's forward pass, without copies.
+
+        The names are ``input_ids``, ``attention_mask`` and ``decoder_input_ids``.
+        """
         return {**super().model_inputs(), "decoder_input_ids": self.decoder_input_ids}
 
     def num_slots(self) -> int:
-        """Return the number of positions of the encoder and the decoder, padding included."""
+        """Return the number of positions of the encoder and the decoder, padding included: B (L + M)."""
         return super().num_slots() + self.decoder_input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the number of positions without padding, a scalar tensor."""
+        """Return the number of encoder tokens plus that of labels, a scalar on the batch's device.
+
+        The encoder tokens include the end-of-sequence tokens, but no padding.
+        """
         # The decoder has one position for each label.
         return super().num_tokens() + len(self.labels)
 
@@ -51,12 +58,18 @@ def collate_pairs(
     each token is predicted from the position that holds the preceding token.
 
     Args:
-        examples: B examples.
+        examples: B examples, at least one; row i of the batch is example i.
         num_given_steps: [B], number of leading reasoning steps that the encoder reads.
         pad_id: token id of padding.
         start_id: token id of the decoder's start token.
-        end_id: token id that ends the encoder's input; the target of an example that was cut to the
-            maximum length doesn't end with this token.
+        end_id: token id that ends the encoder's input. Nothing is added to the targets: that of an
+            example that was cut to the maximum length ends without this token.
+
+    Returns:
+        The batch, on the CPU.
+
+    Raises:
+        ValueError: The two sequences have different lengths.
     """
     given_ids = []
     written_ids = []

@@ -40,9 +40,15 @@ _CHAT_TEMPLATE = (
 def save_tiny_llama(folder: Path, seed: int) -> None:
     """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder.
 
+    The model has 2,048 positions and float32 parameters. torch's global generator is left as it was.
+
     Args:
-        folder: as in `save_random_llama`.
-        seed: seed of the parameters.
+        folder: the model folder, which is created if necessary, with missing parents; files of the same
+            names are overwritten.
+        seed: seed of the parameters, from 0 to 2^64 - 1.
+
+    Raises:
+        ValueError: The seed is 2^64 or more.
     """
     tokenizer = byte_tokenizer()
     # Heads of size 64 / 2 = 32 are the smallest that vLLM's CPU attention supports.
@@ -65,11 +71,15 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
 def save_tiny_t5(folder: Path, seed: int) -> None:
     """Write a tiny random T5 and its byte tokenizer as a Hugging Face model folder.
 
-    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own.
+    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own and float32
+    parameters. torch's global generator is left as it was.
 
     Args:
-        folder: as in `save_random_llama`.
-        seed: seed of the parameters.
+        folder: as in `save_tiny_llama`.
+        seed: seed of the parameters, from 0 to 2^64 - 1.
+
+    Raises:
+        ValueError: The seed is 2^64 or more.
     """
     tokenizer = byte_tokenizer()
     config = T5Config(
@@ -98,11 +108,15 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
 def save_small_model(folder: Path, seed: int) -> None:
     """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder.
 
-    The tokenizer is trained in this call and doesn't depend on the seed.
+    The tokenizer is trained in this call and doesn't depend on the seed. The model has 1,024 positions
+    and float32 parameters. torch's global generator is left as it was.
 
     Args:
-        folder: as in `save_random_llama`.
-        seed: seed of the parameters.
+        folder: as in `save_tiny_llama`.
+        seed: seed of the parameters, from 0 to 2^64 - 1.
+
+    Raises:
+        ValueError: The seed is 2^64 or more.
     """
     tokenizer = arithmetic_tokenizer()
     config = LlamaConfig(
@@ -127,10 +141,13 @@ def save_random_llama(
     """Write a Llama with random float32 parameters and a tokenizer as a Hugging Face model folder.
 
     Args:
-        folder: the model folder, which is created if necessary; files of the same names are overwritten.
-        config: architecture of the model.
+        folder: as in `save_tiny_llama`.
+        config: architecture of the model, whose ``vocab_size`` must cover the tokenizer's; not checked.
         tokenizer: tokenizer that is saved with the model.
-        seed: seed of the parameters. torch's global generator is left as it was.
+        seed: seed of the parameters, from 0 to 2^64 - 1. torch's global generator is left as it was.
+
+    Raises:
+        ValueError: The seed is 2^64 or more.
     """
     with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
         torch.manual_seed(seed)
@@ -139,7 +156,7 @@ def save_random_llama(
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a new tokenizer with one token a byte, three special tokens and a chat template.
+    """Return a new tokenizer of 259 tokens, with a chat template: one a byte and three special ones.
 
     The special tokens are ``<|start|>`` (beginning of a sequence), ``<|end|>`` (end of a sequence) and
     ``<|pad|>``. The tokenizer doesn't add them to a text by itself.

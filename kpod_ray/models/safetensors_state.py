@@ -43,8 +43,13 @@ def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Return the trainable parameters of a module and the state of its optimizer.
 
     If the module is sharded, all workers must call this function, since gathering is collective; every
-    worker then gets whole tensors, copied to the CPU. The tensors of an unsharded module share memory
-    with the module and the optimizer: they are no snapshot, and change with the next update.
+    worker then gets whole tensors, copied to the CPU. All other tensors, which are those of an unsharded
+    module and scalars such as AdamW's step count, share memory with the module and the optimizer: they
+    are no snapshot, and change with the next update.
+
+    Args:
+        module: the module.
+        optimizer: optimizer of the module; without an update so far its state may be empty.
     """
     entries = optimizer.state_dict()["state"].items()
     return State(
@@ -58,7 +63,8 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
 
     Frozen parameters and buffers are left out; of tied parameters one is returned. If the module is
     sharded, all workers must call this function, since gathering is collective; every worker then gets
-    whole tensors, copied to the CPU. The tensors of an unsharded module share memory with the module.
+    whole tensors, copied to the CPU. The tensors of an unsharded module share memory with the module, on
+    its device, and change with the next update.
     """
     return {name: _whole(parameter.detach()) for name, parameter in _trainable(module)}
 
@@ -66,7 +72,18 @@ def parameters_of(module: nn.Module) -> dict[str, Tensor]:
 def write_state(state: State, folder: Path) -> None:
     """Write a state into a folder as ``parameters.safetensors`` and ``optimizer.safetensors``.
 
-    The folder must exist; existing files are overwritten, and the writes aren't atomic.
+    Existing files are overwritten, and the writes aren't atomic. Of several workers, only one should
+    call this function.
+
+    Args:
+        state: contiguous tensors on any device; within ``parameters``, and within ``optimizer``, no two
+            tensors share memory.
+        folder: an existing local folder.
+
+    Raises:
+        SafetensorError: A file can't be written, as when the folder doesn't exist.
+        ValueError: A tensor isn't contiguous.
+        RuntimeError: Two tensors share memory.
     """
     save_file(state.parameters, folder / _PARAMETERS)
     save_file(state.optimizer, folder / _OPTIMIZER)
@@ -97,7 +114,8 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
     """Load a state into a module and an optimizer, in place.
 
     Frozen parameters, buffers and the optimizer's settings, such as the learning rate, stay as they are.
-    If the module is sharded, all workers must call this function with the same state.
+    The whole state of the optimizer is replaced. If the module is sharded, all workers must call this
+    function with the same state.
 
     Args:
         module: module with the trainable parameters of the state.
@@ -106,7 +124,10 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
         state: whole tensors, from `state_of` or `read_state`.
 
     Raises:
-        RuntimeError: The names or shapes of the state's parameters differ from the module's.
+        RuntimeError: The names or shapes of the state's parameters differ from the module's trainable
+            ones. Nothing is changed.
+        IndexError: The state has an entry for a parameter that the optimizer doesn't have. The module's
+            parameters are changed already.
     """
     load_parameters(module, state.parameters)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -127,8 +148,13 @@ def load_parameters(module: nn.Module, parameters: dict[str, Tensor]) -> None:
     Frozen parameters and buffers stay as they are. If the module is sharded, all workers must call this
     function with the same parameters.
 
+    Args:
+        module: the module, on any device.
+        parameters: whole tensors by name, on any device; values are cast to the module's types.
+
     Raises:
         RuntimeError: The names or shapes of the parameters differ from the module's trainable ones.
+            Nothing is changed.
     """
     trainable = dict(_trainable(module))
     if _shapes(parameters.items()) != _shapes(trainable.items()):
@@ -162,12 +188,19 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
 def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
     """Write tensors by name to a safetensors file at a path of the store; see `Store.upload`.
 
-    An existing file is replaced. Of several workers, only one should call this function.
+    An existing file is replaced; missing parent folders are created. Of several workers, only one should
+    call this function.
 
     Args:
         tensors: contiguous tensors on any device that don't share memory with each other.
         store: the store.
         path: path of the file relative to the store's root, with the ending ``.safetensors``.
+
+    Raises:
+        ValueError: A tensor isn't contiguous.
+        RuntimeError: Two tensors share memory.
+        OSError: The store fails.
+        SafetensorError: The temporary folder of this machine can't be written.
     """
     with tempfile.TemporaryDirectory() as name:
         save_file(tensors, f"{name}/tensors.safetensors")
@@ -177,8 +210,14 @@ def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
 def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
     """Return by name the tensors that `upload_tensors` wrote to a path of the store, on the CPU.
 
+    Args:
+        store: the store.
+        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+
     Raises:
         FileNotFoundError: The file doesn't exist.
+        SafetensorError: The file is truncated or not in the safetensors format.
+        OSError: The store fails.
     """
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "tensors.safetensors")
@@ -188,13 +227,17 @@ def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
     """Write all parameters, frozen ones too, and persistent buffers of a module to a path of the store.
 
-    The file is in the safetensors format and replaces an existing file; see `Store.upload`. The module
-    must not be sharded. Of several workers, only one should call this function.
+    The file is in the safetensors format and replaces an existing file; see `Store.upload`. Of several
+    workers, only one should call this function.
 
     Args:
-        module: the module.
+        module: the module, on any device, not sharded; tied parameters are written once.
         store: the store.
         path: path of the file relative to the store's root, with the ending ``.safetensors``.
+
+    Raises:
+        OSError: The store fails.
+        SafetensorError: The temporary folder of this machine can't be written.
     """
     with tempfile.TemporaryDirectory() as name:
         save_model(module, f"{name}/module.safetensors")
@@ -204,9 +247,17 @@ def upload_module(module: nn.Module, store: Store, path: str) -> None:
 def fetch_module(module: nn.Module, store: Store, path: str) -> None:
     """Load into a module, in place, what `upload_module` wrote to a path of the store.
 
+    Args:
+        module: the module, on any device, not sharded.
+        store: the store.
+        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+
     Raises:
         FileNotFoundError: The file doesn't exist.
-        RuntimeError: The names or shapes in the file differ from the module's.
+        RuntimeError: The names or shapes in the file differ from the module's. Values of matching names
+            may be loaded already.
+        SafetensorError: The file is truncated or not in the safetensors format.
+        OSError: The store fails.
     """
     with tempfile.TemporaryDirectory() as name:
         store.fetch(path, Path(name) / "module.safetensors")

@@ -67,17 +67,21 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     A random model, a packaged GGUF file and a model at an address are written to a folder in ``cache``
     at the first call on a machine; later calls, also in other processes, return that folder without
     looking at the address again. A local folder is returned as an absolute path with ``~`` expanded. A
-    hub name is returned unchanged and unchecked, without use of the network. The function is idempotent:
-    a returned value given as ``name`` is returned unchanged.
+    hub name is returned unchanged and unchecked, without use of the network. The function is idempotent
+    (if ``cache`` is an absolute path without links): a returned value given as ``name`` is returned
+    unchanged.
 
     Args:
         name: name of the model, as in a config.
-        cache: local folder for generated and downloaded models.
+        cache: local folder for generated and downloaded models, which is created if necessary.
 
     Raises:
         KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``; the
             address can't be opened or contains a key; the seed is no whole number; no packaged model
             has the name, or its package isn't installed.
+        OSError: The cache can't be written, a file at the address can't be copied, or transformers can't
+            load the GGUF file.
+        ValueError: The seed is 2^64 or more.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -107,8 +111,9 @@ def is_hub_name(name: str) -> bool:
 def is_folder(name: str) -> bool:
     """Return whether a name means a local folder or a folder at an address, existing or not.
 
-    Every name means a local folder that has neither the form OWNER/NAME nor the prefix of a random or
-    packaged model.
+    A name without ``://`` means a local folder unless what precedes the first colon, or the whole name
+    without a colon, is the kind of a random or packaged model (such as ``tiny``), or the name has the
+    form OWNER/NAME and no such local path exists.
     """
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
@@ -118,7 +123,8 @@ def is_folder(name: str) -> bool:
 def without_folders(name: str) -> str:
     """Return a model's name for publication: of a folder only the last part, without private paths.
 
-    Other names (see `is_folder`) are returned unchanged.
+    The last part is what follows the last slash; in an address with a query, the end of the query.
+    Names that aren't folders (`is_folder`) are returned unchanged.
     """
     return Path(name).name if is_folder(name) else name
 
@@ -132,13 +138,15 @@ def check_model(name: str) -> None:
     """Check that a model exists, without loading, generating or downloading parameters.
 
     An address is looked up. The config of a model on the hub is downloaded unless it is in the local hub
-    cache.
+    cache. Of a packaged model only the package is looked up, not the file in it.
 
     Args:
         name: name of the model, as in a config.
 
     Raises:
-        KpodError: A condition of `model_folder` holds, or the config of a model on the hub can't be
+        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``; the
+            address can't be opened or contains a key; the seed is no whole number; no packaged model
+            has the name, or its package isn't installed; the config of a model on the hub can't be
             loaded.
     """
     kind, colon, rest = name.partition(":")
@@ -166,8 +174,10 @@ def is_encoder_decoder(name: str) -> bool:
     Raises:
         KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``, or the
             address can't be opened or contains a key.
-        OSError: The config can't be read, or be had from the hub.
-        ValueError: transformers doesn't know the type of the model.
+        OSError: The config can't be read, isn't valid JSON, or can't be had from the hub.
+        ValueError: transformers doesn't know the type of the model, or a config at an address isn't
+            valid JSON.
+        TypeError: A config at an address has no ``model_type``.
     """
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
@@ -186,7 +196,16 @@ def is_encoder_decoder(name: str) -> bool:
 def is_for_vllm(name: str) -> bool:
     """Return whether vLLM can generate with a student's model, that is, whether the model is causal.
 
-    The argument and the errors are those of `is_encoder_decoder`.
+    The config of a model at an address or on the hub is read over the network.
+
+    Args:
+        name: name of the model, as in a config.
+
+    Raises:
+        KpodError: As in `is_encoder_decoder`.
+        OSError: As in `is_encoder_decoder`.
+        ValueError: As in `is_encoder_decoder`.
+        TypeError: As in `is_encoder_decoder`.
     """
     return not is_encoder_decoder(name)
 
@@ -195,7 +214,8 @@ def check_decoder(name: str) -> None:
     """Check that a model is a causal language model, as a vLLM engine needs it.
 
     Besides `is_encoder_decoder`, the names in ``architectures`` are checked, if a local folder or an
-    installed package holds the model's ``config.json``.
+    installed package holds the model's ``config.json`` with such names. The config of a model at an
+    address or on the hub is read over the network.
 
     Args:
         name: name of the model, as in a config.
@@ -206,6 +226,7 @@ def check_decoder(name: str) -> None:
             `is_encoder_decoder` holds.
         OSError: As in `is_encoder_decoder`.
         ValueError: As in `is_encoder_decoder`.
+        TypeError: As in `is_encoder_decoder`.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
@@ -231,8 +252,12 @@ def model_hash(name: str) -> str:
     The hash, 16 hexadecimal digits, covers name, size and samples (see `NUM_SAMPLES`) of each file in
     the folder, without subfolders.
 
+    Args:
+        name: name of the model, as in a config.
+
     Raises:
         KpodError: The name means a local folder that doesn't exist or has no ``config.json``.
+        OSError: A file can't be read.
     """
     is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
     if not _looks_local(name) or is_generated or "://" in name:

@@ -36,8 +36,8 @@ class LossParts:
     """The loss of a batch with N labels, in nats, on the batch's device."""
 
     total: Tensor
-    """Sum of the labels' losses times their token weights, a float32 scalar with gradients (Eq. 15 plus
-    the answer's loss)."""
+    """Sum over the labels, a float32 scalar with gradients: loss times token weight (`weighted_nll`,
+    Eq. 15 plus the answer's loss), or also times probability (`probability_scaled_nll`)."""
     token_nll: Tensor
     """[N], float32, unweighted loss of each of ``Batch.labels``, in order, without gradients."""
     is_top: Tensor
@@ -48,8 +48,10 @@ class CausalStudent(nn.Module):
     """A causal language model with the loss of its training.
 
     Args:
-        language_model: a causal model of transformers; the student holds the model itself, no copy.
-        compute_dtype: type of the computation under autocast; parameters stay float32.
+        language_model: a causal model of transformers, whose logits are hidden states times output head;
+            the student holds the model itself, no copy.
+        compute_dtype: type of the computation under autocast; float32 computes without autocast. The
+            parameters keep their type.
         token_loss: the loss function.
     """
 
@@ -67,12 +69,16 @@ class CausalStudent(nn.Module):
     ) -> Batch:
         """Return a batch, on the CPU, in which the loss starts after each example's given steps.
 
-        The labels are the target tokens of all later steps and of the answer segment.
+        The labels are the target tokens of all later steps and of the answer segment. The batch is
+        packed after `models.packing.use_packing` switched this student, and padded otherwise.
 
         Args:
             examples: B examples, at least one.
             num_given_steps: [B], number of given steps of each example.
             pad_id: token id of padding; packed batches have none.
+
+        Raises:
+            ValueError: ``examples`` and ``num_given_steps`` have different lengths.
         """
         if self.is_packing:  # `models.packing.use_packing` sets the attribute
             return collate_packed(examples, num_given_steps)
@@ -81,15 +87,21 @@ class CausalStudent(nn.Module):
     def forward(self, batch: Batch) -> LossParts:
         """Return the loss of a batch; logits are computed only for the labels.
 
+        After `use_recomputed_layers` was applied to the language model, each forward pass supports only
+        one backward pass.
+
         Args:
-            batch: result of `collate`, moved to the device of the model.
+            batch: result of this student's `collate`, moved to the device of the model.
         """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: Batch) -> Tensor:
         """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
 
-        The states have gradients. The argument is that of `forward`.
+        Row j belongs to ``batch.labels[j]``. The states have gradients, unless torch's are turned off.
+
+        Args:
+            batch: result of this student's `collate`, moved to the device of the model.
         """
         with _autocast(batch, self.compute_dtype):
             hidden = self.language_model.base_model(
@@ -102,9 +114,10 @@ class EncoderDecoderStudent(nn.Module):
     """An encoder-decoder language model, such as Flan-T5, with the loss of its training.
 
     Args:
-        language_model: an encoder-decoder model of transformers; the student holds the model itself, no
-            copy.
-        compute_dtype: type of the computation under autocast; parameters stay float32.
+        language_model: an encoder-decoder model of transformers, whose logits are hidden states (of T5
+            with tied embeddings scaled) times output head; the student holds the model itself, no copy.
+        compute_dtype: type of the computation under autocast; float32 computes without autocast. The
+            parameters keep their type.
         token_loss: the loss function.
     """
 
@@ -133,6 +146,9 @@ class EncoderDecoderStudent(nn.Module):
             examples: B examples, at least one.
             num_given_steps: [B], number of given steps of each example.
             pad_id: token id of padding.
+
+        Raises:
+            ValueError: ``examples`` and ``num_given_steps`` have different lengths.
         """
         config = self.language_model.config
         start_id, end_id = config.decoder_start_token_id, config.eos_token_id
@@ -141,15 +157,21 @@ class EncoderDecoderStudent(nn.Module):
     def forward(self, batch: PairBatch) -> LossParts:
         """Return the loss of a batch; logits are computed only for the labels.
 
+        After `use_recomputed_layers` was applied to the language model, each forward pass supports only
+        one backward pass.
+
         Args:
-            batch: result of `collate`, moved to the device of the model.
+            batch: result of this student's `collate`, moved to the device of the model.
         """
         return _loss(self, self.predicting_states(batch), batch)
 
     def predicting_states(self, batch: PairBatch) -> Tensor:
         """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
 
-        The states have gradients. The argument is that of `forward`.
+        Row j belongs to ``batch.labels[j]``. The states have gradients, unless torch's are turned off.
+
+        Args:
+            batch: result of this student's `collate`, moved to the device of the model.
         """
         with _autocast(batch, self.compute_dtype):
             encoded = self.language_model.get_encoder()(
@@ -177,7 +199,7 @@ def _autocast(batch: Batch, dtype: torch.dtype) -> torch.autocast:
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a model; the tokenizer returns character offsets.
+    """Load the tokenizer of a model, which can return character offsets.
 
     `model_folder` may first write the model to the cache; a model on the hub is downloaded.
 
@@ -187,8 +209,10 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         KpodError: A condition of `model_folder` holds, or the tokenizer has no character offsets or no
             end-of-sequence token.
-        OSError: transformers can't load the tokenizer, or the hub doesn't have the model.
-        ValueError: transformers doesn't know the type of the tokenizer.
+        OSError: A condition of `model_folder` holds, transformers can't load the tokenizer, or the hub
+            doesn't have the model.
+        ValueError: A condition of `model_folder` holds, the model has no tokenizer that transformers
+            knows, or a file of the tokenizer isn't valid JSON.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
     if not tokenizer.is_fast:
@@ -201,7 +225,8 @@ def load_tokenizer(name: str) -> Any:
 def check_vocabulary(name: str) -> None:
     """Check that a model has an embedding for every token of its tokenizer's vocabulary.
 
-    Tokens that were added to the vocabulary aren't counted. No parameters are loaded.
+    Tokens that were added to the vocabulary aren't counted. No parameters are loaded, but `model_folder`
+    may first write the model to the cache; files of a model on the hub are downloaded.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
@@ -209,8 +234,8 @@ def check_vocabulary(name: str) -> None:
     Raises:
         KpodError: The tokenizer has more tokens than the model has embeddings, or a condition of
             `load_tokenizer` holds.
-        OSError: transformers can't load the tokenizer or the config.
-        ValueError: transformers doesn't know the type of the tokenizer or of the model.
+        OSError: As in `load_tokenizer`, or transformers can't load the config.
+        ValueError: As in `load_tokenizer`, or transformers doesn't know the type of the model.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
@@ -228,20 +253,27 @@ def load_student(
 ) -> Student:
     """Load a causal or encoder-decoder language model, with float32 parameters, as a student.
 
-    The model is on the CPU and in evaluation mode, and all its parameters are trainable. `model_folder`
-    may first write the model to the cache; a model on the hub is downloaded.
+    The model is on the CPU, and all its parameters are trainable. The language model is in evaluation
+    mode; the student's own flag ``training``, which has no effect, is True. `model_folder` may first
+    write the model to the cache; a model on the hub is downloaded. Two forward passes of a few tokens
+    check the logits. Parameters that are missing in the model's files get random values; transformers
+    warns of them.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
-        compute_dtype: type of the computation under autocast.
+        compute_dtype: type of the computation under autocast; float32 computes without autocast.
         token_loss: `weighted_nll` or `probability_scaled_nll`, or one of them with full logits.
 
     Raises:
         KpodError: A condition of `model_folder` holds; the model's logits aren't the plain product of
             hidden states and output head (there is no head, the head has a bias, or the logits are
             scaled or soft-capped); or the decoder has no start token.
-        OSError: transformers can't load the model, or the hub doesn't have the model.
-        ValueError: transformers doesn't know the type of the model.
+        OSError: A condition of `model_folder` holds, transformers can't load the model, or the hub
+            doesn't have the model.
+        ValueError: A condition of `model_folder` holds, or transformers doesn't know the type of the
+            model.
+        RuntimeError: The shapes of the parameters differ from those that the config asks for.
+        SafetensorError: A file of parameters is truncated.
     """
     family, language_model = _load_language_model(name)
     head = language_model.get_output_embeddings()
@@ -287,6 +319,9 @@ def _has_plain_logits(student: Any) -> bool:
 
 
 def pad_id(tokenizer: Any) -> int:
-    """Return the token id of padding: the tokenizer's, or the end-of-sequence token without one."""
+    """Return the token id of padding: the tokenizer's, or the end-of-sequence token without one.
+
+    The tokenizer must have one of the two, as any from `load_tokenizer` does.
+    """
     chosen = tokenizer.pad_token_id  # any id is right: the attention mask marks the padding
     return int(tokenizer.eos_token_id if chosen is None else chosen)
