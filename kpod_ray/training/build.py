@@ -43,18 +43,23 @@ def build_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student, ready for training; the result is the same on every worker.
 
     The student is on the CPU and in evaluation mode, with float32 parameters; only gradient
-    checkpointing sets the flag ``training`` of each layer itself. With adapters, torch's global
-    generator is seeded.
+    checkpointing sets the flag ``training`` of each layer itself. Don't call ``train`` or ``eval``
+    afterwards. With adapters, torch's global generator is seeded. With ``config.packing`` and
+    ``config.kernels``, a student whose model supports packing takes only packed batches (`use_packing`).
+    With ``config.kernels`` and without gradient checkpointing, each forward pass supports only one
+    backward pass.
 
     Args:
         config: settings of the student.
         seed: seed of the adapters' random initial values.
 
     Raises:
-        KpodError: A condition of `load_student` holds, no layer has a name in
-            ``student.lora.target_modules``, or the model doesn't support gradient checkpointing.
+        KpodError: A condition of `load_plain_student` holds, or the model doesn't support gradient
+            checkpointing.
         OSError: As in `load_student`.
         ValueError: As in `load_student`.
+        RuntimeError: As in `load_student`.
+        SafetensorError: As in `load_student`.
     """
     student = load_plain_student(config, seed)
     if config.packing and config.kernels:
@@ -70,7 +75,20 @@ def build_student(config: StudentConfig, seed: int) -> Student:
 def load_plain_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student with its adapters, without packing and recomputed layers.
 
-    The arguments and the errors are those of `build_student`, without gradient checkpointing.
+    The student is on the CPU and in evaluation mode, with float32 parameters, and takes padded batches.
+    With adapters, torch's global generator is seeded, and all other parameters are frozen. The names of
+    the parameters are those of the student from `build_student`.
+
+    Args:
+        config: settings of the student.
+        seed: seed of the adapters' random initial values.
+
+    Raises:
+        KpodError: A condition of `load_student` or `add_adapters` holds.
+        OSError: As in `load_student`.
+        ValueError: As in `load_student`.
+        RuntimeError: As in `load_student`.
+        SafetensorError: As in `load_student`.
     """
     dtype = compute_dtype(config.precision)
     student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
@@ -96,10 +114,11 @@ def add_adapters(
     random initial values come from torch's global generator.
 
     Args:
-        language_model: a model of transformers.
+        language_model: a model of transformers without adapters.
         config: settings of the adapters; without ``target_modules`` every linear layer except the output
             head gets an adapter.
-        layer: class that replaces a linear layer, `AdaptedLinear` or peft's own.
+        layer: class that replaces a linear layer, `AdaptedLinear` or peft's own. A target of another
+            type, such as an embedding, is replaced by peft's own class.
 
     Raises:
         KpodError: No layer has a name in ``target_modules``, or peft doesn't support such a layer.
@@ -124,7 +143,13 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 
     Returns:
         The training examples, which are those with a question id in the table ``job.trained_on``, and
-        the validation examples, which are all others; both in the order of the table ``job.examples``.
+        the validation examples, which are all others; both in the order of the table ``job.examples``,
+        and either may be empty.
+
+    Raises:
+        FileNotFoundError: A table doesn't exist.
+        pa.ArrowInvalid: A table is no complete Parquet file, or has no column ``question_id``.
+        OSError: The store fails.
     """
     ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
     parts: tuple[list[Example], list[Example]] = [], []
@@ -136,7 +161,12 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 def padding_id(job: TrainJob) -> int:
     """Return the token id with which the student's batches are padded.
 
-    Loads the tokenizer; the errors are those of `load_tokenizer`.
+    Loads the tokenizer of ``job.student.model``, from the hub if necessary.
+
+    Raises:
+        KpodError: As in `load_tokenizer`.
+        OSError: As in `load_tokenizer`.
+        ValueError: As in `load_tokenizer`.
     """
     return pad_id(load_tokenizer(job.student.model))
 
@@ -144,17 +174,22 @@ def padding_id(job: TrainJob) -> int:
 def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     """Build a student with trained parameters, with its adapters merged into the layers.
 
-    The student is on the CPU and in evaluation mode. The parameters are copied.
+    The student is on the CPU and in evaluation mode, and takes padded batches. The parameters are
+    copied. With adapters, torch's global generator is seeded, and all parameters of the result are
+    frozen.
 
     Args:
-        job: the training.
-        parameters: trained parameters of the student by name, as `parameters_of` returns them.
+        job: the training; its student's model is loaded anew.
+        parameters: trained parameters of the student by name, whole tensors on any device, as
+            `parameters_of` returns them.
 
     Raises:
-        RuntimeError: The names or shapes of the parameters aren't those of the student's trainable ones.
+        RuntimeError: The names or shapes of the parameters aren't those of the student's trainable ones,
+            or as in `load_student`.
         KpodError: As in `load_plain_student`.
-        OSError: As in `load_plain_student`.
-        ValueError: As in `load_plain_student`.
+        OSError: As in `load_student`.
+        ValueError: As in `load_student`.
+        SafetensorError: As in `load_student`.
     """
     student = load_plain_student(job.student, job.seed)
     load_parameters(student, parameters)
@@ -164,9 +199,11 @@ def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
 
 
 def merge_adapters(language_model: Any) -> None:
-    """Merge every LoRA adapter into the weight of its linear layer, in place.
+    """Merge the LoRA adapters into the weights of their layers, in place, and remove the adapters.
 
-    The result is an ordinary model of transformers. A model without adapters is unchanged.
+    The result is an ordinary model of transformers, whose parameters are frozen as before. Of each layer
+    the active adapter is merged, unless peft's ``merge`` was called before; an inactive adapter is lost.
+    A model without adapters is unchanged.
     """
     for name, module in list(language_model.named_modules()):
         if isinstance(module, LoraLayer):
@@ -179,12 +216,22 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
 
     The folder gets the float32 parameters, with adapters merged, the config and the tokenizer. Files of
     the same names are replaced one by one (see `Store.upload`); other files in the folder stay. Of
-    several workers, only one should call this function. The errors are those of `finished_student`.
+    several workers, only one should call this function. torch's global generator is seeded if the
+    student has adapters.
 
     Args:
         job: the training, whose ``folder`` gets ``student/``.
         store: store of the artifact.
-        parameters: trained parameters of the student by name, as `parameters_of` returns them.
+        parameters: trained parameters of the student by name, whole tensors on any device, as
+            `parameters_of` returns them.
+
+    Raises:
+        KpodError: As in `finished_student` or `load_tokenizer`.
+        OSError: As in `finished_student` or `load_tokenizer`, or the store or a local temporary folder
+            fails.
+        ValueError: As in `finished_student` or `load_tokenizer`.
+        RuntimeError: As in `finished_student`.
+        SafetensorError: As in `finished_student`, or the local temporary folder can't be written.
     """
     student = finished_student(job, parameters)
     with tempfile.TemporaryDirectory() as name:

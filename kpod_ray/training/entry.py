@@ -15,7 +15,8 @@ from kpod_ray.cluster.placement import own_node
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Run `kpod_ray.training.worker.train_stages` on one worker; return its result.
 
-    Before the training, the node of the worker is reported to ``board``.
+    Every worker of Ray Train calls this function, also after a restart, and all at once. Before the
+    training, the node of the worker is reported to ``board``. Errors are as in `train_stages`.
 
     Args:
         settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and

@@ -19,7 +19,10 @@ from kpod_ray.config import (
 
 @dataclasses.dataclass(frozen=True)
 class TrainJob:
-    """Settings and input paths of a student's training; all paths are relative to the store."""
+    """Settings and input paths of a student's training.
+
+    All paths are relative to the store's root; paths of tables end with ``.parquet``.
+    """
 
     student: StudentConfig
     evaluation: EvaluationConfig
@@ -28,7 +31,7 @@ class TrainJob:
     seed: int
     """Seed of the order of the examples and of random initial values."""
     storage: str
-    """Address of the store."""
+    """Local path or address of the store, as `Store.open` takes it."""
     questions: str
     """Path of the table of questions with their answers."""
     examples: str
@@ -47,10 +50,13 @@ class TrainJob:
 
 
 def students_folder(folder: str) -> str:
-    """Return the folder with the students of single stages, which exists while the training runs.
+    """Return the folder in which a training saves students of single stages until it has finished.
+
+    The folder doesn't exist before a student was saved. Nothing is read or written.
 
     Args:
-        folder: folder of the training's artifact; the result is relative to the same root.
+        folder: folder of the training's artifact, without a slash at the end; the result is relative to
+            the same root.
     """
     return f"{folder}/students"
 
@@ -58,8 +64,11 @@ def students_folder(folder: str) -> str:
 def student_file(folder: str, stage: int) -> str:
     """Return the path of the safetensors file with the student's trainable parameters after a stage.
 
+    Nothing is read or written.
+
     Args:
-        folder: folder of the training's artifact; the result is relative to the same root.
+        folder: folder of the training's artifact, without a slash at the end; the result is relative to
+            the same root.
         stage: the 1-based stage.
     """
     return f"{students_folder(folder)}/stage-{stage}.safetensors"

@@ -30,10 +30,11 @@ def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
         parts: the student's result for the batch.
 
     Returns:
-        [9], float64, on the batch's device: the weighted loss; number, negative log-likelihood and token
-        weight of the rationale tokens in the loss; number and negative log-likelihood of the tokens of
-        the answer segments in the loss; number of labels with the highest logit; number of computed
-        positions, padding included; number of tokens of prompts and targets (`Batch.num_tokens`).
+        [9], float64, on the batch's device: the loss (`LossParts.total`); number, negative
+        log-likelihood and token weight of the rationale tokens in the loss; number and negative
+        log-likelihood of the tokens of the answer segments in the loss; number of labels with the
+        highest logit; number of computed positions, padding included (`Batch.num_slots`); number of
+        tokens of prompts and targets (`Batch.num_tokens`).
     """
     inside = batch.in_rationale
     nll = parts.token_nll.double()
@@ -56,17 +57,19 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
 
     Args:
         sums: [9], from `loss_sums`, added over micro-batches and workers.
-        denominator: divisor of the weighted loss, above 0; see ``student.loss_normalization``.
+        denominator: divisor of the first sum, above 0, for the same batches; see
+            ``student.loss_normalization``.
 
     Returns:
-        Metrics by name; a mean or fraction of nothing is 0. ``loss``: weighted loss, divided by the
+        Metrics by name; a mean or fraction of nothing is 0. ``loss``: the first sum, divided by the
         denominator. ``rationale_loss`` and ``answer_loss``: unweighted means over the tokens in the loss
         of the rationales and of the answer segments. (All losses are in nats.) ``token_weight_mean``:
         mean over the rationale tokens in the loss. ``token_accuracy``: fraction of the tokens in the
-        loss with the highest logit. ``loss_tokens``: their number. ``supervised_fraction``: their number
-        divided by that of all tokens of prompts and targets. ``padding_fraction``: fraction of the
-        computed positions that are padding. ``shared_prefix_fraction``: fraction of the tokens that a
-        shared prefix spares.
+        loss with the highest logit. ``loss_tokens``: number of tokens in the loss.
+        ``supervised_fraction``: this number divided by that of all tokens of prompts and targets
+        (`Batch.num_tokens`). ``padding_fraction``: fraction of the computed positions that are padding.
+        ``shared_prefix_fraction``: fraction of the tokens of prompts and targets that aren't computed
+        (in packed batches: further copies of a shared prefix, and the last token of each example).
     """
     loss, rationale_tokens, rationale_nll, weight, answer_tokens, answer_nll, *counts = (
         sums.tolist()
@@ -91,7 +94,8 @@ def peak_memory_mib(device: torch.device) -> float:
     """Return the peak memory of this process since its start, in MiB.
 
     Args:
-        device: a GPU selects memory allocated by torch on it; the CPU selects resident memory.
+        device: a CUDA device selects memory that torch allocated on it (since the last reset of torch's
+            statistics); any other device selects resident memory of the process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -103,7 +107,7 @@ class StageLosses:
     """Accumulates the weighted mean loss (Eq. 8) of every supervised reasoning step during a stage.
 
     All forward passes of an example in the stage have the same weight. Each worker accumulates its own
-    examples; the `sums` of all workers are added.
+    examples; the caller adds the `sums` of all workers. A new instance is made for each stage.
 
     Args:
         examples: all training examples, with the targets that are trained on; a stage may use only some
@@ -126,13 +130,17 @@ class StageLosses:
     def add(
         self, indices: Sequence[int], num_given_steps: Sequence[int], token_nll: Tensor
     ) -> None:
-        """Add the losses of a forward pass.
+        """Add the losses of a forward pass to `sums`; call once for each pass that is trained on.
 
         Args:
-            indices: indices into ``examples`` of the examples of the pass, in order.
+            indices: indices into ``examples`` of the examples of the pass, in order; may repeat.
             num_given_steps: number of given steps of each of these examples.
             token_nll: [N] on the CPU, unweighted loss in nats of the examples' tokens in the loss, one
-                example after the other.
+                example after the other, without gradients.
+
+        Raises:
+            ValueError: ``indices`` and ``num_given_steps`` have different lengths.
+            RuntimeError: N isn't the number of tokens in the loss.
         """
         examples = [self._examples[i] for i in indices]
         lengths = [num_loss_tokens(*pair) for pair in zip(examples, num_given_steps, strict=True)]
@@ -148,6 +156,8 @@ class StageLosses:
 
     def means(self, sums: Tensor) -> list[list[float]]:
         """Return the weighted mean loss of each reasoning step of each example, in nats.
+
+        Only the argument is read, not the attribute `sums`.
 
         Args:
             sums: [2, steps of all examples], `sums` added over the workers.

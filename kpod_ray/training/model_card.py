@@ -44,6 +44,9 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
         counts: total numbers of ``stages``, ``train_steps``, ``tokens`` (of prompts and targets) and
             ``loss_tokens`` (tokens in the loss) of the training.
         version: version of kpod_ray.
+
+    Raises:
+        KeyError: A count is missing.
     """
     student = config.student
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}

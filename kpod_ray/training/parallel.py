@@ -26,12 +26,13 @@ def shard(student: nn.Module, num_workers: int) -> None:
     """Shard the parameters of a student over the workers with FSDP2, in place.
 
     Each worker then holds a part of each parameter, gradient and optimizer state. A layer's parameters
-    are gathered only while the layer is computed. All workers must call this function, after the process
-    group was initialized and before an optimizer holds the parameters.
+    are gathered only while the layer is computed. All workers must call this function once, after the
+    process group was initialized and before an optimizer holds the parameters. Afterwards every forward
+    and backward pass needs all workers.
 
     Args:
-        student: the student, on its device.
-        num_workers: number of workers, at least 2.
+        student: the student, on its device, with equal parameters on all workers.
+        num_workers: number of all workers of the process group, at least 2.
     """
     device = next(student.parameters()).device
     mesh = init_device_mesh(device.type, (num_workers,))
@@ -49,10 +50,12 @@ def is_sharded(module: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def no_sync(module: Any) -> Iterator[None]:
-    """Accumulate gradients on this worker, without communication, in a backward pass in the block.
+    """Accumulate gradients on this worker, without synchronization, in a backward pass in the block.
 
-    The first backward pass after the block synchronizes the accumulated gradients. A module of a single
-    worker has nothing to synchronize; the context then does nothing.
+    The forward pass that belongs to the backward pass must be in the block, too. The first forward and
+    backward pass after the block synchronizes the accumulated gradients. A module of a single worker has
+    nothing to synchronize; the context then does nothing. After an exception in the block, a sharded
+    module stays without synchronization.
 
     Args:
         module: the student, whole or sharded, or the student wrapped in DDP.
@@ -71,16 +74,17 @@ def no_sync(module: Any) -> Iterator[None]:
 def clip_gradients(module: nn.Module, max_norm: float) -> float:
     """Scale all gradients so that their Euclidean norm together is at most a bound, in place.
 
-    If the student is sharded, all workers must call this function.
+    If the student is sharded, all workers must call this function. Call it once, after the last backward
+    pass of a train step and before the optimizer's update.
 
     Args:
         module: the student, whole or sharded, or the student wrapped in DDP, with synchronized
-            gradients.
+            gradients (see `no_sync`).
         max_norm: largest norm; infinity leaves the gradients unchanged.
 
     Returns:
-        The norm before clipping, the same on all workers. If the norm isn't finite, no error is raised,
-        and the gradients are useless afterwards.
+        The norm before clipping, the same on all workers; 0 without gradients. If the norm isn't finite,
+        no error is raised, and the gradients are useless afterwards.
     """
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
@@ -89,7 +93,12 @@ def clip_gradients(module: nn.Module, max_norm: float) -> float:
 def recompute_layers(language_model: Any) -> None:
     """Turn on gradient checkpointing for each layer of a model, in place.
 
-    The forward pass then saves only the input of each layer; the backward pass recomputes the layer.
+    The forward pass then saves only the input of each layer; the backward pass recomputes the layer. The
+    flag ``training`` of each layer is set, but not that of the modules in it. A later ``eval`` of the
+    model turns gradient checkpointing off; a later ``train`` turns dropout on.
+
+    Args:
+        language_model: a model of transformers in evaluation mode.
 
     Raises:
         KpodError: The model doesn't support gradient checkpointing.

@@ -58,12 +58,15 @@ def train_student(
         text, if there were damaged checkpoints.
 
     Raises:
-        KpodError: A condition of `build_student` holds, the checkpoints in ``fit/`` belong to another
-            artifact, a train step has no token in the loss, or its gradient isn't finite. Checkpoints of
-            earlier stages are kept.
-        TrainingFailedError: The workers failed, or didn't start in time, more often than the settings
-            allow; see `kpod_ray.cluster.torch_trainer.fit`.
-        ray.exceptions.RayError: The actor of the validation accuracy failed.
+        KpodError: A condition of `build_student` or `load_tokenizer` holds, the store can't be opened on
+            a worker, the checkpoints in ``fit/`` belong to another artifact, the token weights of a
+            train step sum to 0, or its gradient isn't finite. Checkpoints of earlier stages are kept.
+        TrainingFailedError: The workers failed (with any error but a `KpodError` before the export), or
+            didn't start in time, more often than the settings allow; see
+            `kpod_ray.cluster.torch_trainer.fit`. Checkpoints are kept.
+        ray.exceptions.RayError: An actor failed, such as that of the validation accuracy, whose own
+            errors (see `ValidationAccuracyActor.measure`) arrive as a `RayTaskError`.
+        OSError: The store fails on the driver.
     """
     job = _job(config, questions, assess, plan, artifact)
     with watched(watch) as board:

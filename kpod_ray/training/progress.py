@@ -52,7 +52,10 @@ def stage_statistics(history: History, stage: int) -> dict[str, float]:
     Returns:
         By name: the means of ``loss``, ``rationale_loss``, ``answer_loss``, ``token_weight_mean`` and
         ``tokens_per_s``; the metrics of the stage's last train step whose names begin with
-        ``validation_``, if any; and the number ``train_steps``.
+        ``validation_``, if any; and ``train_steps``, the number of the stage's train steps.
+
+    Raises:
+        IndexError: The history has no train step of the stage.
     """
     rows = [row for row in history if row["stage"] == stage]
     names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
@@ -82,13 +85,18 @@ class BestModelKeeper:
     def note_loss(self, progress: TrainProgress, loss: float) -> None:
         """Record the validation loss of the current stage, and save the student if it may be exported.
 
-        The student is saved if the loss is lower than those of all earlier stages and the student with
-        the lowest loss is to be exported (``exported_student: best`` without validation accuracy).
+        The student is saved, as `student_file` of the stage, if the loss is lower than those of all
+        earlier stages and the student with the lowest loss is to be exported (``exported_student: best``
+        without validation accuracy). All workers must call this method once at the end of each stage,
+        with the same arguments; rank 0 alone writes. The choice of `export` depends on these calls.
 
         Args:
-            progress: position of the training; ``best_stage`` and ``best_loss`` are updated in place if
-                the loss is the lowest.
+            progress: position of the training, whose ``stage`` is the stage that ends; ``best_stage``
+                and ``best_loss`` are updated in place if the loss is the lowest. A NaN is never lowest.
             loss: validation loss in nats a token.
+
+        Raises:
+            OSError: The store fails.
         """
         if loss < progress.best_loss:
             progress.best_stage = progress.stage
@@ -99,7 +107,15 @@ class BestModelKeeper:
     def save_for_validation(self, progress: TrainProgress) -> None:
         """Save the current student, so that an actor can measure the validation accuracy.
 
-        The file is `student_file` of the current stage, which is appended to ``measured_stages``.
+        The file is `student_file` of the current stage, and replaces an existing one. All workers must
+        call this method; rank 0 alone writes, and the file is complete when the call returns there.
+
+        Args:
+            progress: position of the training, whose ``stage`` is the stage that ends; the stage is
+                appended to ``measured_stages``, in place.
+
+        Raises:
+            OSError: The store fails.
         """
         progress.measured_stages.append(progress.stage)
         self._save(progress.stage)
@@ -107,10 +123,23 @@ class BestModelKeeper:
     def export(self, progress: TrainProgress) -> None:
         """Write the last or the best student, as the settings say, as a Hugging Face model folder.
 
-        The folder is ``student/`` of the artifact; see `export_student`. Without a validation set the
-        last student is the best. Nothing is written if the best student is chosen by validation
-        accuracy, which is known only after the training: `measure_all` of ``validation_accuracy``
-        exports that student.
+        The folder is ``student/`` of the artifact; see `export_student`. The last student is that which
+        is in training now. Without a validation set the last student is the best. Nothing is written if
+        the best student is chosen by validation accuracy, which is known only after the training:
+        `measure_all` of ``validation_accuracy`` exports that student. All workers must call this method,
+        after the last stage; rank 0 alone writes.
+
+        Args:
+            progress: position of the training; ``best_stage`` is that of the best student, saved by
+                `note_loss`.
+
+        Raises:
+            FileNotFoundError: The best student isn't saved.
+            KpodError: As in `export_student`.
+            OSError: As in `export_student`.
+            ValueError: As in `export_student`.
+            RuntimeError: As in `export_student`.
+            SafetensorError: As in `export_student`, or the saved student is damaged.
         """
         student = self.job.student
         if student.exported_student == "best" and student.accuracy_every_stages is not None:
