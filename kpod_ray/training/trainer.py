@@ -45,7 +45,7 @@ class TrainingSet:
     """The training examples and how to use them."""
 
     examples: Sequence[Example]
-    """All training examples in any order, with the token weights of ``weighting``."""
+    """All training examples in any order, with the token weights of phase ``weighting``."""
     difficulty_weights: Literal["from_weighting", "uniform"]
     """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     pad_id: int
@@ -56,14 +56,16 @@ class StudentTraining:
     """The training on one worker: student, optimizer, examples and losses of reasoning steps.
 
     The attribute ``examples`` holds the training examples sorted by question id, as `training_example`
-    changes them by the settings. Indices of examples are indices into this list.
+    changes them by the settings. Indices of examples are indices into this list. The constructor makes
+    the optimizer, AdamW, with its state allocated, and begins a stage.
 
     Args:
         student: the student on its device, in evaluation mode: without dropout, the loss doesn't depend
-            on how a global batch is split.
-        module: the student itself, or sharded, or wrapped in DDP.
-        config: settings of the student.
-        training_set: the training examples.
+            on how a global batch is split. All workers hold equal parameters.
+        module: the student itself, or sharded, or wrapped in DDP; with several workers one of the latter
+            two, and torch's process group is initialized.
+        config: settings of the student, with which it was built.
+        training_set: the training examples, the same on all workers.
         worker: rank of this worker.
     """
 
@@ -97,9 +99,13 @@ class StudentTraining:
     def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
         """Reset the accumulated losses of reasoning steps, or restore them from a checkpoint.
 
+        Every worker calls this method at the start of each stage and after a restart within a stage;
+        parameters and optimizer aren't touched.
+
         Args:
-            step_loss_sums: sums over all workers from `step_loss_sums`, which rank 0 continues from
-                without a copy and the other ranks ignore; None starts at 0.
+            step_loss_sums: sums over all workers from `step_loss_sums`, [2, steps of all examples],
+                float64 on the CPU, to which rank 0 adds in place and which the other ranks ignore; None
+                starts at 0.
         """
         self._stage_losses = StageLosses(self.examples, self._step_weights)
         # The restored sums are those of all workers together, so only rank 0 continues from them.
@@ -109,8 +115,9 @@ class StudentTraining:
     def step_loss_sums(self) -> Tensor:
         """Return a copy of the stage's accumulated sums over all workers; see `StageLosses.sums`.
 
-        All workers must call this method, and get the same result: [2, steps of all examples], float64,
-        on the CPU.
+        The sums are those since the last `begin_stage`, restored ones included. All workers must call
+        this method, and get the same result: [2, steps of all examples], float64, on the CPU. The
+        accumulated sums stay as they are.
         """
         sums = self._stage_losses.sums.to(self.device, copy=True)
         if self.worker.num_workers > 1:
@@ -120,17 +127,21 @@ class StudentTraining:
     def step_losses(self) -> list[list[float]]:
         """Return the loss (Eq. 8) of each reasoning step of each example in this stage, in nats.
 
-        The losses are those of the stage's train steps, each under the parameters before the update of
-        that train step. A step without a loss in this stage, such as a given step, has loss NaN. All
-        workers must call this method, and get the same result: one list for each of ``examples``.
+        The losses are those of the train steps since the last `begin_stage`, each under the parameters
+        before the update of that train step; the visits of an example are averaged. A reasoning step
+        without a loss in this stage, such as a given step, has loss NaN. All workers must call this
+        method, and get the same result: one list for each of ``examples``, in order.
         """
         return self._stage_losses.means(self.step_loss_sums())
 
     def train_step(self, indices: list[int], given: GivenSteps, done: float) -> dict[str, float]:
         """Update the parameters once with a global batch; all workers must call this method.
 
+        The losses of the reasoning steps are added to those of the stage (`step_losses`).
+
         Args:
-            indices: indices into ``examples`` of the whole global batch, at least one.
+            indices: indices into ``examples`` of the whole global batch, at least one, the same on all
+                workers; may repeat.
             given: number of given steps of each question, at least of those of the global batch.
             done: fraction of the training that is done, in [0, 1), for the learning rate.
 
@@ -141,7 +152,9 @@ class StudentTraining:
 
         Raises:
             KpodError: The token weights in the loss sum to 0, as when no token is in the loss, or the
-                gradient isn't finite. All workers raise the error; the parameters are unchanged.
+                gradient isn't finite. All workers raise the error; the parameters are unchanged. A
+                gradient that isn't finite stays in ``grad``, so no further train step is possible.
+            KeyError: ``given`` lacks a question of the global batch.
         """
         denominator = self._denominator(indices, given)
         sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)

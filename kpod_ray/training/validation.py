@@ -20,10 +20,12 @@ class Validation:
     """Measures the student on the validation set, whose batches are shared out over the workers.
 
     Args:
-        student: the student in training, in evaluation mode.
-        module: the student itself, or sharded, or wrapped in DDP.
-        config: settings of the student.
-        examples: validation examples, at least one, as phase ``assess`` wrote them.
+        student: the student in training, in evaluation mode, which `measure` doesn't change.
+        module: the student itself, or sharded, or wrapped in DDP; with several workers torch's process
+            group is initialized.
+        config: settings of the student; ``student.target`` changes the examples (`training_example`).
+        examples: validation examples, at least one, as phase ``assess`` wrote them, the same on all
+            workers.
         pad_id: token id of padding.
         worker: rank of this worker.
     """
@@ -51,8 +53,13 @@ class Validation:
 
         The loss is the unweighted mean over tokens, in nats; the accuracy is the fraction of tokens that
         have the highest logit when the tokens before them are given. No step is given: all tokens of the
-        targets count, those of the answer segments too. All workers must call this method, and get the
+        targets count, those of the answer segments too (alone with ``student.target: answer``). The
+        current parameters of the student are measured. All workers must call this method, and get the
         same result.
+
+        Raises:
+            ZeroDivisionError: All targets are empty, as those of cut examples with
+                ``student.target: answer``.
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)

@@ -27,8 +27,8 @@ from kpod_ray.training.progress import History
 class ValidationAccuracyActor:
     """Measures the accuracy of the students that a training saved at the end of stages; a Ray actor.
 
-    A training has one such actor. The predictions of a measurement are stored, so a restarted actor or a
-    resumed training doesn't repeat the measurement.
+    A training has one such actor; its methods are called one at a time. The predictions of a measurement
+    are stored, so a restarted actor or a resumed training doesn't repeat the measurement.
 
     Args:
         job: the training.
@@ -50,14 +50,23 @@ class ValidationAccuracyActor:
 
         The accuracy is the fraction of correct answers to the validation questions, which are the
         questions with an example that aren't in ``trained_on``; there must be at least one. The
-        predictions are read from ``measurements/`` of the artifact, or generated and written there if
-        missing.
+        predictions are read from ``measurements/`` of the artifact, or generated (on the GPU of the
+        process, if any) and written there if missing. The saved student isn't deleted.
 
         Args:
-            stage: the 1-based stage, whose student was saved unless its predictions exist.
+            stage: the 1-based stage, whose student was saved (`BestModelKeeper.save_for_validation`)
+                unless its predictions exist.
 
         Raises:
-            FileNotFoundError: Neither the predictions nor the saved student exist.
+            FileNotFoundError: Neither the predictions nor the saved student exist, or a table of the
+                inputs doesn't exist.
+            ZeroDivisionError: There is no validation question.
+            KpodError: As in `finished_student`, or the template is ``chat``, and the student's tokenizer
+                has no chat template.
+            OSError: As in `finished_student`, or the store fails.
+            ValueError: As in `finished_student`.
+            RuntimeError: As in `finished_student`.
+            SafetensorError: The saved student is damaged, or as in `finished_student`.
         """
         path = f"{self.job.folder}/measurements/stage-{stage}.parquet"
         if not self.store.exists(path):
@@ -68,11 +77,14 @@ class ValidationAccuracyActor:
     def measure_and_post(self, metrics: dict[str, float], board: Any) -> None:
         """Measure the accuracy at the end of a stage and post it; delete a student that isn't needed.
 
-        With ``exported_student: best`` the student with the highest accuracy since the actor's start is
-        kept; every other measured student is deleted.
+        With ``exported_student: best`` the student with the highest accuracy of all calls since the
+        actor's start is kept (of equal ones that of the earliest call); the saved students of the other
+        calls are deleted. With another setting the student of this call is deleted. The post isn't
+        waited for. Ray must be connected. Errors are as in `measure`.
 
         Args:
-            metrics: metrics of the stage's last train step, posted again together with the accuracy.
+            metrics: metrics of the stage's last train step, posted again together with the accuracy;
+                ``stage`` is the 1-based stage.
             board: handle of the `MetricsBoard` actor.
         """
         stage = int(metrics["stage"])
@@ -83,8 +95,16 @@ class ValidationAccuracyActor:
     def export(self, stage: int) -> None:
         """Write the saved student of a stage to ``student/`` of the artifact; see `export_student`.
 
+        Args:
+            stage: the 1-based stage, whose student was saved and not deleted by `measure_and_post`.
+
         Raises:
             FileNotFoundError: The student of the stage isn't saved.
+            KpodError: As in `export_student`.
+            OSError: As in `export_student`.
+            ValueError: As in `export_student`.
+            RuntimeError: As in `export_student`.
+            SafetensorError: The saved student is damaged, or as in `export_student`.
         """
         export_student(self.job, self.store, self._parameters(stage))
 
@@ -133,8 +153,9 @@ class ValidationAccuracyActor:
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
     """Start the validation accuracy actor of a training; return its handle.
 
-    Ray must be connected. The function doesn't wait for the start of the actor. An actor that died is
-    restarted, and its calls are repeated.
+    Ray must be connected. The function doesn't wait for the start of the actor; an error of the actor's
+    constructor is raised where the result of a call is fetched. An actor that died is restarted, and its
+    calls are repeated. The actor ends when its last handle is deleted or the actor is killed.
 
     Args:
         job: the training.
@@ -151,19 +172,25 @@ def measure_all(
 ) -> dict[str, float]:
     """Wait for all measurements; add them to the history; export the best student if settings say so.
 
-    The actor exports the student with ``exported_student: best`` only. An error in the actor is raised
-    here as an exception of Ray.
+    The actor measures the stages that have no stored predictions, and exports the student with
+    ``exported_student: best`` only. Ray must be connected.
 
     Args:
         job: the finished training.
-        validation_actor: handle of the training's actor, which is killed at the end.
+        validation_actor: handle of the training's actor, which is killed at the end, but not after an
+            error.
         stages: the stages whose students are measured, 1-based and ascending, at least one.
-        history: metrics of the training; ``validation_accuracy`` is added, in place, to the last train
-            step of each measured stage.
+        history: metrics of the training, with train steps of each of these stages;
+            ``validation_accuracy`` is added, in place, to the last train step of each.
 
     Returns:
-        ``stage`` and ``validation_accuracy`` of the student with the highest accuracy, the earliest one
-        if several are equal.
+        ``stage`` and ``validation_accuracy`` (in [0, 1]) of the student with the highest accuracy, the
+        earliest one if several are equal.
+
+    Raises:
+        ray.exceptions.RayError: The actor failed; an error of `ValidationAccuracyActor.measure` or
+            `ValidationAccuracyActor.export` arrives as a `RayTaskError`.
+        StopIteration: The history has no train step of a stage.
     """
     best = {"stage": 0.0, "validation_accuracy": -1.0}
     for stage in stages:

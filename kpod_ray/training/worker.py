@@ -35,15 +35,29 @@ from kpod_ray.training.validation import Validation
 def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     """Run the training of the student from the newest checkpoint to the end, and export the student.
 
-    Every worker calls this function inside Ray Train. A `KpodError` of the training isn't raised.
+    Every worker calls this function inside Ray Train. A `KpodError` before the export is returned, not
+    raised. Every other error is raised; Ray Train then starts the function again on all workers, as
+    often as the settings allow. The student that is best by validation accuracy isn't exported here
+    (`measure_all`).
 
     Args:
-        settings: see `kpod_ray.training.entry.train_worker`.
+        settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and
+            ``validation_actor`` (which may be None).
 
     Returns:
-        ``history`` (only on rank 0 complete), ``warnings`` about damaged checkpoints, ``best`` (stage
-        and validation loss, or None without a validation set) and ``measured_stages`` of the training;
-        or only ``error``, the message of the `KpodError`.
+        ``history`` (only on rank 0 complete), ``warnings`` about damaged checkpoints, ``best`` (mapping
+        with ``stage`` and ``validation_loss``, or None without a validation set) and
+        ``measured_stages``, the stages whose students were saved to measure the validation accuracy; or
+        only ``error``, the message of the `KpodError`.
+
+    Raises:
+        RuntimeError: As in `kpod_ray.cluster.train_checkpoints.restore`, `load_student` or
+            `export_student`.
+        OSError: As in `load_student` or `load_tokenizer`, or the store fails.
+        ValueError: As in `load_student` or `load_tokenizer`, or a stage includes no example.
+        SafetensorError: As in `load_student` or `export_student`.
+        KpodError: As in `export_student`.
+        ray.exceptions.RayError: The scheduler actor failed.
     """
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
@@ -108,7 +122,14 @@ class _Worker:
         self.history = History()
 
     def restore(self) -> list[str]:
-        """Load the newest undamaged checkpoint, if any; return a warning for each damaged checkpoint."""
+        """Load the newest undamaged checkpoint, if any; return a warning for each damaged checkpoint.
+
+        All workers must call this method, before the first stage.
+
+        Raises:
+            KpodError: As in `kpod_ray.cluster.train_checkpoints.restore`.
+            RuntimeError: As in `kpod_ray.cluster.train_checkpoints.restore`.
+        """
         saved, warnings = restore(self.student, self.training.optimizer, self.job.folder)
         if saved is not None:
             self.history = saved.progress.pop("history")
@@ -127,7 +148,17 @@ class _Worker:
         return not self._is_used_up()
 
     def train_stage(self) -> None:
-        """Train the rest of the current stage, validate, and save a checkpoint at the end."""
+        """Train the rest of the current stage, validate, and save a checkpoint at the end.
+
+        All workers must call this method. The next stage is then the current one. torch's global
+        generator is seeded.
+
+        Raises:
+            KpodError: As in `StudentTraining.train_step`.
+            ValueError: The stage includes no example.
+            OSError: The store fails.
+            ray.exceptions.RayError: The scheduler actor failed.
+        """
         progress = self.progress
         stage = self.progress.stage
         # A seed of its own for each stage makes a resumed training repeat the random numbers.
