@@ -156,7 +156,7 @@ def save_random_llama(
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a new tokenizer of 259 tokens, with a chat template: one a byte and three special ones.
+    """Return a new tokenizer with a chat template and 259 tokens: one a byte and three special ones.
 
     The special tokens are ``<|start|>`` (beginning of a sequence), ``<|end|>`` (end of a sequence) and
     ``<|pad|>``. The tokenizer doesn't add them to a text by itself.

@@ -126,8 +126,8 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
     Raises:
         RuntimeError: The names or shapes of the state's parameters differ from the module's trainable
             ones. Nothing is changed.
-        IndexError: The state has an entry for a parameter that the optimizer doesn't have. The module's
-            parameters are changed already.
+        IndexError: The state has an entry, other than a scalar, for a parameter that the optimizer
+            doesn't have. The module's parameters are changed already.
     """
     load_parameters(module, state.parameters)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
