@@ -32,7 +32,8 @@ def evaluate_student(
     """Write the table ``predictions`` of a model; return the manifest with the accuracy.
 
     The table has one row for each answered question, in the order of the questions, and replaces an
-    existing table. Ray must be connected.
+    existing table. Answers that an interrupted call for the same artifact finished are used, so the
+    model and the settings must be those of that call. Ray must be connected.
 
     Args:
         config: the settings of the run; ``evaluation``, the student's template and precision, and
@@ -42,7 +43,8 @@ def evaluate_student(
         model: name of a model as in the config, or the path or address of a trained student's folder.
         artifact: artifact of phase ``evaluate``, which is written, but not marked as finished.
         on_rows: called with the number of finished answers and the number of questions: with vLLM
-            whenever new answers are finished, with transformers once at the end.
+            whenever new answers are finished, never if none is missing; with transformers once at the
+            end.
 
     Returns:
         The content of the manifest: counts, the accuracy as a fraction with its 95 % Wilson interval,
@@ -50,9 +52,16 @@ def evaluate_student(
         in earlier calls that were interrupted.
 
     Raises:
-        KpodError: With vLLM: the model folder doesn't exist, the template is ``chat`` and the tokenizer
-            has no chat template, the engine dies repeatedly, or the answers can't be written.
-        ray.exceptions.RayError: With transformers: an actor failed, also for one of these reasons.
+        KpodError: With vLLM: a `KpodError` of `VllmService`, the template is ``chat`` and the tokenizer
+            has no chat template, the engine dies repeatedly, the answers can't be written, or the
+            folder of temporary files is too small for the index of the answers.
+        ray.exceptions.RayError: With vLLM: an actor failed for another reason, as in `generate_missing`.
+            With transformers: an actor failed, also for a `KpodError` of `GeneratorActor`.
+        RuntimeError: With transformers: the files of finished answers don't match the questions, or
+            there is no test question.
+        FileNotFoundError: The artifact of the questions has no table.
+        OSError: The storage fails.
+        ValueError: With vLLM: there is no test question.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
@@ -81,12 +90,17 @@ def evaluate_student(
 def check_backend(config: RunConfig) -> None:
     """Check that the evaluation backend can generate with the student; no parameters are loaded.
 
-    With backend ``transformers`` nothing is checked, and the model isn't looked at.
+    With backend ``transformers`` nothing is checked, and the model isn't looked at. With vLLM, the
+    config of a model at an address or on the hub is read over the network.
+
+    Args:
+        config: the settings of the run; ``evaluation.backend`` and ``student.model`` are used.
 
     Raises:
-        KpodError: The backend is vLLM, and the student is an encoder-decoder model, or the student's
-            local folder or folder at an address has no ``config.json``.
-        OSError: The backend is vLLM, and the config of a hub model can't be downloaded.
+        KpodError: The backend is vLLM, and the student is an encoder-decoder model, or a condition of
+            `is_encoder_decoder` holds, such as a folder without a ``config.json``.
+        OSError: The backend is vLLM, and the config can't be read, or be had from the hub.
+        ValueError: The backend is vLLM, and transformers doesn't know the type of the model.
     """
     if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
         raise KpodError(

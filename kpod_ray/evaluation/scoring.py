@@ -17,8 +17,13 @@ def predict(completion: Completion, question: Question) -> Prediction:
     without an answer, has an empty predicted answer and is wrong.
 
     Args:
-        completion: the generated text, or an error row.
-        question: the question that the text answers; its id becomes the id of the prediction.
+        completion: the generated text, or an error row; its id isn't compared with the question.
+        question: the question that the text answers, with a gold answer; its id becomes the
+            ``question_id`` of the prediction.
+
+    Raises:
+        ValueError: The question's kind is none of ``number``, ``choice``, ``boolean`` and ``text``, and
+            the completion isn't an error row.
     """
     is_error = completion.finish_reason == "error"  # the text is an error message, no answer
     answer = "" if is_error else extract_answer(completion.text, question.kind, question.choices)

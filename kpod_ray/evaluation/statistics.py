@@ -42,29 +42,36 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """The accuracy of a method minus the accuracy of its baseline, in [-1, 1]."""
+    """The accuracy of a method minus the accuracy of its baseline, as a fraction."""
 
     value: float
+    """The difference over all seeds and questions, in [-1, 1]."""
     low: float
-    """Lower end of the 95 % interval."""
+    """Lower end of the 95 % interval, the 2.5 % quantile of the bootstrap's draws; not cut to [-1,
+    1]."""
     high: float
-    """Upper end of the 95 % interval."""
+    """Upper end of the 95 % interval, the 97.5 % quantile of the bootstrap's draws; not cut, either."""
     p_value: float
-    """Two-sided p-value of the null hypothesis that there is no difference."""
+    """Two-sided p-value of the null hypothesis that there is no difference, not corrected for the number
+    of comparisons."""
     standard_error: float
-    """Standard deviation of the bootstrap's draws."""
+    """Standard deviation of the bootstrap's draws, in the unit of ``value``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discordance:
-    """Numbers of answers that only one of two methods has correct, with the exact McNemar test."""
+    """Numbers of answers that only one of two methods has correct, with the exact McNemar test.
+
+    An answer is one element of [S, Q], so a question counts once for each seed.
+    """
 
     num_better: int
     """Number of answers that are correct with the method and wrong with the baseline."""
     num_worse: int
     """Number of answers that are wrong with the method and correct with the baseline."""
     p_value: float
-    """Two-sided p-value, which assumes that the pairs of answers are independent."""
+    """Two-sided p-value, which assumes that the pairs of answers are independent; not corrected for the
+    number of comparisons."""
 
 
 def interval_over_seeds(correct: Answers) -> Estimate:
@@ -74,10 +81,11 @@ def interval_over_seeds(correct: Answers) -> Estimate:
     samples of questions is not included.
 
     Args:
-        correct: answers, [S, Q] with S >= 2.
+        correct: whether each answer is correct, bool [S, Q] with S >= 2: a row per seed.
 
     Raises:
-        ValueError: There are no questions, or fewer than two seeds.
+        ValueError: There are no questions, or fewer than two seeds, or the array has another number of
+            dimensions than two.
     """
     num_seeds, num_questions = correct.shape
     if num_seeds < 2 or num_questions == 0:
@@ -97,17 +105,24 @@ def paired_bootstrap(
     with replacement, plus the mean of S seed effects, drawn with replacement. A seed effect is the
     deviation of a seed's mean from the overall mean, scaled in two ways: shrunk to the variance that
     remains without the residual noise of the answers, and widened because few seeds estimate a variance
-    badly. Drawing rows and columns of d itself would count the residual noise three times. With one
-    seed only the questions are drawn.
+    badly. Drawing rows and columns of d itself would count the residual noise three times. All seed
+    effects are 0 with one seed, with one question, or if the seeds' means vary no more than the residual
+    noise explains: then only the questions are drawn.
 
     Args:
-        correct: answers of the method, [S, Q].
-        baseline: answers of the baseline, [S, Q]; row s has the same seed as row s of ``correct``.
+        correct: whether each answer of the method is correct, bool [S, Q].
+        baseline: the same for the baseline, bool [S, Q]; row s has the same training seed as row s of
+            ``correct``, column q the same question as column q.
         seed: seed of the bootstrap's draws.
-        num_draws: number of draws.
+        num_draws: number of draws, at least 1.
+
+    Returns:
+        The mean of d as the difference; the 2.5 % and 97.5 % quantiles and the standard deviation of the
+        draws as interval and standard error; and as p-value twice the smaller fraction of draws that are
+        at most 0 or at least 0, in [2 / (num_draws + 1), 1].
 
     Raises:
-        ValueError: The shapes differ, or there are no answers.
+        ValueError: The shapes differ, an array isn't two-dimensional, or there are no answers.
     """
     differences = _differences(correct, baseline)
     mean = float(differences.mean())
@@ -124,8 +139,8 @@ def paired_bootstrap(
 def compare_paired(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> PairedDifference:
     """Compare the accuracies of two methods that answered the same questions.
 
-    The interval and the p-value come from a bootstrap over questions and, with several seeds, over
-    seeds; see `paired_bootstrap`.
+    The interval and the p-value come from a bootstrap of `NUM_DRAWS` draws over questions and, with
+    several seeds, over seeds; see `paired_bootstrap`. Equal arguments give equal results.
 
     Args:
         method: whether each answer of the method is correct, as bool or 0 and 1; [Q] for one training,
@@ -134,11 +149,12 @@ def compare_paired(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> 
         seed: seed of the bootstrap's draws.
 
     Returns:
-        The accuracy of the method minus the accuracy of the baseline, with the 95 % interval, the
-        two-sided p-value of no difference, and the standard error.
+        The accuracy of the method minus the accuracy of the baseline, as fractions, with the 95 %
+        interval, the two-sided p-value of no difference, and the standard error.
 
     Raises:
-        ValueError: The shapes differ, there are no answers, or an element is not 0, 1 or a bool.
+        ValueError: The shapes differ or have more than two dimensions, there are no answers, or an
+            element is not 0, 1 or a bool.
     """
     return paired_bootstrap(_answers(method), _answers(baseline), seed)
 
@@ -159,14 +175,14 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
     """Return McNemar's exact test on all pairs of answers, pooled over the seeds.
 
     The answers of several seeds to one question are correlated, so the pooled p-value is too small.
-    With one seed the p-value is exact for the two models.
+    With one seed the p-value is exact for the two models. The p-value is 1 if both numbers are equal.
 
     Args:
-        correct: answers of the method, [S, Q].
-        baseline: answers of the baseline, [S, Q].
+        correct: whether each answer of the method is correct, bool [S, Q].
+        baseline: the same for the baseline, bool [S, Q], with the same seeds and questions.
 
     Raises:
-        ValueError: The shapes differ, or there are no answers.
+        ValueError: The shapes differ, an array isn't two-dimensional, or there are no answers.
     """
     differences = _differences(correct, baseline)
     num_better = int(np.count_nonzero(differences > 0))
@@ -178,15 +194,16 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
 
 
 def smallest_effect(standard_error: float, num_comparisons: int) -> float:
-    """Return the smallest difference that a two-sided test at level 5 % detects with a power of 80 %.
+    """Return the true difference that a two-sided test at level 0.05/m detects with a power of 80 %.
 
     The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, where m is ``num_comparisons`` and
     z_p a quantile of the normal distribution. With m > 1, 0.05/m is the level of the first of m tests
     under Holm's correction.
 
     Args:
-        standard_error: standard error of the difference, in the unit of the returned difference.
-        num_comparisons: number of comparisons that are corrected for, at least 1.
+        standard_error: standard error of the difference, at least 0, in the unit of the returned
+            difference.
+        num_comparisons: number m of comparisons that are corrected for, at least 1; 1 for no correction.
     """
     level = stats.norm.ppf(1 - 0.025 / num_comparisons)
     return float((level + stats.norm.ppf(0.8)) * standard_error)
@@ -197,6 +214,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     If every comparison with an adjusted p-value of at most 0.05 is called significant, the probability
     of at least one false positive is at most 5 %.
+
+    Args:
+        p_values: unadjusted p-values of all comparisons that are corrected together, in [0, 1], without
+            NaN; may be empty.
     """
     order = np.argsort(p_values, kind="stable")
     num_left = np.arange(len(order), 0, -1)

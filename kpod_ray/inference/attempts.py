@@ -43,12 +43,13 @@ def next_attempt(deaths: Sequence[int]) -> NextAttempt:
     """Decide from their deaths which rows of a block are tried together, in a group, alone, or no more.
 
     Args:
-        deaths: for each row of the block the number of deaths in which the row was in flight, or
-            `FINISHED`.
+        deaths: result of `AttemptTracker.begin`: for each row of the block the number of deaths in which
+            the row was in flight, or `FINISHED`.
 
     Returns:
-        Rows without a death together; rows with one death in groups of at most `FEW`; rows with more
-        deaths alone, up to `MOST_DEATHS` deaths; finished rows nowhere.
+        Rows without a death in ``together``; rows with one death in ``apart``, in groups of at most
+        `FEW`; rows with more, but fewer than `MOST_DEATHS` deaths in ``apart``, each as a group of its
+        own; rows with `MOST_DEATHS` deaths in ``failed``; finished rows nowhere.
     """
     once = [row for row, num_deaths in enumerate(deaths) if num_deaths == 1]
     groups = [once[start : start + FEW] for start in range(0, len(once), FEW)]
@@ -73,14 +74,18 @@ class _Block:
 class AttemptTracker:
     """Tracks the attempts of all open blocks of one run; deployed as one actor.
 
-    A block is identified by the id of its first row. If the tracker itself dies and restarts without
-    its counts, some rows are generated again; the results stay correct.
+    A block is identified by the id of its first row. The constructor reads the ids in the files of the
+    folder whose names start with ``run``. If the tracker itself dies and restarts without its counts,
+    some rows are generated again; the results stay correct.
 
     Args:
         store: store that the completions are written to.
         folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the files that this run writes.
+        run: prefix of the names of the files that this run writes; no other file has the prefix.
         num_engines: largest number of engines at the same time.
+
+    Raises:
+        OSError: A file of the run can't be read.
     """
 
     def __init__(self, store: Store, folder: str, run: str, num_engines: int) -> None:
@@ -96,11 +101,11 @@ class AttemptTracker:
         self._read_unknown_parts()
 
     def starts(self) -> None:
-        """Count the start of an engine; call it before the engine starts.
+        """Count the start of an engine; call it once before each start of an engine, also the first.
 
         Raises:
-            KpodError: ``num_engines * MOST_STARTS`` starts are already counted since the last written
-                row.
+            KpodError: ``num_engines * MOST_STARTS`` starts are already counted since the last call of
+                `written`, or since the tracker started.
         """
         self.starts_left -= 1
         if self.starts_left < 0:
@@ -112,6 +117,8 @@ class AttemptTracker:
     def started(self, node: str, processes: Mapping[int, float]) -> None:
         """Record the processes of an engine, in addition to those recorded before.
 
+        Call it after each start of an engine: only recorded processes are in `seen_processes`.
+
         Args:
             node: Ray node id of the engine.
             processes: process id -> start time in seconds since the epoch.
@@ -121,13 +128,18 @@ class AttemptTracker:
     def begin(self, ids: Sequence[str]) -> list[int]:
         """Open a block, or open it again after its engine has died.
 
-        Opening a block again counts one death for each row that was under way and isn't written.
+        Call it once for each attempt at the block, before `under_way`. Opening a block again reads the
+        files of the run that weren't reported, then counts one death for each row of the last call of
+        `under_way` that isn't written. A closed block counts as never opened.
 
         Args:
-            ids: ids of the block's rows, the same at every call.
+            ids: ids of the block's rows, at least one, the same at every call.
 
         Returns:
             For each row the number of deaths in which the row was in flight, or `FINISHED`.
+
+        Raises:
+            OSError: A file of the run can't be read.
         """
         block = self.blocks.get(ids[0])
         if block is None:
@@ -142,9 +154,13 @@ class AttemptTracker:
     def under_way(self, key: str, ids: Sequence[str]) -> None:
         """Record that exactly these rows of a block are being generated from now on.
 
+        Call it before the rows are given to the engine: if the engine dies, the next call of `begin`
+        counts the death for these rows, except those written by then. Rows of an earlier call for the
+        block are no longer under way.
+
         Args:
             key: id of the block's first row.
-            ids: ids of the rows.
+            ids: ids of the rows, a part of the block or all of it.
         """
         # The block is unknown if the tracker has restarted since the block was opened.
         self.blocks.setdefault(key, _Block(dict.fromkeys(ids, 0))).under_way = set(ids)
@@ -152,8 +168,11 @@ class AttemptTracker:
     def written(self, part: str, ids: Sequence[str]) -> None:
         """Record that a file of this run holds the completions of these rows.
 
+        Call it after the file is written. `begin` returns `FINISHED` for the rows until `close` is
+        called for their block, and the count of `starts` begins anew.
+
         Args:
-            part: name of the file inside the folder.
+            part: name of the file inside the folder, with its ending.
             ids: ids of the rows.
         """
         self.parts.add(part)
@@ -161,10 +180,10 @@ class AttemptTracker:
         self.starts_left = self.most_starts
 
     def close(self, keys: Iterable[str]) -> None:
-        """Forget blocks that are finished and won't be opened again.
+        """Forget blocks that are finished and won't be opened again, with their deaths and written rows.
 
         Args:
-            keys: id of the first row of each block.
+            keys: id of the first row of each block; a block that isn't open is ignored.
         """
         for key in keys:
             block = self.blocks.pop(key, None)
@@ -172,7 +191,7 @@ class AttemptTracker:
                 self.written_ids.difference_update(block.deaths)
 
     def seen_processes(self) -> dict[str, dict[int, float]]:
-        """Return the recorded processes of all engines, also of dead ones.
+        """Return the processes that `started` has recorded for all engines, also those that have ended.
 
         Returns:
             Ray node id -> process id -> start time in seconds since the epoch.

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 class SharedExclusiveLock:
     """A readers-writer lock for coroutines: many shared holders, or one exclusive holder.
 
-    A waiting exclusive holder has priority: new shared holders wait until it has released the lock.
+    A waiting exclusive holder has priority: new shared holders wait until it has released the lock. The
+    lock isn't reentrant: a coroutine that holds the lock must not ask for it again.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,10 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
-        """Return a context that waits for the lock, and holds it beside other shared holders."""
+        """Return an async context that waits for the lock, and holds it beside other shared holders.
+
+        The wait lasts while an exclusive holder (`alone`) has the lock or waits for it.
+        """
         async with self.changed:
             await self.changed.wait_for(lambda: not self.is_alone and not self.num_waiting_alone)
             self.num_inside += 1
@@ -37,7 +41,10 @@ class SharedExclusiveLock:
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Return a context that waits for the lock, and holds it without any other holder."""
+        """Return an async context that waits for the lock, and holds it without any other holder.
+
+        The wait lasts while any other holder has the lock; new holders of `together` wait meanwhile.
+        """
         async with self.changed:
             self.num_waiting_alone += 1
             try:
@@ -74,7 +81,10 @@ class CapacityLimiter:
         """Wait until there is capacity for all ``num_rows`` rows of a block, and take the capacity.
 
         A block with more rows than the limit waits until no other row is in flight. The caller releases
-        the capacity by one call of `leave` for each row.
+        the capacity by one call of `leave` for each row. Waiting blocks have no fixed order.
+
+        Args:
+            num_rows: number of rows of the block.
         """
         async with self.changed:
             await self.changed.wait_for(
@@ -83,7 +93,7 @@ class CapacityLimiter:
             self.num_inside += num_rows
 
     async def leave(self) -> None:
-        """Release the capacity of one row; call it once for each row that entered."""
+        """Release the capacity of one row; call it once for each row that `enter` took capacity for."""
         async with self.changed:
             self.num_inside -= 1
             self.changed.notify_all()

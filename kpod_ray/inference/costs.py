@@ -42,13 +42,17 @@ class CostEstimate:
 def estimate(
     teacher: EndpointTeacher, shots: Sequence[Shot], num_requests: int, num_question_chars: int
 ) -> CostEstimate:
-    """Estimate the cost of requests to an endpoint.
+    """Estimate the cost of requests to an endpoint; the endpoint isn't called.
+
+    Every prompt is counted with the worked examples, the system message and the instruction, at
+    `CHARS_PER_TOKEN` characters per token.
 
     Args:
         teacher: settings of the endpoint, with the prices.
         shots: result of `worked_examples`: one more than a prompt contains, or none.
         num_requests: number of requests.
-        num_question_chars: characters of the questions of all requests together.
+        num_question_chars: characters of the questions' texts, from `question_text`, summed over all
+            requests: a question with several requests counts several times.
     """
     affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
     num_other_chars = len(plain_text("", shots[:-1], affixes))  # of one prompt without the question
@@ -68,6 +72,7 @@ def cost(num_prompt_tokens: float, num_tokens: float, price: PriceConfig) -> flo
     Args:
         num_prompt_tokens: tokens of all prompts.
         num_tokens: generated tokens of all texts.
-        price: prices of a million input tokens and of a million output tokens.
+        price: prices of a million prompt tokens (``input``) and of a million generated tokens
+            (``output``).
     """
     return (num_prompt_tokens * price.input + num_tokens * price.output) / 1e6

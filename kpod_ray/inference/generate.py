@@ -56,16 +56,19 @@ def generate(
 ) -> frozenset[str]:
     """Write a completion for every pending request into files of a folder.
 
-    All pending requests are generated, also those that already have a completion in the folder. Ray
-    must be connected. At the end, the function waits `PATIENCE_SECONDS` for the processes of the
-    services to end, and kills the others; after an error it kills all of them at once.
+    All pending requests are generated, also those that already have a completion in the folder. A
+    request in whose generation an engine died `MOST_DEATHS` times gets an error row. Ray must be
+    connected. At the end, the function waits at most `PATIENCE_SECONDS` for the processes of the
+    services to end, and kills the others; after an error it kills all of them at once. Completions that
+    were written before an error stay. The files of ``pending`` aren't deleted.
 
     Args:
-        pending: the requests, at least one, with unique ids.
+        pending: the requests, at least one, with unique ids; not yet discarded.
         folder: folder of the completions, relative to the root of ``pending.store``; the folder may be
             missing, or hold completions of other requests.
         pool: the service to run, and its number of actors and their resources.
-        on_rows: called, whenever blocks are finished, with their number of rows.
+        on_rows: called in this process, whenever blocks are finished, with the number of rows of these
+            blocks, error rows included.
 
     Returns:
         The Ray ids of the nodes that the services ran on.
@@ -73,7 +76,8 @@ def generate(
     Raises:
         KpodError: The engines die again and again without a row in between, the service raises a
             `KpodError` when it starts or generates, the disk is full, or the object store fails.
-        ray.exceptions.RayError: An actor failed for another reason.
+        ray.exceptions.RayError: An actor failed for another reason, such as another error of the service
+            at its start.
     """
     resources = pool.resources
     run = uuid.uuid4().hex[:8]
@@ -132,12 +136,19 @@ def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> 
 class GenerationActor:
     """Generates the completions of blocks of requests with a service, and writes the completions.
 
+    An instance is an actor of Ray Data; all of its calls run in one event loop. The constructor starts
+    the service, and reports the start and the processes to ``attempts``.
+
     Args:
         pool: the service to start, and the number of its requests in flight.
         store: store of the requests and the completions.
         folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the completion files.
+        run: prefix of the names of the completion files, the same as that of ``attempts``.
         attempts: actor handle of the run's `AttemptTracker`.
+
+    Raises:
+        KpodError: The engines of the run died too often (`AttemptTracker.starts`). All errors of
+            ``pool.start`` pass on, too.
     """
 
     def __init__(
@@ -164,6 +175,10 @@ class GenerationActor:
 
         Returns:
             ``key``: the id of each block's first row; ``rows``: the number of rows of each block.
+
+        Raises:
+            KpodError: The service raises it, because no request can succeed.
+            OSError: The requests can't be read, or the completions can't be written.
         """
         blocks = [Block(**row) for row in call.to_pylist()]
         keys = [await self._finish(block) for block in blocks]

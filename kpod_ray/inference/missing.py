@@ -38,25 +38,29 @@ def generate_missing(
 ) -> NewCompletions:
     """Generate the completions that an index lacks or holds only as error rows; update the index.
 
-    Ray is used only if a completion is missing.
+    Ray is used, and must be connected, only if a completion is missing. After an error, the completions
+    that were finished are in the folder, but not in ``completions``.
 
     Args:
-        batches: the requests, with ids that are unique over all batches; one batch at a time is in
-            memory.
+        batches: the requests, with ids that are unique over all batches; iterated once, one batch at a
+            time is in memory.
         completions: index of the folder that the new completions are written to, in the store of
             ``artifact``.
         artifact: artifact whose folder holds the missing requests during generation; they are deleted
             at the end, or by the next call after an error.
-        start_pool: called with the number of missing completions and the characters of their questions,
-            if a completion is missing.
-        on_rows: called whenever rows are finished; never called if no completion is missing.
+        start_pool: called once, with the number of missing completions and the characters of their
+            questions, if a completion is missing.
+        on_rows: called, whenever rows are finished, with the number of requests that have a completion
+            by then and the number of all requests; never called if no completion is missing.
 
     Returns:
         The number of new completions, and the nodes that they were generated on.
 
     Raises:
-        KpodError: ``start_pool`` or `generate` fails, or the folder of temporary files is too small for
-            the index.
+        KpodError: A condition of `generate` holds, ``start_pool`` raises it, or the folder of temporary
+            files is too small for the index.
+        ray.exceptions.RayError: As in `generate`.
+        OSError: The requests can't be written, or a file of completions can't be read.
     """
     pending = Pending(artifact)
     num_requests = 0

@@ -66,6 +66,8 @@ class _Refused(Exception):
 class Endpoint:
     """A `Service` that sends each request to a server; a refused request becomes an error row.
 
+    The constructor uses no network. All calls of `generate` and `close` are made in one event loop.
+
     Args:
         teacher: the endpoint's address, model, sampling and limits.
         shots: result of `worked_examples`: one more than a prompt contains, or none.
@@ -92,6 +94,8 @@ class Endpoint:
 
     async def check(self, patience_s: float = CHECK_SECONDS) -> None:
         """Request ``/models`` once, to check that the server answers and accepts the key.
+
+        The request is independent of `generate` and of the rate limits, and may use another event loop.
 
         Args:
             patience_s: seconds to wait for the whole answer.
@@ -120,16 +124,22 @@ class Endpoint:
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; retry after transient failures.
 
-        Transient failures are: no connection, no answer within ``timeout_s``, status 408, 409, 425, 429
-        or 5xx, and an answer without a text.
+        Each attempt waits until the concurrency and rate limits of the teacher's settings allow it.
+        Transient failures are: no connection, no answer within ``timeout_s`` after sending, status 408,
+        409, 425, 429 or 5xx, and an answer without a text or of an aborted generation (see
+        `read_completion`). Before a retry, the call waits for the server's ``Retry-After``, during which
+        no other request is sent either, or for a random time of at most ``max_wait_s``. At temperature 0
+        the seed of the request isn't sent.
 
         Returns:
-            The completion. After ``max_tries`` transient failures, or if the server refuses the request
-            by another status, an error row, whose text is the reason in at most 500 characters.
+            The completion. After ``max_tries`` attempts with transient failures, or if the server
+            refuses the request by another status, an error row, whose text is the reason in at most 500
+            characters.
 
         Raises:
             KpodError: The server answers status 401, 403 or 404 or a redirect: no request can succeed,
                 because the key, the path or the model is wrong.
+            httpx.InvalidURL: ``base_url`` is no valid address; `check` raises a `KpodError` for it.
         """
         if self.client is None or self.pacing is None:
             self._open()
@@ -146,7 +156,11 @@ class Endpoint:
             return Completion(request.id, self._shown(str(error)), "error", 0)
 
     async def close(self) -> None:
-        """Close the connections; the next call of `generate` opens new ones."""
+        """Close the connections; call it while no call of `generate` is running.
+
+        A later call of `generate` opens new connections, and its rate limits forget all earlier
+        requests.
+        """
         if self.client is not None:
             await self.client.aclose()
             self.client = None

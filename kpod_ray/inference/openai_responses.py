@@ -28,15 +28,18 @@ class UnreadableAnswer(ValueError):
 def read_completion(request_id: str, response: httpx.Response) -> Completion:
     """Return the completion that an answer with a status code of success contains.
 
-    Reasoning in a field of its own precedes the content, with a newline in between. Unpaired surrogates
-    in the text become U+FFFD. A missing finish reason is empty.
+    Only the first choice is read. Reasoning in a field of its own (``reasoning_content`` or
+    ``reasoning``) precedes the content, with a newline in between. An empty text is a text; null isn't.
+    Unpaired surrogates in the text become U+FFFD. A missing finish reason is empty, a number of tokens
+    that is missing or no number is 0, and the log-probability is None unless every token has one.
 
     Args:
         request_id: id of the request, which becomes the id of the completion.
-        response: answer of ``/completions`` or ``/chat/completions``.
+        response: answer of ``/completions`` or ``/chat/completions``, whose status isn't checked.
 
     Raises:
-        UnreadableAnswer: The answer contains no text, isn't JSON, or reports an aborted generation.
+        UnreadableAnswer: The answer contains no text, isn't JSON, or has the finish reason ``error`` or
+            ``abort``.
     """
     try:
         answer = response.json()
@@ -109,7 +112,11 @@ def _decoded(response: httpx.Response) -> str:
 
 
 def error_message(response: httpx.Response) -> str:
-    """Return the field ``error.message`` or ``error`` of a JSON answer; else the whole body."""
+    """Return the field ``error.message`` or ``error`` of a JSON answer; else the whole body as text.
+
+    The text isn't shortened and may contain line breaks, unpaired surrogates, and a key that the server
+    repeats.
+    """
     try:
         error = response.json()["error"]
         return str(error["message"] if isinstance(error, dict) else error)

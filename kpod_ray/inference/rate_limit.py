@@ -20,7 +20,7 @@ class Rate:
     therefore at most ``per_minute``.
 
     Args:
-        per_minute: units that may be used per minute.
+        per_minute: units that may be used per minute, over 0.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -32,14 +32,20 @@ class Rate:
     def use(self, num_units: float, now: float) -> None:
         """Record that units are used, and move `free_at` accordingly; the call doesn't wait.
 
+        The caller waits until `free_at` before the call.
+
         Args:
-            num_units: units used.
+            num_units: units used, at least 0; may be more than ``per_minute``.
             now: time of the use in seconds of the event loop's clock; not before `free_at`.
         """
         self.free_at = max(self.free_at, now - self.slack) + num_units * self.seconds_per_unit
 
     def give_back(self, num_units: float) -> None:
-        """Return units that weren't used after all; a negative number uses additional units."""
+        """Return units of earlier calls of `use` that weren't used after all; `free_at` moves back.
+
+        Args:
+            num_units: units to return; a negative number records that more units were used.
+        """
         self.free_at -= num_units * self.seconds_per_unit
 
 
@@ -47,10 +53,10 @@ class Pacing:
     """Delays requests so that the limits of an endpoint hold. An instance belongs to one event loop.
 
     Args:
-        max_concurrent: largest number of requests in flight.
-        requests_per_minute: requests that may be sent per minute; None for no limit.
-        tokens_per_minute: tokens of prompts and texts that may be requested per minute; None for no
-            limit.
+        max_concurrent: largest number of requests in flight, at least 1.
+        requests_per_minute: requests that may be sent per minute; None or 0 for no limit.
+        tokens_per_minute: tokens of prompts and texts that may be requested per minute; None or 0 for
+            no limit.
     """
 
     def __init__(
@@ -65,9 +71,11 @@ class Pacing:
 
     @contextlib.asynccontextmanager
     async def turn(self, num_tokens: int) -> AsyncIterator[None]:
-        """Wait until a request may be sent; the request counts as in flight inside the context.
+        """Return an async context that waits until a request may be sent; the request is sent inside.
 
-        Requests are sent in the order of the calls.
+        The request counts as in flight inside the context. Requests are sent in the order in which their
+        contexts are entered. The request and its tokens count against the rates as soon as the wait
+        ends, also if the request fails; `used` corrects the number of tokens.
 
         Args:
             num_tokens: largest number of tokens of the prompt and the generated text together.
@@ -84,6 +92,9 @@ class Pacing:
     def used(self, expected_tokens: int, num_tokens: int) -> None:
         """Replace the expected number of tokens of a finished request by the actual number.
 
+        Call it at most once for each request, after its `turn`. Without a call, the expected number
+        stays counted. The call has no effect without a limit of tokens.
+
         Args:
             expected_tokens: number of tokens given to `turn`.
             num_tokens: tokens of the prompt and the generated text that the server reports.
@@ -93,7 +104,11 @@ class Pacing:
             self.given_back.set()
 
     def pause(self, seconds: float) -> None:
-        """Send no request for ``seconds`` from now, or until the end of an earlier, longer pause."""
+        """Send no request for ``seconds`` from now, or until the end of an earlier, longer pause.
+
+        Requests that wait in `turn` are held back, too; requests in flight aren't. Call it inside the
+        event loop.
+        """
         until = asyncio.get_running_loop().time() + seconds
         self.paused_until = max(self.paused_until, until)
 

@@ -37,8 +37,8 @@ def request_id(generation: str, question_id: str, text: str, sample_index: int) 
 def question_request(question: Question) -> GenerationRequest:
     """Return the request for the greedy answer of the evaluated model to a question.
 
-    The id depends on the question's id and text alone, because the answers are stored with the artifact
-    of one model. The seed is 0.
+    The request's id is `request_id` of the question's id and text (`question_text`) alone, because the
+    answers are stored with the artifact of one model. The seed is 0.
     """
     text = question_text(question)
     return GenerationRequest(request_id("", question.id, text, 0), text, 0)
@@ -49,12 +49,13 @@ def generation_requests(
 ) -> Iterator[GenerationRequest]:
     """Yield one request for each sample index of each question, question by question.
 
-    The seed of a request follows from its id, so that the seed doesn't depend on other requests.
+    The id of a request is that of `request_id`. The seed of a request, in [0, 2^31), follows from its
+    id, so that the seed doesn't depend on other requests.
 
     Args:
         questions: the questions.
-        sample_indices: numbers of the samples to request of every question.
-        generation: fingerprint of the teacher and its sampling settings.
+        sample_indices: numbers of the samples to request of every question, from 0.
+        generation: fingerprint of the teacher and its sampling settings, from `generation_fingerprint`.
     """
     for question in questions:
         text = question_text(question)
@@ -76,11 +77,15 @@ class Block:
 class Pending:
     """The pending requests of one artifact, in files.
 
-    The constructor deletes the files that an earlier instance for the same artifact left behind.
-    ``num_rows`` is the number of requests added so far, ``num_chars`` their characters.
+    The constructor deletes the files that an earlier instance for the same artifact left behind, so one
+    artifact has one instance at a time. ``num_rows`` is the number of requests added so far,
+    ``num_chars`` the characters of their texts.
 
     Args:
-        artifact: artifact whose folder holds the files.
+        artifact: artifact whose folder holds the files, in the subfolder ``pending``.
+
+    Raises:
+        OSError: The files of an earlier instance can't be deleted.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -93,7 +98,11 @@ class Pending:
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Write some requests, after those added before, as one file; none for an empty sequence."""
+        """Write some requests, after those added before, as one new file; no file for an empty sequence.
+
+        Raises:
+            OSError: The file can't be written; the requests aren't counted.
+        """
         if not requests:
             return
         name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
@@ -102,25 +111,35 @@ class Pending:
         self.num_chars += sum(len(request.text) for request in requests)
 
     def blocks(self, num_rows: int) -> Iterator[Block]:
-        """Yield the positions of all requests in order, in blocks of one file.
+        """Yield the positions of all requests added so far, in order; a block lies in one file.
 
         Args:
-            num_rows: requests per block; the last block of each file may have fewer.
+            num_rows: requests per block, at least 1; the last block of each file may have fewer.
         """
         for path, length in self.files:
             for start in range(0, length, num_rows):
                 yield Block(path, start, min(start + num_rows, length))
 
     def discard(self) -> None:
-        """Delete the files of all requests; the counts stay."""
+        """Delete the files of all requests, to be called once the requests aren't read any more.
+
+        The counts stay, and `blocks` still yields the positions in the deleted files.
+
+        Raises:
+            OSError: The files can't be deleted.
+        """
         self.store.delete(self.folder)
 
 
 def read_requests(store: Store, path: str) -> list[GenerationRequest]:
-    """Return the requests of one file.
+    """Return all requests of one file of `Pending`, in their order.
 
     Args:
         store: store of the file.
-        path: path of the file, relative to the store's root.
+        path: path of the file, relative to the store's root, as in `Block.path`.
+
+    Raises:
+        FileNotFoundError: The file doesn't exist, or `Pending.discard` has deleted the file.
+        OSError: The storage fails.
     """
     return GenerationRequest.from_table(store.read_table(path))

@@ -18,9 +18,10 @@ class Service(Protocol):
     """Generates texts; a request that fails for good becomes an error row, not an exception."""
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Return the completion of one request, whose id it gets.
+        """Return the completion of one request; the completion's ``id`` is the request's ``id``.
 
-        Many calls run concurrently in one event loop.
+        Many calls run concurrently, all in the same event loop, with different ids. A service whose
+        engine is dead ends its process instead of an exception, so that Ray restarts the actor.
 
         Raises:
             KpodError: No request can succeed; the run ends.
@@ -32,11 +33,12 @@ class ServicePool:
     """A service to run in a pool of actors, with the resources of the actors."""
 
     start: Callable[[], Service]
-    """Starts a service; pickled, and called in the process of each actor."""
+    """Starts a service; pickled, and called once in the process of each actor, again after a restart."""
     resources: ActorResources
     """Number of actors and the resources of each actor."""
     max_in_flight: int
-    """Largest number of requests that one service gets at the same time."""
+    """Largest number of requests that one service gets at the same time. A block with more requests
+    (``resources.rows_per_block``) is given to the service whole, without other requests."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     """Environment variables of the actors' processes."""
 

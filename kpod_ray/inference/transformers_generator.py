@@ -42,14 +42,15 @@ class Generated:
 
 
 class GreedyGenerator:
-    """Continues prompts greedily; the result doesn't depend on the other prompts of a batch.
+    """Continues prompts greedily; the other prompts of a batch change a result only by rounding.
 
     Args:
-        language_model: decoder-only or encoder-decoder model, used on its device and in its precision;
-            its generation config is replaced in place.
-        tokenizer: tokenizer of the model.
+        language_model: decoder-only or encoder-decoder model of transformers in evaluation mode, used on
+            its device and in its precision; its generation config is replaced in place.
+        tokenizer: tokenizer of the model, with an end-of-sequence token.
         max_new_tokens: largest number of tokens of a text.
-        stop_text: text that ends the generation and is cut off; None for no such text.
+        stop_text: text of fewer than `STOP_WINDOW` bytes that ends the generation and is cut off; None
+            for no such text.
     """
 
     def __init__(
@@ -72,14 +73,18 @@ class GreedyGenerator:
     def generate(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
         """Return the text that follows each prompt, in the order of the prompts.
 
-        A text ends at an end-of-sequence token of the tokenizer or of the model's own generation config,
-        at the stop text, or after ``max_new_tokens``; special tokens and the stop text are left out.
-        Prompts of similar length share a batch, to save padding. A prompt that leaves too few positions
-        of the model for ``max_new_tokens`` gets the finish reason ``error``.
+        A text ends at an end-of-sequence token of the tokenizer or of the generation config that the
+        model had before this instance was created, at the stop text, or after ``max_new_tokens``;
+        special tokens and the stop text are left out. Prompts of similar length share a batch, to save
+        padding. A prompt that doesn't fit the model's positions with ``max_new_tokens``
+        (`fits_positions`) isn't generated and gets the finish reason ``error``.
 
         Args:
-            prompts: token ids of each prompt, from `encode_prompt`.
-            batch_size: number of prompts per batch.
+            prompts: token ids of each prompt, from `encode_prompt`; none gives an empty list.
+            batch_size: largest number of prompts per batch, at least 1.
+
+        Raises:
+            torch.OutOfMemoryError: A batch doesn't fit the memory of the GPU.
         """
         generated: dict[int, Generated] = {}
         fitting = []
@@ -130,9 +135,10 @@ class RequestGenerator:
     """Completes generation requests greedily, in this process.
 
     Args:
-        language_model: decoder-only or encoder-decoder model; the model is moved in place to this
-            machine's GPU, if any, and to the precision.
-        tokenizer: tokenizer of the model.
+        language_model: decoder-only or encoder-decoder model of transformers in evaluation mode; the
+            model is moved in place to the GPU of this process, if any, and to the precision, and its
+            generation config is replaced.
+        tokenizer: tokenizer of the model, with an end-of-sequence token.
         template: template of the prompts; with ``plain``, a text ends before the next question.
         precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
         max_new_tokens: largest number of tokens of a text.
@@ -155,15 +161,16 @@ class RequestGenerator:
     def complete(self, requests: Sequence[GenerationRequest], batch_size: int) -> list[Completion]:
         """Return the completion of each request, in the order of the requests.
 
-        A prompt that leaves too few positions of the model for ``max_new_tokens`` gets an error row.
-        Log-probabilities are unknown.
+        A prompt that doesn't fit the model's positions with ``max_new_tokens`` (`fits_positions`) gets
+        an error row. Log-probabilities are unknown.
 
         Args:
             requests: the requests; their seeds have no effect.
-            batch_size: number of prompts per batch.
+            batch_size: largest number of prompts per batch, at least 1.
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
+            torch.OutOfMemoryError: As in `GreedyGenerator.generate`.
         """
         prompts = [encode_prompt(self.tokenizer, r.text, self.template) for r in requests]
         texts = self.generator.generate(prompts, batch_size)
@@ -174,16 +181,21 @@ class RequestGenerator:
 
 
 class GeneratorActor:
-    """Completes batches of requests with a model that it loads itself; an actor of Ray Data.
+    """Completes batches of requests greedily with a model that it loads itself; an actor of Ray Data.
+
+    The model is loaded, and downloaded where necessary, by the constructor, onto the GPU of the process,
+    if any.
 
     Args:
-        model: name or folder of the model.
-        template: template of the prompts.
+        model: name of the model as in a config, or its folder.
+        template: template of the prompts; with ``plain``, a text ends before the next question.
         precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
         max_new_tokens: largest number of tokens of a text.
 
     Raises:
-        KpodError: The model doesn't exist, or its tokenizer can't be used (see `load_tokenizer`).
+        KpodError: As in `load_student` and `load_tokenizer`.
+        OSError: As in `load_student` and `load_tokenizer`.
+        ValueError: As in `load_student` and `load_tokenizer`.
     """
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
@@ -195,8 +207,11 @@ class GeneratorActor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return a table of `Completion` rows, in the order of a table of `GenerationRequest` rows.
 
+        The table has at least one row; all rows are generated as one batch.
+
         Raises:
-            KpodError: The template is ``chat``, and the tokenizer has no chat template.
+            KpodError: As in `RequestGenerator.complete`.
+            torch.OutOfMemoryError: As in `RequestGenerator.complete`.
         """
         requests = GenerationRequest.from_table(batch)
         return Completion.to_table(self.generator.complete(requests, len(requests)))
@@ -212,10 +227,10 @@ def generator_pool(
     """Return the description of a pool of `GeneratorActor` for one model; nothing is started or checked.
 
     Args:
-        model: name or folder of the model.
+        model: name of the model as in a config, or its folder; loaded on the node of each actor.
         template: template of the prompts.
         precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
-        evaluation: the batch size and the largest number of tokens of a text.
+        evaluation: ``batch_size`` and ``max_new_tokens`` are used.
         resources: number of actors and the resources of each actor.
     """
     return ActorPool(

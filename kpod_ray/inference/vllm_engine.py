@@ -28,14 +28,22 @@ LOWEST_PRIORITY = 19
 class VllmService:
     """A `Service` with its own vLLM engine; a request that vLLM refuses becomes an error row.
 
+    The constructor blocks until the engine's processes have loaded the model; these processes end when
+    the instance is garbage-collected. On a CPU, use `start_on_cpu` instead.
+
     Args:
-        model: name or folder of a model.
-        prompt_builder: builds the prompts.
+        model: name of a causal model as in a config, or its folder.
+        prompt_builder: builds the prompts; with the template ``plain``, a text also ends before the next
+            question.
         sampling: settings of sampling.
         arguments: further arguments of ``AsyncEngineArgs``.
 
     Raises:
-        KpodError: The model doesn't exist, or its tokenizer can't be used (see `load_tokenizer`).
+        KpodError: As in `load_tokenizer`.
+        OSError: As in `load_tokenizer`.
+        ValueError: As in `load_tokenizer`, or vLLM refuses the model or the value of an argument.
+        TypeError: vLLM has no argument of a name in ``arguments``.
+        RuntimeError: The engine can't start, for example for lack of memory.
     """
 
     def __init__(
@@ -58,8 +66,10 @@ class VllmService:
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; exit the process if the engine is dead.
 
-        The completion has the log-probability of the generated tokens. At temperature 0 the seed of the
-        request has no effect.
+        The completion has the log-probability of the generated tokens. A request that vLLM refuses, such
+        as a prompt of more tokens than ``max_model_len``, becomes an error row. At temperature 0 the
+        seed of the request has no effect. Calls in flight at the same time share one event loop and have
+        different request ids.
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
@@ -111,10 +121,20 @@ class VllmService:
 def start_on_cpu(
     model: str, prompt_builder: PromptBuilder, sampling: Sampling, arguments: dict[str, Any]
 ) -> VllmService:
-    """Start a service on CPU, whose engine process has the lowest priority; see `VllmService`.
+    """Start a service on CPU, whose engine process has the lowest priority, niceness 19.
 
     The engine's scheduling process waits for the computing processes in a busy loop. At equal priority
-    the busy loop would take CPU time from the computing processes.
+    the busy loop would take CPU time from the computing processes. The calling process must have the
+    environment variables of `vllm_pool`. Every vLLM engine of the calling process gets the low priority.
+
+    Args:
+        model: as in `VllmService`.
+        prompt_builder: as in `VllmService`.
+        sampling: as in `VllmService`.
+        arguments: further arguments of ``AsyncEngineArgs``, from `cpu_arguments`.
+
+    Raises:
+        Exception: All errors of `VllmService` pass on.
     """
     service = VllmService(model, prompt_builder, sampling, arguments)
     for process in psutil.Process().children():
@@ -132,11 +152,16 @@ def vllm_pool(
 ) -> ServicePool:
     """Return the description of a pool of vLLM engines for one model; nothing is started or checked.
 
+    The errors of `VllmService` are raised when the pool runs.
+
     Args:
-        model: name or folder of a model.
+        model: name of a causal model as in a config, or its folder; loaded on the node of each actor.
         prompt_builder: builds the prompts.
         sampling: settings of sampling.
-        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``.
+        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``; not changed.
+            Defaults are added to a copy: on several GPUs tensor parallelism over all GPUs of an actor,
+            without a GPU the defaults of `cpu_arguments`. Twice ``max_num_seqs`` (default
+            `MAX_NUM_SEQS`) requests are given to an engine at the same time.
         resources: number of actors and the resources of each actor; the engines run on GPUs if
             ``num_gpus`` is over 0.
     """
@@ -166,10 +191,15 @@ def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict
 
 
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of engine arguments for the CPU, with chunked prefill off and length limits.
+    """Return a copy of engine arguments with the defaults for the CPU; given arguments take precedence.
 
-    The CPU engine crashes when a request with a seed is prefilled in chunks. Without chunks, a batch
-    must have room for the longest prompt. The ``arguments`` of the user take precedence.
+    The defaults are ``enable_chunked_prefill=False``, ``max_model_len=2048``, and as
+    ``max_num_batched_tokens`` the larger of ``max_model_len`` and 4096. The CPU engine crashes when a
+    request with a seed is prefilled in chunks. Without chunks, a batch must have room for the longest
+    prompt.
+
+    Args:
+        arguments: arguments of ``AsyncEngineArgs`` by name, as in ``engine_kwargs``.
     """
     length = arguments.get("max_model_len", 2048)
     whole_prompts = {"max_model_len": length, "max_num_batched_tokens": max(length, 4096)}

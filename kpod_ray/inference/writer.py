@@ -17,15 +17,16 @@ OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
 class CompletionWriter:
     """Writes completions to new files of a folder, each as an atomic write.
 
-    An instance belongs to one event loop.
+    An instance belongs to one event loop. After the last `add`, the caller awaits `flush`. The rows of a
+    file that can't be written are lost.
 
     Args:
         store: store that the files are written to.
         folder: folder of the files, relative to the store's root.
         run: prefix of the names of the files, before a hyphen and a random part.
-        num_rows: number of waiting rows at which a file is written.
+        num_rows: number of waiting rows at which a file is written, at least 1.
         on_written: called after each file is written; the next file is written without waiting for the
-            end of the call.
+            end of the call. `flush` waits for all calls that are running.
         max_seconds: longest time in seconds that a row waits before its file is written.
     """
 
@@ -50,10 +51,14 @@ class CompletionWriter:
         self.timer: asyncio.Task[None] | None = None
 
     async def add(self, row: Completion) -> None:
-        """Add a row; if ``num_rows`` rows are waiting, write them to a file.
+        """Add a row; if ``num_rows`` rows are waiting, `flush`.
+
+        Otherwise the call returns before the row is written; a task in the background calls `flush` at
+        most ``max_seconds`` later. After the last row, the caller awaits `flush`.
 
         Raises:
             OSError: The file can't be written, or an earlier file couldn't be written in the background.
+                An exception of ``on_written`` passes on in the same ways.
         """
         self.rows.append(row)
         if len(self.rows) >= self.num_rows:
@@ -63,10 +68,13 @@ class CompletionWriter:
             self.timer = asyncio.create_task(self._flush_later())
 
     async def flush(self) -> None:
-        """Write all waiting rows, and wait until ``on_written`` is done for all files.
+        """Write all waiting rows to one file, and wait until ``on_written`` is done for all files.
+
+        Without a waiting row no file is written. Rows that another call is writing are waited for, too.
 
         Raises:
-            OSError: The file can't be written, or an earlier file couldn't be written in the background.
+            OSError: The file can't be written, and its rows are lost; or an earlier file couldn't be
+                written in the background. An exception of ``on_written`` passes on in the same ways.
         """
         # The lock also waits for a concurrent call that is writing rows added before this call.
         async with self.writing:

@@ -31,8 +31,9 @@ class FilterResult:
     """Every sample with its verdict, in the order of the sample indices. The reference rationale is
     the last row where no sample was kept and the reference rationale is used instead."""
     questions: tuple[Question, ...]
-    """One question for each row with verdict ``kept`` or ``reference``, with the row's ``question_id``
-    as id. A question without a gold answer has the majority answer of the samples."""
+    """One question for each row with verdict ``kept`` or ``reference``, in the order of the rows, with
+    the row's ``question_id`` as id. A question without a gold answer has the majority answer of the
+    samples."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -59,17 +60,19 @@ def filter_samples(
     """Give every sample of a question a verdict, and select the samples to train on.
 
     If the question has no gold answer and ``filters.self_consistency`` is set, the majority answer of
-    the samples replaces the gold answer, provided that enough of the samples with an answer agree.
-    Samples with another answer are ``minority``. If too few samples agree, or the setting is None, all
-    samples with an answer are ``minority``.
+    the samples replaces the gold answer, provided that enough of the samples with an answer and without
+    a fault of the text agree. Samples with another answer are ``minority``. If too few samples agree, or
+    the setting is None, all samples with an answer are ``minority``.
 
-    At most ``num_kept`` of the samples without a fault are ``kept``. If no sample is kept, and
-    ``fallback`` is ``reference``, the reference rationale without its closing answer sentence is the
-    last row, provided that this text isn't empty and that the question has a gold answer.
+    At most ``num_kept`` of the samples without a fault are ``kept``, the others ``surplus``. If no
+    sample is kept, and ``fallback`` is ``reference``, the reference rationale without its closing answer
+    sentence is the last row, provided that this text isn't empty and that the question has a gold
+    answer. The text of a row with verdict ``kept`` or ``surplus`` is the sample's text without the
+    closing answer sentence; any other sample's row has the whole text. The arguments aren't changed.
 
     Args:
         question: a training question.
-        samples: all samples of the question, in any order.
+        samples: all samples of the question, in any order, with different sample indices; may be empty.
         settings: the filters, the selection, and the fallback for a question without a kept sample.
         teacher: name of the teacher, written into the samples' rows.
         split_newlines: whether a newline ends a reasoning step.
@@ -77,7 +80,9 @@ def filter_samples(
     Returns:
         A row for each sample in the order of the sample indices, then the row of the reference
         rationale if it is used; and a question for each row with verdict ``kept`` or ``reference``.
-        From the second kept row on, row and question get the id ``<question id>#<sample index>``.
+        The ``id`` of a row is ``<question id>/<sample index>``, or ``<question id>/reference``. From
+        the second kept row on, a kept row has ``<question id>#<sample index>`` as ``question_id``, which
+        is also the ``id`` of its question; all other rows have the question's own id.
 
     Raises:
         KpodError: ``num_kept`` is over 1, and the question's id ends like the id of a copy, ``#`` and

@@ -37,7 +37,9 @@ def check(teacher: TeacherConfig) -> None:
 
     Raises:
         KpodError: The model doesn't exist, its name is malformed, it is an encoder-decoder, or its
-            architecture doesn't generate text.
+            architecture doesn't generate text (`check_model`, `check_decoder`).
+        OSError: As in `check_decoder`.
+        ValueError: As in `check_decoder`.
     """
     match teacher:
         case VllmTeacher():
@@ -51,12 +53,14 @@ def content_hash(teacher: TeacherConfig) -> str:
     """Return a hash of the local files that determine the rationales: model folder or user's file.
 
     Returns:
-        The hash in hexadecimal; empty for a model that isn't a local folder, for an endpoint, and for
-        the reference rationales, which come with the questions.
+        The hash in hexadecimal: of a model folder `model_hash`, 16 digits, of a user's file the SHA-256
+        of its bytes. Empty for a model that isn't a local folder, for an endpoint, and for the reference
+        rationales, which come with the questions.
 
     Raises:
-        KpodError: The local model folder has no ``config.json``, or the user's file doesn't exist, is a
-            folder or can't be read.
+        KpodError: The local model folder doesn't exist or has no ``config.json``, or the user's file
+            doesn't exist, is a folder or can't be read.
+        OSError: A file of the model folder can't be read.
     """
     match teacher:
         case VllmTeacher():
@@ -70,8 +74,8 @@ def content_hash(teacher: TeacherConfig) -> str:
 def name_of(teacher: TeacherConfig) -> str:
     """Return the name of a teacher, as written into the column ``teacher`` of the rationales.
 
-    The name is ``teacher.model``; for a file ``teacher.name``, or else the name of the file without its
-    ending; ``reference`` for the reference rationales.
+    The name is ``teacher.model``, with its folders; for a file ``teacher.name``, or if that is None or
+    empty, the name of the file without folder and ending; ``reference`` for the reference rationales.
     """
     match teacher:
         case VllmTeacher() | EndpointTeacher():
@@ -83,7 +87,11 @@ def name_of(teacher: TeacherConfig) -> str:
 
 
 def card_line(teacher: TeacherConfig) -> str:
-    """Return the teacher's name for a model card, as Markdown; of a model folder only the last part."""
+    """Return the teacher's name for a model card, as Markdown without a line break.
+
+    The name of a model (of a model folder only the last part) or of a file (`name_of`) is returned in
+    backquotes; for the reference rationales, the words ``the questions' own rationales``.
+    """
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             return f"`{without_folders(teacher.model)}`"
@@ -96,13 +104,18 @@ def card_line(teacher: TeacherConfig) -> str:
 def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
     """Estimate the cost of the first round of samples, as if no sample existed yet.
 
-    The questions are loaded from their source, which may be the hub. The endpoint isn't called.
+    For an endpoint, the questions are loaded from their source, which may be the hub. The endpoint isn't
+    called, and Ray isn't used.
+
+    Args:
+        config: the settings of the run; ``teacher``, ``questions`` and ``seed`` are used.
 
     Returns:
-        The estimate, without retry rounds; None for a teacher other than an endpoint.
+        The estimate for all training questions, without retry rounds; None for a teacher other than an
+        endpoint.
 
     Raises:
-        KpodError: `load_questions` fails, or fewer than ``num_shots + 1`` training questions have a
+        KpodError: As in `load_questions`; or fewer than ``num_shots + 1`` training questions have a
             reference rationale and ``num_shots`` isn't 0.
     """
     teacher = config.teacher
@@ -117,7 +130,7 @@ def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
 
 
 def cost(teacher: TeacherConfig, num_prompt_tokens: int, num_tokens: int) -> float | None:
-    """Return the cost of all samples, in the currency of the prices; None unless an endpoint is used.
+    """Return the cost of samples, in the currency of the prices; None for a teacher but an endpoint.
 
     Args:
         teacher: the settings of the teacher, with the prices.

@@ -40,19 +40,25 @@ def sampling_plan(
 ) -> SamplingPlan:
     """Return the sampling plan of a generating teacher; no model and no client is started.
 
-    The plan's ``start_pool`` checks the cost limit and calls the endpoint, if the teacher is one.
+    For an endpoint, the plan's ``start_pool`` reads the key from the environment variable, checks the
+    cost limit and calls the endpoint. ``start_pool`` raises a `KpodError` if the requests could cost
+    more than ``max_cost``, the key can't be part of an HTTP header, or `Endpoint.check` fails; it must
+    not be called inside a running event loop.
 
     Args:
         config: the settings of the run; ``seed`` and ``resources.teacher`` are used.
         teacher: ``config.teacher``.
-        questions: artifact of phase ``questions``; the first training questions with a reference
-            rationale become the worked examples of the prompt.
+        questions: finished artifact of phase ``questions``; the first training questions with a
+            reference rationale become the worked examples of the prompt.
         artifact: artifact of phase ``teacher``; its folder holds the requests during generation.
         on_rows: called with the number of samples of a round that exist, and the number asked for.
 
     Raises:
         KpodError: Fewer than ``num_shots + 1`` training questions have a reference rationale and
-            ``num_shots`` isn't 0, or the local folder of the model has no ``config.json``.
+            ``num_shots`` isn't 0; or the local folder of the model doesn't exist or has no
+            ``config.json``.
+        FileNotFoundError: The artifact of the questions has no table, and ``num_shots`` isn't 0.
+        OSError: The storage fails, or a file of the model folder can't be read.
     """
     in_order = itertools.chain.from_iterable(training_batches(questions))
     shots = worked_examples(in_order, teacher.num_shots)

@@ -19,12 +19,17 @@ def read_samples(teacher: FileTeacher) -> list[Sample]:
 
     Several rows with the id of one question are samples of the question with indices 0, 1, and so on.
     The columns ``id`` and ``rationale`` (as named in ``teacher.columns``) are required; a null value
-    counts as an empty text. ``finish_reason`` and ``teacher_answer`` are optional. Numbers of tokens and
-    log-probabilities are unknown.
+    counts as an empty text, and a value of another type is converted by ``str``. ``finish_reason`` and
+    ``teacher_answer`` are optional; null, the number 0 and false count as missing. Numbers of tokens and
+    log-probabilities are unknown. Unpaired surrogates in a text are kept.
+
+    Args:
+        teacher: ``path`` (with ``~`` expanded; a relative path is relative to the working directory) and
+            ``columns`` are used.
 
     Raises:
-        KpodError: The file doesn't exist, doesn't end in ``.jsonl`` or ``.parquet`` or can't be read, a
-            row lacks a required column, or a row can't be parsed.
+        KpodError: The path doesn't exist, is a folder, doesn't end in ``.jsonl`` or ``.parquet`` or
+            can't be read, a row lacks a required column, or a row can't be parsed.
     """
     samples = []
     seen = dict[str, int]()

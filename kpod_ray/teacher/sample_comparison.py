@@ -39,7 +39,15 @@ def word_triples(text: str) -> Triples:
 
 
 def jaccard_index(first: Triples, second: Triples) -> float:
-    """Return the Jaccard index of two sets of triples, in [0, 1]; at most one set may be empty."""
+    """Return the Jaccard index of two sets of triples, in [0, 1].
+
+    Args:
+        first: result of `word_triples`, which is never empty.
+        second: result of `word_triples`.
+
+    Raises:
+        ZeroDivisionError: Both sets are empty.
+    """
     num_shared = len(first & second)
     return num_shared / (len(first) + len(second) - num_shared)
 
@@ -84,7 +92,7 @@ def most_diverse(texts: Sequence[str], num_chosen: int) -> list[int]:
 
     Args:
         texts: the texts to select from.
-        num_chosen: number of texts to select, at least 1.
+        num_chosen: largest number of texts to select, at least 1.
 
     Returns:
         The indices of the selected texts in the order of selection; all indices in ascending order if
@@ -120,16 +128,20 @@ def _shared(triples: Sequence[Triples]) -> list[list[float]]:
 def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> str | None:
     """Return the most frequent answer, in the spelling of its first occurrence.
 
-    Answers of equal value are counted together, such as ``0.5`` and ``1/2``. Of two equally frequent
-    answers the answer that occurs first is returned.
+    Answers of equal value (`answers_equal`) are counted together, such as ``0.5`` and ``1/2``. Of two
+    equally frequent answers the answer that occurs first is returned.
 
     Args:
-        answers: the answers of the samples that have an answer; none is empty.
+        answers: the answers of the samples that have an answer, from `extract_answer`; none is empty.
         kind: kind of the question: ``number``, ``choice``, ``boolean`` or ``text``.
-        min_fraction: fraction of the answers that must agree, in (0, 1].
+        min_fraction: smallest fraction of the answers that must be equal to the returned answer, itself
+            included, in (0, 1].
 
     Returns:
-        The answer; None if too few answers agree, or there are no answers.
+        The answer; None if a smaller fraction agrees, or there are no answers.
+
+    Raises:
+        ValueError: The kind is none of the four, and ``answers`` has several spellings.
     """
     counts = Counter[str]()
     # Count equal spellings first: comparing the values of two answers is slow.

@@ -24,7 +24,8 @@ class Sample:
     num_tokens: int
     """Generated tokens; 0 when unknown."""
     teacher_answer: str
-    """Answer given in a column of its own beside the text, else empty."""
+    """Answer given in a column of its own beside the text, else empty. It takes precedence over the
+    answer in the text."""
     logprob: float | None = None
     """Log-probability of the text under the teacher, in nats; None when unknown."""
     num_prompt_tokens: int = 0
@@ -38,10 +39,11 @@ class Corpus:
     teacher: str
     """Name of the teacher, written into the column ``teacher`` of the rationales."""
     samples_of: Callable[[list[Question], int], list[list[Sample]]]
-    """Takes a batch of training questions and the position of the batch's first question among all
-    training questions; returns the samples of each question. Called once for each batch, in order."""
+    """Takes a batch of training questions and the position, from 0, of the batch's first question among
+    all training questions; returns the samples of each question, an empty list for none. Called once for
+    each batch, in order."""
     others: Callable[[], Iterable[Sample]] = list
-    """Returns the samples that belong to no training question; called after the last batch."""
+    """Returns the samples that belong to no training question; called once, after the last batch."""
     details: Manifest = dataclasses.field(default_factory=dict)
     """Entries about the generation for the manifest of phase ``teacher``."""
 
@@ -49,9 +51,13 @@ class Corpus:
 def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
     """Return a corpus of existing samples; the corpus returns each sample only once.
 
+    ``samples_of`` removes the samples that it returns, so that ``others``, called after the last batch,
+    returns the samples whose ``question_id`` no training question has.
+
     Args:
-        teacher: name of the teacher, written into the rows.
-        samples: samples of any questions, in any order; the samples of one question keep their order.
+        teacher: name of the teacher, written into the column ``teacher`` of the rationales.
+        samples: samples of any questions, in any order, iterated at once; the samples of one question
+            keep their order.
     """
     by_question = defaultdict[str, list[Sample]](list)
     for sample in samples:
@@ -70,6 +76,8 @@ def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
 
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:
     """Return a completion, which may be an error row, as a sample of its question.
+
+    The sample has no ``teacher_answer``: its answer is extracted from the text later.
 
     Args:
         completion: text of the sample, its finish reason, numbers of tokens and log-probability.
