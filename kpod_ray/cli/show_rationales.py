@@ -253,7 +253,7 @@ def count_lines(summary: CorpusSummary) -> list[str]:
     """Return the counts as lines of text.
 
     The counts of the verdicts add up to the samples plus the reference rationales; the last line says
-    so. Verdicts without rationales have no line. The lines are neither escaped nor made visible.
+    so. Verdicts without rationales have no line. Control characters in the teacher's name are kept.
 
     Args:
         summary: counts and verdicts of the phase; ``samples`` isn't used.

@@ -42,10 +42,10 @@ class SweepCallbacks:
     trials."""
     on_report: Callable[[str, Settings, Mapping[str, float]], None]
     """Takes the name of a trial's training (`trial_name`), the trial's settings, and its metrics:
-    ``percent`` of the training that is done, and the objective by its name. Called after each stage but
-    the last in which the objective is measured, and with 100 per cent at the end of each training (with
-    ``sweep.num_seeds`` above 1, a trial has several). Called in a thread; after an exception, the
-    callback isn't called again, and the sweep goes on."""
+    ``percent`` of the training that is done, and the objective by its name. Called for each stage below
+    ``schedule.num_stages`` in which the objective is measured, and with 100 per cent at the end of each
+    training (with ``sweep.num_seeds`` above 1, a trial has several). Called in a thread; after an
+    exception, the callback isn't called again, and the sweep goes on."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,8 +80,9 @@ def run_trial(
         board: handle of a `MetricsBoard` actor, to which the progress for the display is posted.
         trial_id: id of the trial in Ray Tune.
         settings: the trial's values by dotted path.
-        report: called with the progress in per cent and the objective after each stage of the first
-            training in which the objective is measured, except the last stage; see `Report`.
+        report: called with the progress in per cent and the objective during the first training, once
+            for each stage below ``schedule.num_stages`` in which the objective is measured, see
+            `Report`; not called if the first training is finished already.
 
     Returns:
         The mean of `score_of` over the trainings.

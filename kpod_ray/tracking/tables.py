@@ -43,7 +43,7 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
         answer extracted from the rationale), ``gold`` and ``finish_reason``. Texts are clipped.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
+        FileNotFoundError: The artifact ``teacher`` isn't finished.
     """
     verdicts = artifacts["teacher"].manifest()["verdicts"]
     reasons = {
@@ -88,7 +88,7 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
         ``mean_weight``.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
+        FileNotFoundError: The artifact ``weigh`` isn't finished.
     """
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
@@ -172,10 +172,11 @@ def prediction_rows(artifacts: Artifacts) -> list[Row]:
         the text) and ``text``, each with the prefix ``before_`` and ``after_``. Texts are clipped.
         ``change`` is ``right before and after``, ``lost``, ``gained`` or ``wrong before and after``.
         Where the untouched student has no prediction, or isn't evaluated yet, ``change`` is ``unknown``
-        and the cells ``before_...`` are None.
+        and the cells ``before_...`` are None. A question that isn't found is ``(belongs to no
+        question)``.
 
     Raises:
-        FileNotFoundError: The artifact ``evaluate`` or ``questions`` isn't finished.
+        FileNotFoundError: The artifact ``evaluate`` isn't finished.
     """
     rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
     after = list(itertools.islice(rows, MAX_ROWS))

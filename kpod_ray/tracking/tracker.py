@@ -90,8 +90,8 @@ class NullTracker:
 class WandbTracker:
     """A tracker that writes one W&B run in a thread. The first failure switches the tracker off.
 
-    The thread, a daemon, starts when the instance is created; only `finish` makes sure that the waiting
-    entries are written. A failure is logged as one warning; later entries are dropped.
+    The thread, a daemon, starts when the instance is created; only `finish` waits until the entries are
+    written. A failure is logged as one warning; later entries are dropped.
 
     Args:
         open_run: opens the W&B run; is called in the thread, because opening may take long.

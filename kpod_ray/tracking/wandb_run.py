@@ -44,6 +44,7 @@ class WandbRun:
     Raises:
         wandb.errors.Error: W&B's library can't open the run.
         OSError: The files can't be written or read, or the child process can't be started.
+        ValueError: ``told.json`` is damaged.
     """
 
     def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
@@ -94,9 +95,9 @@ class WandbRun:
 
         Each row of ``curves`` becomes a row of the run; histograms, tables and pages share one further
         row; ``numbers`` and ``outcome`` become the run's summary values; ``artifact`` becomes a W&B
-        artifact that holds only the address. The key is kept in ``told.json`` after the writing; after
-        an exception it isn't, and a later call writes the whole summary again. The network isn't used.
-        Call before `finish`.
+        artifact that holds only the address. The key is kept in ``told.json`` after the writing. After
+        an exception of ``collect`` or of W&B's library, the key isn't kept, and a later call writes the
+        whole summary again. The network isn't used. Call before `finish`.
 
         Args:
             key: identifies the summarised thing and its version.

@@ -74,8 +74,8 @@ class Upload:
         """Wait up to `SEND_SECONDS` for the rest of the upload, then kill the child process if needed.
 
         Call `finish` once, after the run is closed (`WandbRun.finish`), so that its file is complete. If
-        W&B doesn't respond within `ANSWER_SECONDS` when `finish` is called, the child process is killed
-        at once.
+        W&B didn't respond in the last `SILENT_SECONDS`, or doesn't respond to a request of `finish`
+        within `ANSWER_SECONDS`, the child process is killed at once.
 
         Returns:
             None if the run's own file is uploaded completely, else the reason in one line: the last line
