@@ -59,10 +59,12 @@ class ComparisonCallbacks:
     """Callbacks for the progress of a comparison."""
 
     shared: RunCallbacks
-    """Called for the phases before the trials: the shared phases, and the preparation of each arm."""
+    """Called for the shared phases, and for the plan of each arm. For token weights and step
+    difficulties of an arm's own, only ``on_start`` and ``on_rows`` are called; for trials, none."""
     on_trial: Callable[[Trial, Manifest, int, int], None]
-    """Called for each finished trial, with the trial, the manifest of its evaluation, the number of
-    finished trials, and the number of all trials. Trials that an earlier call finished come first."""
+    """Called once for each trial when it is finished, with the trial, the manifest of its artifact
+    ``evaluate``, the number of finished trials, and the number of all trials. Trials that were finished
+    before the call of `compare` come first."""
 
 
 @explained()
@@ -70,19 +72,22 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
     """Train and evaluate every arm with every seed; return the results.
 
     Finished artifacts are reused. Ray is joined or started if an artifact is unfinished, and stays
-    connected. The first trial that fails ends the comparison.
+    connected. The first trial that fails ends the comparison; the trials that still run are killed.
+    Besides artifacts, no file is written.
 
     Args:
         config: the base settings, with the arms and the number of seeds in ``comparison``.
         callbacks: callbacks for the progress.
 
     Returns:
-        The results of every arm, and of the untouched student as a further arm.
+        The results of the untouched student as the first arm, and of every arm.
 
     Raises:
         KpodError: `check_backend` or `open_run` refuses the config, the settings of an arm are wrong or
             name a missing model or file, there is no test question, no cluster answers at the address,
             the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
+        OSError: As in `check_backend`, `check_models` and `name_run`.
+        ValueError: As in `check_backend` and `check_models`.
         Exception: A phase or a trial failed for another reason.
     """
     base = open_run(config)
@@ -146,12 +151,13 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def train_and_evaluate(config: RunConfig) -> None:
-    """Train and evaluate a run whose earlier artifacts are finished; called in a Ray actor.
+    """Train and evaluate a run whose earlier artifacts are finished, without callbacks.
 
-    Finished artifacts aren't made again.
+    The function runs in a Ray actor of `run_tasks`. Finished artifacts aren't made again.
 
     Raises:
         KpodError: `name_run` or `finish_artifact` fails.
+        Exception: As in `finish_artifact`.
     """
     run = name_run(config)
     for name in ("train", "evaluate"):

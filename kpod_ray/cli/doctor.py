@@ -33,7 +33,7 @@ class Finding:
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """Print one line for each finding, marked ``ok`` or ``missing``."""
+    """Print one line for each finding, marked ``ok`` or, if ``is_good`` is false, ``missing``."""
     for finding in findings:
         mark = "[green]ok     [/green]" if finding.is_good else "[red]missing[/red]"
         console.print(f"{mark} {finding.subject:<19} {escape(finding.text)}", soft_wrap=True)
@@ -42,8 +42,12 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 def machine() -> list[Finding]:
     """Examine hardware, packages and logins of this machine; neither Ray nor the network is used.
 
-    A finding isn't good if the memory is below 4 GiB, the free disk in the home folder is below
-    `FREE_DISK_GIB`, or torch, Ray or vLLM isn't installed.
+    A finding isn't good if the memory of the machine, used or not, is below 4 GiB, the free disk in the
+    home folder is below `FREE_DISK_GIB`, or Ray or vLLM isn't installed.
+
+    Raises:
+        ImportError: torch isn't installed.
+        wandb.errors.AuthenticationError: As in `has_wandb_login`.
     """
     import torch  # imported here so that a wrong argument ends the command before torch loads
 

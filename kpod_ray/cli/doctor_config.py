@@ -16,13 +16,18 @@ from kpod_ray.teacher.kinds import estimated_cost
 def needs_of(config: RunConfig) -> list[Finding]:
     """Check the files, models and storage of a config, its costs, and the capacity for every phase.
 
-    The function does what `open_run` and `estimated_cost` do, and joins or starts Ray while it reads the
-    capacity.
+    The function does what `open_run` and `estimated_cost` do: it creates the folder of the storage, asks
+    the hub for models, and loads the questions for the costs of an endpoint. Ray is joined or started
+    while the capacity is read, and a Ray that the function started is ended.
 
     Returns:
         The findings: config, costs of an endpoint, cluster, and ``resources`` of each phase. An unmet
         need, or a `KpodError`, is a finding that isn't good; missing capacity on an autoscaling cluster
         is good.
+
+    Raises:
+        OSError: As in `open_run`.
+        ValueError: As in `open_run`.
     """
     opened = _finding("config", lambda: _opened(config))
     costs = _finding("teacher's costs", lambda: _costs(config))

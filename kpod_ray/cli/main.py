@@ -312,7 +312,8 @@ def doctor(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a `KpodError` becomes one line on stderr and exit code 2.
 
-    The function sets environment variables of Ray, unless they are set already, and ``KPOD_DEBUG``.
+    The function never returns. It sets environment variables of Ray, unless they are set already, and
+    ``KPOD_DEBUG``.
 
     Args:
         arguments: words after ``kpod``; None takes them from `sys.argv`.
@@ -321,6 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: The command has ended: with code 0 after a success, 1 if ``kpod doctor`` finds
             something missing, 2 after a wrong argument or a `KpodError`.
         KpodError: The command failed and ``--debug`` is given.
+        Exception: The command failed with another error than a `KpodError`, which passes unchanged.
     """
     # Without a mode, Ray turns token authentication on for some of its processes only, and other Ray
     # commands of the same user are then refused.

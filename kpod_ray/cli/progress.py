@@ -41,6 +41,7 @@ def run_with_progress(run: Run, until: str, console: Console) -> None:
 
     Raises:
         KpodError: `run_phases` fails.
+        Exception: As in `run_phases`. A failure of W&B is only a warning.
     """
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
@@ -64,7 +65,8 @@ def compare_with_progress(run: Run, console: Console) -> None:
     """Run a comparison with progress; write its results to the run's folder, and print the tables.
 
     The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` in the run's folder are
-    written after all trials are finished, and replace existing ones.
+    written after all trials are finished, and replace existing ones. Metrics of the shared phases and
+    the results are also logged to W&B, as ``tracking`` of the config says.
 
     Args:
         run: opened run with the base settings of the comparison, see `open_run`.
@@ -72,6 +74,8 @@ def compare_with_progress(run: Run, console: Console) -> None:
 
     Raises:
         KpodError: `compare` fails.
+        OSError: As in `compare`, or the files can't be written.
+        Exception: As in `compare`.
     """
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
@@ -148,11 +152,17 @@ class Screen:
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Show stage and losses of a train step in the bar, and log all metrics.
+        """Show stage and losses of a train step in the bar, and log all metrics as ``PHASE/NAME``.
+
+        The metrics go to the tracker and to the Prometheus gauges.
 
         Args:
             phase: ``weigh`` or ``train``.
-            metrics: name -> value; ``train_step`` and ``num_train_steps`` are required.
+            metrics: name -> value; ``train_step`` and ``num_train_steps`` are required, ``stage``,
+                ``loss`` and ``adapt_loss`` are shown if present.
+
+        Raises:
+            KeyError: A required metric is missing.
         """
         shown = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
         if "stage" in metrics:
@@ -171,6 +181,8 @@ class Screen:
     def rows(self, name: str, num_done: int, num_rows: int) -> None:
         """Show in the bar, and log, that ``num_done`` of ``num_rows`` texts are generated.
 
+        The tracker gets ``num_done`` as ``NAME/texts``; the Prometheus gauges get both numbers.
+
         Args:
             name: name of the artifact that the texts are generated for.
             num_done: number of texts generated so far.
@@ -184,6 +196,10 @@ class Screen:
 
     def finish(self, name: str, manifest: Manifest) -> None:
         """Print the time, counts and warning of a finished artifact, and log its summary.
+
+        Without an earlier `start` of the name, ``was finished`` is printed in place of the time. The
+        manifest is kept in ``manifests``, in place of an earlier one of the name. The summary is logged
+        only if the run's own artifact of this name is finished.
 
         Args:
             name: name of the artifact.
@@ -205,7 +221,8 @@ class Screen:
     def print_summary(self) -> None:
         """Print a table of the seconds of every artifact finished so far, and a table of accuracies.
 
-        The accuracies are printed only if the artifact ``evaluate`` is finished.
+        Call the method after the last `finish`. The accuracies are printed only if ``evaluate`` is
+        finished; `finish` must then have been called for ``evaluate_before``, too.
         """
         times = Table("phase", "seconds", title="time")
         for name, manifest in self.manifests.items():

@@ -35,11 +35,13 @@ def collect_questions(
 
     Args:
         artifact: artifact of the finished phase ``questions``.
-        num_questions: largest number of questions shown of each split.
+        num_questions: largest number of questions shown of each split; 0 shows none, also not the
+            question of ``question_id``.
         question_id: id of the only question to show; None shows the first questions.
 
     Raises:
         KpodError: There is no question with that id, and ``num_questions`` isn't 0.
+        FileNotFoundError: The artifact has no table ``questions``.
     """
     counts = Counter[tuple[str, str]]()
     chosen: list[Question] = []
@@ -64,7 +66,8 @@ def _bad_rows(artifact: Artifact) -> list[BadRow]:
 def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
     """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions.
 
-    Long questions are cut, and control characters are made visible.
+    Each of ``summary.questions`` is printed with its gold answer; a long text is cut, see `clipped`.
+    Control characters are made visible.
     """
     lines = [f"questions {summary.counts.total():,}"]
     for (split, kind), count in sorted(summary.counts.items()):

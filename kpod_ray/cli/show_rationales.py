@@ -75,7 +75,8 @@ class ShownSample:
     question: Question | None
     """None if no question has the rationale's question id."""
     weighted: WeightedRationale | None
-    """None if the rationale isn't trained on, or phase ``weigh`` isn't finished."""
+    """None if the rationale isn't trained on, phase ``weigh`` isn't finished, or the rationale has no
+    token weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,8 @@ class CorpusSummary:
     verdicts: Mapping[str, int]
     """Verdict -> number of rationales."""
     samples: Mapping[str, list[ShownSample]]
-    """Verdict -> shown rationales; verdicts whose rationales are trained on come first."""
+    """Verdict -> shown rationales, at least one, in the order of the tables; verdicts whose rationales
+    are trained on come first."""
 
 
 def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> CorpusSummary:
@@ -101,6 +103,9 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
         artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished, ``weigh`` may
             be.
         selection: which rationales to show.
+
+    Raises:
+        FileNotFoundError: ``questions`` or ``teacher`` isn't finished.
     """
     manifest = artifacts["teacher"].manifest()
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
@@ -187,12 +192,15 @@ def print_rationales(
 
     Args:
         artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished. If ``weigh``
-            is finished, too, token weights are shown as background colours.
+            is finished, too, token weights are shown as background colours, on a scale from the lowest
+            to the highest weight of the shown rationales.
         selection: which rationales to show.
-        console: terminal to print to.
+        console: terminal to print to. Rationales without token weights are cut if they are long.
 
     Raises:
-        KpodError: The selected question has no rationale with the selected verdict.
+        KpodError: A question is selected, and no rationale is shown: the question has none with the
+            selected verdict, or ``selection.num_samples`` is 0.
+        FileNotFoundError: ``questions`` or ``teacher`` isn't finished.
     """
     summary = collect_corpus(artifacts, selection)
     if selection.question_id is not None and not summary.samples:
@@ -245,7 +253,10 @@ def count_lines(summary: CorpusSummary) -> list[str]:
     """Return the counts as lines of text.
 
     The counts of the verdicts add up to the samples plus the reference rationales; the last line says
-    so.
+    so. Verdicts without rationales have no line. Control characters in the teacher's name are kept.
+
+    Args:
+        summary: counts and verdicts of the phase; ``samples`` isn't used.
     """
     counts, verdicts = summary.counts, summary.verdicts
     samples, total = counts["samples"], sum(verdicts.values())

@@ -17,8 +17,13 @@ FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
 def print_run(run: FinishedRun, console: Console) -> None:
     """Print the state, time and counts of every artifact of a run, its accuracies and its report.
 
-    Accuracies are printed if both evaluations are finished. The last line is the address of the report,
-    or the command that makes the report.
+    Accuracies are printed if both evaluations are finished. The last line is the address of the report
+    if all artifacts are finished and the report exists, else the command that makes the report.
+
+    Raises:
+        OSError: The storage fails.
+        ValueError: A manifest isn't JSON.
+        KeyError: A manifest lacks a field.
     """
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
@@ -38,7 +43,10 @@ def print_run(run: FinishedRun, console: Console) -> None:
 
 
 def count_text(manifest: Manifest) -> str:
-    """Return the counts and verdicts in a manifest, such as ``train 12, test 4``, without zeros."""
+    """Return the counts and verdicts in a manifest, such as ``train 12, test 4``, without zeros.
+
+    Counts come first. Underscores in names become spaces. The text is empty if all counts are 0.
+    """
     counts = {**manifest["counts"], **manifest.get("verdicts", {})}
     return ", ".join(f"{key.replace('_', ' ')} {n}" for key, n in counts.items() if n)
 
@@ -48,6 +56,13 @@ def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
 
     Args:
         manifests: name -> manifest; ``evaluate_before`` and ``evaluate`` are used.
+
+    Returns:
+        A row for each student with the accuracy and its 95 % Wilson interval, in per cent, and the
+        number of questions.
+
+    Raises:
+        KeyError: One of the two manifests is missing.
     """
     table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
     for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):

@@ -38,11 +38,11 @@ class StageState:
     """Mean number of given steps of these questions; 0 without questions."""
     difficulty_fraction: float
     """Difficulty of the steps of these questions that aren't given, as a fraction of the difficulty of
-    all steps of all questions in the schedule (Eq. 9)."""
+    all steps of all questions in the schedule (Eq. 9); NaN if all difficulties are 0."""
     decided_at: float | None
     """Time of the scheduler's decision, in seconds since the epoch; None for a planned stage."""
     statistics: Mapping[str, float]
-    """Metric -> mean over the stage's train steps; empty for a stage that isn't finished."""
+    """Metrics of the stage by name, see `stage_statistics`; empty for a stage that isn't finished."""
 
 
 def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
@@ -54,6 +54,9 @@ def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
 
     Args:
         artifacts: name -> artifact of the run; ``assess``, ``plan`` and ``train`` are used.
+
+    Raises:
+        FileNotFoundError: ``assess`` or ``plan`` isn't finished.
     """
     plan = artifacts["plan"]
     train = artifacts["train"]

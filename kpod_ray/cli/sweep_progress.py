@@ -29,7 +29,8 @@ def sweep_with_progress(run: Run, console: Console) -> None:
     """Run a sweep with progress; write its page and trials to the run's folder, and print the best.
 
     The files ``sweep.html`` and ``trials.json`` in the run's folder are written at the end, and replace
-    existing ones.
+    existing ones. Metrics of the shared phases and the page are also logged to W&B, as ``tracking`` of
+    the config says; each training is a W&B run of its own.
 
     Args:
         run: opened run with the config of the sweep, see `open_run`.
@@ -37,6 +38,8 @@ def sweep_with_progress(run: Run, console: Console) -> None:
 
     Raises:
         KpodError: `sweep` fails.
+        OSError: As in `sweep`, or the files can't be written.
+        Exception: As in `sweep`.
     """
     with tracked(run.config, files_of(run.store, run.folder)) as tracker:
         with progress_bar(console) as bar:
@@ -94,7 +97,8 @@ def settings_text(settings: Settings) -> str:
 def print_trials(results: SweepResults, console: Console) -> None:
     """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials.
 
-    The share of the training that early stopping saved is printed, too.
+    The table has the best trial first (`ranked`), with the trial's id in Ray Tune, its last value of the
+    objective and its settings. `saved_fraction` of the training is printed, too.
     """
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}

@@ -50,13 +50,15 @@ def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[Weighted
     Args:
         source: a run whose phases ``teacher`` and ``weigh`` are finished, given by its YAML file of
             settings or by its folder ``runs/NAME`` (a path or an address such as ``s3://...``); or a
-            ``.jsonl`` file that ``kpod export`` wrote in the format ``kpod``.
+            local ``.jsonl`` file that ``kpod export`` wrote in the format ``kpod``.
         overrides: ``dotted.path=value`` texts that change settings of the YAML file; ignored for a
             ``.jsonl`` file.
 
     Raises:
         KpodError: `find_run` fails, a phase isn't finished, the file doesn't exist or can't be read, or
             a row of the file doesn't have the format ``kpod``.
+        OSError: As in `find_run`; or, during the iteration, the storage of the run fails.
+        RuntimeError: As in `corpus_rows`, during the iteration.
     """
     if Path(source).suffix == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))

@@ -53,8 +53,13 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
 
     Raises:
         KpodError: A phase isn't finished, the format is unknown, ``out`` is no such path, its folder
-            doesn't exist, the file can't be written, or (``prime-rl`` only) the student's tokenizer
-            can't be loaded or lacks the chat template that the student's template needs.
+            doesn't exist, the artifacts can't be read, the file can't be written, or (``prime-rl`` only)
+            `load_tokenizer` refuses the student's tokenizer, or the tokenizer lacks the chat template
+            that the student's template needs.
+        OSError: With ``prime-rl``, as in `load_tokenizer`.
+        ValueError: A token weight or a log-probability isn't finite; or, with ``prime-rl``, as in
+            `load_tokenizer`.
+        RuntimeError: As in `corpus_rows`.
     """
     if format_name not in FORMATS:
         raise KpodError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
@@ -126,7 +131,8 @@ def kpod_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``kpod``: question, rationale with its origin, and token weights.
 
     The row has the default columns of `FileQuestions` and `FileTeacher`, and the columns of
-    `FileWeighting`, so that a new run can read an exported file as all three.
+    `FileWeighting`, so that a new run can read an exported file as all three. ``weights`` and ``steps``
+    hold positions in the text of ``rationale``, which has no closing answer sentence.
     """
     question, rationale, weighted = row.question, row.rationale, row.weighted
     return {
@@ -151,8 +157,8 @@ def kpod_row(row: CorpusRow) -> JsonRow:
 def messages_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``messages``: a chat, and the spans of the assistant's text.
 
-    The chat is a user message with the question and an assistant message with the text of
-    `weighted_target`.
+    The chat is a user message with the text of `question_text`, and an assistant message with the text
+    of `weighted_target`; ``weights`` are the spans of `weighted_target`.
     """
     text, spans = weighted_target(row)
     turns = messages(question_text(row.question))
@@ -165,7 +171,7 @@ def trl_row(template: Template, row: CorpusRow) -> JsonRow:
 
     Args:
         template: ``chat`` gives prompt and completion as lists of messages, ``plain`` as plain text.
-        row: rationale to convert.
+        row: rationale to convert; the completion and the spans are those of `weighted_target`.
     """
     text, spans = weighted_target(row)
     question = question_text(row.question)
@@ -179,10 +185,11 @@ def trl_row(template: Template, row: CorpusRow) -> JsonRow:
 
 
 def swift_row(row: CorpusRow) -> JsonRow:
-    """Return a row of the format ``ms-swift``: a chat with one assistant turn for each weight.
+    """Return a row of the format ``ms-swift``: a chat with one assistant turn for each weighted piece.
 
-    ms-swift has one ``loss_scale`` per turn and concatenates consecutive assistant turns without a
-    separator, so that the turns together are the assistant's text.
+    The turns are the pieces of `weighted_pieces`, with the weight as ``loss_scale``. ms-swift has one
+    ``loss_scale`` per turn and concatenates consecutive assistant turns without a separator, so that the
+    turns together are the target text.
     """
     turns: list[JsonRow] = [*messages(question_text(row.question))]
     for text, weight in weighted_pieces(row):
@@ -195,11 +202,12 @@ def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
 
     All lists have one value for each token of the prompt and the target. ``mask`` is true, and
     ``ce_weights`` is the token weight, for the tokens of the target: the rationale with w of Eq. 3, the
-    answer segment and the end-of-sequence token with 1.
+    answer segment and the end-of-sequence token with 1. ``student.max_length``, ``student.target`` and
+    ``student.token_weights`` aren't applied: a long example isn't cut or left out.
 
     Args:
-        tokenizer: tokenizer of the student.
-        template: prompt template of the student; the tokens are those that the student is trained on.
+        tokenizer: tokenizer of the student, from `load_tokenizer`.
+        template: prompt template of the student.
         row: rationale to convert.
 
     Raises:
@@ -221,7 +229,13 @@ def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
 
 
 def token_spans(weighted: WeightedRationale) -> list[Span]:
-    """Return the token weights of a rationale as spans of its text, one for each token, in order."""
+    """Return the token weights of a rationale as spans of its text, one for each token, in order.
+
+    The weights are rounded by `short_floats`.
+
+    Raises:
+        ValueError: The rationale's token starts, ends and weights differ in number.
+    """
     weights = short_floats(weighted.token_weights)
     return list(zip(weighted.token_starts, weighted.token_ends, weights, strict=True))
 
@@ -229,7 +243,8 @@ def token_spans(weighted: WeightedRationale) -> list[Span]:
 def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
     """Return the target text of a student (rationale and answer segment) and its weighted spans.
 
-    The last span is the answer segment, with weight 1. Token spans are cut where the segment begins.
+    The last span is the answer segment, with weight 1. The other spans are those of `token_spans`, cut
+    where the answer segment begins; spans that are empty, also after the cut, are left out.
     """
     text, answer_start = target_text(row.weighted.text, row.question.answer)
     # target_text strips the rationale's end, so that the last tokens may reach into the answer segment
@@ -244,9 +259,10 @@ def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
 def weighted_pieces(row: CorpusRow) -> list[tuple[str, float]]:
     """Cut the target text of a student into pieces with one weight each.
 
-    Concatenated, the pieces are the target text. A piece includes the white space before its token.
-    Tokens that share characters, such as byte tokens of one character, form one piece with their mean
-    weight. Text that no token covers has the mean weight of the rationale.
+    Concatenated, the pieces are the target text. A piece ends with a token, and includes the text
+    before the token that no token covers, such as white space. Tokens that share characters, such as
+    byte tokens of one character, form one piece with their mean weight. Text after the last token has
+    the mean weight of the rationale's tokens, or 1 if the rationale has no token.
 
     Returns:
         Pairs of text and weight; neighbouring pieces of the rationale have different weights. The last

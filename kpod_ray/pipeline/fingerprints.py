@@ -40,10 +40,12 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     Returns:
         Name -> artifact, in the order in which a run makes them. The name is the phase, except for
         ``evaluate_before``: the evaluation of the untouched student, an artifact of phase ``evaluate``.
+        Phase ``report`` has no artifact.
 
     Raises:
         KpodError: A local file of the config doesn't exist, is a folder or can't be read, or a local
-            model folder has no ``config.json``.
+            model folder doesn't exist or has no ``config.json``.
+        OSError: A file in a local model folder can't be read.
     """
     artifacts = dict[str, Artifact]()
     # _Contents is ordered: the inputs of an artifact are named before the artifact

@@ -37,6 +37,8 @@ class FinishedRun:
     """Folder of the run's config and report, relative to the store's root; doesn't exist before the
     first phase."""
     config: RunConfig
+    """Config of the run. If the run was found by its folder, ``config.storage`` may name another place
+    than `store`: the storage may have been copied or moved."""
     artifacts: Mapping[str, Artifact]
     """Name -> artifact, see `name_artifacts`."""
 
@@ -47,7 +49,8 @@ class FinishedRun:
             phase: a key of `artifacts`.
 
         Raises:
-            KpodError: The phase isn't finished; the message names the command that runs the phase.
+            KpodError: The phase isn't finished (the message names the command that runs the phase), or
+                the storage can't be read.
             KeyError: There is no such artifact.
         """
         artifact = self.artifacts[phase]
@@ -65,11 +68,16 @@ class FinishedRun:
 def reading(place: str) -> Iterator[None]:
     """Raise failures to read a run's files inside the block as `KpodError`.
 
+    The block should only read and print: an error of these types with another cause becomes the same
+    `KpodError`. Errors of other types, a `KpodError` too, pass unchanged.
+
     Args:
-        place: the run, for the message.
+        place: the run as the user named it, for the message.
 
     Raises:
-        KpodError: A file or the storage can't be read, or a file doesn't hold what a run writes.
+        KpodError: The block raised an `OSError` (a file or the storage can't be read), or a
+            `ValueError`, `KeyError`, `AttributeError` or `TypeError` (a file doesn't hold what a run
+            writes).
     """
     try:
         yield
@@ -83,20 +91,22 @@ def reading(place: str) -> Iterator[None]:
 
 
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
-    """Find a run without making or changing anything.
+    """Find a run without making or changing anything; neither Ray nor the hub is used.
 
     A run that is found by its YAML file may never have been started; its artifacts are then unfinished.
-    The artifacts of a run that is found by its folder are looked up in the storage around the folder.
+    A run that is found by its folder has the artifacts that its last ``kpod run`` wrote down, in the
+    storage around the folder.
 
     Args:
-        place: a YAML file of settings, or the folder ``runs/NAME`` inside a storage (a path or an
-            address such as ``s3://...``).
+        place: the folder ``runs/NAME`` inside a storage (an existing local folder, with ``~`` expanded,
+            or an address such as ``s3://...``); any other text is the path of a YAML file of settings.
         overrides: ``dotted.path=value`` texts that change settings of the YAML file.
 
     Raises:
         KpodError: The file doesn't exist or holds a wrong setting, `name_run` fails for its config, the
             folder can't be read or holds no run, another schema version wrote the folder, or overrides
             are given for a folder.
+        OSError: As in `name_run`, for a YAML file.
     """
     with reading(place):
         is_folder = "://" in place or Path(place).expanduser().is_dir()

@@ -21,7 +21,7 @@ from kpod_ray.weighting.content import model_names
 
 PHASES = ("questions", "teacher", "weigh", "assess", "plan", "train", "evaluate", "report")
 """Phases in the order in which they run. Phase ``evaluate`` makes two artifacts: ``evaluate_before``
-of the untouched student, and ``evaluate`` of the distilled student."""
+of the untouched student, and ``evaluate`` of the distilled student; ``report`` makes none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,14 @@ def open_run(config: RunConfig) -> Run:
     """Check the storage, the files and the models of a config, and name every artifact.
 
     The folder of the storage is created, and a test file in it is written and deleted. The network is
-    used for models on the hub (see `check_models`) and for a storage at an address.
+    used for models on the hub (see `check_models`) and for a storage at an address. The config of the
+    returned run has an absolute storage, see `name_run`.
 
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage can't be written, or the storage is a
             relative path and the process is a Ray job.
+        OSError: As in `check_models` and `name_run`.
+        ValueError: As in `check_models`.
     """
     check_models(config)
     _check_storage_of_job(config.storage)
@@ -58,13 +61,16 @@ def open_run(config: RunConfig) -> Run:
 
 
 def name_run(config: RunConfig) -> Run:
-    """Name every artifact of a run, without checking or writing anything.
+    """Name every artifact of a run; nothing is written, and the storage isn't looked up.
 
-    A relative storage is taken relative to the current folder.
+    Local files and model folders of the config are read, because their content is a part of the names.
+    The returned run has a copy of the config, in which a local storage is absolute: ``~`` is expanded,
+    and a relative path is taken relative to the current folder.
 
     Raises:
-        KpodError: The address of the storage names no file system, or `name_artifacts` can't read a
-            local file or model folder, whose content is a part of a name.
+        KpodError: The address of the storage contains a key or names no file system, or a condition of
+            `name_artifacts` holds.
+        OSError: As in `name_artifacts`.
     """
     config = config.override({"storage": _absolute(config.storage)})
     store = Store.at(config.storage)
@@ -80,6 +86,8 @@ def check_models(config: RunConfig) -> None:
     Raises:
         KpodError: A model or the file of word vectors doesn't exist, the name of a model is malformed,
             or the model of a vLLM teacher isn't decoder-only.
+        OSError: As in `check_decoder`, for the model of a vLLM teacher.
+        ValueError: As in `check_decoder`, for the model of a vLLM teacher.
     """
     models = {config.student.model, *model_names(config.weighting)}
     for model in sorted(models):

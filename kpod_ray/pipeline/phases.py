@@ -20,7 +20,10 @@ from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.phase import write_token_weights
 
 OnTrainStep = Callable[[str, Mapping[str, float]], None]
-"""Takes a phase, ``weigh`` or ``train``, and the metrics of a train step by name."""
+"""Takes a phase, ``weigh`` or ``train``, and the metrics of a train step by name.
+
+The function is called in a thread; after an exception, it isn't called again for this phase.
+"""
 OnRows = Callable[[str, int, int], None]
 """Takes the name of an artifact, the number of texts generated so far, and the total number of texts."""
 
@@ -32,15 +35,15 @@ def makers(
 
     Args:
         config: config of the run.
-        made: name -> artifact of the run, all of `name_artifacts`. A function needs the artifacts of the
-            earlier phases finished.
+        made: name -> artifact of the run, all of `name_artifacts`. When a function is called, the
+            artifacts of the earlier phases must be finished.
         on_train_step: called after every train step of the token weighter and the student.
-        on_rows: called as texts are generated.
+        on_rows: called as the teacher's samples and the students' answers are generated.
 
     Returns:
-        Name of the artifact -> function that takes the artifact, writes its files, and returns its
-        manifest. The function doesn't mark the artifact as finished. Functions other than that of
-        ``questions`` may need a connection to Ray.
+        Name of the artifact -> function that takes the artifact ``made[name]``, writes its files,
+        returns its manifest, and raises the errors of its phase. The function doesn't mark the artifact
+        as finished. Ray must be connected when a function other than that of ``questions`` is called.
     """
     questions = made["questions"]
     train = made["train"]

@@ -32,8 +32,9 @@ class RunCallbacks:
     """Functions that a run calls to report its progress."""
 
     on_train_step: Callable[[str, Mapping[str, float]], None]
-    """Takes the phase (``weigh`` or ``train``) and the metrics of a train step, after every train
-    step."""
+    """Takes the phase (``weigh`` or ``train``) and the metrics of a train step, after every train step.
+    Called in a thread; after an exception, the callback isn't called again for this phase, and the run
+    goes on."""
     on_start: Callable[[str], None]
     """Takes the name of an artifact, before the artifact is made."""
     on_finish: Callable[[str, Manifest], None]
@@ -53,19 +54,24 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     """Run the unfinished phases up to and including ``until``, in order.
 
     Ray is started or joined only when a phase after ``questions`` is unfinished, and stays connected.
-    The files ``config.yaml``, ``artifacts.json`` and (phase ``report``) ``report.html`` in the run's
-    folder are written in any case and replace existing ones.
+    The files ``config.yaml`` and ``artifacts.json`` in the run's folder are written before the first
+    phase, and ``report.html`` in phase ``report``; all replace existing files, also if every artifact
+    was finished before the call. With ``until`` beyond ``teacher``, the tokenizer of a student on the
+    hub is downloaded.
 
     Args:
         run: opened run, see `open_run`.
         until: last phase, one of `PHASES`.
-        callbacks: functions that are told the progress.
+        callbacks: functions that are told the progress; ``on_finish`` is called for every artifact up to
+            ``until``.
 
     Raises:
         KpodError: `check_backend` or `check_vocabulary` refuses the student's model, there is no test
             question to evaluate on, no cluster answers at the address, the cluster is too small for a
-            phase, or a phase fails (see `finish_artifact`).
-        ValueError: ``until`` is no phase.
+            phase, a phase fails (see `finish_artifact`), or the storage is full or fails.
+        ValueError: ``until`` is no phase, or as in `check_backend` and `check_vocabulary`.
+        OSError: As in `check_backend` and `check_vocabulary`.
+        Exception: As in `finish_artifact`.
     """
     wanted = PHASES[: PHASES.index(until) + 1]
     if "evaluate" in wanted:
@@ -88,8 +94,8 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
 def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     """Make one artifact if it isn't finished, and return its manifest.
 
-    The function connects to Ray before it makes an artifact other than ``questions``. The capacity of
-    the cluster isn't checked.
+    The function connects to Ray before it makes an artifact other than ``questions``, and stays
+    connected. The capacity of the cluster isn't checked; call `join_cluster` first to check it.
 
     Args:
         run: run whose artifacts of earlier phases are finished.
@@ -99,7 +105,8 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     Raises:
         KpodError: No cluster answers at the address, the phase has no rows to work on, the phase raises
             a `KpodError`, the disk of the storage is full, or its object store fails.
-        Exception: The phase failed for another reason; the artifact stays unfinished.
+        Exception: The phase, a callback or the reading of a manifest failed for another reason. An
+            artifact whose phase failed stays unfinished; the next call continues it.
     """
     if not run.artifacts[name].is_finished():
         if name != "questions":
@@ -134,7 +141,7 @@ def check_test_questions(manifest: Manifest) -> None:
     """Check that the finished phase ``questions`` has test questions.
 
     Args:
-        manifest: manifest of the phase.
+        manifest: manifest of the phase, whose ``counts.test`` is read.
 
     Raises:
         KpodError: There is no test question.

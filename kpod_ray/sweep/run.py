@@ -38,11 +38,14 @@ class SweepCallbacks:
     """Functions that a sweep calls to report its progress."""
 
     shared: RunCallbacks
-    """Callbacks of the phases that all trials share, and of all phases of the best run."""
+    """Callbacks of the phases that all trials share, and of all phases of the best run; not of the
+    trials."""
     on_report: Callable[[str, Settings, Mapping[str, float]], None]
     """Takes the name of a trial's training (`trial_name`), the trial's settings, and its metrics:
-    ``percent`` of the training that is done, and the objective by its name. Called after each stage in
-    which the objective is measured, and with 100 per cent at the end of each training."""
+    ``percent`` of the training that is done, and the objective by its name. Called for each stage below
+    ``schedule.num_stages`` in which the objective is measured, and with 100 per cent at the end of each
+    training (with ``sweep.num_seeds`` above 1, a trial has several). Called in a thread; after an
+    exception, the callback isn't called again, and the sweep goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ class SweepResults:
     """The result of a sweep."""
 
     config: RunConfig
-    """Config of the sweep, without the settings of a trial."""
+    """Config of the sweep, without the settings of a trial and with an absolute storage."""
     trials: tuple[SweepTrial, ...]
     """All trials: finished, stopped early and failed."""
     best: SweepTrial
@@ -64,8 +67,8 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
 
     Ray is joined or started, and stays connected. The config of the best trial replaces the file
     ``best.yaml`` in the sweep's folder ``runs/NAME``; its run is named ``NAME-best``. Unfinished
-    trainings of trials that were stopped early are deleted with their checkpoints. A trial that fails
-    doesn't end the sweep.
+    trainings of trials that were stopped early are deleted with their checkpoints. A trial that fails is
+    retried once, and doesn't end the sweep.
 
     Args:
         config: config of the sweep.
@@ -75,6 +78,9 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
         KpodError: `check_sweep` or `open_run` refuses the config, no cluster answers at the address, the
             cluster is too small for a phase or for ``sweep.max_concurrent``, the saved state of the
             sweep is damaged, no trial is finished, or a phase outside the trials fails.
+        OSError: As in `check_sweep` and `open_run`, or the storage fails.
+        ValueError: As in `check_sweep` and `open_run`.
+        Exception: As in `tune_trials`, `finish_artifact` and `run_phases`.
     """
     check_sweep(config)
     base = open_run(config)
@@ -100,12 +106,15 @@ def check_sweep(config: RunConfig) -> None:
     """Check the config of a sweep before anything starts.
 
     Every choice and both ends of every range are tried as settings, one setting at a time. Models are
-    checked as in `check_models`.
+    checked as in `check_models`, which uses the network for models on the hub.
 
     Raises:
-        KpodError: The space is empty, there is no validation set, the objective isn't measured, a path
-            of the space is unknown, a value is invalid, `check_models` refuses a model, or
-            `check_backend` refuses the student.
+        KpodError: The space is empty, ``student.validation_fraction`` is 0, the objective is
+            ``validation_accuracy`` and ``student.accuracy_every_stages`` is None, a path of the space is
+            unknown, a value is invalid, `check_models` refuses a model, or `check_backend` refuses the
+            student.
+        OSError: As in `check_models` and `check_backend`.
+        ValueError: As in `check_models` and `check_backend`.
     """
     sweep, student = config.sweep, config.student
     if not sweep.space:
@@ -127,13 +136,14 @@ def check_sweep(config: RunConfig) -> None:
 
 
 def shared_phases(config: RunConfig) -> list[str]:
-    """Return the phases before the training whose artifacts are the same for all trials, in order.
+    """Return the phases of `SHARED_PHASES` whose artifacts are the same for all trials, in order.
 
     Settings are changed one at a time: if a phase's artifact keeps its name for each value of each
     setting, the artifact keeps its name for every combination. Of a range, both ends are tried.
 
     Raises:
         KpodError: A value is invalid, or `name_run` fails for it.
+        OSError: As in `name_run`.
     """
     space = config.sweep.space
     first = {path: domain.ends()[0] for path, domain in space.items()}
@@ -163,10 +173,15 @@ def sweep_name(config: RunConfig) -> str:
 
 
 def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
-    """Return the finished trial with the best objective; of equal trials the earliest.
+    """Return the finished trial with the best objective; of equal trials the first in ``trials``.
+
+    Args:
+        trials: trials in any state.
+        config: config of the sweep; ``sweep.objective`` is used.
 
     Raises:
-        KpodError: No trial is finished; the message quotes the error of a failed trial.
+        KpodError: No trial is finished with a score other than NaN; the message quotes the error of a
+            failed trial, if there is one.
     """
     finished = ranked(trials, config.sweep.objective)
     if not finished:
@@ -182,14 +197,24 @@ def best_config(config: RunConfig, best: SweepTrial) -> RunConfig:
     The run trains with the seed of the trial's first training, so that this training is reused.
 
     Args:
-        config: config of the sweep.
+        config: config of the sweep; stays unchanged.
         best: the best trial.
+
+    Raises:
+        KpodError: As in `trial_config`.
     """
     return trial_config(config, best.settings, 0).override({"name": f"{config.name}-best"})
 
 
 def sweep_page(results: SweepResults) -> SweepPage:
-    """Return the content of the HTML page about a sweep; manifests of the best run are read."""
+    """Return the content of the HTML page about a sweep.
+
+    The manifests of ``evaluate_before`` and ``evaluate`` of the best run are read from the store.
+
+    Raises:
+        FileNotFoundError: One of the two artifacts isn't finished.
+        OSError: The storage fails.
+    """
     config = results.config
     artifacts = results.best_run.artifacts
     manifests = {
@@ -209,7 +234,10 @@ def sweep_page(results: SweepResults) -> SweepPage:
 
 
 def setting(config: RunConfig, path: str) -> Any:
-    """Return the value of the setting at a dotted path; None if the path leads to no setting."""
+    """Return the value of the setting at a dotted path; None if the path leads to no setting.
+
+    A path leads through groups of settings, not through keys of a mapping such as ``engine_kwargs``.
+    """
     value: Any = config
     for name in path.split("."):
         value = getattr(value, name, None)
@@ -221,14 +249,17 @@ def _yaml(config: RunConfig) -> str:
 
 
 def make_artifact(config: RunConfig, name: str) -> None:
-    """Make one artifact of a run if it isn't finished. The function runs in the shared task runner.
+    """Make one artifact of a run if it isn't finished, without callbacks.
+
+    The function runs as a Ray task of `SharedTaskRunner`.
 
     Args:
         config: config of the run, whose artifacts of earlier phases are finished.
-        name: name of the artifact.
+        name: name of the artifact, a key of `name_artifacts`.
 
     Raises:
         KpodError: `name_run` or `finish_artifact` fails.
+        Exception: As in `finish_artifact`.
     """
     finish_artifact(name_run(config), name, QUIET)
 

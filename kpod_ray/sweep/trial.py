@@ -53,10 +53,10 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
 
 
 def trial_name(run: Run) -> str:
-    """Return a name for a training of a sweep: the run's name, a hyphen, 8 digits of the fingerprint.
+    """Return a name for a training of a sweep: the run's name, a hyphen, 8 hexadecimal digits.
 
-    The fingerprint is that of the artifact ``train``: trainings with the same settings have the same
-    name.
+    The digits are the first of the fingerprint of the artifact ``train``: trainings with the same
+    settings have the same name.
     """
     return f"{run.config.name}-{run.artifacts['train'].fingerprint[:8]}"
 
@@ -71,21 +71,28 @@ def run_trial(
 ) -> float:
     """Train the student with a trial's settings, once per seed; return the mean objective.
 
-    The function connects to Ray. Finished artifacts are reused.
+    The function connects to Ray, and must run in a trial's process of Ray Tune. Finished artifacts are
+    reused. Each training is tracked as a run with the name `trial_name`.
 
     Args:
-        base: config of the sweep.
+        base: config of the sweep, with an absolute storage.
         shared_tasks: handle of a `SharedTaskRunner` actor, which makes artifacts that trials share.
         board: handle of a `MetricsBoard` actor, to which the progress for the display is posted.
         trial_id: id of the trial in Ray Tune.
         settings: the trial's values by dotted path.
-        report: called with the progress in per cent and the objective after each stage of the first
-            training in which the objective is measured, except the last stage.
+        report: called with the progress in per cent and the objective during the first training, once
+            for each stage below ``schedule.num_stages`` in which the objective is measured, see
+            `Report`; not called if the first training is finished already.
+
+    Returns:
+        The mean of `score_of` over the trainings.
 
     Raises:
-        KpodError: Another trial with the same settings trains the student at the moment, no cluster
-            answers at the address, a setting is invalid, or the training fails (see `finish_artifact`).
+        KpodError: Another trial with the same settings claimed the training and hasn't finished it, no
+            cluster answers at the address, a setting is invalid, or the training fails (see
+            `finish_artifact`).
         ray.exceptions.RayTaskError: An artifact of `SHARED_PHASES` can't be made.
+        Exception: As in `finish_artifact` and `score_of`.
     """
     connect(base.resources)
     scores = []
@@ -153,8 +160,13 @@ def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
 def score_of(run: Run) -> float:
     """Return the objective of a finished training, ``sweep.objective`` of the run's config.
 
-    The value is that of the stage whose student was exported: the best stage if
-    ``student.exported_student`` is ``best``, else the last stage in which the objective was measured.
+    If ``student.exported_student`` is ``best``, the value is that of the best stage, whose student was
+    exported; else that of the last stage in which the objective was measured.
+
+    Raises:
+        FileNotFoundError: The artifact ``train`` isn't finished.
+        KeyError: The objective wasn't measured in the best stage.
+        ValueError: The objective was never measured.
     """
     train = run.artifacts["train"]
     history = json.loads(train.store.read_text(f"{train.folder}/history.json"))

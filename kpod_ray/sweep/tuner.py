@@ -30,12 +30,14 @@ Settings = Mapping[str, Value]
 Report = Callable[[float, float], None]
 """Called during a trial with the progress in per cent, below 100, and the objective at this point.
 
-When Ray Tune stops the trial early, the call doesn't return: the process of the trial ends.
+The progress must increase from call to call. When Ray Tune stops the trial early, the call doesn't
+return: the process of the trial ends.
 """
 Trial = Callable[[str, Settings, Report], float]
 """Runs one trial in a process of its own; returns the objective at the end of the trial.
 
-Called with the id of the trial, the settings of the trial, and the function that reports progress.
+Called with the id of the trial, the settings of the trial, and the function that reports progress. An
+exception makes the trial a failed one.
 """
 WRITTEN_DOWN_SECONDS = 2
 """Seconds between two writes of the sweep's state; a killed sweep loses at most this much of it."""
@@ -63,9 +65,10 @@ class Sweep:
 def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     """Run the unfinished trials of a sweep; return all trials, with those of earlier calls.
 
-    A trial that failed is retried once; a trial that failed in an earlier call is run again. A trial
-    that fails doesn't raise an error: its state is ``failed``. Ray must be connected. The function sets
-    environment variables of Ray Tune and log levels in this process.
+    A trial that failed is retried once. Of the trials of earlier calls, failed ones are run again,
+    finished and stopped ones aren't. A trial that fails doesn't raise an error: its state is ``failed``.
+    Ray must be connected. The function sets environment variables of Ray Tune and log levels in this
+    process.
 
     Args:
         trial: runs one trial; pickled, and called in a process of its own.
@@ -76,6 +79,8 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
 
     Raises:
         KpodError: The state of the sweep in the store is damaged.
+        OSError: The storage fails.
+        ray.tune.TuneError: Ray Tune fails for a reason other than a failed trial.
     """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(WRITTEN_DOWN_SECONDS)

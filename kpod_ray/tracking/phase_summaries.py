@@ -33,13 +33,14 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
 
     Args:
         name: name of the artifact, such as ``teacher`` or ``evaluate_before``.
-        artifacts: name -> artifact of the run; the named artifact and those that it was made from are
-            finished. The gain in accuracy and the earlier predictions are left out of the summary of
-            ``evaluate`` while ``evaluate_before`` isn't finished.
+        artifacts: name -> artifact of the run, all of `name_artifacts`; the named artifact and those
+            that it was made from are finished. The gain in accuracy and the earlier predictions are left
+            out of the summary of ``evaluate`` while ``evaluate_before`` isn't finished.
 
     Raises:
         KeyError: No artifact has the name.
         FileNotFoundError: The artifact, or another one that the summary is read from, isn't finished.
+        OSError: The storage fails.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()

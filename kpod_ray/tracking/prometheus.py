@@ -48,7 +48,7 @@ class Gauges:
         self.gauges: dict[str, Gauge] = {}
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Set the gauges of a train step.
+        """Set the gauges of a train step, unless this process isn't connected to Ray.
 
         Args:
             phase: ``weigh`` or ``train``; value of the tag ``phase``.
@@ -60,18 +60,25 @@ class Gauges:
     def rows(self, phase: str, num_done: int, num_rows: int) -> None:
         """Set the gauges of the texts that a phase has generated, and has yet to generate.
 
+        Nothing is set while this process isn't connected to Ray.
+
         Args:
-            phase: name of the artifact whose texts are generated, such as ``evaluate``.
+            phase: name of the artifact whose texts are generated, such as ``evaluate``; value of the tag
+                ``phase``.
             num_done: number of texts generated so far, including those of an earlier, interrupted run.
             num_rows: number of all texts of the artifact.
         """
         self._set(phase, {"texts_done": num_done, "texts_waiting": num_rows - num_done})
 
     def finish(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Set the gauges of the kept samples and of the accuracy, if the manifest has them.
+        """Set the gauges of the kept samples and of the accuracy, each if the manifest has the value.
+
+        The kept samples are a fraction of all samples, see `kept_samples_fraction`. Nothing is set while
+        this process isn't connected to Ray.
 
         Args:
-            phase: name of the finished artifact, such as ``teacher`` or ``evaluate``.
+            phase: name of the finished artifact, such as ``teacher`` or ``evaluate``; value of the tag
+                ``phase``.
             manifest: manifest of the artifact.
         """
         kept = kept_samples_fraction(manifest)

@@ -40,7 +40,7 @@ def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
     """Return the fraction of the teacher's samples with the verdict ``kept``, in [0, 1].
 
     Args:
-        manifest: manifest of any finished artifact.
+        manifest: manifest of any finished artifact; ``counts`` and ``verdicts`` are read.
 
     Returns:
         The fraction; None if the manifest's count ``samples`` is 0 or missing, as in other phases.

@@ -37,6 +37,13 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
 
     Args:
         artifacts: name -> artifact of the run; ``teacher`` and ``questions`` are finished.
+
+    Returns:
+        Rows with the columns ``verdict``, ``question_id``, ``question``, ``rationale``, ``answer`` (the
+        answer extracted from the rationale), ``gold`` and ``finish_reason``. Texts are clipped.
+
+    Raises:
+        FileNotFoundError: The artifact ``teacher`` isn't finished.
     """
     verdicts = artifacts["teacher"].manifest()["verdicts"]
     reasons = {
@@ -74,6 +81,14 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
 
     Args:
         artifacts: name -> artifact of the run; ``weigh``, ``questions`` and ``teacher`` are finished.
+
+    Returns:
+        Rows in the order of the table ``weighted``, with the columns ``question_id``, ``question``
+        (clipped), ``rationale`` (`Markup` of `weighted_html`), ``steps`` and ``tokens`` (counts), and
+        ``mean_weight``.
+
+    Raises:
+        FileNotFoundError: The artifact ``weigh`` isn't finished.
     """
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
@@ -96,11 +111,13 @@ def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
     """Return a rationale as HTML: a list item for each reasoning step, a background for each token.
 
     All text is escaped: a model's text can't add a script or a link. Only the first `MAX_TOKENS` pieces
-    (see `shown_steps`) are shown; the rest of the text is left out without a mark.
+    of the rationale (see `shown_steps`) are shown; the rest of the text is left out without a mark.
+    Characters that no token covers have no background.
 
     Args:
         rationale: rationale with its token weights.
-        scale: maps a token weight to the opacity of the background; the weight is the tooltip.
+        scale: maps a token weight to the opacity of the background; the weight, with three decimals, is
+            the tooltip.
     """
     steps = shown_steps(rationale, (), scale)
     num_left = MAX_TOKENS
@@ -128,6 +145,9 @@ def given_steps_rows(plan: Artifact) -> list[Row]:
 
     Args:
         plan: finished artifact with the table ``schedule``.
+
+    Raises:
+        FileNotFoundError: The table doesn't exist.
     """
     counts = Counter[tuple[int, int]]()
     for batch in plan.batches("schedule", 1 << 16):
@@ -142,11 +162,21 @@ def given_steps_rows(plan: Artifact) -> list[Row]:
 def prediction_rows(artifacts: Artifacts) -> list[Row]:
     """Return the first `MAX_ROWS` test questions with the untouched and distilled student's predictions.
 
-    The cells of the untouched student are None, and ``change`` is ``unknown``, where the untouched
-    student has no prediction, or isn't evaluated yet.
-
     Args:
-        artifacts: name -> artifact of the run; ``evaluate`` and ``questions`` are finished.
+        artifacts: name -> artifact of the run; ``evaluate`` and ``questions`` are finished,
+            ``evaluate_before`` may be.
+
+    Returns:
+        Rows in the order of the distilled student's predictions, with the columns ``question_id``,
+        ``question``, ``gold`` and ``change``; and ``correct`` (a boolean), ``answer`` (extracted from
+        the text) and ``text``, each with the prefix ``before_`` and ``after_``. Texts are clipped.
+        ``change`` is ``right before and after``, ``lost``, ``gained`` or ``wrong before and after``.
+        Where the untouched student has no prediction, or isn't evaluated yet, ``change`` is ``unknown``
+        and the cells ``before_...`` are None. A question that isn't found is ``(belongs to no
+        question)``.
+
+    Raises:
+        FileNotFoundError: The artifact ``evaluate`` isn't finished.
     """
     rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
     after = list(itertools.islice(rows, MAX_ROWS))

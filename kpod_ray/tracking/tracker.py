@@ -38,32 +38,38 @@ _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disa
 
 
 class Tracker(Protocol):
-    """Receives the metrics and summaries of a run. Only `finish` blocks; no method raises."""
+    """Receives the metrics and summaries of a run. Only `finish` blocks; no method raises.
+
+    `finish` is called once, as the last method; what is logged after `finish` is lost.
+    """
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics by name, as one row.
+        """Log metrics by name, as one row; return without waiting. Call before `finish`.
 
-        Metrics with an x-axis in `wandb_run.X_AXES` need the value of the axis, such as
-        ``train/train_step``, in the same call. The mapping is copied.
+        Metrics with an x-axis in `wandb_run.X_AXES` (``train/...``, ``weigh/...`` and others) need the
+        value of the axis, such as ``train/train_step``, in the same call. The mapping is copied. A
+        failure of W&B raises nothing; the metrics are lost.
         """
         ...
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
         """Log the summary of something finished, unless a summary with this key was logged before.
 
-        A run that is resumed remembers the keys that it logged before.
+        The method returns without waiting, and is called before `finish`. A run that is resumed
+        remembers the keys that it logged before.
 
         Args:
             key: identifies the finished thing and its version, such as the folder of an artifact.
-            collect: builds the summary; is called later in the tracker's thread, and only if the summary
-                is logged. An exception switches tracking off.
+            collect: builds the summary; is called later in the tracker's thread, also during `finish`,
+                and only if the summary is logged. An exception switches tracking off.
         """
         ...
 
     def finish(self, exit_code: int = 0) -> None:
         """Write what was logged and close the run; an exit code other than 0 marks the run as failed.
 
-        The method is called once, as the last one.
+        The method is called once, as the last one, and blocks for at most the time limits of the
+        tracker (`WandbTracker.finish`).
         """
         ...
 
@@ -72,20 +78,20 @@ class NullTracker:
     """A tracker that does nothing, for ``tracking.mode: disabled``."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
+        """Do nothing; the metrics are dropped."""
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Do nothing."""
+        """Do nothing; ``collect`` isn't called."""
 
     def finish(self, exit_code: int = 0) -> None:
-        """Do nothing."""
+        """Do nothing, and don't wait."""
 
 
 class WandbTracker:
     """A tracker that writes one W&B run in a thread. The first failure switches the tracker off.
 
-    The thread starts when the instance is created. A failure is logged as one warning; later entries are
-    dropped.
+    The thread, a daemon, starts when the instance is created; only `finish` waits until the entries are
+    written. A failure is logged as one warning; later entries are dropped.
 
     Args:
         open_run: opens the W&B run; is called in the thread, because opening may take long.
@@ -108,14 +114,21 @@ class WandbTracker:
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Put a copy of the metrics into the queue; drop them if `MAX_WAITING` entries are waiting."""
+        """Put a copy of the metrics into the queue, as one row; return without waiting.
+
+        Metrics with an x-axis in `wandb_run.X_AXES` need the value of the axis in the same call. The
+        metrics are dropped if the tracker is off, or if `MAX_WAITING` entries are waiting. Call before
+        `finish`.
+        """
         row = dict(metrics)  # a copy: the caller may change its mapping before the thread reads it
         self._put(lambda run: run.log(row))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Put the logging of a summary into the queue; the thread collects the summary.
+        """Put the logging of a summary into the queue; return without waiting.
 
-        The summary is dropped if `MAX_WAITING` entries are waiting.
+        The thread later calls ``collect``, unless a summary with this key was logged before, also in an
+        earlier part of a resumed run. The summary is dropped if the tracker is off, or if `MAX_WAITING`
+        entries are waiting; an exception of ``collect`` switches the tracker off. Call before `finish`.
         """
         self._put(lambda run: run.log_summary(key, collect))
 
@@ -148,8 +161,10 @@ class WandbTracker:
     def finish(self, exit_code: int = 0) -> None:
         """Write the waiting entries, close the run, and wait for the upload, each with a time limit.
 
-        If the writing exceeds ``write_seconds``, W&B's process on this machine is killed. Dropped
-        entries or an incomplete upload cause a warning.
+        The writing may take ``write_seconds``; then W&B's process on this machine is killed, and the
+        method waits for ``write_seconds`` once more. The upload may take the time of `Upload.finish`.
+        Dropped entries or an incomplete upload cause a warning; nothing is raised. The method is called
+        once, as the last one. An exit code other than 0 marks the run as failed.
         """
         self._exit_code = exit_code
         self._waiting.put(None)
@@ -181,7 +196,8 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 
     The mode ``disabled`` gives a `NullTracker`, any other mode a `WandbTracker`. The mode ``auto``
     becomes the value of the environment variable ``WANDB_MODE`` if that is ``offline`` or ``disabled``.
-    Files are uploaded during the run with ``online``, and with ``auto`` if `has_wandb_login` is true.
+    Files are uploaded during the run with ``online``, and with ``auto`` if `has_wandb_login` is true;
+    otherwise they stay on this machine. A failure to open the run is a warning, not an error.
 
     Args:
         config: config of the run; ``tracking.mode`` is the mode.
@@ -207,8 +223,13 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 def tracked(config: RunConfig, folder: Path) -> Iterator[Tracker]:
     """Open the tracker of a run (see `open_tracker`) for a ``with`` block, and close it at the end.
 
-    The end of the block waits as `WandbTracker.finish` does. An exception in the block marks the run as
-    failed on W&B, and is passed on.
+    The end of the block waits for the waiting entries and the upload, with the time limits of
+    `WandbTracker.finish`; the block must not call `Tracker.finish` itself. An exception in the block
+    marks the run as failed on W&B, and is passed on.
+
+    Args:
+        config: as in `open_tracker`.
+        folder: as in `open_tracker`.
     """
     tracker = open_tracker(config, folder)
     exit_code = 1

@@ -34,13 +34,17 @@ class WandbRun:
 
     A second run in the same folder writes a new file and continues the run on W&B. The keys of the
     logged summaries are kept in ``folder/wandb/told.json``, so that a resumed run doesn't log a summary
-    again. The instance opens the run, for which W&B's process on this machine has `INIT_SECONDS`; errors
-    of wandb are passed on.
+    again. The instance opens the run, for which W&B's process on this machine has `INIT_SECONDS`.
 
     Args:
         config: config of the run; its settings become columns of W&B's table of runs.
         folder: local folder of the run, created if missing; its last part is the run's name on W&B.
         is_online: whether a child process (``self.upload``) uploads the files while the run goes on.
+
+    Raises:
+        wandb.errors.Error: W&B's library can't open the run.
+        OSError: The files can't be written or read, or the child process can't be started.
+        ValueError: ``told.json`` is damaged.
     """
 
     def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
@@ -76,10 +80,13 @@ class WandbRun:
         )
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics to the run's file, as one row at W&B's next step.
+        """Write metrics to the run's file, as one row at W&B's next step; call before `finish`.
 
         Metrics with an x-axis in `X_AXES` need the value of the axis, such as ``train/train_step``, in
-        the same call. The network isn't used.
+        the same call. The network isn't used. The row reaches the file within `FLUSH_SECONDS`.
+
+        Raises:
+            wandb.errors.Error: W&B's library refuses the row, or the run is closed.
         """
         self.run.log(dict(metrics))
 
@@ -87,12 +94,18 @@ class WandbRun:
         """Collect a summary and write it to the run's file, unless its key was logged before.
 
         Each row of ``curves`` becomes a row of the run; histograms, tables and pages share one further
-        row; ``numbers`` and ``outcome`` become the run's summary values. The key is kept in
-        ``told.json`` after the writing. The network isn't used.
+        row; ``numbers`` and ``outcome`` become the run's summary values; ``artifact`` becomes a W&B
+        artifact that holds only the address. The key is kept in ``told.json`` after the writing. After
+        an exception of ``collect`` or of W&B's library, the key isn't kept, and a later call writes the
+        whole summary again. The network isn't used. Call before `finish`.
 
         Args:
             key: identifies the summarised thing and its version.
             collect: builds the summary; isn't called if the key was logged before.
+
+        Raises:
+            Exception: ``collect`` or W&B's library raised it.
+            OSError: ``told.json`` can't be written.
         """
         if key in self._logged_keys:
             return
@@ -115,7 +128,9 @@ class WandbRun:
     def finish(self, exit_code: int) -> None:
         """Close the run's file; an exit code other than 0 marks the run as failed.
 
-        The upload isn't ended: `Upload.finish` does that.
+        Call `finish` once, as the last method; nothing can be logged afterwards. The method waits,
+        without a time limit, until W&B's process on this machine has written the file. The upload isn't
+        ended: call `Upload.finish` of ``self.upload`` afterwards.
         """
         self.run.finish(exit_code)
 
@@ -133,6 +148,9 @@ def run_id(storage: str, folder: Path) -> str:
 
     Returns:
         16 hexadecimal digits.
+
+    Raises:
+        OSError: ``folder/wandb_id`` can't be read or written.
     """
     if "://" in storage:
         return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]

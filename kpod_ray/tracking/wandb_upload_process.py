@@ -22,9 +22,9 @@ REST_SECONDS = 60.0
 def main(earlier: list[str], file: str) -> None:
     """Upload ``.wandb`` files: those of earlier parts of a run, then a growing one until its run ends.
 
-    If standard input closes first, because the parent has ended, all files are synced once more with the
-    time limit `REST_SECONDS`. A failed upload raises nothing: W&B's commands write the reason to the
-    output.
+    Standard input must be a pipe to which the parent process writes nothing. If the pipe closes first,
+    because the parent has ended, all files are synced once more with the time limit `REST_SECONDS`. A
+    failed upload raises nothing: W&B's commands write the reason to the output.
 
     Args:
         earlier: paths of complete files, in the order in which they are uploaded; may be empty.

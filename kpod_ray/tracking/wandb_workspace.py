@@ -82,11 +82,12 @@ def _refusals() -> Iterator[None]:
 
 
 def build_workspace(config: RunConfig, entity: str) -> Any:
-    """Build the workspace of a config's project and group, without a connection to a server.
+    """Build the workspace of a config's project and group; nothing is saved and no request is sent.
 
     Args:
-        config: ``tracking.project``, ``tracking.group`` (or, if it is None and the config has a sweep,
-            the config's name) and ``sweep.objective`` are used; the settings in `settings_of` are drawn.
+        config: ``tracking.project``, ``tracking.group`` (or, if it is None and ``sweep.space`` isn't
+            empty, the config's name) and ``sweep.objective`` are used; the settings in `settings_of` are
+            drawn, in scatter plots only the first `MAX_SCATTERS`.
         entity: user or team on W&B that owns the project.
 
     Returns:
