@@ -39,8 +39,10 @@ def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Fig
     Args:
         template: file name in ``kpod_ray/report/templates/``, such as ``page.html``.
         context: variables of the template, all that it uses; texts neither escaped nor made visible.
+            The names ``policy``, ``scripts`` and ``figures`` are set by `fill`.
         figures: name -> figure; the template's macro ``figure`` draws them by name, and writes
-            "nothing to show" for a missing name.
+            "nothing to show" for a missing name. Labels in the figures must be escaped for plotly, see
+            `plotting.escaped`.
 
     Raises:
         jinja2.TemplateNotFound: There is no such template.

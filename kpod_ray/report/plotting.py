@@ -33,7 +33,7 @@ class Histogram:
     """A histogram of counts in bins; without edges and counts, the histogram stands for missing data."""
 
     edges: tuple[float, ...] = ()
-    """Edges of the bins, rising; one edge more than there are counts."""
+    """Edges of the bins, rising (not checked); one edge more than there are counts."""
     counts: tuple[int, ...] = ()
     """Number of values in each bin."""
 
@@ -48,10 +48,10 @@ class Histogram:
 
 
 def figure_of(traces: Sequence[Any], x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Return a new figure of plotly traces in the report's style.
+    """Return a new figure of copies of plotly traces, in the report's style.
 
     Args:
-        traces: plotly traces, drawn in this order.
+        traces: plotly traces, drawn in this order, later ones on top.
         x_title: title of the x-axis with its unit; not escaped.
         y_title: title of the y-axis with its unit; not escaped.
         height: height of the figure in pixels.
@@ -86,14 +86,17 @@ def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> 
 
 
 def line(x: Iterable[float], y: Iterable[float], name: str, color: str, hover: str) -> go.Scatter:
-    """Return a curve; values that aren't finite leave a gap.
+    """Return a new curve, a line without markers; values that aren't finite leave a gap.
 
     Args:
         x: positions on the x-axis.
         y: values, as many as ``x``.
         name: name in the legend and beside the text at a point; the caller escapes it, see `escaped`.
-        color: CSS colour.
-        hover: plotly's ``hovertemplate`` of a point, without ``<extra>``; texts in it are escaped.
+        color: CSS colour of the line.
+        hover: plotly's ``hovertemplate`` of a point, without ``<extra>``; its texts must be escaped.
+
+    Raises:
+        ValueError: ``color`` isn't a CSS colour.
     """
     return go.Scatter(
         x=list(x),
@@ -112,10 +115,13 @@ def interval_point(
 
     Args:
         value: position of the point on the x-axis.
-        interval: low and high end of the interval.
+        interval: low and high end of the interval, which contains ``value``.
         row: position of the point on the y-axis.
         color: CSS colour of the point and the interval.
-        size: diameter of the point in pixels.
+        size: diameter of the point in pixels, at least 6.
+
+    Raises:
+        ValueError: ``color`` isn't a CSS colour, or ``size`` is below 6.
     """
     low, high = interval
     ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
@@ -129,13 +135,19 @@ def interval_point(
 
 
 def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) -> go.Figure:
-    """Draw a histogram as bars, whose heights are the counts.
+    """Return a figure of a histogram as bars, whose heights are the counts.
+
+    A histogram without edges gives a figure without bars.
 
     Args:
         histogram: histogram to draw.
-        x_title: title of the x-axis with its unit.
-        unit: plural of what is counted, such as ``tokens``; stands behind the count in a bar's text.
+        x_title: title of the x-axis with its unit; not escaped.
+        unit: plural of what is counted, such as ``tokens``: the title of the y-axis, and the word behind
+            the count in the text at a bar; not escaped.
         color: CSS colour of the bars.
+
+    Raises:
+        ValueError: ``color`` isn't a CSS colour.
     """
     edges = np.array(histogram.edges)
     hover = "%{customdata[0]:.3f} to %{customdata[1]:.3f}"
@@ -153,8 +165,9 @@ def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) 
 def escaped(label: str) -> str:
     """Return a label for plotly, which interprets HTML tags: shortened, made visible, HTML-escaped.
 
-    A label of more than `MAX_LABEL_CHARS` characters ends in an ellipsis within this length. Escaping
-    adds characters.
+    A label of more than `MAX_LABEL_CHARS` characters is cut to this length, with an ellipsis as the last
+    character. Afterwards, control characters are replaced as `visible` does and HTML is escaped, which
+    may lengthen the label again.
     """
     shown = label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 1]}…"
     return html.escape(visible(shown))
@@ -171,8 +184,9 @@ def thinned(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Reduce a table [N, C] to at most `MAX_POINTS` rows: means of blocks of neighbouring rows.
 
-    All columns are averaged. The blocks have equal lengths, except a shorter last one. Means are rounded
-    to 9 decimals. With N <= `MAX_POINTS`, the given array itself is returned.
+    All columns are averaged. The blocks have equal lengths, except a last one that may be shorter. Means
+    are rounded to 9 decimals; the mean of a block with a NaN is NaN. With N <= `MAX_POINTS`, the given
+    array itself is returned, not rounded.
     """
     rows = -(-len(table) // MAX_POINTS)
     if rows <= 1:

@@ -1,8 +1,8 @@
 """Cut a rationale into pieces with one token weight each, grouped by reasoning step, to colour them.
 
 Concatenated, the pieces are the rationale's text, also for spans with gaps or overlaps. Characters that
-no token covers form a piece without a weight; a character that several tokens cover belongs to the first
-of them.
+no token covers form a piece without a weight; a character that several tokens cover belongs to the token
+that starts first.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ class Piece:
     weight: float | None
     """Token weight, w of Eq. 3; None for characters that no token covers."""
     shade: float
-    """Strength of the colour, in [0, 1]; 0 for characters that no token covers."""
+    """Strength of the colour, in [0, 1]; 0 for characters that no token covers, and for a weight that
+    isn't finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownStep:
-    """One reasoning step: its pieces and its difficulty."""
+    """One reasoning step, or the text after the last step: its pieces and its difficulty."""
 
     pieces: tuple[Piece, ...]
+    """Pieces in the order of the text; together they are the text of the step."""
     difficulty: float
     """d of Eq. 8, in nats; NaN if unknown."""
 
@@ -47,7 +49,7 @@ class Scale:
     def of(cls, rationales: Sequence[WeightedRationale]) -> Scale:
         """Return the scale from the lowest to the highest finite token weight of all the rationales.
 
-        Without a finite weight, the scale is [0, 1].
+        Without a finite weight, or without rationales, the scale is [0, 1].
         """
         weights = [w for rationale in rationales for w in rationale.token_weights]
         finite = [w for w in weights if math.isfinite(w)]
@@ -69,16 +71,18 @@ class Scale:
 def shown_steps(
     rationale: WeightedRationale, step_difficulties: Sequence[float], scale: Scale
 ) -> tuple[ShownStep, ...]:
-    """Cut a rationale into its reasoning steps, and each step into pieces, see the module.
+    """Cut a rationale into its reasoning steps, and each step into pieces with one token weight each.
 
     A step reaches from the end of the previous step to its own end; ``step_starts`` isn't used. A token
     that lies in two steps is cut, and both parts keep its weight. Text after the last step becomes a
-    further step of unknown difficulty. Texts aren't escaped.
+    further step of unknown difficulty; without steps, the whole text is one such step. Characters that
+    no token covers form pieces without a weight. Texts aren't escaped.
 
     Args:
-        rationale: text, spans of steps, and spans and weights of tokens.
-        step_difficulties: difficulties in nats of the steps in order. Steps beyond its length get NaN;
-            further difficulties are ignored.
+        rationale: text, spans of steps, and spans and weights of tokens. Step ends are in ascending
+            order; ends behind the text count as the end of the text.
+        step_difficulties: difficulties in nats of the steps in order, empty steps included. Steps beyond
+            its length get NaN; further difficulties are ignored.
         scale: maps token weights to the pieces' shades.
 
     Returns:

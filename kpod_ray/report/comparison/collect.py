@@ -32,15 +32,21 @@ def collect_comparison(
         shared: name -> artifact that all arms share; ``questions``, ``assess`` and ``evaluate_before``
             are finished.
         trials: name of each arm in ``config.comparison.arms``, in the order of the report -> the
-            artifacts (by name) of each seed from 0; ``train`` and ``evaluate`` are finished.
+            artifacts (by name) of each seed from 0; ``train`` and ``evaluate`` are finished. An arm has
+            one seed, or ``config.comparison.num_seeds`` of them.
 
     Returns:
-        The results; questions are in the order of the untouched student's predictions.
+        The results. Questions are in the order of the untouched student's predictions, versions are
+        those of ``assess``, and the machine is the one that calls this function. Accuracies by stage are
+        None.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
-        KeyError: An arm isn't in the config, or has no prediction for a test question.
-        ValueError: There is no test question, or the results can't be compared, see `ComparisonResults`.
+        FileNotFoundError: A table, a JSON file or a manifest is missing, as the artifact isn't finished.
+        KeyError: One of the named artifacts isn't given, an arm isn't in ``config.comparison.arms`` or
+            has no prediction for a test question, or a test question isn't in ``questions``.
+        ValueError: There is no test question, or the results can't be compared, see `ComparisonResults`;
+            or a table is no complete Parquet file.
+        OSError: The storage fails.
     """
     questions = Question.from_table(shared["questions"].read("questions"))
     predicted = Prediction.from_table(shared["evaluate_before"].read("predictions"))

@@ -17,7 +17,7 @@ from kpod_ray.evaluation.statistics import Answers
 
 @dataclass(frozen=True, slots=True)
 class StagePoint:
-    """The results of one arm with one seed at the end of one stage."""
+    """The results of one arm with one seed for one stage."""
 
     stage: int
     """Number of the stage, from 1."""
@@ -30,7 +30,7 @@ class StagePoint:
     loss_tokens: int
     """Tokens in the loss from the first stage to the end of this one."""
     given_steps_mean: float
-    """Mean number of given steps of a question."""
+    """Mean number of given steps, over the questions that the stage trains on."""
     accuracy: float | None = None
     """Fraction of correct answers after the stage, in [0, 1]; None if the fraction wasn't measured."""
 
@@ -51,11 +51,12 @@ class ArmResults:
     """Whether each answer is correct, [num_seeds, num_questions] bool; seeds and questions are in the
     order of all arms."""
     supervised_tokens: tuple[int, ...] = ()
-    """Tokens in the loss over the whole training, for each seed; empty without training."""
+    """Number of tokens in the loss over the whole training, for each seed; empty without training."""
     train_tokens: tuple[int, ...] = ()
-    """All tokens that went through the model in training, for each seed; empty without training."""
+    """Number of all tokens that went through the model in training, for each seed; empty without
+    training."""
     train_steps: tuple[int, ...] = ()
-    """Train steps, for each seed; empty without training."""
+    """Number of train steps, for each seed; empty without training."""
     train_seconds: tuple[float, ...] = ()
     """Seconds of training, for each seed; empty without training."""
     curves: tuple[tuple[StagePoint, ...], ...] = ()
@@ -72,7 +73,7 @@ class ArmResults:
 
     @property
     def num_seeds(self) -> int:
-        """Number of seeds of this arm, the rows of ``correct``."""
+        """Number of seeds of this arm, which is the number of rows of ``correct``, at least 1."""
         return len(self.correct)
 
 
@@ -90,13 +91,15 @@ class ComparisonResults:
     arms: tuple[ArmResults, ...]
     """All arms, the baseline included, in the order of the report."""
     num_steps_of_question: tuple[int, ...]
-    """Reasoning steps of each test question."""
+    """Number of reasoning steps of each test question's reference rationale, or the number of sentences
+    of a question without one; in the order of the columns of `ArmResults.correct`."""
     config_yaml: str = ""
     """The resolved config that all arms start from, as YAML."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     machine: str = ""
-    """System and number of cores of the machine that trained, in words."""
+    """System and number of cores of the machine, in words: of the one that collected the results, which
+    need not be the one that trained."""
 
     def __post_init__(self) -> None:
         """Check that the arms can be compared.
@@ -120,10 +123,10 @@ class ComparisonResults:
 
     @property
     def num_questions(self) -> int:
-        """Number of test questions that each arm answered with each seed."""
+        """Number of test questions, at least 1; each arm answered all of them with each seed."""
         return len(self.num_steps_of_question)
 
     @property
     def baseline_arm(self) -> ArmResults:
-        """The arm with which the other arms are compared."""
+        """The arm named ``baseline``, itself an element of ``arms``: the others are compared with it."""
         return next(arm for arm in self.arms if arm.name == self.baseline)

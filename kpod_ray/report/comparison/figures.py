@@ -1,7 +1,8 @@
 """The plotly figures of a comparison.
 
-An arm has the same colour in all curves; the baseline is grey. `comparison_figures` leaves out figures
-without data; the functions of the single figures need data.
+In figures with curves an arm has one colour and line style, the same in all of them; the baseline is a
+solid grey line. `comparison_figures` leaves out figures without data; the functions of the single
+figures need data.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ def comparison_figures(
 ) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
-    The names are ``accuracy``, ``differences`` (with an arm beside the baseline), ``curves`` and
-    ``tokens`` (with a trained arm), and ``steps`` (with more than one group).
+    The names are ``accuracy`` (always), ``differences`` (with an arm beside the baseline), ``curves``
+    and ``tokens`` (with an arm that has curves), and ``steps`` (with more than one group).
 
     Args:
         results: results of the comparison.
         found: `findings` of the results.
         groups: `step_groups` of the results.
+
+    Raises:
+        ValueError: ``found`` has another number of arms than the results.
     """
     figures = {"accuracy": accuracy_figure(results, found)}
     if found.contrasts:
@@ -60,12 +64,13 @@ def comparison_figures(
 
 
 def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
-    """Draw each arm's difference in accuracy to the baseline, with its 95 % interval.
+    """Return a figure of each arm's `Contrast.difference`, with its 95 % interval, in percentage points.
 
-    Differences are in percentage points. Arms are rows from top to bottom, coloured by their verdicts.
+    Arms are rows from top to bottom, in the order of the mapping. The colour is that of the verdict:
+    better green, worse red, undecided grey. A dotted line marks 0.
 
     Args:
-        contrasts: name of the arm -> its test against the baseline; not empty.
+        contrasts: name of each arm but the baseline -> its test against the baseline; not empty.
     """
     traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
     figure = plotting.figure_of(traces, "difference, points", "", _height(len(contrasts)))
@@ -85,13 +90,18 @@ def _difference(contrast: Contrast, row: int) -> go.Scatter:
 
 
 def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
-    """Draw each arm's accuracy in per cent, with its 95 % interval and a small point for each seed.
+    """Return a figure of each arm's accuracy in per cent, with its 95 % interval.
 
-    Arms are rows from top to bottom, coloured by their verdicts; the baseline is blue.
+    A small point shows the accuracy of each seed. Arms are rows from top to bottom, in the order of the
+    results. The colour is that of the verdict: better green, worse red, undecided grey; the baseline is
+    blue.
 
     Args:
         results: results of the comparison.
         found: `findings` of the results.
+
+    Raises:
+        ValueError: ``found`` has another number of arms than the results.
     """
     traces = []
     for row, (arm, estimate) in enumerate(zip(results.arms, found.accuracies, strict=True)):
@@ -110,10 +120,13 @@ def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
 
 
 def curves_figure(results: ComparisonResults) -> go.Figure:
-    """Draw rationale loss in nats, given steps and accuracy by stage, as means over the seeds.
+    """Return a figure of rationale loss in nats, given steps and accuracy by stage, one panel for each.
 
-    Each has a panel of its own; the panel of the accuracy is left out if no accuracy was measured. One
-    arm at least has curves.
+    A point is the mean over those seeds of the arm that have a value at the stage. The panel of the
+    accuracy is left out if no accuracy was measured. Arms without curves are left out.
+
+    Raises:
+        ValueError: No arm has curves.
     """
     measured = [
         curve for curve in CURVES if any(_mean_curve(arm, curve[0]) for arm in results.arms)
@@ -146,7 +159,7 @@ def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
 
 
 def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.Figure:
-    """Draw each arm's accuracy by the number of reasoning steps of the question, in per cent.
+    """Return a figure of each arm's accuracy, in per cent, by the question's number of reasoning steps.
 
     Args:
         results: results of the comparison.
@@ -165,9 +178,11 @@ def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.
 
 
 def tokens_figure(results: ComparisonResults) -> go.Figure:
-    """Draw the loss per answer token, in nats, against the number of tokens in the loss so far.
+    """Return a figure of the answer loss, in nats, against the tokens in the loss so far.
 
-    A point is the end of a stage, as the mean over the seeds. Arms without curves are left out.
+    A point is one stage: `StagePoint.loss_tokens` and `StagePoint.answer_loss`, each the mean over the
+    seeds that reached the stage. Arms without curves are left out; without any curve the figure is
+    empty.
     """
     traces = []
     for arm, color, dash in _styled_arms(results):

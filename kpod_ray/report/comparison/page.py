@@ -36,6 +36,10 @@ def render_comparison(results: ComparisonResults) -> str:
     """Return the page about a comparison as one HTML document, to be written as UTF-8.
 
     The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
+    Names and texts of the results are escaped.
+
+    Raises:
+        ValueError: As in `findings`.
     """
     found = findings(results)
     groups = step_groups(results)
@@ -56,7 +60,7 @@ def render_comparison(results: ComparisonResults) -> str:
 def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
     """Return the numbers at the top of the page: arms, seeds, questions and the smallest effect.
 
-    The smallest effect is left out without an arm beside the baseline.
+    The smallest effect, see `smallest_effect_tile`, is left out without an arm beside the baseline.
 
     Args:
         results: results of the comparison.
@@ -76,6 +80,9 @@ def comparison_markdown(results: ComparisonResults) -> str:
 
     The text has no figures and no config. It is deterministic, and ends with a newline. No file is
     written.
+
+    Raises:
+        ValueError: As in `findings`.
     """
     found = findings(results)
     rows = arm_rows(results, found)
@@ -98,7 +105,7 @@ def escaped(text: str) -> str:
     """Escape a text so that GitHub's Markdown renders it literally, inside a line or a table cell.
 
     A line break with the white space around it becomes a space, white space at both ends is removed, and
-    control characters are made visible.
+    control characters are made visible as in `visible`. Web addresses stay, and GitHub links them.
     """
     line = re.sub(r"\s*\n\s*", " ", visible(text)).strip()
     line = _SPECIAL.sub(lambda match: f"\\{match.group()}", line)

@@ -35,23 +35,32 @@ Verdict = Literal["better", "worse", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The test of one arm against the baseline; differences of accuracies are in [-1, 1]."""
+    """The test of one arm against the baseline.
+
+    A difference is the arm's accuracy minus the baseline's, as a fraction in [-1, 1].
+    """
 
     difference: PairedDifference
-    """Difference of the accuracies, by the paired bootstrap."""
+    """Difference of the accuracies, with its interval and its p-value before Holm's correction, by the
+    paired bootstrap."""
     adjusted_p: float
-    """p-value of the difference, corrected by Holm's method for the number of arms."""
+    """p-value of the difference, corrected by Holm's method for all arms but the baseline."""
     discordance: Discordance
-    """McNemar's test on the answers of all seeds together."""
+    """McNemar's test on the answers of all seeds together; the verdict doesn't use it."""
     effect_alone: float
-    """Smallest difference that the test finds with a power of 80 %, for a single comparison."""
+    """Smallest true difference, as a fraction, that a two-sided test at the level 0.05 finds with a
+    power of 80 %, see `smallest_effect`."""
     effect_among: float
-    """Smallest difference that the test finds with a power of 80 %, at the strictest level of Holm's
-    correction."""
+    """Smallest true difference, as a fraction, that a two-sided test finds with a power of 80 % at the
+    strictest level of Holm's correction: 0.05 / m with m arms beside the baseline."""
 
     @property
     def verdict(self) -> Verdict:
-        """``undecided`` if the adjusted p-value is at least `LEVEL`, else by the difference's sign."""
+        """The conclusion from ``adjusted_p`` and the sign of the difference.
+
+        ``undecided`` if ``adjusted_p`` is at least `LEVEL`; else ``better`` if the difference is
+        positive, and ``worse`` if not.
+        """
         if self.adjusted_p >= LEVEL:
             return "undecided"
         return "better" if self.difference.value > 0 else "worse"
@@ -65,7 +74,7 @@ class Findings:
     """Accuracy of each arm, in the order of the results. The 95 % interval is a t-interval over the
     seeds, or, for an arm with one seed, Wilson's interval over the questions."""
     contrasts: Mapping[str, Contrast]
-    """Name of each arm but the baseline -> its test against the baseline."""
+    """Name of each arm but the baseline -> its test against the baseline; in the order of the arms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +86,19 @@ class StepGroup:
     num_questions: int
     """Number of questions in the group."""
     accuracies: tuple[float, ...]
-    """Fraction of correct answers over questions and seeds, for each arm in the order of the results."""
+    """Fraction of correct answers over the group's questions and all seeds of the arm, for each arm, the
+    baseline included, in the order of the results."""
 
 
 def findings(results: ComparisonResults) -> Findings:
     """Compute the statistics of all arms of a comparison.
 
-    An arm with one seed is compared with every seed of the baseline, and the other way round. The result
-    is deterministic. Without an arm beside the baseline, there are no contrasts.
+    An arm with one seed is compared with every seed of the baseline, and the other way round: the one
+    row of answers is repeated for all seeds. The result is deterministic. Without an arm beside the
+    baseline, there are no contrasts.
+
+    Raises:
+        ValueError: ``results.seeds`` is empty, and there is an arm beside the baseline.
     """
     others = [arm for arm in results.arms if arm.name != results.baseline]
     baseline = _for_all_seeds(results.baseline_arm, results)
@@ -109,7 +123,7 @@ def findings(results: ComparisonResults) -> Findings:
 def step_groups(results: ComparisonResults) -> list[StepGroup]:
     """Compute the accuracy of every arm by number of reasoning steps, fewest steps first.
 
-    There is one group for each number of steps in ``results.num_steps_of_question``.
+    There is one group for each different number of steps in ``results.num_steps_of_question``.
     """
     num_steps = np.array(results.num_steps_of_question)
     groups = []

@@ -19,33 +19,46 @@ from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, sign
 class ArmRow:
     """The formatted values of one arm, not escaped; costs are means over the seeds.
 
-    A dash, or an empty text, stands for a value that the arm lacks.
+    For a value that the arm lacks, ``difference_interval``, ``discordance`` and ``overrides`` are empty,
+    and the others a dash. The baseline lacks the values of the test against the baseline.
     """
 
     name: str
     description: str
+    """What the arm is, in one line."""
     verdict: str
     """``baseline``, ``better``, ``worse`` or ``undecided``."""
     words: str
-    """The verdict in words, see `verdict_text`."""
+    """The verdict in words, see `verdict_text`; ``baseline`` for the baseline."""
     accuracy: str
+    """Accuracy in per cent, with the unit."""
     accuracy_interval: str
+    """95 % interval of the accuracy in per cent, such as ``61.0 to 70.2``, without the unit."""
     num_seeds: str
     """Number of seeds over which the accuracy is the mean."""
     difference: str
-    """Difference in accuracy to the baseline, in percentage points."""
+    """Accuracy minus the baseline's, in percentage points with its sign, without the unit."""
     difference_interval: str
+    """95 % interval of the difference, such as ``+1.0 to +5.2``, in percentage points."""
     p_value: str
+    """p-value of the paired bootstrap, not corrected."""
     adjusted_p: str
+    """p-value of the paired bootstrap, corrected by Holm's method; it decides on the verdict."""
     mcnemar_p: str
+    """p-value of McNemar's test, pooled over the seeds, not corrected."""
     discordance: str
-    """Number of answers that only the arm has correct, and number that only the baseline has correct."""
+    """Number of answers over all seeds that only the arm has correct, and number that only the baseline
+    has correct, such as ``12 : 7``."""
     supervised_tokens: str
+    """Tokens in the loss over the whole training."""
     train_tokens: str
+    """All tokens that went through the model in training."""
     train_steps: str
     seconds: str
+    """Duration of the training with its unit, see `duration`."""
     width: str
-    """Length of the bar of supervised tokens, in per cent of the longest bar, for CSS."""
+    """Length of the bar of supervised tokens, in per cent of the longest bar, for CSS: ``0.00`` for an
+    arm without training."""
     overrides: str
     """Settings that the arm changes, as YAML; empty if there are none."""
 
@@ -55,8 +68,10 @@ class StepCell:
     """The accuracy of one arm on the questions with one number of reasoning steps."""
 
     accuracy: str
+    """Accuracy in per cent, with the unit."""
     tint: str
-    """``above`` or ``below`` if the accuracy is above or below the baseline's; empty if equal."""
+    """``above`` or ``below`` if the accuracy is above or below the baseline's on the same questions;
+    empty if equal."""
     shade: str
     """Strength of the tint in [0, 1], for CSS."""
 
@@ -64,9 +79,20 @@ class StepCell:
 def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
     """Return a JSON-serialisable row for each arm, in the order of the results.
 
-    Accuracies and differences are fractions, with ``_low`` and ``_high`` for their 95 % intervals; costs
-    are means over the seeds, the time in seconds. The values of the test against the baseline are None
-    for the baseline, and the costs None for an arm without training.
+    The keys are:
+
+    - ``arm`` (its name), ``verdict`` (``baseline`` for the baseline), ``num_seeds``, ``num_questions``;
+    - ``accuracy`` and ``difference`` (to the baseline) as fractions, each also with ``_low`` and
+      ``_high``, the ends of the 95 % interval;
+    - ``p_bootstrap``, ``p_holm`` and ``p_mcnemar_pooled``, p-values;
+    - ``smallest_effect_alone`` and ``smallest_effect_among``, see `Contrast`, as fractions;
+    - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``: means over the seeds.
+
+    The differences, p-values and smallest effects are None for the baseline, and the costs in the last
+    line None for an arm without training. The statistics are computed anew.
+
+    Raises:
+        ValueError: As in `findings`.
     """
     found = findings(results)
     return [
@@ -98,16 +124,23 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
-    """Return the mean of a cost over the seeds; None without any, as for an arm without training."""
+    """Return the mean of a cost over the seeds; None for an empty sequence.
+
+    Args:
+        per_seed: cost of each seed; empty for an arm without training.
+    """
     return sum(per_seed) / len(per_seed) if per_seed else None
 
 
 def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
-    """Return a row of formatted texts for each arm, in the order of the results.
+    """Return a row of formatted texts for each arm, the baseline included, in the order of the results.
 
     Args:
         results: results of the comparison.
         found: `findings` of the results.
+
+    Raises:
+        ValueError: ``found`` has another number of arms than the results.
     """
     longest = max((mean_cost(arm.supervised_tokens) or 0 for arm in results.arms), default=0)
     rows = []
@@ -159,8 +192,8 @@ def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
 def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
     """Return a row of cells for each arm in the order of the results, with a cell for each group.
 
-    The shade of a cell is the absolute difference to the baseline's accuracy in the same group, relative
-    to the largest one of all cells.
+    The shade of a cell is the absolute difference to the baseline's accuracy in the same group, divided
+    by the largest absolute difference of all cells; 0 in all cells if no cell differs.
 
     Args:
         results: results of the comparison.

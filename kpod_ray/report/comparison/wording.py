@@ -18,12 +18,18 @@ ENOUGH_SEEDS = 5
 
 
 def p_text(p_value: float) -> str:
-    """Return a p-value with three decimals, or ``< 0.001`` below 0.001."""
+    """Return a p-value with three decimals, or ``< 0.001``, with a narrow no-break space, below 0.001.
+
+    Args:
+        p_value: p-value in [0, 1]; NaN gives `NO_VALUE`.
+    """
     return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
 
 
 def range_text(low: float, high: float) -> str:
-    """Return an interval in percentage points, both ends with their sign, without the unit.
+    """Return an interval in percentage points, both ends with their sign, such as ``+1.0 to +5.2``.
+
+    The text has no unit.
 
     Args:
         low: lower end, a difference of two fractions.
@@ -35,8 +41,8 @@ def range_text(low: float, high: float) -> str:
 def verdict_text(contrast: Contrast) -> str:
     """Return the verdict on an arm in words.
 
-    ``better`` and ``worse`` are returned as they are. For an undecided verdict, the text says that the
-    same answers are right, or names the contrast's ``effect_among`` in percentage points.
+    ``better`` and ``worse`` are returned as they are. For an undecided verdict, the text says that arm
+    and baseline have the same answers right, or else names `Contrast.effect_among` in percentage points.
     """
     if contrast.verdict != "undecided":
         return contrast.verdict
@@ -47,9 +53,14 @@ def verdict_text(contrast: Contrast) -> str:
 
 
 def headline(results: ComparisonResults, findings: Findings) -> list[str]:
-    """Return up to three sentences: which arms are better, worse, or not told apart from the baseline.
+    """Return one to three sentences: which arms are better, worse, or not told apart from the baseline.
 
-    Without an arm beside the baseline, one sentence says so.
+    Each verdict with an arm has one sentence, which lists the names of its arms, not escaped. Without an
+    arm beside the baseline, one sentence says so.
+
+    Args:
+        results: results of the comparison.
+        findings: `statistics.findings` of the results.
     """
     groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
     sentences = []
@@ -61,10 +72,15 @@ def headline(results: ComparisonResults, findings: Findings) -> list[str]:
 
 
 def sensitivity(results: ComparisonResults, findings: Findings) -> str:
-    """Return a sentence or two with the smallest difference that the test finds with a power of 80 %.
+    """Return one text: the smallest difference that the test finds with a power of 80 %.
 
-    The difference is the median over the arms, in percentage points: for one comparison alone and, with
-    several arms, among all comparisons. Without an arm beside the baseline, the sentence says so.
+    The text names the median of `Contrast.effect_alone` over the arms beside the baseline and, if there
+    are several, that of `Contrast.effect_among`, in percentage points. Without an arm beside the
+    baseline, the text says that nothing was compared.
+
+    Args:
+        results: results of the comparison.
+        findings: `statistics.findings` of the results.
     """
     contrasts = list(findings.contrasts.values())
     if not contrasts:
@@ -85,7 +101,11 @@ def sensitivity(results: ComparisonResults, findings: Findings) -> str:
 
 
 def notes(results: ComparisonResults) -> list[str]:
-    """Return sentences that explain how each number is computed and which variance it leaves out."""
+    """Return texts that explain how each number is computed and which variance it leaves out.
+
+    The texts depend on the number of seeds and on the baseline's name, which isn't escaped. A warning is
+    added with two seeds or more, but fewer than `ENOUGH_SEEDS`.
+    """
     over_seeds = (
         f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
         "seeds on these questions; other questions would move all arms together. An arm with one "
@@ -117,7 +137,7 @@ def notes(results: ComparisonResults) -> list[str]:
 def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
     """Return the texts of an accuracy and of its interval, in per cent, from fractions in [0, 1].
 
-    The text of the interval, such as ``61.0 to 70.2``, has no unit.
+    The first text, such as ``65.6 %``, has the unit; the second, such as ``61.0 to 70.2``, has none.
     """
     return percent(share), f"{number(100 * low, 1)} to {number(100 * high, 1)}"
 
@@ -125,8 +145,8 @@ def accuracy_text(share: float, low: float, high: float) -> tuple[str, str]:
 def smallest_effect_tile(findings: Findings) -> Tile:
     """Return the tile of the smallest difference that the test finds with a power of 80 %.
 
-    The difference is taken at the strictest level of Holm's correction for all comparisons
-    (`Contrast.effect_among`), as the median over the arms, in percentage points.
+    The tile shows the median of `Contrast.effect_among` over the arms beside the baseline, in percentage
+    points: the smallest difference at the strictest level of Holm's correction for all comparisons.
 
     Raises:
         statistics.StatisticsError: There is no arm beside the baseline.

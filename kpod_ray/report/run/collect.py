@@ -43,11 +43,15 @@ def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str
 
     Args:
         config: config of the run.
-        artifacts: see `collect`.
-        path: path of the file, relative to the root of the artifacts' store, with its ending ``.html``.
+        artifacts: name -> artifact of the run, from ``questions`` to ``evaluate``; all are finished.
+        path: path of the file, relative to the root of the store of ``questions``, with its ending
+            ``.html``.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
+        FileNotFoundError: As in `collect`.
+        KeyError: As in `collect`.
+        ValueError: As in `collect`.
+        OSError: The storage fails.
     """
     results = collect(config, artifacts)
     artifacts["questions"].store.write_text(path, render(results))
@@ -58,15 +62,22 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
 
     Args:
         config: config of the run.
-        artifacts: name -> artifact of the run, from ``questions`` to ``evaluate``; all are finished.
+        artifacts: name -> artifact of the run; all are finished. ``questions``, ``teacher``, ``assess``,
+            ``weigh``, ``plan``, ``train``, ``evaluate_before`` and ``evaluate`` are required; of others,
+            only the seconds are shown.
 
     Returns:
-        The results. The first `NUM_SHOWN` weighted rationales, predictions, and rejected rationales of
-        each verdict are kept, with their questions.
+        The results. The first `NUM_SHOWN` weighted rationales, predictions of the distilled student, and
+        rejected rationales of each verdict are kept, with their questions. The histogram has 20 bins
+        over [0, 1]; token weights outside aren't counted. Versions are those of ``evaluate``.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
-        ValueError: There is no weighted rationale.
+        FileNotFoundError: A table, a JSON file or a manifest is missing, as the artifact isn't finished.
+        KeyError: A required artifact isn't given.
+        ValueError: There is no weighted rationale, or no row in the schedule; a rationale's token
+            starts, ends and weights differ in number; an accuracy is impossible, see `Accuracy`; or a
+            table is no complete Parquet file.
+        OSError: The storage fails.
     """
     manifests = {name: artifact.manifest() for name, artifact in artifacts.items()}
     weighted = WeightedRationale.from_table(artifacts["weigh"].read("weighted"))
@@ -112,7 +123,7 @@ def token_extremes(
     """Return the token texts with the highest mean weights, and those with the lowest.
 
     A token text is the token's span of the rationale, case and spaces included; the mean is over its
-    occurrences in all the rationales.
+    occurrences in all the rationales. ``rationales`` is iterated over once.
 
     Returns:
         Two tuples of at most `NUM_TOKENS` token texts, highest first and lowest first; a text may be in

@@ -50,7 +50,11 @@ class Accuracy:
         return self.num_correct / self.num_questions if self.num_questions else float("nan")
 
     def overlaps(self, other: Accuracy) -> bool:
-        """Return whether the 95 % intervals of both accuracies have a point in common, ends included."""
+        """Return whether the intervals [low, high] of both accuracies have a point in common.
+
+        The ends belong to the intervals. The numbers of questions aren't looked at: for a model without
+        questions, the interval is whatever the caller gave.
+        """
         return self.low <= other.high and other.low <= self.high
 
 
@@ -59,6 +63,7 @@ class TokenWeight:
     """The mean token weight (w of Eq. 3) over all occurrences of one token text."""
 
     text: str
+    """The token's span of the rationale, with case and spaces."""
     mean_weight: float
     count: int
     """How often the token text occurs in the rationales."""
@@ -88,7 +93,8 @@ class WeightingPoint:
     """One validation of the token weighter."""
 
     train_step: int
-    """Number of the token weighter's train steps before the validation, without adaptation steps."""
+    """Number of the token weighter's train steps before the validation; steps that adapt the predictor
+    aren't counted."""
     validation_loss: float
     """L_k of Eq. 7 on the token weighter's validation set, in nats."""
     kept_fraction: float
@@ -114,20 +120,21 @@ class RunResults:
     name: str
     """Name of the run."""
     accuracies: tuple[Accuracy, ...] = ()
-    """Accuracies of the models: the first is the untouched student, the last the distilled student."""
+    """Accuracies of the models: the first is the untouched student, the last the distilled student; with
+    a single one, there is nothing to compare."""
     verdict_counts: Mapping[str, int] = field(default_factory=dict)
-    """`records.Verdict` -> number of rationales."""
+    """`records.Verdict` -> number of all the run's rationales with this verdict, used ones included."""
     rejects: tuple[Rationale, ...] = ()
     """Some rationales that aren't trained on, of each verdict."""
     questions: Mapping[str, Question] = field(default_factory=dict)
     """Id -> question of the shown examples; the report says where a question is missing."""
     weighted_rationales: tuple[WeightedRationale, ...] = ()
-    """Some rationales with their token weights."""
+    """Some rationales that are trained on, with their token weights."""
     step_difficulties: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Question id -> d of Eq. 8 of each reasoning step, in nats; for all questions with a rationale that
     is trained on. NaN stands for an unknown difficulty."""
     token_weight_histogram: Histogram = field(default_factory=Histogram)
-    """Histogram of the token weights of all rationales."""
+    """Histogram of the token weights of all rationales that are trained on."""
     top_tokens: tuple[TokenWeight, ...] = ()
     """Token texts with the highest mean weight, highest first."""
     bottom_tokens: tuple[TokenWeight, ...] = ()

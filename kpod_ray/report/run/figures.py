@@ -28,7 +28,8 @@ def figures_of(results: RunResults) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
     The names are ``accuracy``, ``token_weights``, ``difficulty``, ``position``, ``given_steps``,
-    ``ceiling``, ``training`` and ``weighting``. Step difficulties that aren't finite are left out.
+    ``ceiling``, ``training`` and ``weighting``. Step difficulties that aren't finite are left out. If
+    ``results`` has only a name, the mapping is empty.
     """
     difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
     all_difficulties = plotting.finite(itertools.chain.from_iterable(difficulties)).tolist()
@@ -54,10 +55,13 @@ def figures_of(results: RunResults) -> dict[str, go.Figure]:
 
 
 def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
-    """Draw the accuracy of each model as a point with its 95 % interval, in per cent.
+    """Return a figure of each model's accuracy as a point with its 95 % interval, in per cent.
 
-    Models are rows from top to bottom, the last one blue and the others grey. Models without questions
-    are left out; one model at least must have questions.
+    Models are rows from top to bottom, in the order of ``accuracies``; models without questions are left
+    out. The last model that is drawn is blue, the others grey.
+
+    Raises:
+        IndexError: No model has questions.
     """
     shown = [accuracy for accuracy in accuracies if accuracy.num_questions]
     traces = [_interval(accuracy, row, GREY) for row, accuracy in enumerate(shown)]
@@ -81,18 +85,31 @@ def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
 
 
 def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
-    """Draw a histogram of step difficulties, in nats, in 40 equal bins; all must be finite."""
+    """Return a figure of the histogram of step difficulties, in nats, in 40 bins of equal width.
+
+    The bins reach from the lowest to the highest difficulty; if all are equal, 0.5 nats to both sides.
+
+    Args:
+        step_difficulties: difficulties of all reasoning steps, finite, in any order.
+
+    Raises:
+        ValueError: A difficulty isn't finite.
+    """
     counts, edges = np.histogram(step_difficulties, bins=40)
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
     return plotting.histogram_figure(histogram, "step difficulty, nats", "reasoning steps", BLUE)
 
 
 def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
-    """Draw the mean difficulty, in nats, of the first, second, ... reasoning steps, with quartiles.
+    """Return a figure of the mean difficulty, in nats, of the first, second, ... reasoning steps.
+
+    A band reaches from the first to the third quartile of the difficulties at each position. Means and
+    quartiles are over the questions with a finite difficulty at the position; a position without any is
+    left out.
 
     Args:
         step_difficulties: difficulties of the reasoning steps of each question, in the order of the
-            steps; values that aren't finite are left out.
+            steps; the inner sequences may differ in length.
     """
     all_columns = [plotting.finite(column) for column in itertools.zip_longest(*step_difficulties)]
     columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
@@ -119,11 +136,16 @@ def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
 
 
 def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure:
-    """Draw, for each stage, the number of questions with 0, 1, 2, ... given steps.
+    """Return a figure of the number of questions with 0, 1, 2, ... given steps, by stage, as bars.
+
+    Numbers of given steps from `MAX_GIVEN_STEPS` share one colour, if there are larger ones.
 
     Args:
         given_steps_counts: [stage][number of given steps] -> number of questions; stages from 0. The
             inner sequences may differ in length.
+
+    Raises:
+        ValueError: There are no stages.
     """
     width = max(len(counts) for counts in given_steps_counts)
     table = np.array([[*counts, *[0] * (width - len(counts))] for counts in given_steps_counts])
@@ -146,11 +168,11 @@ def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure
 
 
 def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Figure:
-    """Draw the planned difficulty H(t) and the ceiling D(t) of Eq. 10 by stage, in nats.
+    """Return a figure of the planned difficulty H(t) and the ceiling D(t) of Eq. 10 by stage, in nats.
 
     Args:
-        ceilings: D(t) of each stage, from stage 0.
-        planned: H(t) of each stage, from stage 0.
+        ceilings: D(t) of each stage, from stage 0, in nats; may be empty.
+        planned: H(t) of each stage, from stage 0, in nats; may be empty, or of another length.
     """
     hover = "stage %{x}: %{y:.1f} nats"
     ceiling = line(range(len(ceilings)), ceilings, "ceiling D(t)", GREY, hover)
@@ -162,13 +184,18 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Draw the student's loss, rationale loss, answer loss and mean token weight by train step.
+    """Return a figure of the student's losses, in nats, and of the mean token weight, by train step.
 
-    Curves of more than `plotting.MAX_POINTS` train steps are thinned. Dotted lines mark the first train
-    step of each stage.
+    The upper panel has `TrainPoint.loss`, ``rationale_loss`` and ``answer_loss``, the lower one the mean
+    token weight. Curves of more than `plotting.MAX_POINTS` train steps are thinned, see `thinned`.
+    Dotted lines mark the first train step of each stage; with more than `MAX_LABELS` stages, only some
+    lines have the stage's number.
 
     Args:
         history: train steps in order.
+
+    Raises:
+        ValueError: The history is empty.
     """
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
@@ -203,7 +230,9 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
-    """Draw the token weighter's validation loss and the fraction of kept tokens by train step.
+    """Return a figure of the token weighter's validations, by its train step.
+
+    The upper panel has the validation loss in nats, the lower one `WeightingPoint.kept_fraction`.
 
     Args:
         history: validations in order.

@@ -18,6 +18,8 @@ def render(results: RunResults) -> str:
     """Return the report of a run as one HTML document, to be written as UTF-8.
 
     The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
+    Texts of the results are escaped. Long questions, predictions and rejected rationales are clipped,
+    and long lists are cut. Sections without data say so.
     """
     shown = results.weighted_rationales[: tables.MAX_RATIONALES]
     scale = Scale.of(shown)
@@ -43,9 +45,10 @@ def render(results: RunResults) -> str:
 def tiles(results: RunResults) -> list[Tile]:
     """Return the numbers at the top of the report, for those results that aren't empty.
 
-    The tiles are, in this order: the last model's accuracy and its difference to the first model's, the
-    used rationales, the reasoning steps with their mean difficulty, the train steps, and the time of all
-    phases.
+    The tiles are, in this order: the last model's accuracy and, with two models or more, its difference
+    to the first model's; the rationales with a verdict in `USED_VERDICTS`; the reasoning steps with the
+    mean of their finite difficulties; the number of the last train step, with the number of stages; and
+    the sum of the phases' seconds. Without results, the list is empty.
     """
     makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
     return [tile for make in makers for tile in make(results)]

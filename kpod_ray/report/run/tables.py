@@ -1,7 +1,8 @@
 """Convert the results of a run to rows of formatted texts for the template.
 
-The texts aren't escaped: the template escapes them. Long texts are clipped and long lists are cut, so
-that a page of a large run can still be opened.
+The texts aren't escaped: the template escapes them. Long lists are cut and long questions are clipped
+here, and long predictions and rejected rationales by the template, so that a page of a large run can
+still be opened.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ class AccuracyRow:
     """The accuracy of one model, and its difference to the first model, as formatted texts."""
 
     label: str
+    """Name of the model."""
     num_correct: str
     num_questions: str
     accuracy: str
+    """Accuracy in per cent, with the unit; a dash without questions."""
     interval: str
+    """95 % interval of the accuracy, both ends with the unit; a dash without questions."""
     difference: str
-    """Difference to the first model, in percentage points; a dash for the first model."""
+    """Accuracy minus the first model's, in percentage points, with the unit; a dash for the first model,
+    and if one of the two has no questions."""
     words: str
     """The conclusion from the difference, see `difference_in_words`; empty for the first model."""
 
@@ -59,10 +64,12 @@ class BarRow:
 
 @dataclass(frozen=True, slots=True)
 class ShownRationale:
-    """The text of a question, and the coloured reasoning steps of its rationale."""
+    """The text of a question, and the coloured reasoning steps of its rationale; not escaped."""
 
     question: str
+    """See `question_text`."""
     steps: tuple[ShownStep, ...]
+    """See `shown_steps`; not clipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +77,19 @@ class ShownPrediction:
     """One test question with the predictions of the untouched and of the distilled student."""
 
     question: str
+    """See `question_text`."""
     gold_answer: str
     before: Prediction | None
+    """Prediction of the untouched student, not clipped; None if there is none."""
     after: Prediction
+    """Prediction of the distilled student, not clipped."""
 
 
 def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
-    """Return a row for each of ``results.accuracies``, in order; each is compared with the first."""
+    """Return a row for each of ``results.accuracies``, in order; each is compared with the first.
+
+    Without accuracies the list is empty.
+    """
     rows = []
     for accuracy in results.accuracies:
         before = results.accuracies[0]
@@ -101,8 +114,11 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
     """Return a row for every verdict, also for those without rationales, in the order of `Verdict`.
 
+    Shares are in per cent of the sum of all counts.
+
     Args:
-        counts: verdict -> number of rationales. Verdicts outside `Verdict` come last, sorted by name.
+        counts: verdict -> number of rationales; may be empty. Verdicts outside `Verdict` come last,
+            sorted by name, with an empty meaning.
     """
     names = [*get_args(Verdict), *sorted(set(counts) - set(get_args(Verdict)))]
     amounts = {name: counts.get(name, 0) for name in names}
@@ -113,8 +129,10 @@ def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
 def phase_rows(phase_seconds: Mapping[str, float]) -> list[BarRow]:
     """Return a row for each phase with its duration, in the order of the mapping.
 
+    Shares are in per cent of the sum of all durations. An empty mapping gives an empty list.
+
     Args:
-        phase_seconds: name of an artifact -> seconds that its phase took.
+        phase_seconds: name of an artifact, which becomes the label -> seconds that its phase took.
     """
     return _bar_rows(phase_seconds, [duration(seconds) for seconds in phase_seconds.values()])
 
@@ -134,7 +152,12 @@ def _bar_rows(amounts: Mapping[str, float], texts: Sequence[str]) -> list[BarRow
 
 
 def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
-    """Return verdict -> its first `MAX_REJECTS` rationales; verdicts in the order of their first one."""
+    """Return verdict -> its first `MAX_REJECTS` rationales; verdicts in the order of their first one.
+
+    Args:
+        rejects: rationales of any verdict; their texts aren't clipped here. Nothing is filtered out by
+            verdict.
+    """
     groups: dict[str, list[Rationale]] = {}
     for rationale in rejects:
         group = groups.setdefault(rationale.verdict, [])
@@ -144,13 +167,15 @@ def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
 
 
 def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
-    """Return the run's weighted rationales, the first `MAX_RATIONALES`, to be coloured by token weight.
+    """Return the first `MAX_RATIONALES` of ``results.weighted_rationales``, cut up by step and token.
 
-    Each has the text of its question, see `question_text`, and its steps with their difficulties.
+    Each has the text of its question, see `question_text`, and its steps with their difficulties; a
+    difficulty that isn't in ``results.step_difficulties`` is NaN.
 
     Args:
         results: results of the run.
-        scale: maps the token weights of all the rationales to strengths of the colour.
+        scale: maps token weights to strengths of the colour, see `Scale.of`; one scale for all shown
+            rationales.
     """
     return [
         ShownRationale(
@@ -162,7 +187,10 @@ def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
 
 
 def shown_predictions(results: RunResults) -> list[ShownPrediction]:
-    """Return the first `MAX_PREDICTIONS` of ``results.predictions`` with the texts of the questions."""
+    """Return the first `MAX_PREDICTIONS` of ``results.predictions`` with the texts of the questions.
+
+    The text of a question is that of `question_text`. Predictions aren't clipped.
+    """
     return [
         ShownPrediction(
             question_text(results, pair.question_id),
@@ -177,10 +205,13 @@ def shown_predictions(results: RunResults) -> list[ShownPrediction]:
 def prediction_counts(results: RunResults) -> dict[str, int]:
     """Return the numbers of test questions in ``results.predictions`` by when they were right.
 
+    All of ``results.predictions`` are counted, also those beyond `MAX_PREDICTIONS`. The run's other test
+    questions aren't counted.
+
     Returns:
         ``right both times``, ``only right after training``, ``only right before training`` and ``wrong
-        both times`` -> number of questions. Questions without a prediction of the untouched student
-        aren't counted. If no question is counted, the mapping is empty.
+        both times`` -> number of questions; all four keys, in this order. Questions without a prediction
+        of the untouched student aren't counted. If no question is counted, the mapping is empty.
     """
     names = {
         (True, True): "right both times",
@@ -196,9 +227,10 @@ def prediction_counts(results: RunResults) -> dict[str, int]:
 
 
 def question_text(results: RunResults, question_id: str) -> str:
-    """Return the text of a question with its lettered choices, one a line, clipped to 2,000 characters.
+    """Return the text of a question with its choices below, one a line, such as ``A. yes``.
 
-    `MISSING_QUESTION` is returned if ``results.questions`` lacks the id.
+    A text of more than 2,000 characters is clipped to its first 2,000 and a remark, see `clipped`. The
+    text isn't escaped. `MISSING_QUESTION` is returned if ``results.questions`` lacks the id.
     """
     question = results.questions.get(question_id)
     if question is None:

@@ -10,9 +10,10 @@ from kpod_ray.report.run.data import Accuracy
 
 
 def difference_in_words(before: Accuracy, after: Accuracy) -> str:
-    """Return ``better`` or ``worse`` for ``after``, or why the two models can't be told apart.
+    """Return ``better`` or ``worse`` for ``after``, or else a text why the models can't be told apart.
 
-    The reason is that the 95 % intervals overlap, or that a model was asked no questions.
+    The models can be told apart if both were asked questions and their 95 % intervals have no point in
+    common. ``better`` means that ``after`` has the higher accuracy.
     """
     if not before.num_questions or not after.num_questions:
         return "can't be compared: no questions"
@@ -25,7 +26,8 @@ def difference_in_words(before: Accuracy, after: Accuracy) -> str:
 def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
     """Return one or two sentences that compare the last model with the first.
 
-    With one model, the sentences give its accuracy; without models, that none was evaluated.
+    With one model, the sentences give its accuracy, and say that there is no other model; without
+    models, one sentence says that none was evaluated. The labels aren't escaped.
     """
     if not accuracies:
         return "No model has been evaluated yet."

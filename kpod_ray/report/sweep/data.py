@@ -22,21 +22,21 @@ class SweepTrial:
     settings: dict[str, Value]
     """Dotted path of each varied setting -> its value in the trial."""
     curve: tuple[tuple[float, float], ...]
-    """(percentage of the training that was done, objective at that point), in order; empty if the
-    objective was never measured."""
+    """(percentage of the training that was done, objective at that point), in rising order of the
+    percentage; empty if the objective was never measured."""
     state: str
-    """``finished``, ``stopped`` early, or ``failed``."""
+    """`FINISHED`, `STOPPED` (early) or `FAILED`."""
     error: str
     """Last line of the error of a failed trial; else empty."""
 
     @property
     def score(self) -> float:
-        """Last value of the objective; NaN if the objective was never measured."""
+        """Last value of the objective, also of a stopped or failed trial; NaN without a point."""
         return self.curve[-1][1] if self.curve else math.nan
 
     @property
     def percent(self) -> float:
-        """Percentage of the training, in [0, 100], at the last point of the curve; 0 without a point."""
+        """Percentage of the training that was done at the last point of the curve; 0 without a point."""
         return self.curve[-1][0] if self.curve else 0.0
 
 
@@ -50,10 +50,11 @@ class SweepPage:
     trials: tuple[SweepTrial, ...]
     """All trials, also the failed ones."""
     base: Mapping[str, object]
-    """Dotted path of a varied setting -> its value in the sweep's own config."""
+    """Dotted path of a varied setting -> its value in the sweep's own config, before any trial changes
+    it; the page shows ``None`` for a missing path."""
     accuracies: Mapping[str, Mapping[str, float]]
-    """``untouched`` and ``best`` -> ``value``, ``low`` and ``high`` of the student's accuracy on the
-    test questions; may be empty."""
+    """``untouched`` and ``best`` (the student of the best trial) -> accuracy on the test questions, as
+    fractions: ``value``, and ``low`` and ``high`` of its 95 % interval; may be empty."""
     versions: Mapping[str, str]
     """Package -> version."""
     config_yaml: str
@@ -63,7 +64,7 @@ class SweepPage:
 
     @property
     def paths(self) -> list[str]:
-        """Dotted paths of the varied settings, in the order of the search space."""
+        """Dotted paths of the varied settings, in the order of ``sweep.space``, as a new list."""
         return list(self.sweep.space)
 
     @property
@@ -77,16 +78,23 @@ class SweepPage:
         return OBJECTIVES[self.sweep.objective] == "min"
 
     def finished(self) -> list[SweepTrial]:
-        """Return the finished trials, the best trial first, see `ranked`."""
+        """Return the finished trials, the best last value of the objective first.
+
+        A finished trial that never measured the objective is left out; equal trials keep their order.
+        """
         return ranked(self.trials, self.sweep.objective)
 
 
 def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
-    """Return the finished trials with a score, the best trial first; equal trials keep their order.
+    """Return the finished trials, the best `SweepTrial.score` first; equal trials keep their order.
 
     Args:
-        trials: trials in any state; stopped and failed trials are left out.
+        trials: trials in any state; stopped and failed trials, and those whose score is NaN, are left
+            out.
         objective: name of the objective, a key of `config.OBJECTIVES`.
+
+    Raises:
+        KeyError: There is no such objective.
     """
     sign = 1 if OBJECTIVES[objective] == "min" else -1
     finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
@@ -97,11 +105,15 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
     """Return the last point of the training at which every trial has a value of the objective.
 
     There the objectives of stopped and of finished trials can be compared. Trials that failed or never
-    measured the objective are left out.
+    measured the objective are left out. Points of two trials are common if their percentages are equal
+    numbers.
+
+    Args:
+        trials: trials in any state, with different ids.
 
     Returns:
-        The point in per cent of the training, and trial id -> objective at the point. If there is no
-        common point: 0 and an empty mapping.
+        The point in per cent of the training, and trial id -> objective at the point, in the order of
+        the trials. If there is no common point: 0 and an empty mapping.
     """
     curves = {t.trial_id: dict(t.curve) for t in trials if t.state != FAILED and t.curve}
     places = sorted(set(itertools.chain.from_iterable(curves.values())))
@@ -115,7 +127,7 @@ def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """Return the fraction of the training that early stopping saved, in [0, 1].
 
     The fraction is 1 minus the mean of `SweepTrial.percent`, as a fraction, over the trials that didn't
-    fail; 0 if all trials failed or there are none.
+    fail; a trial without a point counts as all saved. 0 if all trials failed or there are none.
     """
     counted = [trial.percent for trial in trials if trial.state != FAILED]
     return 1 - sum(counted) / (100 * len(counted)) if counted else 0.0

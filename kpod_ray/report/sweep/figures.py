@@ -1,7 +1,8 @@
 """The plotly figures of a sweep.
 
-Stopped trials are grey, and the best trial is orange. `sweep_figures` leaves out figures without data;
-the functions of the single figures need data.
+The best trial is the first one of `SweepPage.finished`: the finished trial with the best last value of
+the objective. `sweep_figures` leaves out figures without data; the functions of the single figures need
+data.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ ROW_HEIGHT = 150
 def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
-    The names are ``parallel``, ``slices`` and ``importance`` (of the trials in `common_stage`, at that
-    point, if there are at least two; ``importance`` also needs what `importances` needs), and ``curves``
-    (if a trial has a curve).
+    The names are ``parallel``, ``slices`` and ``importance`` (of the trials in `common_stage`, with the
+    objectives at that point, if there are at least two trials; ``importance`` is also left out if
+    `importances` is empty), and ``curves`` (if a trial has a curve).
+
+    Raises:
+        KeyError: A trial lacks a setting of ``page.sweep.space``.
+        ValueError: As in `importances`, or a value isn't one of its domain's choices.
     """
     _, objectives = common_stage(page.trials)
     compared = [trial for trial in page.trials if trial.trial_id in objectives]
@@ -56,14 +61,21 @@ def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
 def parallel_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw parallel coordinates: each trial is a line through its settings to its objective.
+    """Return a figure of parallel coordinates: a trial is a line through its settings to its objective.
 
-    The best objective is at the top of the last axis. The better a trial, the stronger its line.
+    The axes are the varied settings, named by the last part of their paths, and the objective. The best
+    of ``objectives`` is at the top of the last axis. The better a trial's objective, the stronger its
+    line. The line of the sweep's best trial (the first of `SweepPage.finished`) is orange, if drawn; the
+    others are blue, whatever their states.
 
     Args:
         page: results of the sweep.
         trials: trials to draw, at least one.
-        objectives: objective of each trial, at a point of the training that all of them reached.
+        objectives: objective of each trial, finite, at a point of the training that all of them reached.
+
+    Raises:
+        KeyError: A trial lacks a setting of ``page.sweep.space``.
+        ValueError: There is no trial, or as in `axis_places`.
     """
     axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
     low, high = min(objectives), max(objectives)
@@ -151,14 +163,17 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
 
     Args:
         domain: domain of the setting.
-        values: values of the setting from its domain, one for each trial.
+        values: values of the setting from its domain, one for each trial; numbers unless the domain is
+            of choices.
 
     Returns:
-        The position of each value, and the keyword arguments ``tickvals`` and ``ticktext`` (escaped) of
-        ``update_xaxes``; empty if none are needed.
+        The position of each value in order, and the keyword arguments ``tickvals`` and ``ticktext`` of
+        ``update_xaxes``: all choices, escaped, or four values of a ``loguniform`` domain. The keyword
+        arguments are empty for ``uniform`` and ``randint``.
 
     Raises:
-        ValueError: A value isn't one of the domain's choices.
+        ValueError: A value isn't one of the domain's choices, or a value of a ``loguniform`` domain
+            isn't positive.
     """
     if domain.choice is not None:
         names = [plotting.escaped(str(choice)) for choice in domain.choice]
@@ -174,10 +189,11 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
 
 
 def importance_figure(shares: Mapping[str, float]) -> go.Figure:
-    """Draw the share of the objective's variance that each setting accounts for, in per cent.
+    """Return a figure of the share of the objective's variance by setting, in per cent, as bars.
 
     Args:
-        shares: dotted path of a setting -> fraction, see `importances`; drawn from top to bottom.
+        shares: dotted path of a setting -> fraction, see `importances`; drawn from top to bottom in the
+            order of the mapping.
     """
     names = [plotting.escaped(path) for path in shares]
     bars = go.Bar(
@@ -199,12 +215,18 @@ def importance_figure(shares: Mapping[str, float]) -> go.Figure:
 def slices_figure(
     page: SweepPage, trials: Sequence[SweepTrial], objectives: Sequence[float]
 ) -> go.Figure:
-    """Draw the objective against each setting, with one panel for each setting; a point is a trial.
+    """Return a figure of the objective against each setting, one panel for each; a point is a trial.
+
+    Points of trials that were stopped early are grey, the others blue.
 
     Args:
-        page: results of the sweep.
+        page: results of the sweep, whose search space isn't empty.
         trials: trials to draw.
         objectives: objective of each trial, at a point of the training that all of them reached.
+
+    Raises:
+        KeyError: A trial lacks a setting of ``page.sweep.space``.
+        ValueError: The search space is empty, or as in `axis_places`.
     """
     figure = make_subplots(len(page.paths), 1, vertical_spacing=0.28 / max(1, len(page.paths)))
     stopped = [trial.state == STOPPED for trial in trials]
@@ -222,9 +244,11 @@ def slices_figure(
 
 
 def curves_figure(page: SweepPage) -> go.Figure:
-    """Draw the objective of every trial against the percentage of its training that was done.
+    """Return a figure of every trial's objective against the percentage of its training that was done.
 
-    Trials without a curve are left out. The best trial is drawn last, on top of the others.
+    Trials without a curve are left out. The best trial (the first of `SweepPage.finished`) is orange and
+    drawn last, on top of the others. Other finished trials are blue, trials that were stopped early grey
+    and failed ones red.
     """
     best = _best(page)
     drawn = sorted(

@@ -26,20 +26,21 @@ def importances(
 ) -> dict[str, float]:
     """Return the fraction of the objective's variance that each setting explains, by fANOVA.
 
-    The result is deterministic. Optuna's logging is set to warnings for the whole process.
+    The result is deterministic. Optuna's logging is set to warnings for the whole process, and stays so.
 
     Args:
         space: dotted path of a setting -> its domain.
         settings: for each trial, dotted path -> value of exactly the settings in ``space``.
-        objectives: objective of each trial, finite.
+        objectives: objective of each trial, finite, in the order of ``settings``.
 
     Returns:
         Dotted path -> fraction, the largest first; the fractions sum to 1. Empty with fewer than
-        `MIN_TRIALS` trials, or if all objectives are equal.
+        `MIN_TRIALS` objectives, if all objectives are equal, or if ``space`` is empty.
 
     Raises:
         ValueError: An objective is NaN, a trial's settings aren't those of ``space``, a value isn't in
-            its domain, or the numbers of settings and objectives differ.
+            its domain, or the numbers of settings and objectives differ. Nothing is checked with fewer
+            than `MIN_TRIALS` objectives or equal ones.
     """
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}

@@ -24,12 +24,13 @@ class TrialRow:
     name: str
     """Id of the trial."""
     state: str
+    """``finished``, ``stopped`` or ``failed``."""
     objective: str
-    """Last value of the objective; ``none`` if it was never measured."""
+    """Last value of the objective with four decimals; ``none`` if the objective was never measured."""
     percent: str
-    """Percentage of the training that was done, with the unit."""
+    """Percentage of the training that was done at the last value of the objective, with the unit."""
     values: tuple[str, ...]
-    """Values of the varied settings, in the order of `SweepPage.paths`."""
+    """Values of the varied settings, see `value_text`, in the order of `SweepPage.paths`."""
     error: str
     """Last line of the error of a failed trial; else empty."""
 
@@ -38,6 +39,12 @@ def render_sweep(page: SweepPage) -> str:
     """Return the page about a sweep as one HTML document, to be written as UTF-8.
 
     The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
+    Names and texts of the results are escaped. Optuna's logging is set as in `importances`.
+
+    Raises:
+        KeyError: A trial lacks a setting of ``page.sweep.space``, or an accuracy lacks ``value``,
+            ``low`` or ``high``.
+        ValueError: As in `sweep_figures`.
     """
     finished = page.finished()
     place, compared = common_stage(page.trials)
@@ -60,8 +67,12 @@ def render_sweep(page: SweepPage) -> str:
 def headline(page: SweepPage) -> str:
     """Return one or two sentences with the best and worst objective and the students' accuracies.
 
-    The objectives are those of the finished trials; without any, one sentence says so. The accuracies on
-    the test questions are left out unless ``page.accuracies`` has both.
+    The objectives are the last ones of the finished trials, the worst one only with two or more such
+    trials; without any, one sentence says so. The accuracies on the test questions are left out unless
+    ``page.accuracies`` has both ``untouched`` and ``best``. The text isn't escaped.
+
+    Raises:
+        KeyError: An accuracy lacks ``value``.
     """
     finished = page.finished()
     if not finished:
@@ -81,7 +92,11 @@ def headline(page: SweepPage) -> str:
 def tiles(page: SweepPage) -> list[Tile]:
     """Return the numbers at the top of the page: trials, early stopping, and the best student.
 
-    The best student's accuracy on the test questions is left out if ``page.accuracies`` lacks it.
+    The best student's accuracy on the test questions, with its interval, is left out if
+    ``page.accuracies`` lacks ``best``. The saved training is that of `saved_fraction`.
+
+    Raises:
+        KeyError: The best student's accuracy lacks ``value``, ``low`` or ``high``.
     """
     counts = {s: sum(t.state == s for t in page.trials) for s in (FINISHED, STOPPED, FAILED)}
     states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
@@ -102,7 +117,14 @@ def tiles(page: SweepPage) -> list[Tile]:
 
 
 def trial_rows(page: SweepPage) -> list[TrialRow]:
-    """Return a row for each trial: finished trials from the best, then the others from most progress."""
+    """Return a row for each trial: those of `SweepPage.finished` in its order, then all the others.
+
+    The others (stopped, failed, and finished without an objective) are in falling order of
+    `SweepTrial.percent`.
+
+    Raises:
+        KeyError: A trial lacks a setting of ``page.sweep.space``.
+    """
     finished = page.finished()
     others = [trial for trial in page.trials if trial not in finished]
     others.sort(key=lambda trial: -trial.percent)
