@@ -146,6 +146,8 @@ class AttemptTracker:
             block = self.blocks[ids[0]] = _Block(dict.fromkeys(ids, 0))
         else:  # Ray Data repeats the call of a block only if the actor has died
             self._read_unknown_parts()
+            for row_id in ids:  # a tracker that has restarted knows only rows of `under_way`
+                block.deaths.setdefault(row_id, 0)
             for row_id in block.under_way - self.written_ids:
                 block.deaths[row_id] += 1
             block.under_way.clear()

@@ -58,6 +58,13 @@ def test_a_ledger_that_died_itself_knows_the_files(store, attempts):
     again.close(["y"])
 
 
+def test_a_restarted_tracker_that_knows_a_part_of_a_block_counts_its_death_and_takes_the_rest(
+    attempts,
+):
+    attempts.under_way("a", ["b"])  # the block was begun with the tracker that died
+    assert attempts.begin(["a", "b", "c"]) == [0, 1, 0]
+
+
 def test_a_closed_block_is_forgotten(attempts):
     attempts.begin(["a", "b"])
     attempts.written("run-1.parquet", ["a", "b"])
