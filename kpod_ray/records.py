@@ -62,13 +62,20 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 class Record:
-    """A row of a table with a schema. Sequences are read back as tuples."""
+    """A row of a table; base of the classes below, with one field for each column of ``schema``."""
 
     schema: ClassVar[pa.Schema]
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows, in order, as an Arrow table with the schema of this class."""
+        """Return the rows, in order, as an Arrow table with the schema of this class.
+
+        Without rows, the table has the columns of the schema and no rows.
+
+        Raises:
+            pa.ArrowException: A value has another type than its column, or is too large for the column.
+            UnicodeEncodeError: A text holds half a surrogate pair.
+        """
         names = cls.schema.names
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in rows:
@@ -79,6 +86,9 @@ class Record:
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of an Arrow table, in order; columns outside the schema are ignored.
+
+        Sequences are read as tuples. Numbers of float32 columns are rounded to float32. The types of the
+        columns aren't checked.
 
         Raises:
             KeyError: The table lacks a column of the schema.
@@ -140,7 +150,8 @@ class Rationale(Record):
     """Answer extracted from the whole text of the sample; empty if none was found."""
     verdict: Verdict
     logprob: float | None = None
-    """Log-probability of the generated text under the teacher, in nats; None when unknown."""
+    """Log-probability of the generated text under the teacher, summed over its tokens, in nats; None
+    when unknown."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -278,7 +289,7 @@ class GenerationRequest(Record):
     """The question with its lettered choices (`question_text`), without worked examples and
     instructions."""
     seed: int
-    """Seed of the sampling, below 2^31."""
+    """Seed of the sampling, from 0 to 2^31 - 1."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"id": pa.string(), "text": pa.string(), "seed": pa.int64()}
