@@ -35,7 +35,7 @@ _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 
 
 def announced(text: str) -> Iterator[str]:
-    r"""Yield the text after each announcement, up to the end of the sentence, in reversed order.
+    r"""Yield the text after each announcement up to the sentence's end, the last announcement first.
 
     The yielded text has at most 300 characters, may be empty, includes the mark that ends the sentence,
     and begins after the white space, colons, "=" and "*" that follow the announcement. Only the last 100
