@@ -224,7 +224,7 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
         num_given_steps: number of given steps of each example, from 0 to its ``num_steps``.
 
     Returns:
-        The batch, on the CPU. Only a model that `models.packing.use_packing` prepared can compute it.
+        The batch, on the CPU, for a model that `models.packing.use_packing` has prepared.
 
     Raises:
         ValueError: There is no example, or the numbers of examples and of ``num_given_steps`` differ.

@@ -41,7 +41,8 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
         weigh: Finished artifact with the table ``weighted``, where each question id occurs once, too.
 
     Raises:
-        RuntimeError: A weighted rationale has no rationale or no question; raised when its turn comes.
+        RuntimeError: A weighted rationale has no rationale or no question; raised when the iteration
+            reaches this rationale.
         FileNotFoundError: A table doesn't exist. As all errors of `table_rows`, raised during the
             iteration.
     """

@@ -199,8 +199,8 @@ class PromptBuilder:
     def encode(self, tokenizer: Any, text: str) -> list[int]:
         """Return the token ids of the prompt of a question, up to the position where the answer begins.
 
-        The prompt has the worked examples of `shots_for`, so never the question itself as an example. It
-        isn't truncated.
+        The prompt has the worked examples of `shots_for`, so never the question itself as an example.
+        The prompt isn't truncated.
 
         Args:
             tokenizer: Tokenizer of the model that continues the prompt.

@@ -21,7 +21,7 @@ class PatientS3(pafs.S3FileSystem):
     strategy again in every process that unpickles an instance.
 
     Args:
-        options: Keyword arguments of `pyarrow.fs.S3FileSystem`.
+        options: Keyword arguments of `pyarrow.fs.S3FileSystem`, without ``retry_strategy``.
     """
 
     def __init__(self, **options: Any) -> None:
