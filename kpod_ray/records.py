@@ -102,7 +102,9 @@ class Question(Record):
     """A question x with its gold answer y."""
 
     id: str
+    """Unique id over both splits; ends in ``#<sample index>`` for a copy (`Rationale.question_id`)."""
     question: str
+    """Text of the question, without the choices."""
     answer: str
     """Gold answer: a plain number, a letter of the choices, ``yes``/``no``, or a short text. Empty for a
     training question without a gold answer, which gets the majority answer of the teacher's samples."""
@@ -206,7 +208,9 @@ class StepDifficulty(Record):
     """Step difficulty d of Eq. 8 of every reasoning step of a question's rationale, in nats."""
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     step_difficulties: Sequence[float]
+    """Step difficulty of each reasoning step in order, with the token weights of the weighting."""
     uniform_step_difficulties: Sequence[float]
     """Step difficulties with equal token weights inside each step, in nats."""
 
@@ -228,6 +232,7 @@ class StageRow(Record):
     """
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     stage: int
     """0 is the state before training; the first stage of training is 1."""
     num_given_steps: int
@@ -243,6 +248,7 @@ class StepLosses(Record):
     """Weighted mean loss of every reasoning step of a question during a stage's training, in nats."""
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     step_losses: Sequence[float]
     """Loss of each step as in Eq. 8, of the student at the train step with the question; NaN for a
     given step."""
@@ -258,13 +264,17 @@ class Prediction(Record):
 
     question_id: str
     text: str
+    """Generated text, without the prompt; the message of an error row."""
     finish_reason: str
+    """``stop``, ``length``, ``error`` or another word of the backend."""
     num_tokens: int
     """Generated tokens."""
     predicted_answer: str
     """Answer extracted from the text; empty if none was found."""
     gold_answer: str
+    """`Question.answer` of the question."""
     is_correct: bool
+    """Whether the two answers are equal (`answers_equal`); False without a predicted answer."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -301,7 +311,7 @@ class Completion(Record):
     """One generated text, or an error row: its finish reason is ``error``, its text the message."""
 
     id: str
-    """Id of the request."""
+    """Id of the request (`GenerationRequest.id`)."""
     text: str
     finish_reason: str
     """``stop``, ``length``, ``error`` or another word of the service."""

@@ -34,9 +34,11 @@ class Example(Record):
     prompt_ids: Sequence[int]
     """Token ids of the rendered question."""
     target_ids: Sequence[int]
-    """Token ids of the rationale and the answer segment."""
+    """Token ids of the rationale and the answer segment; either may be missing (`cut_example`,
+    `answer_alone`)."""
     token_weights: Sequence[float]
-    """Weight of each target token: w of Eq. 3 in the rationale, 1 in the answer segment."""
+    """Weight of each target token: w of Eq. 3 in the rationale (1 with ``student.token_weights:
+    uniform``), 1 in the answer segment."""
     token_steps: Sequence[int]
     """0-based reasoning step of each target token; ``num_steps`` in the answer segment. The values
     never decrease."""

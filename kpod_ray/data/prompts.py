@@ -76,7 +76,8 @@ def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]
     returned, so that the prompts of these questions have ``num_shots`` examples, too.
 
     Args:
-        questions: Training questions, of which only as many as needed are read.
+        questions: Training questions, of which only as many as needed are read. A question with a
+            reference rationale must have a gold answer, which isn't checked.
         num_shots: Number of worked examples of one prompt, at least 0.
 
     Returns:
