@@ -62,13 +62,20 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
 
 
 class Record:
-    """A row of a table with a schema. Sequences are read back as tuples."""
+    """A row of a table; base of the classes below, with one field for each column of ``schema``."""
 
     schema: ClassVar[pa.Schema]
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows, in order, as an Arrow table with the schema of this class."""
+        """Return the rows, in order, as an Arrow table with the schema of this class.
+
+        Without rows, the table has the columns of the schema and no rows.
+
+        Raises:
+            pa.ArrowException: A value has another type than its column, or is too large for the column.
+            UnicodeEncodeError: A text holds half a surrogate pair.
+        """
         names = cls.schema.names
         columns: dict[str, list[Any]] = {name: [] for name in names}
         for row in rows:
@@ -79,6 +86,9 @@ class Record:
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
         """Return the rows of an Arrow table, in order; columns outside the schema are ignored.
+
+        Sequences are read as tuples. Numbers of float32 columns are rounded to float32. The types of the
+        columns aren't checked.
 
         Raises:
             KeyError: The table lacks a column of the schema.
@@ -92,7 +102,9 @@ class Question(Record):
     """A question x with its gold answer y."""
 
     id: str
+    """Unique id over both splits; ends in ``#<sample index>`` for a copy (`Rationale.question_id`)."""
     question: str
+    """Text of the question, without the choices."""
     answer: str
     """Gold answer: a plain number, a letter of the choices, ``yes``/``no``, or a short text. Empty for a
     training question without a gold answer, which gets the majority answer of the teacher's samples."""
@@ -140,7 +152,8 @@ class Rationale(Record):
     """Answer extracted from the whole text of the sample; empty if none was found."""
     verdict: Verdict
     logprob: float | None = None
-    """Log-probability of the generated text under the teacher, in nats; None when unknown."""
+    """Log-probability of the generated text under the teacher, summed over its tokens, in nats; None
+    when unknown."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -195,7 +208,9 @@ class StepDifficulty(Record):
     """Step difficulty d of Eq. 8 of every reasoning step of a question's rationale, in nats."""
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     step_difficulties: Sequence[float]
+    """Step difficulty of each reasoning step in order, with the token weights of the weighting."""
     uniform_step_difficulties: Sequence[float]
     """Step difficulties with equal token weights inside each step, in nats."""
 
@@ -217,6 +232,7 @@ class StageRow(Record):
     """
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     stage: int
     """0 is the state before training; the first stage of training is 1."""
     num_given_steps: int
@@ -232,6 +248,7 @@ class StepLosses(Record):
     """Weighted mean loss of every reasoning step of a question during a stage's training, in nats."""
 
     question_id: str
+    """Id of the question; equal to `Rationale.question_id`."""
     step_losses: Sequence[float]
     """Loss of each step as in Eq. 8, of the student at the train step with the question; NaN for a
     given step."""
@@ -247,13 +264,17 @@ class Prediction(Record):
 
     question_id: str
     text: str
+    """Generated text, without the prompt; the message of an error row."""
     finish_reason: str
+    """``stop``, ``length``, ``error`` or another word of the backend."""
     num_tokens: int
     """Generated tokens."""
     predicted_answer: str
     """Answer extracted from the text; empty if none was found."""
     gold_answer: str
+    """`Question.answer` of the question."""
     is_correct: bool
+    """Whether the two answers are equal (`answers_equal`); False without a predicted answer."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {
@@ -278,7 +299,7 @@ class GenerationRequest(Record):
     """The question with its lettered choices (`question_text`), without worked examples and
     instructions."""
     seed: int
-    """Seed of the sampling, below 2^31."""
+    """Seed of the sampling, from 0 to 2^31 - 1."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         {"id": pa.string(), "text": pa.string(), "seed": pa.int64()}
@@ -290,7 +311,7 @@ class Completion(Record):
     """One generated text, or an error row: its finish reason is ``error``, its text the message."""
 
     id: str
-    """Id of the request."""
+    """Id of the request (`GenerationRequest.id`)."""
     text: str
     finish_reason: str
     """``stop``, ``length``, ``error`` or another word of the service."""

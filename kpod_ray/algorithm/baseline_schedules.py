@@ -32,14 +32,14 @@ def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages:
         step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
             in order, then those of question 1, and so on.
         num_steps: [Q], n_i, reasoning steps of each question, at least 1.
-        num_stages: N_e, training stages, at least 1.
+        num_stages: N_e, training stages, at least 1, which isn't checked.
 
     Returns:
-        A plan of stages 0 to N_e. The ceiling of every stage is the total difficulty. ``included`` is a
-        read-only array.
+        A plan of stages 0 to N_e. The ceiling and the planned difficulty of every stage are the total
+        difficulty; ``ceilings`` and ``planned`` are one array. ``included`` is a read-only array.
 
     Raises:
-        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
+        ValueError: There is no question, a question has no step, the shapes disagree, or a difficulty
             is negative or not finite.
     """
     check_steps(step_difficulties, num_steps)
@@ -55,8 +55,8 @@ def plan_easy_to_hard(
 
     Questions are sorted by the mean difficulty of their reasoning steps; ties keep the order of the
     arguments. Stage t includes the longest run of easiest questions whose difficulties sum to at most
-    D(t), plus 1e-9 of the total difficulty for rounding. The easiest question is always included, so
-    that no stage is empty. After stage T all questions are included.
+    D(t), plus 1e-9 of the total difficulty for rounding. The easiest question is always included, even
+    above the ceiling, so that no stage is empty. After stage T all questions are included.
 
     Args:
         step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
@@ -69,7 +69,7 @@ def plan_easy_to_hard(
         A plan of stages 0 to N_e.
 
     Raises:
-        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
+        ValueError: There is no question, a question has no step, the shapes disagree, or a difficulty
             is negative or not finite.
     """
     check_steps(step_difficulties, num_steps)

@@ -15,10 +15,11 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
     """Return logistic noise, the difference of two Gumbel variables, from uniform numbers.
 
     Args:
-        uniform: Tensor u of any shape, numbers from 0 to 1, both included.
+        uniform: Tensor u of any shape, float32 or float64, numbers from 0 to 1, both included. In types
+            of 16 bits, 1 - 1e-6 is rounded to 1, whose noise is infinite.
 
     Returns:
-        Tensor of the same shape: log(u / (1 - u)), with u limited to 1e-6 and 1 - 1e-6.
+        Tensor of the same shape and type: log(u / (1 - u)), with u limited to 1e-6 and 1 - 1e-6.
     """
     clipped = uniform.clamp(1e-6, 1 - 1e-6)  # the logarithms of 0 would be infinite
     return torch.log(clipped) - torch.log1p(-clipped)
@@ -32,12 +33,13 @@ def annealed_temperature(
     Args:
         train_step: Train step, counted from 0.
         num_train_steps: Planned number of train steps.
-        first: Temperature of train step 0, > 0.
-        last: Temperature of the last planned train step and of any later one, > 0. None keeps the
-            temperature at ``first``.
+        first: Temperature of train step 0, > 0, also if only one train step is planned.
+        last: Temperature of the last of several planned train steps and of any later one, > 0. None
+            keeps the temperature at ``first``.
 
     Returns:
-        The temperature, > 0. The ratio of the temperatures of two successive train steps is constant.
+        The temperature, > 0. The ratio of the temperatures of two successive planned train steps is
+        constant.
     """
     if last is None:
         return first
@@ -50,11 +52,12 @@ def relaxed_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
 
     Args:
         logits: [B, L], logits of the token weights.
-        noise: [B, L], from `gumbel_noise`.
+        noise: [B, L], from `gumbel_noise`, on the device of the logits.
         temperature: > 0; the mask becomes binary as the temperature goes to 0.
 
     Returns:
-        [B, L] in (0, 1); 1 keeps a token, 0 masks a token.
+        [B, L], from 0 to 1 (rounding can reach both); 1 keeps a token, 0 masks a token. Gradients flow
+        to the logits.
     """
     # A softmax over two classes is the sigmoid of the difference of their logits.
     return torch.sigmoid((logits + noise) / temperature)
@@ -65,7 +68,7 @@ def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> 
 
     Args:
         logits: [B, L], logits of the token weights.
-        noise: [B, L], from `gumbel_noise`.
+        noise: [B, L], from `gumbel_noise`, in the type and on the device of the logits.
         temperature: > 0, temperature of the relaxed mask.
 
     Returns:
@@ -86,7 +89,7 @@ def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tens
         mask_vector: [d], the learned vector.
 
     Returns:
-        [B, L, d], masked embeddings.
+        [B, L, d], a new tensor with gradients to all three arguments.
     """
     kept = keypoint_mask.unsqueeze(-1)
     return kept * embeddings + (1 - kept) * mask_vector
@@ -100,10 +103,10 @@ def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
 
     Args:
         logits: [B, L], logits of the token weights.
-        token_mask: [B, L], 1 at rationale tokens, 0 at padding.
+        token_mask: [B, L], 1 at rationale tokens, 0 at padding, on the device of the logits.
 
     Returns:
-        [B], in (0, 1); 0 for a rationale without tokens.
+        [B], from 0 to 1, with gradients to the logits; 0 for a rationale without tokens.
     """
     token_weights = torch.sigmoid(logits) * token_mask
     return token_weights.sum(-1) / token_mask.sum(-1).clamp_min(1)
@@ -123,6 +126,6 @@ def keypoint_loss(answer_nll: Tensor, kept_fraction: Tensor, mask_ratio_weight: 
         mask_ratio_weight: alpha of Eq. 7.
 
     Returns:
-        Scalar, the sum over the batch.
+        Scalar in nats, the sum over the batch, with gradients to both tensors.
     """
     return (answer_nll + mask_ratio_weight * kept_fraction).sum()

@@ -33,20 +33,24 @@ def weighted_nll(
 
     Args:
         hidden: [L, d], final hidden state that predicts each label: row j belongs to ``labels[j]``, and
-            no row is shifted.
-        head: [V, d], weight of the output head; the logits are ``hidden @ head.T``.
-        labels: [L], int64, token ids.
-        token_weights: [L], >= 0, dimensionless; the token weights get no gradient.
+            no row is shifted. L may be 0. The logits are computed in the type of ``hidden``.
+        head: [V, d], weight of the output head, of any floating-point type; the logits are
+            ``hidden @ head.T``. All tensors are on one device.
+        labels: [L], int64, token ids from 0 to V - 1; no id, such as -100, is ignored.
+        token_weights: [L], >= 0, dimensionless, converted to float32; the token weights get no gradient.
         scaled_nll: Function that computes the losses and their scaled sum, with the arguments and
             results of `full_logits_nll`.
 
     Returns:
         Three tensors: the weighted sum in nats, a float32 scalar with gradients to ``hidden`` and
         ``head``; the unweighted negative log-likelihood of each token in nats, [L] float32 without
-        gradient; and whether each label has the largest logit (alone or in a tie), [L] bool.
+        gradient; and whether each label has the largest logit (alone or in a tie), [L] bool. With the
+        default ``scaled_nll``, the sum allows one backward pass.
 
     Raises:
         ValueError: The shapes of the arguments disagree.
+        RuntimeError: Tensors are on several devices, or, on a CPU, a label is no token id (an
+            `IndexError` with `full_logits_nll`).
     """
     _check_shapes(hidden, head, labels, token_weights)
     return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight)
@@ -65,7 +69,8 @@ def probability_scaled_nll(
     where p_j = P(r_j | r_<j, x) and sg stops the gradient. Tokens that are unlikely under the student
     have a small weight in the loss.
 
-    Arguments, results and errors are those of `weighted_nll`.
+    Arguments, results and errors are those of `weighted_nll`; the first result is the L above, in nats,
+    and the second is not scaled.
     """
     _check_shapes(hidden, head, labels, token_weights)
     return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight_and_probability)
@@ -73,6 +78,9 @@ def probability_scaled_nll(
 
 def with_full_logits(token_loss: Callable[..., LossTensors]) -> Callable[..., LossTensors]:
     """Return a variant of a token loss that computes the logits of all tokens at once, in torch.
+
+    The variant has the arguments and results of the token loss, differs by rounding only, and stores
+    [L, V] logits (`full_logits_nll`).
 
     Args:
         token_loss: `weighted_nll` or `probability_scaled_nll`.
@@ -85,16 +93,24 @@ def full_logits_nll(
 ) -> LossTensors:
     """Compute the results of `linear_cross_entropy` from the logits of all tokens, [L, V], at once.
 
+    The shapes aren't checked here, but by `weighted_nll`.
+
     Args:
         hidden: [L, d], as in `weighted_nll`; the logits are computed in the type of ``hidden``.
-        head: [V, d], weight of the output head.
-        labels: [L], int64, token ids.
+        head: [V, d], weight of the output head, converted to the type of ``hidden``.
+        labels: [L], int64, token ids from 0 to V - 1.
         token_weights: [L], float32, passed to ``scale``.
-        scale: Function from the losses and the weights of tokens to the factors of the losses in the
-            sum; the losses that are passed have no gradient.
+        scale: Function from the losses in nats and the weights of all tokens, [L] each, to the factors
+            of the losses in the sum, [L]; the losses that are passed have no gradient.
 
     Returns:
-        The three tensors of `weighted_nll`.
+        The scaled sum in nats, a float32 scalar with gradients to ``hidden`` and ``head``; the loss of
+        each token in nats, [L] float32 without gradient; and whether each label has the largest logit
+        (alone or in a tie), [L] bool.
+
+    Raises:
+        RuntimeError: The shapes disagree, or the tensors are on several devices.
+        IndexError: A label is no token id (on a CPU).
     """
     logits = (hidden @ head.to(hidden.dtype).T).float()
     nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")

@@ -41,10 +41,10 @@ class Solver(Protocol):
     def __call__(
         self, costs: FloatArray, cluster_ids: IntArray, *, budget: float
     ) -> npt.NDArray[np.bool_]:
-        """Select questions whose costs sum to at most the budget.
+        """Select questions whose costs sum to at most the budget, up to rounding.
 
         Args:
-            costs: [N], difficulty in nats that a selection of each question adds.
+            costs: [N], difficulty in nats that a selection of each question adds, >= 0; N may be 0.
             cluster_ids: [N], cluster of each question.
             budget: Most difficulty to add, in nats; the selection is empty below 0.
 
@@ -123,7 +123,7 @@ def difficulty_ceiling(
         D(t), in nats.
 
     Raises:
-        ValueError: `stage` is negative.
+        ValueError: `stage` is negative; the other arguments aren't checked.
     """
     if stage < 0:
         raise ValueError(f"stage is {stage}, expected at least 0")
@@ -144,7 +144,8 @@ def plan_stages(
     Stage 0 starts with all steps given (c_i = n_i). The solver selects questions again and again
     until no further step fits under C_0. Each stage t = 1..T is one call of the solver with the
     budget D(t) - H, where H is the difficulty of the steps that are supervised already; budget that a
-    stage leaves unused is available to the next stage. After stage T no step is given.
+    stage leaves unused is available to the next stage. At stage t the given steps of a question fall by
+    at most Delta_s; after stage T no step is given. The arguments stay unchanged.
 
     Args:
         step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats, >= 0: all steps of
@@ -160,7 +161,7 @@ def plan_stages(
 
     Raises:
         ValueError: The shapes disagree, there is no question, a question has no step, or a difficulty
-            is negative or not finite.
+            is negative or not finite. Errors of ``settings.solver`` pass through.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
@@ -205,13 +206,13 @@ def replan(
         settings: Parameters of the schedule.
 
     Returns:
-        A plan of this stage alone (one row), which includes every question. The arguments stay
-        unchanged.
+        A plan of this stage alone (one row), which includes every question. ``planned`` exceeds
+        ``ceilings`` if the budget was negative. The arguments stay unchanged.
 
     Raises:
         ValueError: The shapes disagree, there is no question, a question has no step, a difficulty
             is negative or not finite, a number of given steps isn't 0 to the question's number of
-            steps, or the stage is below 1.
+            steps, or the stage is below 1. Errors of ``settings.solver`` pass through.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
@@ -330,8 +331,9 @@ def check_steps(step_difficulties: FloatArray, num_steps: IntArray) -> None:
         num_steps: [Q], reasoning steps of each question.
 
     Raises:
-        ValueError: There is no question, a question has no step, the sizes disagree, or a difficulty
-            is negative or not finite.
+        ValueError: There is no question, a question has no step, ``num_steps`` isn't one-dimensional,
+            the size of ``step_difficulties`` isn't the sum of ``num_steps``, or a difficulty is negative
+            or not finite.
     """
     if num_steps.ndim != 1:
         raise ValueError(f"num_steps has shape {num_steps.shape}")

@@ -57,7 +57,7 @@ def value(
         diversity_weight: beta, >= 0.
 
     Returns:
-        F(S).
+        F(S), in nats; minus the budget for an empty selection. The costs may exceed the budget.
 
     Raises:
         ValueError: The shapes disagree, a cost or beta is negative, or a number is not finite.
@@ -90,8 +90,8 @@ def select_by_merge(
     O(Q log Q) for a bounded number of clusters.
 
     Args:
-        costs: [Q], >= 0, difficulty that each question adds, in nats. Ties are broken by cluster, then
-            by position.
+        costs: [Q], >= 0, difficulty that each question adds, in nats; Q may be 0. Ties are broken by
+            cluster id, then by position, the smaller first.
         cluster_ids: [Q], cluster of each question.
         budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
         diversity_weight: beta, >= 0.
@@ -127,17 +127,18 @@ def select_by_thresholds(
     approaches that of `select_by_merge`.
 
     Args:
-        costs: [Q], >= 0, difficulty that each question adds, in nats.
+        costs: [Q], >= 0, difficulty that each question adds, in nats; Q may be 0.
         cluster_ids: [Q], cluster of each question.
         budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
         diversity_weight: beta, >= 0.
-        epsilon: Accuracy, above 0 and below 0.5.
+        epsilon: Accuracy, above 0 and below 0.5; smaller is more accurate and slower.
 
     Returns:
         [Q], whether each question is selected.
 
     Raises:
-        ValueError: The shapes disagree, or a number is out of its range.
+        ValueError: The shapes disagree, a cost or beta is negative, a number is not finite, or epsilon
+            is out of its range.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     if not 0 < epsilon < 0.5:

@@ -18,7 +18,8 @@ def step_difficulties(
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
         token_weights: [L], w of Eq. 3, in [0, 1].
-        token_steps: [L], int64, 0-based reasoning step of each token, below S.
+        token_steps: [L], int64, 0-based reasoning step of each token, from 0 to S - 1, in any order. The
+            three tensors are on one device.
         num_steps: S, number of reasoning steps.
 
     Returns:
@@ -26,6 +27,7 @@ def step_difficulties(
 
     Raises:
         ValueError: The shapes of the three tensors differ.
+        RuntimeError: A step is out of range (on a CPU), or the tensors are on several devices.
     """
     weighted, norm = step_loss_sums(token_nll, token_weights, token_steps, num_steps)
     # The norm is 0 only for a step without tokens, whose numerator is 0 too.
@@ -42,15 +44,17 @@ def step_loss_sums(
     Args:
         token_nll: [L], negative log-likelihood of each rationale token, in nats.
         token_weights: [L], w of Eq. 3, in [0, 1].
-        token_steps: [L], int64, 0-based reasoning step of each token, below S.
+        token_steps: [L], int64, 0-based reasoning step of each token, from 0 to S - 1, in any order. The
+            three tensors are on one device.
         num_steps: S, number of reasoning steps.
 
     Returns:
-        [2, S], float32: the sums of exp(w) * nll (row 0) and of exp(w) (row 1) over a step's tokens,
-        0 for a step without tokens.
+        [2, S], float32, on the device of ``token_nll``: the sums of exp(w) * nll (row 0) and of exp(w)
+        (row 1) over a step's tokens, 0 for a step without tokens.
 
     Raises:
         ValueError: The shapes of the three tensors differ.
+        RuntimeError: A step is out of range (on a CPU), or the tensors are on several devices.
     """
     if token_nll.shape != token_weights.shape or token_nll.shape != token_steps.shape:
         raise ValueError("token_nll, token_weights and token_steps differ in shape")

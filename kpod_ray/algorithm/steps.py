@@ -39,7 +39,8 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
     A step ends after a full stop that ends a sentence (`sentence_ends`); closing quotes and brackets
     after the full stop belong to the step that ends. A list number ("1. ", "2) ") at the start of a
     line or step belongs to the item that follows. A piece of fewer than two words or numbers is
-    joined to the step before the piece or, at the start of the text, to the step after the piece.
+    joined to the step before the piece or, at the start of the text, to the step after the piece. A text
+    that isn't empty has at least one step, even if the text is white space alone.
 
     Args:
         text: The rationale.

@@ -61,12 +61,14 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
     Args:
         text: Complete output of a model.
         kind: "number", "choice", "boolean" or "text".
-        choices: Options of a multiple-choice question in the order of their letters; any letter is
-            accepted if empty. Other kinds don't use the choices.
+        choices: Options of a multiple-choice question in the order of their letters, at most 26; any
+            letter is accepted if empty. Other kinds don't use the choices.
 
     Returns:
         The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"). For kind "text": the text after the
-        announcement up to the end of its sentence, without quotes. None if the text gives no answer.
+        last announcement up to the end of its sentence, at most 300 characters, without the quotes
+        around the text and the full stop at its end. None if the text gives no answer; for kind "text",
+        if there is no announcement. The answer is never empty.
 
     Raises:
         ValueError: The kind is none of the four.
@@ -95,9 +97,10 @@ def answers_equal(predicted: str, gold: str, kind: str) -> bool:
     "2.9999999999999996" equals "3", but "0.33" differs from "1/3" and "1000001" from "1000000". A text
     that isn't a number, or a number that is too large (`extract_answer`), equals nothing.
 
-    Letters and booleans are compared without case; "true" equals "yes". Texts are compared without
-    case, outer quotes, final full stop, differences of white space, and blanks between single letters
-    ("k p o d" equals "kpod"). Articles count.
+    Letters and booleans are compared without case, and without the parentheses and full stops around
+    them; "true" equals "yes". Texts are compared without case, outer quotes, final full stop,
+    differences of white space, and blanks between single letters ("k p o d" equals "kpod"). Articles
+    count. Two empty answers are equal, except as numbers.
 
     Args:
         predicted: First answer, as `extract_answer` returns or as a person writes it.

@@ -81,13 +81,15 @@ def strip_closing(text: str) -> str:
 def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] = ()) -> bool:
     """Return whether a rationale states its answer before any reasoning, or consists of the answer.
 
-    "The answer is 12. Because 5 + 7 = 12." and "12." leak the answer 12. "5 + 7 = 12. The answer is
-    12." and "The answer is 5 + 7 = 12." don't: both calculate the answer.
+    A short rationale consists of the answer if it has no words but those of the answer and, with
+    ``choices``, of the text of the answer's choice. An empty rationale leaks nothing. "The answer is 12.
+    Because 5 + 7 = 12." and "12." leak the answer 12. "5 + 7 = 12. The answer is 12." and "The answer is
+    5 + 7 = 12." don't: both calculate the answer.
 
     Args:
         reasoning: The rationale without closings, from `strip_closing`.
-        answer: Answer of the rationale, from `extract_answer`; with ``choices``, the capital letter of
-            one of them.
+        answer: Answer of the rationale, from `extract_answer`, not empty; with ``choices``, the capital
+            letter of one of them.
         kind: "number", "choice", "boolean" or "text".
         choices: Options of a multiple-choice question in the order of their letters.
 

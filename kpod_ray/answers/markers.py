@@ -35,12 +35,13 @@ _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 
 
 def announced(text: str) -> Iterator[str]:
-    r"""Yield the text after each announcement, up to the end of the sentence, the last one first.
+    r"""Yield the text after each announcement up to the sentence's end, the last announcement first.
 
-    The yielded text has at most 300 characters, includes the mark that ends the sentence, and begins
-    after the blanks, colons, "=" and "*" that follow the announcement. Only the last 100 announcements
-    count. A calculation continues over the following lines as long as these contain "=", or as long as
-    the line before ends with "=". After ``\boxed{`` the text up to the closing brace is yielded.
+    The yielded text has at most 300 characters, may be empty, includes the mark that ends the sentence,
+    and begins after the white space, colons, "=" and "*" that follow the announcement. Only the last 100
+    announcements count. A calculation continues over the following lines as long as these contain "=",
+    or as long as the line before ends with "=". After ``\boxed{`` the text before the closing brace is
+    yielded, or the rest of the line if no brace closes. White space at the end of ``text`` is ignored.
     """
     text = text.rstrip()
     for match in reversed(deque(ANNOUNCEMENT.finditer(text), maxlen=_MOST_ANNOUNCEMENTS)):
@@ -68,10 +69,11 @@ def last_break(text: str) -> int:
 
 
 def sentence_length(segment: str) -> int:
-    """Return the length of the first sentence in characters, with the mark or newline that ends it.
+    """Return the length of the first sentence in characters, with what ends the sentence.
 
-    Without such an end, the length of the whole segment is returned. The full stop after the letter of a
-    choice ("B. the bank") ends no sentence.
+    The end is the first position of `breaks`: after a full stop, "!" or "?", or after a newline and the
+    white space that follows. Without such an end, the length of the whole segment is returned. The full
+    stop after the letter of a choice ("B. the bank") ends no sentence.
     """
     label = _LABEL.match(segment)
     start = label.end() if label else 0

@@ -144,7 +144,11 @@ def parse_number(answer: str) -> Fraction | None:
 
 
 def plain_number(answer: str) -> str | None:
-    """Return a number that `parse_number` reads, in the plain form of `write_number`; None if none."""
+    """Return the plain form of a text that is one number; None for any other text.
+
+    `parse_number` says which texts are numbers, and `write_number` what the plain form is: "$1,250.50"
+    gives "1250.5", "4/6" gives "2/3".
+    """
     if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
         return answer.lstrip("0") or "0"  # the common case, without parsing
     number = parse_number(answer)

@@ -92,14 +92,15 @@ def stream_rows(
     Args:
         artifact: unfinished artifact whose folder ``<name>.parts`` holds the files of finished rows.
         name: name of the stream, unique in the artifact.
-        requests: at least one row, with unique ids in ``id_column``. Later calls with the same artifact
-            and name must have the same ids.
+        requests: at least one row, with unique ids in ``id_column``, neither of which is checked. Later
+            calls with the same artifact and name must have the same ids.
         pool: class that computes the results, and its resources.
         id_column: name of the id column in requests and results.
 
     Raises:
         RuntimeError: The files hold more or fewer rows than requested, counting each id once.
         RayError: A call of the class failed, or the actors didn't start in time; finished batches stay.
+        OSError: The storage fails in this process.
     """
     folder = parts_folder(artifact, name)
     done = _finished_rows(artifact.store, folder, id_column)
@@ -123,13 +124,20 @@ def stream_rows(
 def discard_stream(artifact: Artifact, name: str) -> None:
     """Delete a stream's files, after their rows were written elsewhere in the artifact.
 
-    Nothing happens if there are none.
+    Nothing happens if there are none. A later `stream_rows` computes all rows again. Ray isn't used.
+
+    Args:
+        artifact: artifact of the stream.
+        name: name of the stream, as in `stream_rows`.
+
+    Raises:
+        OSError: The storage fails.
     """
     artifact.store.delete(parts_folder(artifact, name))
 
 
 def parts_folder(artifact: Artifact, name: str) -> str:
-    """Return the folder of a stream's files, relative to the store's root; it may not exist."""
+    """Return the folder of a stream's files, relative to the store's root; the folder may not exist."""
     return f"{artifact.folder}/{name}.parts"
 
 

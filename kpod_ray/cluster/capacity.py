@@ -66,15 +66,15 @@ class Node:
 
 
 def nodes_of_cluster() -> list[Node]:
-    """Return the live nodes of the cluster to which this process is connected."""
+    """Return the live nodes of the Ray cluster; this process must be connected to Ray."""
     return [Node(n["Resources"], n["Labels"]) for n in ray.nodes() if n["Alive"]]
 
 
 def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
     """Check that the cluster has the resources of every phase that makes one of the artifacts.
 
-    Resources that are in use count as available. If ``resources.autoscaling`` is set, a missing resource
-    is logged as a warning and isn't an error.
+    Ray must be connected. Resources that are in use count as available. If ``resources.autoscaling`` is
+    set, a missing resource is logged as a warning and isn't an error.
 
     Args:
         config: config of the run.
@@ -119,12 +119,12 @@ def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
 
     Checked are labels, accelerator, the size of one actor or worker, the number of all actors
     (``num_actors``) or of the fewest workers (``min_workers``, if set), and one CPU for Ray Data beside
-    actors.
+    actors. Resources that are in use count as available. Ray isn't used.
 
     Args:
         phase: name of the group in ``resources``, used in the line.
         request: the resources of the phase.
-        nodes: all live nodes of the cluster.
+        nodes: all live nodes of the cluster (`nodes_of_cluster`).
     """
     labelled = [node for node in nodes if node.has(request.labels)]
     if not labelled:
@@ -153,10 +153,11 @@ def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
 def num_concurrent(config: RunConfig) -> int:
     """Return how many trainings, or how many evaluations, of a config fit at the same time.
 
-    The smaller of the two numbers is returned, and at least 1. All resources of the live nodes count, in
-    use or not. A training takes the fewest workers with which it continues (``min_workers``, or else
-    ``num_workers``), an evaluation all its actors and one CPU for Ray Data. With
-    ``student.accuracy_every_stages``, a training takes all its workers and one actor of ``evaluate``.
+    Ray must be connected. The smaller of the two numbers is returned, and at least 1. All resources of
+    the live nodes count, in use or not. A training takes the fewest workers with which it continues
+    (``min_workers``, or else ``num_workers``), an evaluation all its actors and one CPU for Ray Data.
+    With ``student.accuracy_every_stages``, a training takes all its workers and one actor of
+    ``evaluate``.
 
     Args:
         config: config whose ``resources.train``, ``resources.evaluate`` and ``student`` are read.
@@ -179,8 +180,8 @@ def num_concurrent(config: RunConfig) -> int:
 def has_room_beside_training(resources: ResourcesConfig) -> bool:
     """Return whether one actor of ``evaluate`` fits on the cluster beside all workers of ``train``.
 
-    All resources of the live nodes count, in use or not. Sums over the nodes are compared, and one node
-    must fit the actor.
+    Ray must be connected. All resources of the live nodes count, in use or not. Sums over the nodes are
+    compared, and one node must fit the actor.
     """
     nodes, wanted = nodes_of_cluster(), _training_and_answers(resources)
     is_placed = any(n.takes(resources.evaluate) and n.room(resources.evaluate) for n in nodes)
@@ -258,7 +259,11 @@ def _largest(request: Request, nodes: Sequence[Node]) -> str:
 
 
 def spelt(request: Request) -> str:
-    """Return a phrase with number, size and nodes of a phase's processes: "2 actors of 1 CPU"."""
+    """Return a phrase with number, size and nodes of a phase's processes: "2 actors of 1 CPU".
+
+    If an accelerator or labels are required, the phrase ends with them: "1 worker of 2 CPUs and 1 GPU
+    with accelerator A100 and group=student".
+    """
     what = "actor" if isinstance(request, ActorResources) else "worker"
     count = num_processes(request)
     return (

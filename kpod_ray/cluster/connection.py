@@ -47,8 +47,9 @@ def connect(resources: ResourcesConfig) -> None:
     """Join the cluster of RAY_ADDRESS or of ``ray start``; without a cluster, start Ray here.
 
     With RAY_ADDRESS=local, Ray is always started on this machine. A process that is connected already
-    stays connected, and only the timeouts are set. The variables of `ENVIRONMENT` are set in this
-    process.
+    stays connected, and only the timeouts are set. A Ray that is started here has no dashboard. The
+    variables of `ENVIRONMENT`, and those of Ray's timeouts, are set in this process. The connection
+    stays until ``ray.shutdown`` or the end of the process.
 
     Args:
         resources: ``autoscaling`` determines the start timeouts; ``local_cpus`` and
@@ -57,6 +58,7 @@ def connect(resources: ResourcesConfig) -> None:
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
             connection.
+        Exception: Other errors of ``ray.init``, such as a Ray that can't be started here, pass through.
     """
     if not _join(resources):
         # The dashboard's processes would take time of a small machine's few cores.
@@ -66,10 +68,11 @@ def connect(resources: ResourcesConfig) -> None:
 def connect_with_dashboard(resources: ResourcesConfig) -> None:
     """Connect as `connect` does; a Ray that is started on this machine gets a dashboard.
 
-    Ray Train frees the placement group of a killed training only after the dashboard has confirmed
-    that the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without RAY_ADDRESS the
-    search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while Ray starts, and
-    has its former value afterwards.
+    A Ray that runs already, on this machine or as a cluster, is joined as it is, also without a
+    dashboard. Ray Train frees the placement group of a killed training only after the dashboard has
+    confirmed that the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without
+    RAY_ADDRESS the search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while
+    Ray starts, and has its former value afterwards.
 
     Args:
         resources: As in `connect`.
@@ -77,6 +80,7 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
             connection.
+        Exception: As in `connect`.
     """
     if _join(resources):
         return
@@ -169,11 +173,16 @@ def is_ray_job() -> bool:
 def joined(resources: ResourcesConfig) -> Iterator[None]:
     """Connect (`connect`) for the duration of the block; a connection that existed before stays open.
 
-    A Ray that the block started on this machine is ended with the block.
+    The connection is made when the block begins. A Ray that the block started on this machine is ended
+    with the block, also after an exception; a cluster that was joined runs on. The context yields None.
+
+    Args:
+        resources: As in `connect`.
 
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
             connection.
+        Exception: As in `connect`.
     """
     was_connected = ray.is_initialized()
     connect(resources)
@@ -188,10 +197,13 @@ def running_address(file: Path) -> str:
     """Return the address in a file of ``ray start``, or ``local`` if no cluster listens there.
 
     The file remains when a cluster is killed, and Ray would wait minutes for the dead cluster; the
-    address is therefore tried first.
+    address is therefore tried first, for at most `CONNECT_SECONDS`.
 
     Args:
-        file: holds ``host:port``; may be missing, which gives ``local``.
+        file: holds ``host:port``; a file that is missing or holds another text gives ``local``.
+
+    Raises:
+        OSError: The file can't be read.
     """
     if not file.is_file():
         return "local"

@@ -22,7 +22,8 @@ def explained() -> Iterator[None]:
     """Raise failures of the block as `KpodError` if the user can fix the cause.
 
     Three causes are recognized: a `KpodError` raised in an actor, a full disk, and an object store that
-    fails. Any other error passes unchanged.
+    fails. Any other error passes unchanged, also a `KpodError` raised in this process. The context
+    yields None and needs no connection to Ray.
 
     Raises:
         KpodError: The block failed from one of these causes with an `OSError`, `RayError` or

@@ -22,7 +22,9 @@ POLL_SECONDS = 1.0
 class MetricsBoard:
     """Stores the metrics that workers post and the nodes that workers ran on; used as a Ray actor.
 
-    When the actor dies, the driver misses metrics for its display; no result depends on them.
+    Its methods are called by ``board.<method>.remote(...)``. When the actor dies, Ray starts an empty
+    one: metrics and nodes are lost, and the driver misses metrics for its display; no result of the
+    training depends on them.
     """
 
     def __init__(self) -> None:
@@ -30,23 +32,33 @@ class MetricsBoard:
         self.nodes: set[str] = set()
 
     def arrive(self, node: str) -> None:
-        """Record that a worker runs on a node.
+        """Record that a worker runs on a node. Each worker calls this method when the worker starts.
 
         Args:
-            node: Ray node id.
+            node: Ray node id; recording a node again changes nothing.
         """
         self.nodes.add(node)
 
     def seen_nodes(self) -> set[str]:
-        """Return the Ray ids of all nodes on which workers ran."""
+        """Return the Ray ids of all nodes passed to `arrive`, also of nodes that are gone.
+
+        The set is empty before the first call of `arrive`, and after a restart of the actor.
+        """
         return self.nodes
 
     def post(self, metrics: dict[str, float]) -> None:
-        """Append the metrics of one train step, by name."""
+        """Append the metrics of one train step, by name, to those that `since` returns.
+
+        Each call adds an entry, also if an earlier call was for the same train step; rank 0 alone posts
+        the metrics of a train step.
+        """
         self.posted.append(metrics)
 
     def since(self, first: int) -> list[dict[str, float]]:
-        """Return the posted metrics from index ``first`` (from 0, included) on, in order of posting."""
+        """Return the posted metrics from index ``first`` (from 0, included) on, in order of posting.
+
+        The list is empty if no more than ``first`` metrics were posted. The metrics stay stored.
+        """
         return self.posted[first:]
 
 
@@ -54,10 +66,13 @@ class MetricsBoard:
 def watched(watch: Watcher) -> Iterator[Any]:
     """Start a `MetricsBoard` actor for the block; yield its handle.
 
+    Ray must be connected. The actor is killed when the block ends.
+
     Args:
         watch: called on the driver, in a thread, for each posted set of metrics, once and in order.
             The block ends only after ``watch`` was called for the last one. After an exception of
-            ``watch``, the thread ends and ``watch`` isn't called again; the block goes on.
+            ``watch``, the thread ends and ``watch`` isn't called again; the block goes on. Metrics are
+            lost if the actor dies.
     """
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     board = ray.remote(MetricsBoard).options(**options).remote()

@@ -44,6 +44,9 @@ def actor_options(
 ) -> dict[str, Any]:
     """Return all options of one actor, as Ray and Ray Data take them: resources, place and threads.
 
+    The keys are ``num_cpus``, ``num_gpus`` (None for no GPU), ``runtime_env`` and those of `options`.
+    Ray isn't used.
+
     Args:
         resources: resources of the actor's pool; the number of actors isn't an option, but determines
             the threads of one actor (`threads_of`).
@@ -69,8 +72,8 @@ def num_processes(resources: ActorResources | WorkerResources) -> int:
 def threads_of(resources: ActorResources | WorkerResources) -> int:
     """Return the number of CPU threads of one process of a phase.
 
-    The number is ``resources.num_threads``; if that is None, the cores of this machine divided by the
-    number of processes, at least 1.
+    The number is ``resources.num_threads``; if that is None, the cores of the machine of the caller
+    (not of the process's node) divided by the number of processes, rounded down, at least 1.
     """
     if resources.num_threads is not None:
         return resources.num_threads
@@ -97,7 +100,7 @@ def described(nodes: Iterable[str]) -> list[dict[str, Any]]:
         nodes: Ray node ids; may repeat. A node that Ray no longer knows gets no labels.
 
     Returns:
-        A mapping with ``id`` and ``labels`` (see `given_labels`) for each node.
+        A mapping with ``id`` and ``labels`` (those that Ray itself doesn't set) for each node, once.
     """
     labels = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
     return [

@@ -17,12 +17,15 @@ PATIENCE_SECONDS = 30.0
 def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
     """Wait until processes of several nodes have ended; kill the processes that don't end in time.
 
-    The call runs `end_processes` in a Ray task on each node, and returns when all have ended. Nodes that
-    have left the cluster are skipped.
+    Ray must be connected. The call runs `end_processes` in a Ray task on each node, and returns when all
+    processes have ended. Nodes that have left the cluster are skipped.
 
     Args:
         processes: Ray node id -> process id -> start time in seconds since the epoch.
         patience_s: seconds that the processes have to end before they are killed.
+
+    Raises:
+        RayError: A node left the cluster during the call, or a process may not be killed.
     """
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     task = ray.remote(end_processes)
@@ -39,12 +42,16 @@ def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: fl
 def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
     """Wait until processes of this machine have ended; kill the processes that don't end in time.
 
-    The call returns only when all processes have ended; a zombie counts as ended.
+    The call returns only when all processes have ended; a zombie counts as ended. Every ``patience_s``
+    seconds, the processes that still run are killed (SIGKILL). Ray isn't used.
 
     Args:
         processes: process id -> start time in seconds since the epoch, as psutil gives it. The start
             time tells a process from a later process with the same id.
         patience_s: seconds that the processes have to end before they are killed.
+
+    Raises:
+        AccessDenied: A process belongs to another user (psutil's error).
     """
     deadline = time.monotonic() + patience_s
     while left := [pid for pid, started in processes.items() if _runs(pid, started)]:

@@ -30,7 +30,7 @@ class FunctionRunner(Generic[Argument, Result]):
         self.function = function
 
     def run(self, argument: Argument) -> Result:
-        """Call the function with an argument and return its result."""
+        """Call the function with an argument and return its result; exceptions pass through."""
         return self.function(argument)
 
 
@@ -39,11 +39,12 @@ def run_tasks(
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield the index of an argument and its result, in the order in which the calls finish.
 
-    Ray must be connected. The first calls start when the iteration starts. Each call runs in an actor,
-    never in a normal Ray task. When the caller stops early or a call fails, the other calls must end,
-    and an actor can be killed. A normal task could only be cancelled, and `ray.cancel` aborts the whole
-    driver process if the task ends at the same moment (Ray 2.60; ray-project/ray PR 54798 fixed only
-    some of the cases).
+    Ray must be connected. The first calls start when the iteration starts. The actors are killed when
+    the iteration has ended or the caller closes the generator. Each call runs in an actor, never in a
+    normal Ray task. When the caller stops early or a call fails, the other calls must end, and an actor
+    can be killed. A normal task could only be cancelled, and `ray.cancel` aborts the whole driver
+    process if the task ends at the same moment (Ray 2.60; ray-project/ray PR 54798 fixed only some of
+    the cases).
 
     When an actor is killed, Ray ends the actors that its call has started. The placement group of a
     Ray Train ``fit`` is freed only if Ray has a dashboard (see `connect_with_dashboard`), otherwise
@@ -86,8 +87,8 @@ def run_tasks(
 class SharedTaskRunner:
     """Makes each artifact that trials share once, and grants each artifact to one trial.
 
-    One Ray actor of this class exists per sweep. The actor is asynchronous, so that one trial can wait
-    for an artifact while the actor answers other trials.
+    One Ray actor of this class exists per sweep; its methods are called by ``.remote``. The actor is
+    asynchronous, so that one trial can wait for an artifact while the actor answers other trials.
 
     Args:
         make: takes a config and the name of an artifact, and makes the artifact; runs as a Ray task.
@@ -102,6 +103,8 @@ class SharedTaskRunner:
 
     async def make(self, folder: str, config: Any, name: str) -> None:
         """Wait until the artifact in a folder is made; start a task for it if none was started.
+
+        After the first successful call for a folder, later calls return at once.
 
         Args:
             folder: folder of the artifact in the store; identifies the artifact.
@@ -125,9 +128,10 @@ class SharedTaskRunner:
             raise
 
     async def claim(self, folder: str, trial: str) -> str:
-        """Claim an artifact for a trial; return the id of the trial that claimed the artifact first.
+        """Claim an artifact for a trial; return the id of the trial whose claim was the first.
 
-        Only the trial whose id is returned may write to the folder of the artifact.
+        Only the trial whose id is returned may write to the folder of the artifact. A claim lasts until
+        the actor ends. The artifact isn't made by this call.
 
         Args:
             folder: folder of the artifact in the store; identifies the artifact.

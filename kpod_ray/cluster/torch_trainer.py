@@ -26,11 +26,13 @@ def fit(
 ) -> dict[str, Any]:
     """Run a training function on Ray Train workers and return the result of rank 0.
 
-    Checkpoints go to the folder ``fit`` of the artifact. A training that was interrupted continues from
-    these checkpoints when `fit` is called again with the same artifact.
+    Ray must be connected; the call returns when the training has ended. Checkpoints go to the folder
+    ``fit`` of the artifact. A training that was interrupted continues from these checkpoints when `fit`
+    is called again with the same artifact.
 
     Args:
-        loop: the training function; every worker calls it with ``loop_config``, again after a failure.
+        loop: the training function; every worker calls it with ``loop_config``, again after a failure,
+            where it must restore the last checkpoint itself (`train_checkpoints.restore`).
         loop_config: argument of the training function, of values that Ray can serialize. Its entry
             ``board``, which is required, is the handle of a `MetricsBoard` actor, to which the workers
             report their nodes.
@@ -43,7 +45,9 @@ def fit(
 
     Raises:
         TrainingFailedError: The training failed more often than ``resources.max_failures`` allows, or
-            the workers didn't start in time after all retries.
+            the workers didn't start in time after all retries. A `KpodError` of the training function
+            is inside this error, too; `failures.explained` finds it.
+        OSError: The storage fails in this process.
     """
     result = TorchTrainer(
         loop,

@@ -49,7 +49,8 @@ class Saved:
     progress: dict[str, Any]
     """Position of the training, such as stage and train step, as values that JSON can hold."""
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    """Further state of the training, by name."""
+    """Further state of the training, by name; contiguous tensors that share no memory, on the CPU after
+    `restore`."""
 
 
 def kept_checkpoints(checkpoints: CheckpointsConfig) -> CheckpointConfig:
@@ -60,15 +61,23 @@ def kept_checkpoints(checkpoints: CheckpointsConfig) -> CheckpointConfig:
 def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> None:
     """Write a checkpoint and report it to Ray Train, which uploads the checkpoint in the background.
 
-    Every worker must call `save` at the same train step: collecting sharded state and reporting are
-    collective operations. Rank 0 alone writes files, in a temporary folder of its machine; the call
-    returns before the upload has finished (`wait_until_saved`).
+    Every worker of Ray Train must call `save` at the same train step, after its optimizer step:
+    collecting sharded state and reporting are collective operations. Rank 0 alone writes files, in a
+    temporary folder of its machine; the call returns before the upload has finished. The checkpoint is
+    safe only after `wait_until_saved`, which every worker calls before the training function ends.
 
     Args:
-        module: model whose trainable parameters are saved; frozen parameters and buffers aren't.
+        module: model whose trainable parameters are saved; frozen parameters and buffers aren't. The
+            parameters must be contiguous and, except tied ones, must not share memory.
         optimizer: optimizer of these parameters, whose state is saved.
         saved: further content; the argument of rank 0 is written. Its tensors must be contiguous and
-            must not share memory.
+            must not share memory with each other.
+
+    Raises:
+        ValueError: A tensor isn't contiguous (on rank 0).
+        RuntimeError: Tensors share memory (on rank 0), or the caller is no worker of Ray Train.
+        TypeError: ``saved.progress`` can't be written as JSON (on rank 0).
+        OSError: The temporary folder can't be written (on rank 0).
     """
     state = state_of(module, optimizer)
     checkpoint = None
@@ -90,7 +99,11 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
 def wait_until_saved() -> None:
     """Wait until every reported checkpoint is committed to the storage.
 
-    A checkpoint that isn't committed yet is lost when its worker dies. Runs in a worker of Ray Train.
+    A checkpoint that isn't committed yet is lost when its worker dies. Call this function in every
+    worker of Ray Train, after the last `save`.
+
+    Raises:
+        RuntimeError: The caller is no worker of Ray Train.
     """
     ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
 
@@ -100,7 +113,8 @@ def restore(
 ) -> tuple[Saved | None, list[str]]:
     """Load the newest undamaged checkpoint of this training into a module and an optimizer.
 
-    Every worker of Ray Train calls `restore`, and all load the same checkpoint.
+    Every worker of Ray Train calls `restore` before the first step of this optimizer, and all load the
+    same checkpoint.
 
     Args:
         module: gets the trainable parameters of the checkpoint, in place; all else stays.
@@ -108,14 +122,15 @@ def restore(
         owner: folder of the artifact that the training makes, as in `Saved.owner`.
 
     Returns:
-        The further content of the checkpoint, or None if there is no undamaged checkpoint, in which case
-        module and optimizer are unchanged; and one line for each damaged checkpoint that was skipped,
-        the newest first.
+        The further content of the checkpoint, with its tensors on the CPU, or None if there is no
+        undamaged checkpoint, in which case module and optimizer are unchanged; and one line for each
+        damaged checkpoint that was skipped, the newest first.
 
     Raises:
         KpodError: The newest undamaged checkpoint belongs to another artifact, whose settings differ.
         RuntimeError: Names or shapes of the checkpoint's parameters differ from the module's trainable
-            ones.
+            ones, or the caller is no worker of Ray Train.
+        OSError: The storage fails.
     """
     damages = list[str]()
     for reported in reversed(ray.train.get_all_reported_checkpoints()):

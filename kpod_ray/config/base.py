@@ -46,7 +46,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy of nested settings with the values at dotted paths replaced.
 
-    Mappings are copied; other values, such as lists, are shared with the arguments.
+    The mappings in ``raw`` are copied; other values, such as lists, are shared with ``raw``. The new
+    values aren't copied: a later override of a path inside a mapping among them changes this mapping.
 
     Args:
         raw: Nested mapping of settings.
@@ -71,9 +72,9 @@ def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return two layers of nested settings merged; where both set a value, ``above`` wins.
 
-    The arguments stay unchanged. Only groups (mappings) are merged; a list replaces a list. A group in
-    ``above`` with another ``kind`` or ``source`` than the one set in ``below`` replaces the whole group
-    in ``below``: the kinds have different keys.
+    The arguments stay unchanged; the result may share values with them. Only groups (mappings) are
+    merged; a list replaces a list. A group in ``above`` with another ``kind`` or ``source`` than the one
+    set in ``below`` replaces the whole group in ``below``: the kinds have different keys.
 
     Args:
         below: Settings of lower priority.
@@ -97,6 +98,9 @@ def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
     Args:
         problem: One element of ``ValidationError.errors()``.
         config: Class that was validated, to which the paths are relative.
+
+    Returns:
+        The message, without the name of the config file.
     """
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:

@@ -104,6 +104,9 @@ class ComparisonConfig(Config):
         return self
 
     def chosen(self) -> dict[str, Arm]:
-        """Return the arms to train, built-in and custom ones, by name and in the order of ``arms``."""
+        """Return the arms to train, built-in and custom ones, by name and in the order of ``arms``.
+
+        A custom arm takes the place of a built-in arm of the same name.
+        """
         known = {**ARMS, **self.custom_arms}
         return {name: known[name] for name in self.arms}

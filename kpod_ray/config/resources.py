@@ -59,8 +59,8 @@ def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None
 
     Args:
         resources: Resources of the actor.
-        engine: Engine arguments, of which ``tensor_parallel_size`` and ``pipeline_parallel_size`` are
-            read.
+        engine: Engine arguments, of which ``tensor_parallel_size`` and ``pipeline_parallel_size``, whole
+            numbers of at least 1, are read.
 
     Raises:
         ValueError: The product of the two sizes is not the number of GPUs.

@@ -101,6 +101,8 @@ class RunConfig(Config):
     def override(self, overrides: Mapping[str, Any]) -> RunConfig:
         """Return a validated copy with the values at dotted paths replaced.
 
+        This config stays unchanged. No file or model that a setting names is looked up.
+
         Args:
             overrides: Dotted path -> value, such as ``{"student.learning_rate": 3e-5}``. A mapping
                 replaces a whole group, whose other settings get their defaults.
@@ -120,7 +122,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     or model that a setting names is looked up.
 
     Args:
-        path: YAML file, absolute or relative to the current folder.
+        path: YAML file, absolute or relative to the current folder; ``~`` isn't expanded.
         overrides: Overrides ``dotted.path=value``, later ones over earlier ones.
 
     Raises:

@@ -93,7 +93,10 @@ class HandWeighting(Config):
 
 
 def with_default_kind(value: Any) -> Any:
-    """Add the default kind to settings without a ``kind``, which the discriminated union requires."""
+    """Return settings with the default kind added if ``kind`` is missing; the union requires a kind.
+
+    A mapping is copied; any other value is returned unchanged.
+    """
     return {"kind": "learned", **value} if isinstance(value, Mapping) else value
 
 

@@ -38,13 +38,19 @@ class Batch:
     """[N] bool, whether each label belongs to the rationale rather than to the answer segment."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on a device; tensors that are there already are shared, not copied."""
+        """Return the batch on a device; tensors that are there already are shared, not copied.
+
+        The types of the tensors stay.
+        """
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
         return dataclasses.replace(self, **moved)
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of the language model's forward pass."""
+        """Return the keyword arguments of the language model's forward pass: token ids and mask.
+
+        The model must be on the device of the batch.
+        """
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
     def num_slots(self) -> int:
@@ -52,7 +58,7 @@ class Batch:
         return self.input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the number of tokens of the examples, a scalar on the batch's device."""
+        """Return the number of tokens of the examples, an int64 scalar on the batch's device."""
         return self.attention_mask.sum()
 
 
@@ -66,7 +72,11 @@ def num_loss_tokens(example: Example, num_given_steps: int) -> int:
 
 
 def loss_weight(example: Example, num_given_steps: int) -> float:
-    """Return the sum of the weights of the tokens that `num_loss_tokens` counts."""
+    """Return the sum of the weights of an example's tokens in the loss; 0 if no token is in the loss.
+
+    In the loss are the target tokens after the given steps: the other reasoning steps, and the answer
+    segment.
+    """
     pairs = zip(example.token_weights, example.token_steps, strict=True)
     return float(sum(weight for weight, step in pairs if step >= num_given_steps))
 
@@ -77,12 +87,17 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
     A sequence is the prompt and the whole target. Each token is predicted from the preceding position.
 
     Args:
-        examples: B examples, at least one; row i of the batch is example i.
-        num_given_steps: [B], number of given steps of each example.
+        examples: B examples, at least one, each with at least one prompt token; row i of the batch is
+            example i.
+        num_given_steps: [B], number of given steps of each example, from 0 to its ``num_steps``.
         pad_id: token id of padding.
 
     Returns:
         The batch, on the CPU.
+
+    Raises:
+        ValueError: The numbers of examples and of ``num_given_steps`` differ.
+        RuntimeError: There is no example.
     """
     sequences = [[*example.prompt_ids, *example.target_ids] for example in examples]
     firsts = [len(example.prompt_ids) - 1 for example in examples]
@@ -96,12 +111,16 @@ def padded(
     """Pad sequences of token ids to the length of the longest.
 
     Args:
-        sequences: B sequences, at least one.
+        sequences: B sequences, at least one; a sequence may be empty.
         pad_id: token id of padding.
         side: side of the padding.
 
     Returns:
-        The token ids and the attention mask (1 where a token exists), both [B, L], int64.
+        The token ids and the attention mask (1 where a token exists, 0 at padding), both [B, L], int64,
+        on the CPU.
+
+    Raises:
+        RuntimeError: There is no sequence.
     """
     ids = [torch.tensor(sequence, dtype=torch.long) for sequence in sequences]
     ones = [torch.ones_like(each) for each in ids]
@@ -124,6 +143,10 @@ def loss_tokens(
 
     Returns:
         The fields ``rows``, ``columns``, ``labels``, ``token_weights`` and ``in_rationale``, on the CPU.
+        Row i stands for example i.
+
+    Raises:
+        ValueError: The numbers of examples and of ``num_given_steps`` differ.
     """
     rows: list[int] = []
     columns: list[int] = []
@@ -167,15 +190,22 @@ class PackedBatch(Batch):
     """Layout of the sequences in the row."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on a device; tensors that are there already are shared, not copied."""
+        """Return the batch on a device; tensors that are there already are shared, not copied.
+
+        The types of the tensors stay.
+        """
         return dataclasses.replace(super().to(device), sequences=self.sequences.to(device))
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of a language model with the attention of `models.packing`."""
+        """Return the keyword arguments of a language model whose attention reads packed rows.
+
+        `models.packing.use_packing` must have installed this attention, and the model must be on the
+        device of the batch.
+        """
         return {name: getattr(self, name) for name in ("input_ids", "position_ids", "sequences")}
 
     def num_tokens(self) -> Tensor:
-        """Return the number of tokens of the examples, a scalar on the batch's device.
+        """Return the number of tokens of the examples, an integer scalar on the batch's device.
 
         The shared prefix counts for each example, and so do the last tokens, which the row leaves out.
         """
@@ -189,11 +219,15 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
     `MIN_SHARED_PREFIX_FRACTION` of the tokens.
 
     Args:
-        examples: the examples, at least one; they follow each other in this order.
-        num_given_steps: number of given steps of each example.
+        examples: the examples, at least one, in the order of the row. Each has at least one prompt token
+            and one target token.
+        num_given_steps: number of given steps of each example, from 0 to its ``num_steps``.
 
     Returns:
-        The batch, on the CPU.
+        The batch, on the CPU, for a model that `models.packing.use_packing` has prepared.
+
+    Raises:
+        ValueError: There is no example, or the numbers of examples and of ``num_given_steps`` differ.
     """
     ids = [[*example.prompt_ids, *example.target_ids[:-1]] for example in examples]
     num_shared_prefix_tokens = _num_shared_prefix_tokens(ids)

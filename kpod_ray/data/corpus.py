@@ -41,8 +41,10 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
         weigh: Finished artifact with the table ``weighted``, where each question id occurs once, too.
 
     Raises:
-        RuntimeError: A weighted rationale has no rationale or no question.
-        FileNotFoundError: A table doesn't exist.
+        RuntimeError: A weighted rationale has no rationale or no question; raised when the iteration
+            reaches this rationale.
+        FileNotFoundError: A table doesn't exist. As all errors of `table_rows`, raised during the
+            iteration.
     """
     questions = _Lookup((row.id, row) for row in table_rows(teacher, "questions", Question))
     rationales = _Lookup(
@@ -54,7 +56,9 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
 
 
 def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
-    """Yield the rows of an artifact's table, with `BATCH_ROWS` rows in memory at a time.
+    """Yield the rows of an artifact's table in order, with `BATCH_ROWS` rows in memory at a time.
+
+    Errors are raised during the iteration. A table without rows yields nothing.
 
     Args:
         artifact: Artifact that holds the table.
@@ -63,6 +67,8 @@ def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
 
     Raises:
         FileNotFoundError: The table doesn't exist.
+        OSError: The storage fails.
+        pa.ArrowInvalid: The file is no complete Parquet file.
         KeyError: The table lacks a column of the class.
     """
     for batch in artifact.batches(name, BATCH_ROWS):

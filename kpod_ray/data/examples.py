@@ -34,9 +34,11 @@ class Example(Record):
     prompt_ids: Sequence[int]
     """Token ids of the rendered question."""
     target_ids: Sequence[int]
-    """Token ids of the rationale and the answer segment."""
+    """Token ids of the rationale and the answer segment; either may be missing (`cut_example`,
+    `answer_alone`)."""
     token_weights: Sequence[float]
-    """Weight of each target token: w of Eq. 3 in the rationale, 1 in the answer segment."""
+    """Weight of each target token: w of Eq. 3 in the rationale (1 with ``student.token_weights:
+    uniform``), 1 in the answer segment."""
     token_steps: Sequence[int]
     """0-based reasoning step of each target token; ``num_steps`` in the answer segment. The values
     never decrease."""
@@ -74,6 +76,10 @@ def build_example(
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
+        ValueError: The rationale has no reasoning step, its step starts don't ascend, or the numbers of
+            its spans and token weights differ.
+        NotImplementedError: The tokenizer isn't fast.
+        TemplateError: As in `encode_prompt`.
     """
     text, answer_start = target_text(rationale.text, question.answer)
     ids, starts, ends = encode_with_spans(tokenizer, text)
@@ -94,16 +100,16 @@ def build_example(
 def cut_example(example: Example, max_length: int) -> Example | None:
     """Cut an example that is too long after the last reasoning step that fits, without the answer.
 
-    The answer segment is always left out: call `cut_example` only for an example of over ``max_length``
-    tokens.
+    The answer segment is always left out, even if the example fits: call `cut_example` only for an
+    example of over ``max_length`` tokens.
 
     Args:
         example: the example, with its prompt and its whole target.
         max_length: largest number of tokens of prompt and target together.
 
     Returns:
-        A shorter copy, whose number of steps is that of the steps left; None if not even the first
-        reasoning step fits.
+        A shorter copy of at most ``max_length`` tokens, whose number of steps is that of the steps left;
+        None if not even the prompt and the first reasoning step fit.
     """
     room = max_length - len(example.prompt_ids)
     steps = example.token_steps
@@ -131,7 +137,11 @@ def encode_with_spans(
 
     Returns:
         Token ids; the character at which each token starts, leading white space excluded (but not for a
-        token of white space alone); the character before which each token ends. All have length N.
+        token of white space alone); the character before which each token ends. All have length N, which
+        is 0 for an empty text. The text isn't truncated.
+
+    Raises:
+        NotImplementedError: The tokenizer isn't fast.
     """
     # Tokenizers differ in whether the blank before a word belongs to the word's span. With the blank,
     # the first word after a full stop would start in the preceding reasoning step.
@@ -161,6 +171,9 @@ def spread_weights(
 
     Returns:
         The weight of each span, [N].
+
+    Raises:
+        ValueError: The numbers of starts, ends and weights of the rationale's tokens differ.
     """
     sums = np.zeros(len(rationale.text) + 1)
     counts = np.zeros(len(rationale.text) + 1)

@@ -33,7 +33,7 @@ class PromptAffixes:
     """Line below each question; empty for none."""
 
     def asked(self, text: str) -> str:
-        """Return the text of a question with the instruction on the next line."""
+        """Return the text of a question with the instruction, if any, on the next line."""
         return f"{text}\n{self.instruction}" if self.instruction else text
 
 
@@ -43,7 +43,7 @@ NO_AFFIXES = PromptAffixes()
 def question_text(question: Question) -> str:
     """Return the text of a question, with the lettered answer choices on lines below, if any.
 
-    The lines are ``Answer choices:``, ``A. ...``, ``B. ...``, and so on.
+    The lines are ``Answer choices:``, ``A. ...``, ``B. ...``, and so on; at most 26 choices.
     """
     if not question.choices:
         return question.question
@@ -76,7 +76,8 @@ def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]
     returned, so that the prompts of these questions have ``num_shots`` examples, too.
 
     Args:
-        questions: Training questions, of which only as many as needed are read.
+        questions: Training questions, of which only as many as needed are read. A question with a
+            reference rationale must have a gold answer, which isn't checked.
         num_shots: Number of worked examples of one prompt, at least 0.
 
     Returns:
@@ -166,6 +167,7 @@ def encode_prompt(
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
+        TemplateError: The chat template refuses the messages, such as a system message (jinja2's error).
     """
     if template == "chat":
         if not tokenizer.chat_template:
@@ -196,7 +198,10 @@ class PromptBuilder:
     """System message and instruction."""
 
     def encode(self, tokenizer: Any, text: str) -> list[int]:
-        """Return the token ids of the prompt of a question.
+        """Return the token ids of the prompt of a question, up to the position where the answer begins.
+
+        The prompt has the worked examples of `shots_for`, so never the question itself as an example.
+        The prompt isn't truncated.
 
         Args:
             tokenizer: Tokenizer of the model that continues the prompt.
@@ -204,6 +209,7 @@ class PromptBuilder:
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
+            TemplateError: As in `encode_prompt`.
         """
         shots = shots_for(text, self.shots)
         return encode_prompt(tokenizer, text, self.template, shots, self.affixes)

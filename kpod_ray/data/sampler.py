@@ -18,22 +18,24 @@ def global_batches(
     """Return the global batch of every train step of a stage.
 
     The examples are visited in a random order. If the stage has more train steps than one pass over
-    the examples needs, a further pass in another random order follows. A global batch at the border of
-    two passes holds examples of both and may hold an example twice.
+    the examples needs, further passes in other random orders follow. A global batch that holds examples
+    of several passes may hold an example several times.
 
     Args:
-        indices: Indices of the examples included in the stage, at least one.
+        indices: Indices of the examples included in the stage, at least one; the random order depends
+            on their order.
         global_batch_size: Examples of one train step, over all workers.
-        num_train_steps: Train steps of the stage; fewer than one pass needs leave examples out.
-        seed: Seed of the training.
-        stage: Stage, which changes the random order.
+        num_train_steps: Train steps of the stage, at least 1; fewer than one pass needs leave examples
+            out.
+        seed: Seed of the training, at least 0.
+        stage: Stage, at least 0, which changes the random order.
 
     Returns:
         One list of example indices for each train step, never empty; the last list may be shorter than
         ``global_batch_size``.
 
     Raises:
-        ValueError: No example is included.
+        ValueError: No example is included, or seed or stage is negative.
     """
     if not indices:
         raise ValueError(f"no example takes part in stage {stage}")
@@ -85,11 +87,12 @@ def micro_batches(
         lengths: Number of tokens of every example of the data set; example i has ``lengths[i]``.
         max_tokens: Most tokens of a micro-batch, padding included; a longer example is a micro-batch of
             its own.
-        rank: Rank of the worker.
+        rank: Rank of the worker, from 0.
         num_workers: Number of workers.
 
     Returns:
-        One list of example indices for each micro-batch, the shortest examples first.
+        One list of example indices for each micro-batch, the shortest examples first; at least one list,
+        none of them empty.
     """
     by_length = sorted(indices, key=lambda i: (lengths[i], i))
     share = worker_share(by_length, rank, num_workers) or by_length[:1]

@@ -83,7 +83,7 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
 
     Args:
         text: reasoning, separator and answer; the reasoning may be empty.
-        separator: text between reasoning and answer, such as ``####``.
+        separator: text between reasoning and answer, such as ``####``; not empty.
         name: column of the text, for error messages.
 
     Returns:
@@ -141,9 +141,10 @@ def read_choice(
 ) -> str:
     """Return the letter of the gold choice: ``A`` for the first choice, ``B`` for the second, ...
 
-    The row must hold the choice's label or its exact text, in the same case; labels take precedence,
-    and the first of equal choices counts. A JSON number in normal form, or a JSON boolean as ``yes`` or
-    ``no``, is compared with labels and texts in the same way, and is never taken as an index.
+    The row must hold the choice's label or its exact text, in the same case, but with any white space at
+    the ends; labels take precedence, and the first of equal choices counts. A JSON number in normal
+    form, or a JSON boolean as ``yes`` or ``no``, is compared with labels and texts in the same way, and
+    is never taken as an index.
 
     Args:
         row: values by column name.
@@ -152,8 +153,8 @@ def read_choice(
         labels: labels of the choices, in the same order.
 
     Raises:
-        FieldError: The gold answer is missing, only white space, of another type, or neither a label nor
-            the text of a choice.
+        FieldError: The gold answer is missing, only white space, of another type, a number that isn't
+            finite, a text with half a surrogate pair, or neither a label nor the text of a choice.
     """
     is_text = isinstance(row.get(name), str)
     given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]

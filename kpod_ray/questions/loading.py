@@ -68,7 +68,8 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     """Load the train and test questions of a config.
 
     All rows of ``test_path`` are test questions; their split column is ignored. Rows of ``path`` are
-    test questions if their split column is ``test``. Of the other questions with an answer, the fraction
+    test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
+    questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
     ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`). A
     row of a hub data set without an id column gets the id ``<split>-<row number>``; a row of a file
     without an id is a bad row. Last, training questions after the first ``limit`` are left out. Only the
@@ -83,6 +84,7 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
             read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
             the rows than ``max_bad_fraction`` can't be used; no training question is left; or too many
             arithmetic questions are asked for (`generate_questions`).
+        RuntimeError: A path begins with ``~`` and the home folder is unknown.
     """
     if isinstance(config, ArithmeticQuestions):
         return LoadedQuestions(generate_questions(config, seed), [])
@@ -106,6 +108,7 @@ def content_hash(config: QuestionsConfig) -> str:
 
     Raises:
         KpodError: A file doesn't exist, is a folder, or can't be read.
+        RuntimeError: A path begins with ``~`` and the home folder is unknown.
     """
     if isinstance(config, HubQuestions):
         return config.revision or ""
@@ -127,7 +130,8 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
         split: name of the split on the hub, such as ``train``.
 
     Raises:
-        KpodError: The data set can't be loaded; raised when the iteration starts.
+        KpodError: The data set can't be loaded; raised when the iteration starts. Errors of the library
+            ``datasets`` while rows are read pass through.
     """
     try:
         import datasets

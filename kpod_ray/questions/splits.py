@@ -20,7 +20,7 @@ def in_test_split(question_id: str, fraction: float, seed: int) -> bool:
     """Return whether a question belongs to the test split.
 
     Args:
-        question_id: id of the question, taken as it is.
+        question_id: id of the question, without a copy's suffix (see `COPY`), which isn't removed here.
         fraction: expected fraction of the questions in the test split, in [0, 1].
         seed: seed of the split.
     """
@@ -38,6 +38,9 @@ def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -
         question_ids: ids of questions and of copies, in any order.
         fraction: expected fraction of the questions in the validation set, in [0, 1].
         seed: seed of the split.
+
+    Returns:
+        One value for each id, in the order of ``question_ids``.
     """
     originals = (COPY.sub("", question_id) for question_id in question_ids)
     return [hash_fraction(f"{seed}:validation:{original}") < fraction for original in originals]
@@ -48,8 +51,9 @@ def split_for_weighting(
 ) -> tuple[list[int], list[int]]:
     """Split the rationales of the token weighter into a training and a validation set.
 
-    Each set has at least one rationale; a single rationale is in both. Copies of a question (see `COPY`)
-    count as questions of their own and may be on different sides.
+    Each set has at least one rationale; a single rationale is in both; without rationales, both are
+    empty. Copies of a question (see `COPY`) count as questions of their own and may be on different
+    sides.
 
     Args:
         question_ids: id of the question, or of the question's copy, of each rationale.

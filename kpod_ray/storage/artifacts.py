@@ -43,8 +43,7 @@ class Store:
     """A folder on a local disk or in object storage, which holds all artifacts.
 
     Paths and folders that methods take are relative to the root, with ``/`` between the parts. Methods
-    that write create missing parent folders and replace an existing file. Besides the errors named,
-    every method that reads or writes raises `OSError` when the storage fails.
+    that write create missing parent folders and replace an existing file.
     """
 
     root: str
@@ -65,6 +64,7 @@ class Store:
 
         Raises:
             KpodError: The address contains a key, or names no file system that can be opened.
+            RuntimeError: The path begins with ``~`` and the home folder is unknown.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:
@@ -88,6 +88,7 @@ class Store:
         Raises:
             KpodError: The address contains a key, names no file system that can be opened, or the
                 folder can't be reached or written.
+            RuntimeError: The path begins with ``~`` and the home folder is unknown.
         """
         store = cls.at(uri)
         try:
@@ -112,6 +113,9 @@ class Store:
             settings: JSON-serializable settings that determine the content; the order of keys is
                 irrelevant.
             inputs: Fingerprints of the artifacts that the phase reads; the order is relevant.
+
+        Raises:
+            TypeError: A setting can't be written as JSON.
         """
         content = [phase, schema_version, dict(settings), inputs]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -123,14 +127,22 @@ class Store:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self, path: str) -> bool:
-        """Return whether a file or folder exists."""
+        """Return whether a file or folder exists at a path relative to the store's root.
+
+        Raises:
+            OSError: The storage fails.
+        """
         info = self.filesystem.get_file_info(f"{self.root}/{path}")
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
         """Return the sorted names of the files in a folder, without temporary files and subfolders.
 
-        A name has the file's ending and no folder. The list is empty if the folder doesn't exist.
+        A name has the file's ending and no folder. The list is empty if the folder doesn't exist. The
+        folder is relative to the store's root.
+
+        Raises:
+            OSError: The storage fails.
         """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
@@ -138,49 +150,88 @@ class Store:
         return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
-        """Return the text of a UTF-8 file.
+        """Return the text of a UTF-8 file, whose path is relative to the store's root.
 
         Raises:
             FileNotFoundError: The file doesn't exist.
+            OSError: The storage fails, or the path is a folder.
+            UnicodeDecodeError: The file is not UTF-8.
         """
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a UTF-8 file as an atomic write: a failed call leaves the file as before the call."""
+        """Write a UTF-8 file as an atomic write: a failed call leaves the file as before the call.
+
+        An existing file is replaced, and missing folders are created.
+
+        Args:
+            path: Path of the file, relative to the store's root.
+            text: Content of the file.
+
+        Raises:
+            OSError: The storage fails, or the path is a folder.
+            UnicodeEncodeError: The text holds half a surrogate pair.
+        """
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """Return the table of a Parquet file, with all columns or only those named.
+        """Return the table of a Parquet file, with all columns (None) or only those named.
+
+        Args:
+            path: Path of the file, relative to the store's root.
+            columns: Names of the columns to read.
 
         Raises:
             FileNotFoundError: The file doesn't exist.
+            OSError: The storage fails.
             pa.ArrowInvalid: The file is no complete Parquet file, or a named column doesn't exist.
         """
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a Parquet file as an atomic write: a failed call leaves the file as before the call."""
+        """Write a Parquet file as an atomic write: a failed call leaves the file as before the call.
+
+        An existing file is replaced, and missing folders are created.
+
+        Args:
+            path: Path of the file, relative to the store's root.
+            table: Content of the file.
+
+        Raises:
+            OSError: The storage fails, or the path is a folder.
+        """
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
     def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
         """Write a table as one more Parquet file of a folder; return the file's name with ``.parquet``.
 
-        The name is the prefix followed by random characters, without the folder.
-        The file appears whole or not at all, and no other writer takes the name: many processes may add
-        parts to a folder, whichever of them die.
+        The name is the prefix followed by random characters, without the folder. The folder is relative
+        to the store's root and is created if missing. The file appears whole or not at all, and no other
+        writer takes the name: many processes may add parts to a folder, whichever of them die.
+
+        Raises:
+            OSError: The storage fails.
         """
         name = f"{prefix}{uuid.uuid4().hex}.parquet"
         self.write_table(f"{folder}/{name}", table)
         return name
 
     def upload(self, file: Path, path: str) -> None:
-        """Copy a local file into the store; ``path`` is the path of the copy, with the file's name.
+        """Copy a local file into the store, and replace an existing file.
 
-        On a local disk the copy is an atomic write.
+        In a store on a local disk the copy is an atomic write.
+
+        Args:
+            file: The local file.
+            path: Path of the copy relative to the store's root, with the name of the copy.
+
+        Raises:
+            FileNotFoundError: The local file doesn't exist.
+            OSError: The local file can't be read, or the storage fails.
         """
         with open(file, "rb") as source:
             if not self.is_local():  # the source is complete: no second local copy is needed
@@ -194,15 +245,26 @@ class Store:
 
         The copy isn't an atomic write, and the folder of the local file must exist.
 
+        Args:
+            path: Path of the file in the store, relative to the store's root.
+            file: The local file to write.
+
         Raises:
             FileNotFoundError: The file in the store or the local folder doesn't exist.
+            OSError: The storage fails, or the local file can't be written.
         """
         source_path = f"{self.root}/{path}"
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
-        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist."""
+        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist.
+
+        The path is relative to the store's root.
+
+        Raises:
+            OSError: The storage fails.
+        """
         full = f"{self.root}/{path}"
         kind = self.filesystem.get_file_info(full).type
         if kind == pafs.FileType.Directory:
@@ -211,7 +273,10 @@ class Store:
             self.filesystem.delete_file(full)
 
     def address(self, path: str) -> str:
-        """Return the absolute local path, or the full address with scheme and options, of a path."""
+        """Return the absolute local path, or the full address with scheme and options, of a path.
+
+        The path is relative to the store's root; whether the path exists isn't checked.
+        """
         if not self.scheme:
             return f"{self.root}/{path}"
         options = f"?{self.options}" if self.options else ""
@@ -233,23 +298,36 @@ class Artifact:
 
     @property
     def folder(self) -> str:
-        """Path of the folder relative to the store's root: ``<phase>/<fingerprint>``."""
+        """Path of the folder relative to the store's root: ``<phase>/<fingerprint>``.
+
+        The methods of `Store` take this path.
+        """
         return f"{self.phase}/{self.fingerprint}"
 
     @property
     def path(self) -> str:
-        """Absolute path of the folder inside the store's file system, without a scheme."""
+        """Absolute path of the folder inside the store's file system, without a scheme.
+
+        For use with ``store.filesystem``; `Store.address` gives an address with a scheme.
+        """
         return f"{self.store.root}/{self.folder}"
 
     def is_finished(self) -> bool:
-        """Return whether the artifact has a manifest."""
+        """Return whether the artifact has a manifest, which the storage is asked for in each call.
+
+        Raises:
+            OSError: The storage fails.
+        """
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
         """Return the manifest of a finished artifact: counts, seconds, versions, settings.
 
+        The manifest is the mapping that `finish` wrote, with the values as JSON holds them.
+
         Raises:
             FileNotFoundError: The artifact isn't finished.
+            OSError: The storage fails.
         """
         manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
         return manifest
@@ -257,10 +335,14 @@ class Artifact:
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest as an atomic write, which marks the artifact as finished.
 
-        Call `finish` after all other writes.
+        Call `finish` once, after all other writes; an existing manifest is replaced.
 
         Args:
             manifest: JSON-serializable summary of the phase; the key ``phase`` is added.
+
+        Raises:
+            OSError: The storage fails.
+            TypeError: A value can't be written as JSON.
         """
         text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
         self.store.write_text(f"{self.folder}/manifest.json", text)
@@ -270,6 +352,8 @@ class Artifact:
 
         Raises:
             FileNotFoundError: The table doesn't exist.
+            OSError: The storage fails.
+            pa.ArrowInvalid: The file is no complete Parquet file.
         """
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
@@ -278,21 +362,36 @@ class Artifact:
 
         Raises:
             FileNotFoundError: The file doesn't exist.
+            OSError: The storage fails.
+            ValueError: The file is not JSON.
         """
         return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write the table with this name (without ``.parquet``) as an atomic write.
 
-        An existing table is replaced; the artifact may be finished or not.
+        An existing table is replaced, and a missing folder is created. Whether the artifact is finished
+        isn't checked.
+
+        Raises:
+            OSError: The storage fails.
         """
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
         """Yield the table with this name in parts of at most ``size`` rows, in order.
 
+        A table without rows has no parts. The file is opened when the iteration starts, and stays open
+        during the iteration.
+
+        Args:
+            name: Name of the table, without ``.parquet``.
+            size: Most rows of a part, at least 1.
+
         Raises:
-            FileNotFoundError: The table doesn't exist; raised when the iteration starts.
+            FileNotFoundError: The table doesn't exist.
+            OSError: The storage fails.
+            pa.ArrowInvalid: The file is no complete Parquet file.
         """
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
@@ -309,6 +408,10 @@ class Artifact:
         Args:
             name: Name of the table, without ``.parquet``.
             schema: Schema that all parts have.
+
+        Raises:
+            OSError: The storage fails.
+            ValueError: A part has another schema; raised by ``write_table`` of the writer.
         """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:

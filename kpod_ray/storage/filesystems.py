@@ -21,7 +21,7 @@ class PatientS3(pafs.S3FileSystem):
     strategy again in every process that unpickles an instance.
 
     Args:
-        options: Keyword arguments of `pyarrow.fs.S3FileSystem`.
+        options: Keyword arguments of `pyarrow.fs.S3FileSystem`, without ``retry_strategy``.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -64,7 +64,12 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
 def reason(error: OSError | pa.ArrowInvalid) -> str:
     """Return one line that says why a file system can't be used and, if known, what to do.
 
-    The line is the first line of the error's message, or the error's type if the message is empty.
+    Args:
+        error: Error of `open_address` or of a file system that `open_address` returned.
+
+    Returns:
+        The first line of the error's message, or the error's type if the message is empty; for missing
+        permissions, buckets and networks, followed by what to do.
     """
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:

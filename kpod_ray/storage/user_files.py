@@ -42,7 +42,12 @@ class FieldError(ValueError):
 
 
 def place(path: str, line: int) -> str:
-    """Return the place of a row for a message, such as ``a.jsonl line 3`` or ``a.parquet row 3``."""
+    """Return the place of a row for a message, such as ``a.jsonl line 3`` or ``a.parquet row 3``.
+
+    Args:
+        path: File of the row, or the name of another source, whose rows are called ``row``.
+        line: Line or row number, counted from 1.
+    """
     return f"{path} {'line' if path.lower().endswith('.jsonl') else 'row'} {line}"
 
 
@@ -51,6 +56,7 @@ def checked_file(path: str) -> Path:
 
     Raises:
         KpodError: The path doesn't exist, or is a folder or no regular file.
+        RuntimeError: The path begins with ``~`` and the home folder is unknown.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -65,6 +71,7 @@ def file_hash(path: str) -> str:
 
     Raises:
         KpodError: The path doesn't exist, is a folder, or can't be read.
+        RuntimeError: As in `checked_file`.
     """
     try:
         with checked_file(path).open("rb") as stream:
@@ -76,10 +83,11 @@ def file_hash(path: str) -> str:
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Return an iterator over the rows of a JSON Lines or Parquet file.
 
-    The call checks that the file exists and its ending; the iteration reads the rows.
+    The call checks that the file exists and its ending; the iteration reads the rows, with the file
+    open.
 
     Args:
-        path: File that ends in ``.jsonl`` or ``.parquet``.
+        path: File that ends in ``.jsonl`` or ``.parquet``, in any case; ``~`` is expanded.
 
     Returns:
         Pairs of a line number (JSON Lines) or row number (Parquet), counted from 1, and the row: the
@@ -89,6 +97,7 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     Raises:
         KpodError: The path doesn't exist, is a folder, or has another ending; or, during the iteration,
             the file can't be read or is no Parquet file.
+        RuntimeError: As in `checked_file`.
     """
     file = checked_file(path)
     ending = file.suffix.lower()
