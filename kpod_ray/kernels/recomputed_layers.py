@@ -231,9 +231,9 @@ class RecomputedEmbedding(nn.Module):
         """Return the output head, [V, d], a view of the weight, for one pass through these embeddings.
 
         To be called once for each loss, after the calls of `forward`. The gradient of the head reaches
-        the weight only if the loss also depends on a result of `forward`. Otherwise the gradient stays in ``head_grad``
-        and is added in the next backward pass through `forward`, unless another gradient of the head
-        replaces it before.
+        the weight only if the loss also depends on a result of `forward`. Otherwise the gradient stays
+        in ``head_grad`` and is added in the next backward pass through `forward`, unless another
+        gradient of the head replaces it before.
         """
         head: Tensor = _Head.apply(self.weight, self)
         return head
