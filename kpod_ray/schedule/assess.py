@@ -37,9 +37,10 @@ BATCH_TOKENS = 8192
 
 
 class Assessor:
-    """An actor that tokenizes weighted rationales and measures the difficulty of their steps.
+    """Tokenizes weighted rationales and measures the difficulty of their steps.
 
-    The student is loaded, in evaluation mode, on the GPU if the process sees one, else on the CPU.
+    `Assessor` is a plain class, which an `ActorPool` runs in actors. The student is loaded, in
+    evaluation mode, on the GPU if the process sees one, else on the CPU.
 
     Args:
         config: Settings of the student whose losses are measured.

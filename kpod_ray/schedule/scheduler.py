@@ -20,8 +20,9 @@ from kpod_ray.storage.artifacts import Store
 class Scheduler:
     """Decides which plan each stage trains on, and stores the statistics of finished stages.
 
-    Decisions and statistics are stored in ``decisions.json`` of the training run's folder; the
-    constructor reads the file if it exists.
+    `Scheduler` is a plain class, of which phase ``train`` makes one Ray actor. Decisions and statistics
+    are stored in ``decisions.json`` of the training run's folder; the constructor reads the file if it
+    exists.
 
     Args:
         storage: Address of the run's store.

@@ -42,5 +42,9 @@ def hand_weighted(
 
 
 def has_digit_or_operator(text: str) -> bool:
-    """Return whether a text contains a digit (``str.isdigit``) or a character of `OPERATORS`."""
+    """Return whether a text contains a digit (``str.isdigit``) or an operator.
+
+    The operators, listed in `OPERATORS`, are ``+-*/=<>^%`` and the Unicode signs for times, division and
+    minus.
+    """
     return any(character.isdigit() or character in OPERATORS for character in text)

@@ -35,9 +35,10 @@ BATCH_SIZE = 32
 
 
 class Annotator:
-    """An actor that weighs the tokens of rationales with a trained weighter and splits them into steps.
+    """Weighs the tokens of rationales with a trained weighter and splits the rationales into steps.
 
-    The weighter computes on the GPU if the process sees one, else on the CPU.
+    `Annotator` is a plain class, which an `ActorPool` runs in actors. The weighter computes on
+    the GPU if the process sees one, else on the CPU. The student's model may be downloaded first.
 
     Args:
         model: name of the student's model.

@@ -99,6 +99,7 @@ class MaskedSampler:
     whole_fraction: float
     """Probability that a sampled prefix is the whole rationale."""
     seed: int
+    """Seed of the order of the examples and of all draws, not negative."""
     pad_id: int
     """Token id of padding in the student's vocabulary."""
 
@@ -163,7 +164,8 @@ def split_examples(
 ) -> tuple[MaskedSampler, MaskedSampler]:
     """Split examples into a training set and a validation set.
 
-    Each set has at least one example; a single example is in both.
+    Each set has at least one example; a single example is in both. The split is that of
+    `split_for_weighting`; the examples are shared, not copied.
 
     Args:
         examples: all examples, at least one.
