@@ -48,7 +48,7 @@ class PackedLayout:
     """[S P], indices among the M tokens of the prefix of each sequence, one sequence after the other."""
 
     def to(self, device: torch.device) -> Self:
-        """Return a layout with the tensors on a device; tensors already there are shared, not copied."""
+        """Return the same layout with the tensors on a device; tensors already there are shared."""
         names = ("bounds", "row_places", "own_places", "shared_prefix_places")
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 

@@ -83,7 +83,7 @@ class RecomputedNorm(nn.Module):
     """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
 
     Args:
-        weight: [d].
+        weight: [d]; the parameter itself is kept, no copy.
         epsilon: number that is added to the mean square and prevents a division by 0.
     """
 

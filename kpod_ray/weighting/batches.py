@@ -77,7 +77,7 @@ class MaskedSequences:
         """Return the sequences from index ``start`` up to ``stop``, which is excluded.
 
         The tensors are views; columns of padding stay, and ``rationale_rows`` still counts the rows of
-        the whole batch. Only the sequences before S are returned if ``stop`` is above S.
+        the whole batch. With ``stop`` above S, the part ends with the last sequence.
         """
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
