@@ -33,7 +33,8 @@ from torch.autograd.function import once_differentiable
 from kpod_ray.kernels.linear_cross_entropy_cpu import HeadOnCpu
 
 TokenScale = Callable[[Tensor, Tensor], Tensor]
-"""Function from the losses [n] and the weights [n] of n tokens to the scales [n] of the losses."""
+"""Function from the losses [n], in nats, and the weights [n] of n tokens to the scales [n] of the
+losses; all are float32. The function must not change its arguments."""
 
 
 def linear_cross_entropy(
@@ -41,19 +42,27 @@ def linear_cross_entropy(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the scaled sum of the token losses, and the loss of each token.
 
+    The tensors are on one device, a CPU or a CUDA GPU with Triton. Call the function outside autocast.
+    The gradients are computed in the call, not in the backward pass, unless gradients are disabled.
+
     Args:
         hidden: [N, d], hidden states, in the type of the matrix products; N may be 0.
-        head: [V, d], output head on the same device, of any floating-point type.
-        labels: [N], int64, token ids from 0 to V - 1; the function knows no id to ignore.
+        head: [V, d], output head, of any floating-point type. A head that needs a gradient must be
+            float32 or, on a GPU, of the type of ``hidden``.
+        labels: [N], int64, contiguous, token ids from 0 to V - 1, which aren't checked on a GPU; the
+            function knows no id to ignore.
         token_weights: [N], float32, passed to ``scale``.
         scale: function that returns the scale of each token's loss; called with the losses and weights
             of one chunk of tokens at a time. No gradient flows through the scale.
 
     Returns:
-        The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``, for one backward
-        pass; and without gradients the token losses in nats, [N], float32, and whether each label has
-        the highest logit (or shares the highest with others), [N] bool. All are on the device of
-        ``hidden``.
+        The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``; and without gradients
+        the token losses in nats, [N], float32, and whether each label has the highest logit (or shares
+        the highest with others), [N] bool. All are on the device of ``hidden``. A second backward pass
+        through the sum raises a RuntimeError.
+
+    Raises:
+        RuntimeError: On a CPU, a label isn't from 0 to V - 1.
     """
     # ``needs_input_grad`` of an autograd function is True for parameters even under ``no_grad``.
     # Detached tensors spare the forward pass the computation of gradients that nobody asks for.

@@ -33,10 +33,12 @@ class HeadOnCpu:
     """An output head with the float32 logits of one chunk of n tokens at a time.
 
     For each chunk the methods must be called in this order: `losses`, `differentiate`, and then
-    `hidden_gradient` and `add_head_gradient`.
+    `hidden_gradient` and `add_head_gradient`. The first chunk should be the largest, since a larger one
+    allocates a new buffer.
 
     Args:
-        head: [V, d], of any floating-point type; its rows are cast block by block if necessary.
+        head: [V, d], on the CPU, of any floating-point type, not copied; its rows are cast block by
+            block if necessary.
         dtype: type of the matrix products.
     """
 
@@ -49,7 +51,7 @@ class HeadOnCpu:
         self._buffer = torch.empty(0)
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the losses of a chunk.
+        """Compute the losses of a chunk; its exponentials overwrite the buffer of the chunk before.
 
         Args:
             hidden: [n, d], hidden states in the type of the matrix products; n is at most
@@ -58,7 +60,10 @@ class HeadOnCpu:
 
         Returns:
             Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
-            highest logit (or shares it with others), [n] bool.
+            highest logit (or shares it with others), [n] bool; both are new tensors.
+
+        Raises:
+            RuntimeError: A label isn't from 0 to V - 1.
         """
         logits = self._logits(hidden)
         picked = logits.gather(0, labels[None]).squeeze(0)
@@ -69,9 +74,10 @@ class HeadOnCpu:
         return largest - picked + self._totals.log(), picked >= largest
 
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
-        """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
+        """Compute the gradients of the last chunk's logits, scale * (softmax(logits) - onehot(label)).
 
-        The gradients overwrite the logits in the buffer; the other methods read the gradients there.
+        To be called once after each call of `losses`. The buffer gets the gradients without a factor of
+        each token, which `hidden_gradient` and `add_head_gradient` apply.
 
         Args:
             labels: [n], the token ids that were given to `losses`.
@@ -84,7 +90,10 @@ class HeadOnCpu:
         self._scales = (scales / self._totals)[:, None]
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient with respect to the chunk's hidden states, [n, d], float32."""
+        """Return the gradient with respect to the chunk's hidden states, [n, d], float32, a new tensor.
+
+        To be called after `differentiate`, before `losses` of the next chunk.
+        """
         total = torch.zeros(len(self._scales), self._blocks[0].shape[1])
         rows = self._gradient.split(BLOCK_ROWS)
         for block, part in zip(self._blocks, rows, strict=True):
@@ -97,8 +106,11 @@ class HeadOnCpu:
     def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
         """Add the chunk's contribution to the gradient with respect to the head.
 
+        To be called after `differentiate`, before `losses` of the next chunk.
+
         Args:
-            head_grad: [V, d], changed in place.
+            head_grad: [V, d], on the CPU, changed in place; float32, or of another type than the matrix
+                products.
             hidden: [n, d], the hidden states that were given to `losses`.
         """
         scaled = (self._scales * hidden).to(self._dtype)

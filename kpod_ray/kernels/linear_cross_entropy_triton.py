@@ -35,8 +35,8 @@ class HeadOnGpu:
     `hidden_gradient` and `add_head_gradient`.
 
     Args:
-        head: [V, d].
-        dtype: type of the matrix products; a head of another type is copied to this type.
+        head: [V, d], on a GPU.
+        dtype: type of the matrix products; a head of another type is copied to this type, else shared.
     """
 
     chunk_tokens = CHUNK_TOKENS
@@ -46,16 +46,17 @@ class HeadOnGpu:
         self._buffer = self._head.new_empty(CHUNK_TOKENS, len(head))
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the losses of a chunk.
+        """Compute the losses of a chunk; its logits overwrite the buffer of the chunk before.
 
         Args:
-            hidden: [n, d], hidden states in the type of the matrix products; n is at most
-                `CHUNK_TOKENS`.
-            labels: [n], int64, token ids from 0 to V - 1.
+            hidden: [n, d], hidden states in the type of the matrix products, on the head's GPU; n is at
+                most `CHUNK_TOKENS`, the size of the buffer.
+            labels: [n], int64, contiguous, on the same GPU, token ids from 0 to V - 1, which aren't
+                checked.
 
         Returns:
             Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
-            highest logit (or shares it with others), [n] bool.
+            highest logit (or shares it with others), [n] bool; both are new tensors.
         """
         num_tokens = len(hidden)
         size = len(self._head)
@@ -71,11 +72,12 @@ class HeadOnGpu:
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
         """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
 
-        The gradients overwrite the logits in the buffer; the other methods read the gradients there.
+        To be called once after each call of `losses`. The gradients overwrite the logits in the buffer,
+        where `hidden_gradient` and `add_head_gradient` read the gradients.
 
         Args:
             labels: [n], the token ids that were given to `losses`.
-            scales: [n], float32, scale of each token's loss.
+            scales: [n], float32, contiguous, on the head's GPU, scale of each token's loss.
         """
         num_tokens, size = self._logits.shape
         grid = num_tokens, triton.cdiv(size, 4096)
@@ -84,14 +86,21 @@ class HeadOnGpu:
         )
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient with respect to the chunk's hidden states, [n, d], in ``dtype``."""
+        """Return the gradient with respect to the chunk's hidden states, [n, d], a new tensor.
+
+        The result has the type of the matrix products. To be called after `differentiate`, before
+        `losses` of the next chunk.
+        """
         return self._logits @ self._head  # the buffer of the logits holds their gradient now
 
     def add_head_gradient(self, head_grad: Tensor, hidden: Tensor) -> None:
         """Add the chunk's contribution to the gradient with respect to the head.
 
+        To be called after `differentiate`, before `losses` of the next chunk.
+
         Args:
-            head_grad: [V, d], changed in place.
+            head_grad: [V, d], on the head's GPU, changed in place; float32 or of the type of the matrix
+                products.
             hidden: [n, d], the hidden states that were given to `losses`.
         """
         left = self._logits.T

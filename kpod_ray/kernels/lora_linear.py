@@ -28,23 +28,29 @@ from torch.autograd.function import once_differentiable
 
 
 class AdaptedLinear(peft.tuners.lora.Linear):
-    """A linear layer of peft with one adapter, without dropout: y = W x + b + s B A x."""
+    """A linear layer of peft with one adapter: y = W x + b + s B A x.
+
+    The constructor is peft's. Dropout and variants such as DoRA are ignored, not refused.
+    """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the output [..., out] for the input [..., in].
 
-        The output has the type of autocast if autocast is on, else that of the input. After peft's
-        ``merge`` the base layer alone is computed, since its weight contains the adapter. Otherwise the
-        adapter is always applied, also if peft has disabled it (``disable_adapter``). Gradients flow to
-        the input, to A and B and to a trainable bias, not to the frozen weight.
+        After peft's ``merge`` the base layer itself is called, since its weight contains the adapter;
+        gradients flow as in any linear layer, and without autocast the input must have the type of the
+        weight. Otherwise the adapter is always applied, also if peft has disabled it
+        (``disable_adapter``). The output then has the type of autocast if autocast is on, else that of
+        the input; gradients, without second derivatives, flow to the input, to A and B and to a
+        trainable bias, not to the weight.
 
         Args:
-            x: [..., in].
+            x: [..., in], on the device of the parameters.
             args: ignored.
             kwargs: ignored.
 
         Raises:
             ValueError: The layer isn't merged and hasn't exactly one active adapter.
+            KeyError: The layer isn't merged and lacks the active adapter.
         """
         layer = self.get_base_layer()
         if self.merged:

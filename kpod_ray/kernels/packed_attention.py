@@ -43,14 +43,17 @@ def attend_on_cpu(
 ) -> Tensor:
     """Compute causal attention within each sequence of a packed row on a CPU, in float32.
 
+    Neither the states nor the output may be changed in place before the backward pass.
+
     Args:
-        states: queries, keys and values, [1, L, H, d], [1, L, G, d] and [1, L, G, d], of one
+        states: queries, keys and values on the CPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], of one
             floating-point type; G divides H.
-        sequences: layout of the row.
+        sequences: layout of the row of L tokens, on the CPU.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d], in the type of the states, with gradients.
+        The output, [1, L, H, d], in the type of the states, with gradients to the states but without
+        second derivatives.
     """
     output: Tensor = _Attention.apply(*states, sequences, scale)
     return output
@@ -61,14 +64,16 @@ def attend_on_gpu(
 ) -> Tensor:
     """Compute causal attention within each sequence of a packed row on a GPU.
 
+    Neither the states nor the output may be changed in place before the backward pass.
+
     Args:
         states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
             fp16; G divides H, and d is a multiple of 8 up to 256.
-        sequences: layout of the row, on the same GPU.
+        sequences: layout of the row of L tokens, on the same GPU.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d], in the type of the states, with gradients.
+        The output, [1, L, H, d], in the type of the states, with gradients to the states.
     """
     query, key, value = (repeat_prefix(each, sequences)[0] for each in states)
     bounds = sequences.bounds
@@ -82,7 +87,8 @@ def attend_on_gpu(
 def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
     """Repeat the shared prefix of a packed row for every sequence; differentiable.
 
-    The gradient of the shared prefix is the sum of the gradients of its copies.
+    The gradient of the shared prefix is the sum of the gradients of its copies. Without a shared prefix
+    M is L, and the result shares the memory of ``states``.
 
     Args:
         states: queries, keys or values of the row, [1, L, H, d].
@@ -98,7 +104,9 @@ def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
 def merge_prefix(output: Tensor, sequences: PackedLayout) -> Tensor:
     """Undo `repeat_prefix`: keep only the first sequence's copy of the shared prefix; differentiable.
 
-    All copies are equal, because attention is causal and the prefix comes first.
+    All copies are equal, because attention is causal and the prefix comes first; the equality isn't
+    checked. The gradient of the other copies is 0. Without a shared prefix M is L, and the result shares
+    the memory of ``output``.
 
     Args:
         output: attention output of all sequences, [1, M, H, d].

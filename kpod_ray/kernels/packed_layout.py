@@ -48,7 +48,7 @@ class PackedLayout:
     """[S P], indices among the M tokens of the prefix of each sequence, one sequence after the other."""
 
     def to(self, device: torch.device) -> Self:
-        """Return a layout with the tensors on a device; tensors already there are shared, not copied."""
+        """Return the same layout with the tensors on a device; tensors already there are shared."""
         names = ("bounds", "row_places", "own_places", "shared_prefix_places")
         return dataclasses.replace(self, **{n: getattr(self, n).to(device) for n in names})
 
@@ -57,8 +57,8 @@ def place_sequences(lengths: Sequence[int], num_shared_prefix_tokens: int) -> Pa
     """Compute the layout of a packed row; the tensors are on the CPU.
 
     Args:
-        lengths: number of tokens of each of S sequences, at least one, including the shared prefix; no
-            length is below P.
+        lengths: number of tokens of each of S sequences, at least one, in the order of the row and
+            including the shared prefix; no length is below P, which isn't checked.
         num_shared_prefix_tokens: number of tokens of the shared prefix, P; 0 without one.
     """
     bounds = [0, *itertools.accumulate(lengths)]

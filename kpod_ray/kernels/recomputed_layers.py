@@ -40,7 +40,8 @@ from torch.autograd.graph import saved_tensors_hooks
 def output_head(language_model: Any) -> Tensor:
     """Return the weight of a model's output head, [V, d]: the parameter itself or a view, no copy.
 
-    The head of recomputed tied embeddings must be requested anew for every forward pass.
+    With recomputed tied embeddings the function must be called once for every forward pass, after the
+    embeddings; see `RecomputedEmbedding.head`. A bias of the head is left out.
 
     Args:
         language_model: a model of transformers with an output head.
@@ -55,12 +56,15 @@ def output_head(language_model: Any) -> Tensor:
 def use_recomputed_layers(language_model: Any) -> None:
     """Replace the layers of a model by recomputed layers that give the same outputs, in place.
 
-    Replaced are root mean square norms, gated feed-forward layers, and the input embeddings if the
-    output head shares their weight and the weight is trainable. The parameters stay the same objects
-    under the same names. Other layers, and layers whose outputs for a few inputs would differ, stay.
+    Replaced are root mean square norms, gated feed-forward layers, and plain input embeddings (without
+    ``max_norm``) if the output head shares their weight and the weight is trainable. The parameters stay
+    the same objects under the same names. Other layers, and layers whose outputs for a few inputs would
+    differ, stay. Afterwards each forward pass allows one backward pass, without second derivatives and
+    without gradient checkpointing. With recomputed embeddings, a loss that takes the output head from
+    `output_head` needs only one gradient of the tied weight.
 
     Args:
-        language_model: a model of transformers with an output head.
+        language_model: a model of transformers with an output head and float32 parameters.
     """
     scratch = Scratch()
     for parent in list(language_model.modules()):
@@ -79,8 +83,8 @@ class RecomputedNorm(nn.Module):
     """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
 
     Args:
-        weight: [d].
-        epsilon: number that prevents a division by 0.
+        weight: [d]; the parameter itself is kept, no copy.
+        epsilon: number that is added to the mean square and prevents a division by 0.
     """
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
@@ -91,7 +95,9 @@ class RecomputedNorm(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the normalized states [..., d] of hidden states [..., d].
 
-        The attribute ``recompute`` of the returned tensor is the tensor's recompute closure.
+        The output has the type of autocast if autocast is on and the input is float32, else the type of
+        the input. The attribute ``recompute`` of the returned tensor is the tensor's recompute closure.
+        Until the backward pass, neither input, output nor weight may be changed in place.
         """
         device = hidden.device.type
         dtype = hidden.dtype
@@ -116,9 +122,11 @@ class Scratch:
         self._buffer = torch.empty(0)
 
     def like(self, tensor: Tensor) -> Tensor:
-        """Return an uninitialized tensor with the shape, type and device of another tensor.
+        """Return an uninitialized contiguous tensor with the shape, type and device of another tensor.
 
-        The returned tensor overwrites the tensor that the previous call returned.
+        The content of the tensor that the previous call returned must not be needed any more: both
+        tensors share the buffer, unless this call allocates a larger buffer or one of another type or
+        device.
         """
         buffer = self._buffer
         size = tensor.numel()
@@ -131,7 +139,8 @@ class Scratch:
 class RecomputedGatedMlp(nn.Module):
     """Gated feed-forward layer: down(silu(gate(x)) * up(x)).
 
-    The backward pass recomputes the product, and also x if x is the output of a `RecomputedNorm`.
+    The backward pass recomputes the product, and also x if x is the output of a `RecomputedNorm`. The
+    backward pass overwrites the outputs of ``gate_proj`` and ``up_proj``.
 
     Args:
         gate_proj: linear layer from width d to the inner width.
@@ -150,7 +159,11 @@ class RecomputedGatedMlp(nn.Module):
         self.scratch = scratch
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return the output [..., d] for the input [..., d]."""
+        """Return the output [..., d] for the input [..., d], with gradients for one backward pass.
+
+        A second backward pass raises a RuntimeError. Until the backward pass, the input must not be
+        changed in place.
+        """
         # The linear layers of this block save their inputs for the backward pass. The hooks replace
         # these saved inputs, ``hidden`` and ``product``, by recompute closures.
         closures: dict[int, Callable[[], Tensor]] = {}
@@ -191,7 +204,8 @@ class RecomputedEmbedding(nn.Module):
 
     The backward pass reaches the output head before the input embeddings. The gradient of the head is
     stored in ``head_grad``; then the gradients of the input rows are added to it in place, and the sum
-    is returned as the gradient of the weight.
+    is returned as the gradient of the weight. Therefore a loss may depend on only one call of `head`,
+    made after the calls of `forward`.
 
     Args:
         weight: [V, d].
@@ -205,9 +219,10 @@ class RecomputedEmbedding(nn.Module):
         self.head_grad: Tensor | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings [..., d] of token ids [...].
+        """Return the embeddings [..., d] of token ids [...], int64, on the weight's device.
 
-        The backward pass also returns the gradient that `head` left in ``head_grad``.
+        The backward pass also returns the gradient that `head` left in ``head_grad``, and empties
+        ``head_grad``.
         """
         embedded: Tensor = _Rows.apply(self.weight, ids, self)
         return embedded
@@ -215,8 +230,10 @@ class RecomputedEmbedding(nn.Module):
     def head(self) -> Tensor:
         """Return the output head, [V, d], a view of the weight, for one pass through these embeddings.
 
-        The gradient of the head reaches the weight only if the loss also depends on a result of
-        `forward`.
+        To be called once for each loss, after the calls of `forward`. The gradient of the head reaches
+        the weight only if the loss also depends on a result of `forward`. Otherwise the gradient stays
+        in ``head_grad`` and is added in the next backward pass through `forward`, unless another
+        gradient of the head replaces it before.
         """
         head: Tensor = _Head.apply(self.weight, self)
         return head

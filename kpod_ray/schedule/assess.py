@@ -37,15 +37,18 @@ BATCH_TOKENS = 8192
 
 
 class Assessor:
-    """An actor that tokenizes weighted rationales and measures the difficulty of their steps.
+    """Tokenizes weighted rationales and measures the difficulty of their steps.
 
-    The student is loaded on the GPU if the process sees one, else on the CPU.
+    `Assessor` is a plain class, which an `ActorPool` runs in actors. The student is loaded, in
+    evaluation mode, on the GPU if the process sees one, else on the CPU.
 
     Args:
         config: Settings of the student whose losses are measured.
 
     Raises:
-        KpodError: The tokenizer or the model can't be used; see `load_tokenizer` and `load_student`.
+        KpodError: As in `load_tokenizer` and `load_student`.
+        OSError: As in `load_tokenizer` and `load_student`.
+        ValueError: As in `load_tokenizer` and `load_student`.
     """
 
     def __init__(self, config: StudentConfig) -> None:
@@ -64,12 +67,13 @@ class Assessor:
 
         Returns:
             One row for each input row, in order: the columns of `Example` (of the shortened example if
-            it was shortened), ``is_cut`` (whether the example was shortened to ``max_length``) and the
-            columns of `MEASURES`, in nats. The lists of `MEASURES` are empty for an example that doesn't
-            fit.
+            it was shortened, of the whole one if it doesn't fit), ``is_cut`` (whether the example was
+            shortened to ``max_length``) and the columns of `MEASURES`, in nats. The lists of `MEASURES`
+            are empty for an example that doesn't fit.
 
         Raises:
             KpodError: The student's template is ``chat``, and the tokenizer has no chat template.
+            ValueError: A rationale has no reasoning steps, or its step starts don't ascend.
         """
         questions = Question.from_table(batch)
         rationales = WeightedRationale.from_table(batch)
@@ -111,17 +115,22 @@ def assess_difficulty(
 
     Args:
         config: Settings of the run.
-        questions: Finished artifact with the table ``questions``.
-        weigh: Finished artifact with the table ``weighted``, one row for each rationale.
+        questions: Finished artifact with the table ``questions``, which holds the question of every
+            rationale.
+        weigh: Finished artifact with the table ``weighted``, one row for each rationale, at least one.
         artifact: Artifact that gets the tables. Its manifest isn't written.
 
     Returns:
-        The manifest entries of the phase: counts of rationales, and the nodes that assessed them.
+        The manifest entries of the phase: ``counts`` of rationales (``rationales``, all; ``assessed``,
+        those in the tables; ``overlength``, those left out; ``cut``; ``resumed``, those of interrupted
+        calls) and ``nodes``, the nodes that assessed them.
 
     Raises:
-        KpodError: No rationale fits ``student.max_length``.
+        KpodError: No rationale fits ``student.max_length``; no table is written.
+        FileNotFoundError: ``questions`` or ``weigh`` lacks its table.
         RuntimeError: The pool returned another number of rows than there are rationales.
-        ray.exceptions.RayError: An actor failed; the cause may be a `KpodError` of `Assessor`.
+        ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
+            error of `Assessor`.
     """
     requests = _requests(questions, weigh)
     pool = ActorPool(
@@ -159,8 +168,8 @@ def measure_steps(
     """Measure the step difficulties of examples (Eq. 8), with no step given.
 
     Args:
-        student: The student before training, on any device, in evaluation mode.
-        examples: Examples of any length; possibly none.
+        student: The student before training, on any device; the caller has set evaluation mode.
+        examples: Examples of any length, cut or whole; possibly none.
         pad_id: Token id that pads the batches.
         max_tokens: Most tokens of one forward pass, padding included; a longer example has a forward
             pass of its own.

@@ -16,7 +16,7 @@ def check_embedding(embedding: str | None) -> None:
             ``.txt``, or the name of a model.
 
     Raises:
-        KpodError: The file doesn't exist or is a folder, or `check_model` refuses the model.
+        KpodError: The file doesn't exist or is a folder, or a condition of `check_model` holds.
     """
     if embedding is None:
         return
@@ -40,6 +40,7 @@ def embedding_hash(embedding: str | None) -> str:
     Raises:
         KpodError: The file doesn't exist, is a folder or can't be read, or the name means a local folder
             that doesn't exist or has no ``config.json``.
+        OSError: A file in the encoder's folder can't be read.
     """
     if embedding is None:
         return ""

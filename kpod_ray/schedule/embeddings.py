@@ -33,19 +33,24 @@ def embed_questions(
 ) -> npt.NDArray[np.float32]:
     """Return a vector of unit length for each text; the zero vector for a text without token or word.
 
-    A model on the hub is downloaded.
+    `mean_embeddings`, `word_vector_means` or `encode_texts` computes the vectors. A model on the hub is
+    downloaded.
 
     Args:
         texts: Q texts of questions, at least one.
-        embedding: ``schedule.embedding``: None, a ``.txt`` file of word vectors, or a sentence encoder.
-        student: Name of the model whose input embeddings are averaged when ``embedding`` is None.
+        embedding: ``schedule.embedding``: None, the path of a file of word vectors, which ends in
+            ``.txt``, or the name of a sentence encoder.
+        student: Name of the model whose input embeddings are averaged when ``embedding`` is None;
+            otherwise not used.
 
     Returns:
-        [Q, d], in the order of the texts.
+        float32 [Q, d], in the order of the texts.
 
     Raises:
         KpodError: A condition of `word_vector_means`, `encode_texts` or `model_folder` holds or, if
             ``embedding`` is None, of `load_student` or `load_tokenizer`.
+        OSError: As in `word_vector_means`, `load_student` and `load_tokenizer`.
+        ValueError: As in `encode_texts`, `load_student` and `load_tokenizer`.
     """
     if embedding is None:
         model = load_student(student, torch.float32).language_model
@@ -59,15 +64,15 @@ def embed_questions(
 def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
     """Return the mean input embedding of each text's tokens, scaled to unit length.
 
-    The text is tokenized without special tokens; a token counts as often as it occurs.
+    The text is tokenized without special tokens and not cut off; a token counts as often as it occurs.
 
     Args:
         tokenizer: Tokenizer of the model that the table belongs to.
-        table: [V, d], input embeddings of the model.
-        texts: Q texts.
+        table: [V, d], input embeddings of the model; not changed.
+        texts: Q texts, at least one.
 
     Returns:
-        [Q, d]; the zero vector for a text without tokens.
+        float32 [Q, d], in the order of the texts; the zero vector for a text without tokens.
     """
     result = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
     for row, ids in enumerate(tokenizer(list(texts), add_special_tokens=False).input_ids):
@@ -79,21 +84,24 @@ def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> 
 def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
     """Return the mean vector of each text's words, scaled to unit length, as in the paper.
 
-    A word is a run of letters, a number or a single punctuation mark, in lower case. Words without a
-    vector are ignored; a word counts as often as it occurs.
+    A word is a run of letters, a number such as "1,000.5" or a single punctuation mark. The words of the
+    texts are put in lower case, those of the file aren't. Words without a vector are ignored; a word
+    counts as often as it occurs.
 
     Args:
-        path: Text file of word vectors, UTF-8, with one line ``word v1 v2 ...`` for each word (GloVe's
-            format). Of two lines for one word, the last is used.
+        path: Text file of word vectors, UTF-8, with one line ``word v1 v2 ...`` for each word, with
+            single blanks (GloVe's format). Of two lines for one word, the last is used.
         texts: Q texts.
 
     Returns:
-        [Q, d]; the zero vector for a text in which no word has a vector.
+        float32 [Q, d], in the order of the texts; the zero vector for a text in which no word has a
+        vector.
 
     Raises:
         KpodError: The file doesn't exist or is a folder; the line of a word of the texts has no numbers,
             a value that is no finite number, or another number of values than the first such line; or no
             word of the texts has a vector.
+        OSError: The file can't be read.
     """
     words_of_texts = [_WORD.findall(text.lower()) for text in texts]
     vocabulary = {word for words in words_of_texts for word in words}
@@ -130,15 +138,18 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     the GPU if the process sees one, else on the CPU.
 
     Args:
-        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2, from `model_folder`. A model
-            on the hub is downloaded.
-        texts: Q texts, at least one; the end of a text longer than the encoder's context is cut off.
+        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2, from `model_folder`, with
+            ``max_position_embeddings`` in its config. A model on the hub is downloaded.
+        texts: Q texts, at least one; the end of a text of over ``max_position_embeddings`` tokens is cut
+            off.
 
     Returns:
-        [Q, d], in the order of the texts.
+        float32 [Q, d], in the order of the texts.
 
     Raises:
         KpodError: transformers can't load the tokenizer or the model.
+        ValueError: The tokenizer has no padding token.
+        AttributeError: The config has no ``max_position_embeddings``.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

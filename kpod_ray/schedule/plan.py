@@ -22,26 +22,32 @@ from kpod_ray.storage.artifacts import Artifact, Manifest
 def plan_schedule(
     config: RunConfig, questions: Artifact, assess: Artifact, artifact: Artifact
 ) -> Manifest:
-    """Run the phase in this process: write ``clusters``, ``totals.json`` and ``schedule``.
+    """Run the phase in this process, without Ray: write ``clusters``, ``totals.json`` and ``schedule``.
 
-    ``schedule`` has `StageRow` rows of stages 0 to N_e, ``clusters`` the id and the cluster of each
-    question; see `write_plan` for ``totals.json``. The questions are those of ``difficulties``, except
-    the student's validation set (`in_validation_set`), which is in none of the files. Existing files are
-    replaced.
+    ``schedule`` has `StageRow` rows of stages 0 to N_e for the questions included in each stage,
+    ``clusters`` the id and the cluster of each question; see `write_plan` for ``totals.json``. The
+    questions are those of ``difficulties``, except the student's validation set (`in_validation_set`),
+    which is in none of the files. The questions are clustered whatever ``schedule.order`` is. Existing
+    files are replaced.
 
     Args:
         config: Settings of the run.
-        questions: Finished artifact with the table ``questions``.
+        questions: Finished artifact with the table ``questions``, which holds the questions of
+            ``difficulties``.
         assess: Finished artifact with the table ``difficulties``.
         artifact: Artifact that gets the files. Its manifest isn't written.
 
     Returns:
-        The manifest entries of the phase: counts of questions in the plan, steps, clusters and
-        validation questions, and the total difficulty of the planned questions in nats.
+        The manifest entries of the phase: ``counts`` of the ``questions`` in the plan, their ``steps``
+        and ``clusters``, and the questions in the ``validation`` set; and ``total_difficulty`` of the
+        questions in the plan, in nats.
 
     Raises:
         KpodError: All questions are in the validation set, or a condition of `embed_questions` or
             `cluster_questions` holds.
+        FileNotFoundError: ``questions`` or ``assess`` lacks its table.
+        OSError: As in `embed_questions`.
+        ValueError: As in `embed_questions`, `schedule_settings` and `plan_stages`.
     """
     schedule = config.schedule
     table = assess.read("difficulties")

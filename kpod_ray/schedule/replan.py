@@ -20,7 +20,10 @@ from kpod_ray.storage.artifacts import Store
 
 @dataclasses.dataclass(frozen=True)
 class Replanner:
-    """Plans single stages of one training run. All fields can be pickled."""
+    """Plans single stages of one training run. All fields can be pickled.
+
+    The folders are relative to the root of the store that `replan` gets.
+    """
 
     schedule: ScheduleConfig
     """Settings of the schedule."""
@@ -39,15 +42,21 @@ class Replanner:
 
         Args:
             store: Store that holds all folders.
-            stage: t, at least 1. For t above 1, the step losses of stage t - 1 must be written already.
+            stage: t, at least 1. For t above 1, the step losses of stage t - 1, of the same questions as
+                the clusters, must be written already. Without their file, all difficulties are those
+                before training.
             plan: Folder of the plan that holds the given steps of stage t - 1.
             plan_stage: Stage of that plan's table whose rows are the given steps of stage t - 1.
 
         Returns:
-            Folder of the new plan relative to the store's root. Its tables hold stage t alone.
+            Folder of the new plan relative to the store's root. Its files hold stage t alone; see
+            `write_plan`.
 
         Raises:
-            ValueError: The stage is below 1.
+            ValueError: The stage is below 1; or a condition of `algorithm.schedule.replan` or of
+                `schedule_settings` holds, such as for a plan with other questions than the clusters.
+            FileNotFoundError: The clusters, the difficulties or the plan aren't written.
+            OSError: The store can't be read or written.
         """
         clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
         table = store.read_table(f"{self.assess}/difficulties.parquet")

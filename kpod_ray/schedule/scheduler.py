@@ -20,8 +20,9 @@ from kpod_ray.storage.artifacts import Store
 class Scheduler:
     """Decides which plan each stage trains on, and stores the statistics of finished stages.
 
-    Decisions and statistics are stored in ``decisions.json`` of the training run's folder; the
-    constructor reads the file if it exists.
+    `Scheduler` is a plain class, of which phase ``train`` makes one Ray actor. Decisions and statistics
+    are stored in ``decisions.json`` of the training run's folder; the constructor reads the file if it
+    exists.
 
     Args:
         storage: Address of the run's store.
@@ -33,6 +34,7 @@ class Scheduler:
 
     Raises:
         KpodError: The store can't be opened.
+        OSError: ``decisions.json`` can't be read.
     """
 
     def __init__(
@@ -55,14 +57,17 @@ class Scheduler:
     def decide(self, stage: int) -> Decision:
         """Return the decision for a stage. The call is idempotent: the first decision is stored.
 
-        With a replanner, the first call for a stage plans the stage, and the stages before it if they
-        have no decision. Stages after the last one repeat the decision of the last stage.
+        The decision is written to ``decisions.json`` before the call returns. With a replanner, the
+        first call for a stage plans the stage, and the stages before it if they have no decision; the
+        step losses of the stage before must be written already. Stages after the last one repeat the
+        decision of the last stage.
 
         Args:
             stage: Stage that begins, at least 1.
 
         Raises:
-            ValueError: The stage is below 1.
+            ValueError: The stage is below 1; or as in `Replanner.replan`.
+            OSError: ``decisions.json`` can't be written; or as in `Replanner.replan`.
         """
         if stage < 1:
             raise ValueError(f"stage is {stage}, expected at least 1")
@@ -75,12 +80,15 @@ class Scheduler:
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
         """Store the statistics of a finished stage beside the stage's decision, in place of older ones.
 
+        The statistics are for readers of ``decisions.json``; no decision depends on them.
+
         Args:
-            stage: Finished stage.
+            stage: Finished stage, for which `decide` was called before.
             statistics: Metric name -> value.
 
         Raises:
             KeyError: `decide` was never called for the stage.
+            OSError: ``decisions.json`` can't be written.
         """
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
 

@@ -34,9 +34,16 @@ def step_values(table: pa.Table, column: str) -> StepValues:
     """Return the values of a list column as float64, sorted by question id.
 
     Args:
-        table: One row for each question in any order, with ``question_id`` and the list column.
+        table: One row for each question in any order, with ``question_id`` and the list column; ids are
+            unique, which isn't checked.
         column: Name of a column that holds a list of one number for each reasoning step; NaN is kept,
             and neither a list nor a number may be null.
+
+    Returns:
+        The values. The array ``values`` is read-only.
+
+    Raises:
+        KeyError: The table lacks a column.
     """
     table = table.select(["question_id", column]).sort_by("question_id").combine_chunks()
     lists = pc.cast(table[column], pa.list_(pa.float64())).combine_chunks()
@@ -51,13 +58,17 @@ def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) ->
     """Write a plan as ``totals.json`` and then ``schedule.parquet``; see `schedule_table`.
 
     ``totals.json`` holds the lists ``ceilings`` and ``planned``, in nats, with one number for each stage
-    of the plan. Each write is atomic and replaces an existing file.
+    of the plan, in order. Each write is atomic and replaces an existing file; a failed call may have
+    written ``totals.json`` alone.
 
     Args:
         store: Store to write to.
         folder: Folder of the two files, relative to the store's root.
-        question_ids: [Q], ids in the order of the plan's arrays.
+        question_ids: [Q], strings, ids in the order of the plan's arrays.
         plan: Plan of one or more stages.
+
+    Raises:
+        OSError: The store can't be written.
     """
     totals = {"ceilings": plan.ceilings.tolist(), "planned": plan.planned.tolist()}
     store.write_text(f"{folder}/totals.json", json.dumps(totals))
@@ -70,7 +81,7 @@ def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
     The rows are sorted by stage; the rows of a stage are in the order of ``question_ids``.
 
     Args:
-        question_ids: [Q], ids in the order of the plan's arrays.
+        question_ids: [Q], strings, ids in the order of the plan's arrays.
         plan: Plan of one or more stages.
     """
     rows, questions = np.nonzero(plan.included)
@@ -88,7 +99,7 @@ def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
     Questions that aren't included are missing; without rows of the stage the result is empty.
 
     Args:
-        schedule: Table of `StageRow` rows.
+        schedule: Table of `StageRow` rows, in which no question occurs twice in a stage.
         stage: Stage whose rows are read.
     """
     rows = schedule.filter(pc.field("stage") == stage)

@@ -47,12 +47,16 @@ class Prefix(NamedTuple):
     length: int
     """Number of tokens of the prefix, k of Eq. 5, from 1 to the rationale's length."""
     share: float
-    """Weight of the prefix in the rationale's mean answer loss; the prefixes of a rationale sum to 1."""
+    """Weight of the prefix in the rationale's mean answer loss; the shares of a rationale's
+    prefixes in a batch sum to 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedSequences:
-    """S right-padded sequences of question, rationale prefix, closing words and answer."""
+    """S right-padded sequences of question, rationale prefix, closing words and answer.
+
+    The tensors are int64 unless stated otherwise, and all on one device.
+    """
 
     input_ids: Tensor
     """[S, L] token ids; the answer in the predictor's vocabulary, the rest in the student's."""
@@ -67,12 +71,13 @@ class MaskedSequences:
     rationale_rows: Tensor
     """[S], row of the sequence's rationale in the batch."""
     shares: Tensor
-    """[S], weight of the sequence in the rationale's mean answer loss."""
+    """[S], float32, weight of the sequence in the rationale's mean answer loss."""
 
     def part(self, start: int, stop: int) -> MaskedSequences:
         """Return the sequences from index ``start`` up to ``stop``, which is excluded.
 
-        The tensors are views; columns of padding stay.
+        The tensors are views; columns of padding stay, and ``rationale_rows`` still counts the rows of
+        the whole batch. With ``stop`` above S, the part ends with the last sequence.
         """
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
@@ -88,7 +93,7 @@ class MaskedBatch:
     """B right-padded rationales for the weighter, and S sequences for the answer predictor."""
 
     rationale_ids: Tensor
-    """[B, R], token ids of the whole rationales."""
+    """[B, R], int64, token ids of the whole rationales."""
     rationale_mask: Tensor
     """[B, R] bool, True where a token exists, False at padding."""
     sequences: MaskedSequences
@@ -105,13 +110,15 @@ def build_masked_example(
 ) -> MaskedExample:
     """Tokenise a question and its rationale for the weighter and the answer predictor.
 
+    Nothing is cut, however long the texts are.
+
     Args:
-        tokenizer: tokenizer of the student.
+        tokenizer: fast tokenizer of the student, which gives character offsets.
         question: the question.
         rationale: text of the rationale.
         template: how the question is rendered.
-        answer_ids: the tokenised answer, from `continued_answer` or `decoded_answer`; the list is kept
-            without a copy.
+        answer_ids: the tokenised answer in the predictor's vocabulary, from `continued_answer` or
+            `decoded_answer`; the list is kept without a copy.
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
@@ -160,7 +167,7 @@ def collate_masked(
     Args:
         examples: B examples, at least one.
         prefixes: S prefixes of the examples' rationales, in any order, at least one of each rationale.
-            Sequence s of the batch belongs to prefix s.
+            Sequence s of the batch belongs to prefix s. Rows, lengths and shares aren't checked.
         pad_id: token id of padding in the student's vocabulary.
     """
     rationale_ids, rationale_mask = padded([e.rationale_ids for e in examples], pad_id)

@@ -15,10 +15,17 @@ from kpod_ray.cluster.placement import own_node
 def weighting_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Run `kpod_ray.weighting.worker.train_weighter` on one worker; return its result.
 
-    Before the training, the node of the worker is reported to ``board``.
+    Ray Train calls this function on every worker. Before the training, the node of the worker is
+    reported to ``board``.
 
     Args:
         settings: ``job``, a `WeightingJob`, and ``board``, the handle of the `MetricsBoard` actor.
+
+    Raises:
+        KpodError: As in `train_weighter`.
+        OSError: As in `train_weighter`.
+        RuntimeError: As in `train_weighter`.
+        ValueError: As in `train_weighter`.
     """
     from kpod_ray.weighting.worker import train_weighter
 

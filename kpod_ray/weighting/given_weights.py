@@ -43,11 +43,12 @@ def read_weights(
     """Read the token weights of all rationales from a file.
 
     A row of the file has the fields ``id`` (question id), ``rationale`` (the exact text), ``weights`` (a
-    list of spans ``[start, end, weight]`` of characters, ``end`` excluded, with ascending ``start`` and
-    weights from 0 to 1) and optionally ``steps`` (a list of spans ``[start, end]`` that cover the text
-    without gap and overlap). A stretch of text before, between or after the spans becomes a span with
-    the default weight, unless the stretch is white space. Of a row whose id has no rationale, only the
-    id is checked; the row is ignored.
+    list of spans ``[start, end, weight]`` of characters, ``end`` excluded, with weights from 0 to 1) and
+    optionally ``steps`` (a list of spans ``[start, end]``, not empty, that cover the text without gap
+    and overlap; null is no ``steps``). No ``start`` in ``weights`` is below the one before; spans may
+    overlap or be empty. A stretch of text before, between or after the spans becomes a span with the
+    default weight, unless the stretch is white space. Of a row whose id has no rationale, only the id
+    is checked; the row is ignored. Blank lines are skipped.
 
     Args:
         settings: the file, which ends in ``.jsonl`` or ``.parquet``, and the weight of text outside the
@@ -58,7 +59,7 @@ def read_weights(
     Raises:
         KpodError: The file doesn't exist, has another ending or can't be read, a row is malformed or
             has another text than the rationale, two rows have the id of one rationale, or a rationale
-            has no row.
+            has no row. A line that is no JSON object is malformed, whatever its id.
     """
     reader = _Reader(settings, rationales, split_newlines)
     tables = [WeightedRationale.schema.empty_table()]

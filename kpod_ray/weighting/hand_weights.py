@@ -15,11 +15,12 @@ def hand_weighted(
 ) -> WeightedRationale:
     """Split a rationale into reasoning steps and weigh its tokens by the rule.
 
-    A token with a digit or an operator weighs 1. The white space before a token is no part of its span.
+    A token with a digit or an operator (see `has_digit_or_operator`) weighs 1. The white space before a
+    token is no part of its span, except for a token of white space alone.
 
     Args:
-        rationale: the rationale.
-        tokenizer: tokenizer of the student, so that the weighted spans are the student's tokens.
+        rationale: the rationale; the whole text is tokenised, however long.
+        tokenizer: fast tokenizer of the student, so that the weighted spans are the student's tokens.
         plain_weight: weight of a token without digit and operator, from 0 to 1.
         split_newlines: whether newlines end reasoning steps.
     """
@@ -41,5 +42,9 @@ def hand_weighted(
 
 
 def has_digit_or_operator(text: str) -> bool:
-    """Return whether a text contains a digit (``str.isdigit``) or a character of `OPERATORS`."""
+    """Return whether a text contains a digit (``str.isdigit``) or an operator.
+
+    The operators, listed in `OPERATORS`, are ``+-*/=<>^%`` and the Unicode signs for times, division and
+    minus.
+    """
     return any(character.isdigit() or character in OPERATORS for character in text)

@@ -15,7 +15,10 @@ from kpod_ray.data.prompts import Template
 
 @dataclasses.dataclass(frozen=True)
 class WeightingJob:
-    """Settings and input paths of a token weighter's training; all paths are relative to the store."""
+    """Settings and input paths of a token weighter's training.
+
+    All paths are relative to the store's root; the paths of tables end in ``.parquet``.
+    """
 
     weighting: LearnedWeighting
     model: str
@@ -25,7 +28,7 @@ class WeightingJob:
     seed: int
     """Seed of the split, of the order of the rationales and of all random numbers of the training."""
     storage: str
-    """Address of the store."""
+    """Local path or address of the store, as `Store.open` takes it."""
     questions: str
     """Path of the table of questions."""
     rationales: str

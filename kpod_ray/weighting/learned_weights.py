@@ -35,9 +35,10 @@ BATCH_SIZE = 32
 
 
 class Annotator:
-    """An actor that weighs the tokens of rationales with a trained weighter and splits them into steps.
+    """Weighs the tokens of rationales with a trained weighter and splits the rationales into steps.
 
-    The weighter computes on the GPU if the process sees one, else on the CPU.
+    `Annotator` is a plain class, which an `ActorPool` runs in actors. The weighter computes on
+    the GPU if the process sees one, else on the CPU. The student's model may be downloaded first.
 
     Args:
         model: name of the student's model.
@@ -50,8 +51,10 @@ class Annotator:
     Raises:
         KpodError: A condition of `load_tokenizer`, `load_student` or `build_weighter` holds, or the
             store can't be opened.
-        FileNotFoundError: The file of the weighter doesn't exist.
-        RuntimeError: The file holds other parameters than this weighter has.
+        OSError: As in `load_tokenizer` and `load_student`; or the file of the weighter can't be read
+            (FileNotFoundError if it doesn't exist).
+        ValueError: As in `load_tokenizer` and `load_student`.
+        RuntimeError: The file holds parameters of other names or shapes than this weighter has.
     """
 
     def __init__(
@@ -67,7 +70,11 @@ class Annotator:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the `WeightedRationale` rows of a table of `Rationale` rows, in order.
 
-        The spans are the student's tokens, without the white space before each token.
+        The spans are the student's tokens, without the white space before each token; the weights are in
+        [0, 1]. A rationale is weighed whole, however long.
+
+        Args:
+            batch: `Rationale` rows; no text is empty.
         """
         rows = Rationale.from_table(batch)
         return WeightedRationale.to_table(self._weigh(row) for row in rows)
@@ -98,9 +105,9 @@ def learn_token_weights(
 ) -> Manifest:
     """Train the weighter and weigh all rationales; write ``weighter.safetensors`` and ``weighted``.
 
-    Ray must be connected. ``history.json`` gets the metrics of all validations. An interrupted call is
-    continued from the checkpoints in ``fit/`` of the artifact and from the rationales weighed so far;
-    both are deleted at the end.
+    Ray must be connected. ``history.json`` gets the list of the metrics of all validations. An
+    interrupted call is continued from the artifact's ``adapted.safetensors`` (the adapted predictor),
+    the checkpoints in ``fit/`` and the rationales weighed so far; all of these are deleted at the end.
 
     Args:
         config: settings of the run.
@@ -113,15 +120,19 @@ def learn_token_weights(
 
     Returns:
         The manifest entries of the phase: ``counts``; ``best``, the metrics of the best validation, or
-        None if no weighter was sound; ``quality``, see `WeightingValidation.quality`; ``workers``;
-        ``nodes``; and ``warning``, one text, if the weights collapsed or checkpoints were damaged.
+        None if no weighter was sound; ``quality``, see `WeightingValidation.quality`; ``workers``, the
+        number that the settings ask for; ``nodes``, those that trained or weighed; and ``warning``, one
+        text, if the weights were collapsed at the last validation or at all of them, or checkpoints were
+        damaged.
 
     Raises:
         KpodError: The training has more workers than a train step has rationales.
+        FileNotFoundError: ``teacher`` has no table ``rationales``.
         TrainingFailedError: The workers failed, or didn't start in time, more often than the settings
-            allow; the cause may be a `KpodError` of `build_parts`.
+            allow; the cause may be an error of `train_weighter`.
         RuntimeError: The actors returned another number of rows than there are rationales.
-        ray.exceptions.RayError: An actor failed.
+        ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
+            error of `Annotator`.
     """
     workers = config.resources.weighting
     rationales = teacher.read("rationales")

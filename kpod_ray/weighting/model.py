@@ -37,9 +37,9 @@ class TokenWeighter(nn.Module):
     connection, f_w a two-layer MLP.
 
     Args:
-        embeddings: input embeddings of the student, [V, d], which are copied. Other parameters get
-            random initial values from torch's global generator.
-        num_heads: number of attention heads; it must divide d.
+        embeddings: input embeddings of the student, [V, d], float32, which are copied. Other parameters
+            get random initial values from torch's global generator, on the CPU.
+        num_heads: number of attention heads, at least 1; it must divide d.
 
     Raises:
         KpodError: The number of heads doesn't divide d.
@@ -67,11 +67,13 @@ class TokenWeighter(nn.Module):
     def forward(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return the logits of the token weights, [B, R]; the values at padding are undefined.
 
-        The token weights of Eq. 3 are the sigmoids of the logits.
+        The token weights of Eq. 3 are the sigmoids of the logits. The logits have gradients to all
+        parameters, but not to the embeddings.
 
         Args:
-            rationale_ids: [B, R], token ids of the student's vocabulary.
-            rationale_mask: [B, R] bool, False at padding.
+            rationale_ids: [B, R], int64, token ids of the student, on the weighter's device.
+            rationale_mask: [B, R] bool, False at padding; each row has at least one True, else its
+                logits are NaN.
         """
         logits: Tensor = self.mlp(self.norm(self._attend(rationale_ids, rationale_mask))).squeeze(
             -1
@@ -79,9 +81,14 @@ class TokenWeighter(nn.Module):
         return logits
 
     def attended(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
-        """Return Att(Emb(r)) of Eq. 2, rescaled to the embeddings' root mean square, [B, R, d].
+        """Return Att(Emb(r)) of Eq. 2, with gradients, [B, R, d]; values at padding are undefined.
 
-        The arguments are those of `forward`; the values at padding are undefined.
+        The attention layer reads embeddings normalized to root mean square 1. Its output is multiplied
+        by the root mean square of the student's embeddings.
+
+        Args:
+            rationale_ids: as in `forward`.
+            rationale_mask: as in `forward`.
         """
         return self.scale * self._attend(rationale_ids, rationale_mask)
 
@@ -99,11 +106,14 @@ class TokenWeighter(nn.Module):
 
 
 class KeypointLoss(nn.Module):
-    """The training loss of the weighter for a batch (Eq. 7); the predictor must be frozen.
+    """The training loss of the weighter for a batch (Eq. 7).
+
+    The caller freezes the predictor (``requires_grad_(False)``) before the first train step of the
+    weighter; the class doesn't.
 
     Args:
-        weighter: the weighter in training.
-        predictor: the answer predictor.
+        weighter: the weighter in training; the object itself is kept.
+        predictor: the answer predictor on the same device; the object itself is kept.
         config: settings of the weighter.
     """
 
@@ -124,14 +134,15 @@ class KeypointLoss(nn.Module):
         """Compute the loss of a batch of B rationales.
 
         Args:
-            batch: rationales and sequences.
-            uniform: [B, R], uniform noise in (0, 1) for the rationale tokens, any number in (0, 1) at
-                padding; all prefixes of a rationale share one mask.
-            temperature: temperature of the Gumbel mask.
+            batch: rationales and sequences, on the device of the models.
+            uniform: [B, R], float32, uniform noise in [0, 1] for the rationale tokens, any number in
+                [0, 1] at padding, on the same device; all prefixes of a rationale share one mask.
+            temperature: temperature of the Gumbel mask, above 0.
 
         Returns:
-            The loss summed over the rationales, a scalar in nats with gradients to the weighter; and
-            without gradients the answer loss [B], in nats, and the mean token weight [B].
+            The loss of Eq. 7 summed over the rationales, a scalar in nats with gradients to the weighter
+            (and to a predictor that isn't frozen); and without gradients, for each rationale, the answer
+            loss [B], in nats, and the mean token weight [B], in [0, 1].
         """
         logits = self.weighter(batch.rationale_ids, batch.rationale_mask)
         keypoint_mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
@@ -141,9 +152,13 @@ class KeypointLoss(nn.Module):
         return total, answer_nll.detach(), kept_fraction.detach()
 
     def attended(self, batch: MaskedBatch) -> Tensor | None:
-        """Return the attention output that replaces the rationales' embeddings, [B, R, d].
+        """Return the attention output that replaces the rationales' embeddings, [B, R, d], or None.
 
-        The result is None with ``mask_position: before_attention``: the predictor reads the embeddings.
+        The output is `TokenWeighter.attended` of the batch's rationales, with gradients. The result is
+        None with ``mask_position: before_attention``: the predictor reads the embeddings.
+
+        Args:
+            batch: rationales, on the weighter's device; the sequences aren't used.
         """
         if self.config.mask_position == "before_attention":
             return None
@@ -156,14 +171,16 @@ def mean_answer_nll(
     """Return the mean answer loss of each rationale over its prefixes in the batch, [B], in nats.
 
     The loss of a prefix is the negative log-likelihood of the whole answer (Eq. 5); the mean is weighted
-    by the shares of the sequences. With more than `CHUNK` sequences, the backward pass computes the
-    forward pass once more.
+    by the shares of the sequences. The result, float32, has gradients to the mask, to ``attended`` and
+    to the predictor's trainable parameters. With more than `CHUNK` sequences, the backward pass computes
+    the forward pass once more.
 
     Args:
         predictor: the answer predictor.
-        batch: B rationales and their sequences.
-        keypoint_mask: [B, R], 1 at kept tokens, 0 at masked ones, or values between.
-        attended: [B, R, d], replaces the rationales' embeddings; None keeps the embeddings.
+        batch: B rationales and their sequences, on the predictor's device, as are the other tensors.
+        keypoint_mask: [B, R], float32, 1 at kept tokens, 0 at masked ones, or values between.
+        attended: [B, R, width of the student], replaces the rationales' embeddings; None keeps the
+            embeddings.
     """
     sequences = batch.sequences
     rows = batch.sequences.rationale_rows
@@ -186,10 +203,13 @@ def mean_answer_nll(
 
 
 def build_weighter(language_model: Any, num_heads: int | None) -> TokenWeighter:
-    """Return an untrained weighter for the input embeddings of a language model, which are copied.
+    """Return an untrained weighter, on the CPU, for the input embeddings of a language model.
+
+    The embeddings are copied. The initial values of the other parameters come from torch's global
+    generator.
 
     Args:
-        language_model: the student's language model, on the CPU.
+        language_model: the student's language model, in float32 and on the CPU.
         num_heads: number of attention heads; None takes the language model's.
 
     Raises:

@@ -25,7 +25,8 @@ def write_token_weights(
     """Write the table ``weighted``, with one row for each rationale, and ``history.json``.
 
     The `WeightedRationale` rows are in the order of the table ``rationales``; existing files are
-    replaced. Ray is used, and must be connected, only for learned weights.
+    replaced. Ray is used, and must be connected, only for learned weights; see `learn_token_weights` for
+    the further files and for an interrupted call.
 
     Args:
         config: settings of the run.
@@ -35,12 +36,15 @@ def write_token_weights(
         watch: see `learn_token_weights`; called only while a weighter is trained.
 
     Returns:
-        The manifest entries of the phase: ``counts``, and those of `learn_token_weights` for learned
-        weights.
+        The manifest entries of the phase: those of `learn_token_weights` for learned weights, else
+        ``counts`` alone, with ``rationales`` and, for a file of weights, ``unused_rows``.
 
     Raises:
         KpodError: A condition of `learn_token_weights` or `read_weights` holds or, with hand weights, of
             `load_tokenizer`.
+        FileNotFoundError: ``teacher`` has no table ``rationales``.
+        OSError: With hand weights, as in `load_tokenizer`.
+        ValueError: With hand weights, as in `load_tokenizer`.
         TrainingFailedError: As in `learn_token_weights`.
         RuntimeError: As in `learn_token_weights`.
         ray.exceptions.RayError: As in `learn_token_weights`.

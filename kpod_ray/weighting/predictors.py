@@ -24,8 +24,8 @@ class StudentReader(nn.Module):
     """Embeds token ids with the student's input embeddings, projected to the width of the predictor.
 
     Args:
-        embeddings: embedding layer of the student, which is shared, not copied.
-        projection: module from the student's width to the predictor's width d.
+        embeddings: embedding layer with the student's vocabulary, which is shared, not copied.
+        projection: module from the student's width to the predictor's width d, on the same device.
     """
 
     def __init__(self, embeddings: Any, projection: nn.Module) -> None:
@@ -34,12 +34,16 @@ class StudentReader(nn.Module):
         self.projection = projection
 
     def mean(self) -> Tensor:
-        """Return the projected mean embedding of the vocabulary, [d]."""
+        """Return the projected mean embedding of the vocabulary, [d], with gradients."""
         mean: Tensor = self.projection(self.embeddings.weight.mean(0))
         return mean
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the projected embeddings, [..., d], of ids [...] of the student's vocabulary."""
+        """Return the projected embeddings, [..., d], with gradients.
+
+        Args:
+            ids: [...], int64, token ids of the student's vocabulary, on the device of the embeddings.
+        """
         embedded: Tensor = self.projection(self.embeddings(ids))
         return embedded
 
@@ -49,7 +53,8 @@ class MaskedReading(nn.Module):
 
     Args:
         reader: embeds token ids.
-        mask_vector: [d], initial value of the vector that stands for a masked token.
+        mask_vector: [d], initial value, which is copied, of the vector that stands for a masked token;
+            on the reader's device.
     """
 
     def __init__(self, reader: StudentReader, mask_vector: Tensor) -> None:
@@ -60,12 +65,13 @@ class MaskedReading(nn.Module):
     def forward(
         self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None
     ) -> Tensor:
-        """Return the embeddings of the tokens before the answer, [S, L, d].
+        """Return the embeddings of the tokens before the answer, [S, L, d], with gradients.
 
+        Only tokens of the rationale prefix are masked, not those of the question and the closing words.
         The values at answer tokens and at padding are undefined.
 
         Args:
-            sequences: S sequences.
+            sequences: S sequences, on the device of the parameters, as are the other tensors.
             keypoint_mask: [S, R], 1 at kept tokens, 0 at masked ones, or values between (Eq. 4); only
                 the first k entries of each row, those of the prefix, have an effect.
             attended: [S, R, width of the student], replaces the embeddings of the rationale's tokens
@@ -92,9 +98,10 @@ class AnswerPredictor(nn.Module):
     `continued_answer` or `decoded_answer`.
 
     Args:
-        language_model: a causal or encoder-decoder model of transformers, which is shared, not copied.
+        language_model: a causal or encoder-decoder model of transformers that `load_student` accepts;
+            the model is shared, not copied, and stays in its mode (`load_student` sets evaluation mode).
         reading: turns sequences into the language model's input embeddings.
-        compute_dtype: type of the computation under autocast.
+        compute_dtype: type of the computation under autocast; float32 means no autocast.
     """
 
     def __init__(
@@ -121,8 +128,13 @@ class AnswerPredictor(nn.Module):
     ) -> Tensor:
         """Return the negative log-likelihood of each sequence's answer, [S], float32, in nats (Eq. 5).
 
-        The losses of the answer's tokens are summed. A causal model also reads the closing words, an
-        encoder doesn't. The arguments are those of `MaskedReading.forward`.
+        The losses of the answer's tokens are summed, with gradients. A causal model also reads the
+        closing words, an encoder doesn't.
+
+        Args:
+            sequences: S sequences on `device`, whose answers were tokenised by ``answer_ids``.
+            keypoint_mask: as in `MaskedReading.forward`.
+            attended: as in `MaskedReading.forward`.
         """
         masked = self.reading(sequences, keypoint_mask, attended)
         is_mixed = self.compute_dtype != torch.float32
@@ -172,27 +184,30 @@ def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor
 def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
     """Return a predictor around the student's language model itself, which isn't copied.
 
-    All parameters of the language model, the embeddings too, and the mask vector are trainable.
+    The mask vector, which starts as the mean input embedding, is trainable. Parameters of the language
+    model, embeddings too, stay trainable or frozen as they are; after `load_student` all are trainable.
 
     Args:
         language_model: language model of the student.
-        compute_dtype: type of the computation under autocast.
+        compute_dtype: type of the computation under autocast; float32 means no autocast.
     """
     reader = StudentReader(language_model.get_input_embeddings(), nn.Identity())
     return _predictor(language_model, reader, compute_dtype)
 
 
 def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
-    """Load another model, causal or encoder-decoder, as predictor.
+    """Load another model, causal or encoder-decoder, as predictor, on the CPU.
 
     The predictor reads a frozen copy of the student's embeddings through a trainable projection. The
-    initial projection is the identity (an orthogonal map if the widths differ), scaled so that projected
-    embeddings have the root mean square of the predictor's own embeddings.
+    initial projection is the identity (a random orthogonal map from torch's global generator if the
+    widths differ), scaled so that projected embeddings have the root mean square of the predictor's own
+    embeddings. The parameters of the loaded model and the mask vector are trainable, too. A model on the
+    hub is downloaded.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
-        student: language model of the student.
-        compute_dtype: type of the computation under autocast.
+        student: language model of the student, in float32 and on the CPU.
+        compute_dtype: type of the computation under autocast; float32 means no autocast.
 
     Raises:
         KpodError: A condition of `load_student` holds.

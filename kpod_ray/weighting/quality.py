@@ -52,6 +52,9 @@ SMALLEST_SPREAD = 0.005
 def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
     """Return the kind of each token of a text; a part of a word gets the kind of the whole word.
 
+    Upper and lower case are equal. A token with a digit is a keypoint, as is a token of operators alone,
+    except between two letters ("pull-out").
+
     Args:
         text: the text.
         starts: [N], character at which each token starts.
@@ -59,6 +62,9 @@ def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.ND
 
     Returns:
         [N]: `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
+
+    Raises:
+        ValueError: ``starts`` and ``ends`` differ in length.
     """
     kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
     return np.array(kinds, dtype=np.int64)
@@ -128,11 +134,15 @@ def rank_correlation(
     """Return Spearman's rank correlation of two sets of weights of the same tokens, in [-1, 1].
 
     Args:
-        first: [N], one set, with N at least 2.
+        first: [N], one set.
         second: [N], the other set, in the same order.
 
     Returns:
-        The correlation; None if there is no token, or all weights of one set are equal.
+        The correlation; NaN if a weight is NaN; None if there is no token, or all weights of one set are
+        equal, as for a single token.
+
+    Raises:
+        ValueError: The sets differ in length.
     """
     if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
@@ -144,10 +154,10 @@ def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[n
 
     Args:
         scores: [N], such as token weights.
-        share: fraction of the tokens to keep; the number of tokens is rounded up.
+        share: fraction of the tokens to keep, from 0 to 1; the number of tokens is rounded up.
 
     Returns:
-        [N], 1 at kept tokens and 0 at the others.
+        [N], float32, 1 at kept tokens and 0 at the others.
     """
     mask = np.zeros(len(scores), dtype=np.float32)
     mask[np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]] = 1
@@ -158,7 +168,7 @@ def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
     """Return a description of how token weights have collapsed; None if the weights are sound.
 
     Weights have collapsed if their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, or their
-    standard deviation is below `SMALLEST_SPREAD`.
+    standard deviation (of the population) is below `SMALLEST_SPREAD`. Weights with NaN give None.
 
     Args:
         token_weights: [N], weights of the tokens of all validation rationales together, N at least 1.

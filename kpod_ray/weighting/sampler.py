@@ -28,9 +28,9 @@ class Draw:
     prefix_length: int
     """Number of tokens of the prefix, k of Eq. 5: the rationale's length, or uniform from 1 to that."""
     kept_fraction: float
-    """Fraction of the tokens that are kept while the predictor adapts, uniform in (0, 1)."""
+    """Probability that a token is kept while the predictor adapts, uniform in [0, 1)."""
     uniform: npt.NDArray[np.float32]
-    """[R], uniform noise in (0, 1), one number for each rationale token."""
+    """[R], uniform noise in [0, 1], one number for each rationale token."""
 
 
 def draw(
@@ -41,9 +41,12 @@ def draw(
     Args:
         example: the example, with at least one rationale token.
         whole_fraction: probability that the prefix is the whole rationale.
-        seed: seed of the training.
-        train_step: number of the train step.
-        index: index of the example in the data set.
+        seed: seed of the training, not negative.
+        train_step: number of the train step, not negative.
+        index: index of the example in the data set, from 0.
+
+    Raises:
+        ValueError: The rationale has no token, or one of the three numbers is negative.
     """
     generator = np.random.default_rng([seed, train_step, index])
     length = len(example.rationale_ids)
@@ -74,9 +77,10 @@ def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
 
 
 def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return the uniform noise of B draws, at least one, as a tensor on the CPU, [B, R].
+    """Return the uniform noise of B draws, at least one, as a float32 tensor on the CPU, [B, R].
 
-    A row with fewer than R rationale tokens is filled at its end with 0.5.
+    The noise is copied; R is the number of tokens of the longest rationale. A row with fewer than R
+    rationale tokens is filled at its end with 0.5.
     """
     rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
@@ -95,8 +99,9 @@ class MaskedSampler:
     whole_fraction: float
     """Probability that a sampled prefix is the whole rationale."""
     seed: int
+    """Seed of the order of the examples and of all draws, not negative."""
     pad_id: int
-    """Token id of padding."""
+    """Token id of padding in the student's vocabulary."""
 
     @property
     def batch_size(self) -> int:
@@ -107,9 +112,10 @@ class MaskedSampler:
         """Return the indices into ``examples`` of a train step over all workers, `batch_size` many.
 
         Each epoch has its own order. The last examples of an epoch that don't fill a batch are left out.
+        The result depends on the fields and on ``train_step`` alone.
 
         Args:
-            train_step: 0-based train step.
+            train_step: train step, from 0 and counted on over the epochs.
         """
         epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
         size = self.batch_size
@@ -123,11 +129,15 @@ class MaskedSampler:
 
         Args:
             indices: indices into ``examples`` of B examples, at least one.
-            draw_step: train step, from which the random numbers are derived.
+            draw_step: train step, not negative, from which the random numbers are derived. The numbers
+                of an example don't depend on the other examples of the batch.
 
         Returns:
             The batch, with one prefix of the drawn length or all prefixes of each rationale, as
             ``prefixes`` says; and B draws. Both are in the order of ``indices``.
+
+        Raises:
+            ValueError: As in `draw`.
         """
         chosen = [self.examples[i] for i in indices]
         draws = [
@@ -154,13 +164,14 @@ def split_examples(
 ) -> tuple[MaskedSampler, MaskedSampler]:
     """Split examples into a training set and a validation set.
 
-    Each set has at least one example; a single example is in both.
+    Each set has at least one example; a single example is in both. The split is that of
+    `split_for_weighting`; the examples are shared, not copied.
 
     Args:
         examples: all examples, at least one.
         weighting: settings of the weighter.
         seed: seed of the split and of both samplers.
-        pad_id: token id of padding.
+        pad_id: token id of padding in the student's vocabulary.
 
     Returns:
         The sampler of the training set and the sampler of the validation set.

@@ -33,7 +33,11 @@ KEPT_FRACTION = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class WeightingValidation:
-    """Measures a weighter on the validation set."""
+    """Measures a weighter on the validation set.
+
+    The methods read the weighter's parameters at the time of the call, compute without gradients, and
+    use neither Ray nor other workers.
+    """
 
     sampler: MaskedSampler
     """Holds the examples of the validation set."""
@@ -44,12 +48,13 @@ class WeightingValidation:
     def loss_sums(self, indices: Sequence[int], temperature: float) -> Tensor:
         """Return the sums of answer loss, in nats, and mean token weight over some rationales, [2].
 
-        The result is on the predictor's device, and is 0 without rationales. All calls use the same
-        noise and the same prefixes for a rationale.
+        The result, float32, is on the predictor's device, has no gradients, and is 0 without rationales.
+        All calls use the same noise and the same prefixes for a rationale. Sums of several workers over
+        disjoint indices can be added.
 
         Args:
-            indices: indices of the rationales in the validation set.
-            temperature: temperature of the Gumbel mask.
+            indices: indices of the rationales in ``sampler.examples``.
+            temperature: temperature of the Gumbel mask, above 0.
         """
         sums = torch.zeros(2, device=self.loss.predictor.device)
         for part in _parts(indices):
@@ -65,7 +70,8 @@ class WeightingValidation:
     def token_weights(self) -> list[npt.NDArray[np.float64]]:
         """Return the token weights of each rationale of the validation set, one array [R] for each.
 
-        The arrays are in the order of ``sampler.examples``; the weights are in [0, 1].
+        The weights of the current weighter are computed anew in every call. The arrays are in the order
+        of ``sampler.examples``; the weights are in [0, 1].
         """
         weights = []
         for example in self.sampler.examples:
@@ -75,14 +81,17 @@ class WeightingValidation:
         return weights
 
     def quality(self) -> dict[str, float | None]:
-        """Measure the quality of the weighter's token weights on the whole validation set.
+        """Measure the quality of the current weighter's token weights on the whole validation set.
+
+        The random half is the same in every call.
 
         Returns:
             ``auc`` from `ranking_auc`; ``keypoint_weight`` and ``function_word_weight``, mean weights
-            (each is None if a kind of token that it needs is missing); ``highest_half_loss``,
-            ``random_half_loss`` and ``lowest_half_loss``, the mean answer loss in nats over the whole
-            rationales if only the half of each rationale's tokens with the highest weights, a random
-            half, or the half with the lowest weights is kept.
+            (each is None if a kind of token that it needs is missing; ``auc`` also if a weight is NaN);
+            ``highest_half_loss``, ``random_half_loss`` and ``lowest_half_loss``, the answer loss in nats
+            after the whole rationale, as a mean over the rationales, if only the half of each
+            rationale's tokens with the highest weights, a random half, or the half with the lowest
+            weights is kept. Half of an odd number of tokens is rounded up.
         """
         rows = self.token_weights()
         kinds = np.concatenate([np.array(e.rationale_kinds) for e in self.sampler.examples])
@@ -135,23 +144,24 @@ class WeightingProgress:
     best: dict[str, float] | None = None
     """Metrics of the best validation; None as long as the weights were collapsed at every validation."""
     num_worse: int = 0
-    """Number of validations since the best one."""
+    """Number of validations since the best one, or since the start as long as there is none."""
     collapse: str | None = None
     """Description of the collapse at the last validation; None if the weights were sound."""
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    """Metrics of all validations."""
+    """Metrics of all validations, in order."""
 
     def note(self, row: dict[str, float], collapse: str | None) -> bool:
-        """Record a validation.
+        """Record a validation in all fields but ``train_step``; to be called once for each validation.
 
         Args:
-            row: metrics of the validation, ``validation_loss`` among them; ``history`` keeps the dict
-                itself.
+            row: metrics of the validation, ``validation_loss`` among them; ``history`` and ``best`` keep
+                the dict itself.
             collapse: description of the weights' collapse from `collapse_of`, or None.
 
         Returns:
-            Whether to save this weighter: its weights are sound and its loss is the lowest so far, or no
-            validation so far had sound weights, so that there is always a saved weighter.
+            Whether to save this weighter: its weights are sound and its loss is below that of all
+            earlier sound validations, or no validation so far had sound weights, so that there is always
+            a saved weighter.
         """
         self.history.append(row)
         self.collapse = collapse
@@ -164,7 +174,7 @@ class WeightingProgress:
         return self.best is None
 
     def is_over(self, weighting: LearnedWeighting) -> bool:
-        """Return whether the training ends.
+        """Return whether the training ends, from what `note` and ``train_step`` recorded.
 
         The training ends after the last train step, after ``patience`` validations since the best one
         (or since the start, if none was sound), or if the weights collapsed after a sound validation.

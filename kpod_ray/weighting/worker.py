@@ -37,17 +37,19 @@ from kpod_ray.weighting.sampler import MaskedSampler, split_examples, stack_nois
 from kpod_ray.weighting.validation import WeightingProgress, WeightingValidation
 
 MAX_GRAD_NORM = 1.0
-"""Largest gradient norm of a train step."""
+"""Largest norm of all gradients together in a train step; larger gradients are scaled down."""
 
 
 def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     """Train the weighter and write the parameters of the best one to ``weighter.safetensors``.
 
-    Every worker calls this function inside Ray Train; rank 0 writes. A training that was interrupted
-    continues from the adapted predictor, if written, and from the newest undamaged checkpoint.
+    Every worker calls this function inside Ray Train; rank 0 writes to the folder of the job. A training
+    that was interrupted continues from the adapted predictor, if written, and from the newest undamaged
+    checkpoint. The call sets torch's number of threads and global seed.
 
     Args:
-        settings: see `kpod_ray.weighting.entry.weighting_worker`.
+        settings: ``job``, a `WeightingJob`, and ``board``, the handle of the `MetricsBoard` actor, to
+            which rank 0 posts the metrics of every train step and validation.
 
     Returns:
         By name: the fields of `WeightingProgress`; ``quality`` of the best weighter's weights, from
@@ -56,8 +58,10 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         KpodError: A condition of `build_parts` holds, or the checkpoints belong to another artifact.
-        OSError: As in `build_parts`.
+        OSError: As in `build_parts`; or the store fails.
         ValueError: As in `build_parts`.
+        RuntimeError: The adapted predictor or the checkpoint has parameters of other names or shapes
+            than the models of the job.
     """
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
@@ -229,11 +233,13 @@ def build_parts(
 ) -> tuple[KeypointLoss, MaskedSampler, MaskedSampler]:
     """Build the models and the data of a training, on the CPU.
 
-    The weighter's initial values come from torch's global generator.
+    The weighter's initial values come from torch's global generator, so the caller sets torch's seed
+    before. Nothing is written. A model on the hub is downloaded.
 
     Args:
         job: the training.
-        store: store with the tables of the job.
+        store: store with the tables of the job. The table of rationales has at least one row, no empty
+            text, and only questions of the table of questions.
 
     Returns:
         The loss, which holds the untrained weighter and the predictor; the sampler of the training set;
@@ -243,7 +249,8 @@ def build_parts(
         KpodError: A condition of `load_student` or `load_tokenizer` holds for the student or the
             predictor, `build_weighter` refuses ``num_heads``, or the template is ``chat``, and the
             student's tokenizer has no chat template.
-        OSError: As in `load_student` and `load_tokenizer`, such as for a model that the hub lacks.
+        OSError: As in `load_student` and `load_tokenizer`, such as for a model that the hub lacks; or a
+            table can't be read (FileNotFoundError if it doesn't exist).
         ValueError: As in `load_student` and `load_tokenizer`.
     """
     weighting = job.weighting
