@@ -47,7 +47,9 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
         split_newlines: Whether a newline ends a step too; False is the paper's rule.
 
     Returns:
-        Character spans ``[start, end)``, one for each step; empty for an empty text.
+        Character spans ``[start, end)``, one for each step, in order; empty for an empty text. The spans
+        adjoin and cover the whole text: white space after a full stop belongs to the next step; a newline
+        that ends a step, and the white space after the newline, belong to the step that ends.
     """
     ends = {end for end in sentence_ends(text) if not _is_line_start_mark(text, end)}
     if split_newlines:

@@ -56,7 +56,8 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
     - Numbers of over 400 characters or with an exponent over 300 are ignored.
 
     Choices are letters ("(c)", "c)", "C"). The texts of the choices, as whole words in any case, count
-    only in a sentence without such a letter. Booleans are "yes", "no", "true" and "false" in any case.
+    only in a sentence without such a letter. Booleans are "yes", "no", "true" and "false" in any
+    case; "true" is returned as "yes", and "false" as "no".
 
     Args:
         text: Complete output of a model.

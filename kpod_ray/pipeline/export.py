@@ -167,11 +167,16 @@ def messages_row(row: CorpusRow) -> JsonRow:
 
 
 def trl_row(template: Template, row: CorpusRow) -> JsonRow:
-    """Return a row of the format ``trl``: prompt, completion, and the spans of the completion's text.
+    """Return a row of the format ``trl``, with the keys ``id``, ``prompt``, ``completion``, ``weights``.
+
+    ``id`` is the question's id; ``weights`` are the spans of the completion's text.
 
     Args:
         template: ``chat`` gives prompt and completion as lists of messages, ``plain`` as plain text.
-        row: rationale to convert; the completion and the spans are those of `weighted_target`.
+        row: rationale to convert; the completion's text and the spans are those of `weighted_target`.
+
+    Raises:
+        ValueError: The rationale's token starts, ends and weights differ in number.
     """
     text, spans = weighted_target(row)
     question = question_text(row.question)

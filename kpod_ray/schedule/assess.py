@@ -105,7 +105,7 @@ class Assessor:
 
 
 def assess_difficulty(
-    config: RunConfig, questions: Artifact, weigh: Artifact, artifact: Artifact
+    config: RunConfig, teacher: Artifact, weigh: Artifact, artifact: Artifact
 ) -> Manifest:
     """Run the phase on Ray, which must be connected: write the tables ``difficulties`` and ``examples``.
 
@@ -115,8 +115,8 @@ def assess_difficulty(
 
     Args:
         config: Settings of the run.
-        questions: Finished artifact with the table ``questions``, which holds the question of every
-            rationale.
+        teacher: Finished artifact of phase ``teacher``, whose table ``questions`` holds the question of
+            every rationale, with the copies for further rationales of a question.
         weigh: Finished artifact with the table ``weighted``, one row for each rationale, at least one.
         artifact: Artifact that gets the tables. Its manifest isn't written.
 
@@ -127,12 +127,14 @@ def assess_difficulty(
 
     Raises:
         KpodError: No rationale fits ``student.max_length``; no table is written.
-        FileNotFoundError: ``questions`` or ``weigh`` lacks its table.
+        KeyError: ``teacher`` lacks the question of a rationale.
+        FileNotFoundError: ``teacher`` or ``weigh`` lacks its table.
+        OSError: The storage fails.
         RuntimeError: The pool returned another number of rows than there are rationales.
         ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
             error of `Assessor`.
     """
-    requests = _requests(questions, weigh)
+    requests = _requests(teacher, weigh)
     pool = ActorPool(
         actor=Assessor,
         arguments={"config": config.student},

@@ -68,8 +68,10 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
 
     Returns:
         The results. The first `NUM_SHOWN` weighted rationales, predictions of the distilled student, and
-        rejected rationales of each verdict are kept, with their questions. The histogram has 20 bins
-        over [0, 1]; token weights outside aren't counted. Versions are those of ``evaluate``.
+        rejected rationales of each verdict are kept. Their questions are those of the artifact
+        ``questions``, which lacks the copies of a question with several kept rationales: a rationale of
+        a copy has no question in the results. The histogram has 20 bins over [0, 1]; token weights
+        outside aren't counted. Versions are those of ``evaluate``.
 
     Raises:
         FileNotFoundError: A table, a JSON file or a manifest is missing, as the artifact isn't finished.
