@@ -48,8 +48,8 @@ def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
 
     Returns:
         Character spans ``[start, end)``, one for each step, in order; empty for an empty text. The spans
-        adjoin and cover the whole text: white space after a full stop belongs to the next step; a newline
-        that ends a step, and the white space after the newline, belong to the step that ends.
+        adjoin and cover the whole text: white space after a full stop belongs to the next step; a
+        newline that ends a step, and the white space after it, belong to the step that ends.
     """
     ends = {end for end in sentence_ends(text) if not _is_line_start_mark(text, end)}
     if split_newlines:
