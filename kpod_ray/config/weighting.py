@@ -97,7 +97,8 @@ def with_default_kind(value: Any) -> Any:
 
     A mapping is copied; any other value is returned unchanged.
     """
-    return {"kind": "learned", **value} if isinstance(value, Mapping) else value
+    default = LearnedWeighting.model_fields["kind"].default
+    return {"kind": default, **value} if isinstance(value, Mapping) else value
 
 
 WeightingConfig = Annotated[

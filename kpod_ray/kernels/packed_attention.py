@@ -11,9 +11,8 @@ and values of every sequence. `attend_on_cpu` saves only the row's queries, keys
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four
 layers, eight sequences of 128 tokens with a prefix of 24, took 50.5 MiB, torch's operation for each
-sequence 55.4 MiB in the same CPU time (112 and 108 ms). On an NVIDIA H200 one kernel for all
-sequences is part of the 1.4 to 3.0 times TRL's speed in docs/results.md (``python -m
-benchmarks.training``); the kernel was not measured alone.
+sequence 55.4 MiB. CPU times (112 and 108 ms, median of 3) differ by less than between two rounds. On a
+GPU the kernel was not measured alone.
 
 What would break it: attention with position bias, dropout or a window shorter than the sequences
 (`models.packing` then uses torch's attention or padding); a version of torch that renames the private

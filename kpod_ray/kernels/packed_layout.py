@@ -9,8 +9,9 @@ avoid a loop over the sequences.
 
 Measured (docs/results.md, ``python -m benchmarks.training --data DIR --precision fp32``, 2 cores of
 an AMD EPYC): prompts that share 24 of 129 tokens on average train at 223 tokens/s with 17 % of the
-tokens not computed; ``--template plain``, where nothing is shared, at 191. With padding 23 % of the
-positions are lost, grouped by length 2 %.
+tokens not computed; ``--template plain``, where nothing is shared, at 191, but with other prompts, so
+that the difference isn't that of the prefix alone. With padding 23 % of the positions are lost, grouped
+by length 2 %.
 
 What would break it: layers other than attention in which a token depends on its neighbours, such as
 convolutions (`models.packing.use_packing` detects such layers); position ids that count along the row

@@ -13,7 +13,7 @@ sum.
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms
 with feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209
-MiB, in the same CPU time (801 and 803 ms). The gradient of tied embeddings is 108 MiB once instead
+MiB. CPU times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied embeddings is 108 MiB once instead
 of twice for that model's 49,152 rows (computed, not measured). A whole training of it went from
 3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the changes (docs/results.md,
 ``python -m benchmarks.training``).

@@ -5,30 +5,14 @@ import json
 import pytest
 import yaml
 
-from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import open_run
+from tests.cli.refusals import refused
 from tests.conftest import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"
 SMOKE, SWEEP_SMOKE = str(CONFIGS / "smoke.yaml"), str(CONFIGS / "sweep-smoke.yaml")
-
-
-def refused(capsys, *arguments):
-    """Run the command line; return its one line about what is wrong."""
-    with pytest.raises(SystemExit) as caught:
-        main(list(arguments))
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert caught.value.code == 2
-    assert len(lines) == 1
-    assert lines[0].startswith("kpod: ")
-    return lines[0]
-
-
-@pytest.fixture
-def storage(tmp_path):
-    return f"storage={tmp_path / 'store'}"
 
 
 def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storage, tmp_path):

@@ -3,26 +3,11 @@ import json
 import pytest
 
 from kpod_ray.cli.main import main
+from tests.cli.refusals import refused
 from tests.conftest import REPOSITORY
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 ROWS = [{"id": f"q{i}", "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(6)]
-
-
-def refused(capsys, *arguments):
-    """Run the command line; return its one line about what is wrong."""
-    with pytest.raises(SystemExit) as caught:
-        main(list(arguments))
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert caught.value.code == 2
-    assert len(lines) == 1
-    assert lines[0].startswith("kpod: ")
-    return lines[0]
-
-
-@pytest.fixture
-def storage(tmp_path):
-    return f"storage={tmp_path / 'store'}"
 
 
 def questions_file(tmp_path, lines):

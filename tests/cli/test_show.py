@@ -11,7 +11,8 @@ from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.pipeline.naming import PHASES, name_run
 from kpod_ray.records import Question
-from tests.cli.test_corpus_commands import SMOKE, refused
+from tests.cli.refusals import refused
+from tests.cli.test_corpus_commands import SMOKE
 from tests.pipeline.written_runs import QUESTIONS, finish, run_folder, written_run
 
 

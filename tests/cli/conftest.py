@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return f"storage={tmp_path / 'store'}"
