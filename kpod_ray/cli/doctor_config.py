@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kpod_ray.cli.doctor import Finding
-from kpod_ray.cluster.capacity import lack, nodes_of_cluster, phases_of, spelt
+from kpod_ray.cluster.capacity import missing_capacity, nodes_of_cluster, phases_of, request_text
 from kpod_ray.cluster.connection import joined
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
@@ -75,9 +75,9 @@ def _capacity(config: RunConfig) -> list[Finding]:
     findings = [Finding("cluster", size + grows)]
     for phase in phases_of(config, PHASES):
         request = getattr(config.resources, phase)
-        shortage = lack(phase, request, nodes)
+        shortage = missing_capacity(phase, request, nodes)
         # an autoscaling cluster may add nodes that aren't there yet
         is_good = shortage is None or config.resources.autoscaling
-        text = f"{spelt(request)}; {shortage}" if shortage else spelt(request)
+        text = f"{request_text(request)}; {shortage}" if shortage else request_text(request)
         findings.append(Finding(f"resources.{phase}", text, is_good))
     return findings

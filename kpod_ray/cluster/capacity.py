@@ -81,15 +81,15 @@ def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
         artifacts: names of the artifacts to make, as in `phases_of`.
 
     Raises:
-        KpodError: The resources don't suffice for a phase; the message is that of `lack`.
+        KpodError: The resources don't suffice for a phase; the message is that of `missing_capacity`.
     """
     nodes = nodes_of_cluster()
     for phase in phases_of(config, artifacts):
-        told = lack(phase, getattr(config.resources, phase), nodes)
-        if told and not config.resources.autoscaling:
-            raise KpodError(told)
-        if told:
-            logger.warning("%s; waiting until the cluster grows", told)
+        message = missing_capacity(phase, getattr(config.resources, phase), nodes)
+        if message and not config.resources.autoscaling:
+            raise KpodError(message)
+        if message:
+            logger.warning("%s; waiting until the cluster grows", message)
 
 
 def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
@@ -114,7 +114,7 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(phase for name in artifacts for phase in phases.get(name, [])))
 
 
-def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
+def missing_capacity(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
     """Return one line that says what a cluster lacks for a phase; None if the phase fits.
 
     Checked are labels, accelerator, the size of one actor or worker, the number of all actors
@@ -138,13 +138,13 @@ def lack(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
     what = _process(request)
     if not any(node.room(request) for node in fitting):
         return (
-            f"resources.{phase}: {what} needs {_spelt(_amounts(request))} on one node, the largest "
+            f"resources.{phase}: {what} needs {_listed(_amounts(request))} on one node, the largest "
             f"node{_where(request)} has {_largest(request, fitting)}; ask for less or add larger nodes"
         )
     wanted, room = _fewest(request), sum(node.room(request) for node in fitting)
     if wanted > room:
         return (
-            f"resources.{phase} needs {wanted} times {_spelt(_amounts(request))}, the cluster has "
+            f"resources.{phase} needs {wanted} times {_listed(_amounts(request))}, the cluster has "
             f"room for {room} of them{_where(request)}; ask for less or add nodes"
         )
     return _no_spare(phase, request, nodes)
@@ -255,10 +255,10 @@ def _largest(request: Request, nodes: Sequence[Node]) -> str:
     most = max(
         nodes, key=lambda n: min(n.resources.get(k, 0) / amount for k, amount in names.items())
     )
-    return _spelt({name: most.resources.get(name, 0) for name in names})
+    return _listed({name: most.resources.get(name, 0) for name in names})
 
 
-def spelt(request: Request) -> str:
+def request_text(request: Request) -> str:
     """Return a phrase with number, size and nodes of a phase's processes: "2 actors of 1 CPU".
 
     If an accelerator or labels are required, the phrase ends with them: "1 worker of 2 CPUs and 1 GPU
@@ -266,12 +266,10 @@ def spelt(request: Request) -> str:
     """
     what = "actor" if isinstance(request, ActorResources) else "worker"
     count = num_processes(request)
-    return (
-        f"{count} {what}{'' if count == 1 else 's'} of {_spelt(_amounts(request))}{_where(request)}"
-    )
+    return f"{count} {what}{'' if count == 1 else 's'} of {_listed(_amounts(request))}{_where(request)}"
 
 
-def _spelt(amounts: Mapping[str, float]) -> str:
+def _listed(amounts: Mapping[str, float]) -> str:
     return " and ".join(
         f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in amounts.items()
     )
@@ -280,8 +278,8 @@ def _spelt(amounts: Mapping[str, float]) -> str:
 def _where(request: Request) -> str:
     """Return " with" and the accelerator and labels that nodes must have; empty if neither is set."""
     kind = [f"accelerator {request.accelerator_type}"] if request.accelerator_type else []
-    told = " and ".join([*kind, *([_pairs(request.labels)] if request.labels else [])])
-    return f" with {told}" if told else ""
+    message = " and ".join([*kind, *([_pairs(request.labels)] if request.labels else [])])
+    return f" with {message}" if message else ""
 
 
 def _pairs(labels: Mapping[str, str]) -> str:

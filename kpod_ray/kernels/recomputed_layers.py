@@ -13,10 +13,10 @@ sum.
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms
 with feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209
-MiB. CPU times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied embeddings is 108 MiB once instead
-of twice for that model's 49,152 rows (computed, not measured). A whole training of it went from
-3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the changes (docs/results.md,
-``python -m benchmarks.training``).
+MiB. CPU times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied
+embeddings is 108 MiB once instead of twice for that model's 49,152 rows (computed, not measured). A
+whole training of it went from 3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the
+changes (docs/results.md, ``python -m benchmarks.training``).
 
 What would break it: a second backward pass, which raises an error, because the first one overwrites the
 outputs of the gate and up projections; gradient checkpointing, with which `training.build.build_student`

@@ -7,7 +7,7 @@ import pytest
 import ray
 import yaml
 
-from kpod_ray.cluster.capacity import Node, lack, phases_of
+from kpod_ray.cluster.capacity import Node, missing_capacity, phases_of
 from kpod_ray.config import load
 from tests.conftest import REPOSITORY
 
@@ -39,7 +39,7 @@ def test_the_sample_run_fits_the_sample_clusters(nodes):
     config = load(CLUSTER / "run.yaml")
     for phase in phases_of(config, ARTIFACTS):
         request = getattr(config.resources, phase)
-        assert lack(phase, request, list(nodes())) is None
+        assert missing_capacity(phase, request, list(nodes())) is None
         assert request.labels == {"group": "teacher" if phase == "teacher" else "student"}
     assert config.resources.autoscaling
 
