@@ -3,16 +3,12 @@
 The actors write each finished batch as one file of the artifact. A later call computes only the rows
 whose ids are in no file. The dataset ends in the actors on purpose: a write operator of Ray Data would
 run as normal tasks, which Ray Data cancels when a row fails or the user presses Ctrl-C, and `ray.cancel`
-on a normal task can abort the driver (see `tasks`). Cancelling a call of an actor is safe, but Ray Data
-also cancels the tasks which that call has started: the actors must not start normal tasks.
+on a normal task can abort the driver (see `tasks.run_tasks`). Cancelling a call of an actor is safe, but
+Ray Data also cancels the tasks which that call has started: the actors must not start normal tasks.
 
-`kpod_ray.inference.generate` computes rows exactly once, too, for rows that take long and cost money.
-Both modules give actors the same options, and in both the actors write files of their own
-(`Store.add_part`). In this module a row takes milliseconds: Ray Data streams the requests themselves, a
-batch is written when the whole batch is finished, and all results fit into memory. In
-`inference.generate` a request waits for a service beside hundreds of others: Ray Data streams references
-to requests, a row is written before its block is finished, a request that kills its engine is found, and
-an index on disk finds the finished ones among millions of rows.
+`kpod_ray.inference.generate` computes rows exactly once, too, but for rows that take long: Ray Data
+streams references to requests, each row is written by itself, and an index on disk finds the finished
+rows. In this module a row takes milliseconds, and all results fit into memory.
 """
 
 from __future__ import annotations
@@ -41,8 +37,8 @@ class ActorPool:
     """Class whose instances are called with a batch of requests and return the results: a `pa.Table`, or
     columns by name. The results have one row for each request, with the request's id."""
     arguments: dict[str, Any]
-    """Keyword arguments of the class's constructor, which is called once in each actor, and again in a
-    restarted actor; values that Ray can serialize."""
+    """Keyword arguments of the class's constructor, of values that Ray can serialize. The constructor is
+    called once in each actor, and again in a restarted actor."""
     resources: ActorResources
     """Resources of the actors; ``max_actors`` isn't used."""
     batch_size: int
@@ -83,14 +79,13 @@ class _WritingActor:
 def stream_rows(
     artifact: Artifact, name: str, requests: pa.Table, pool: ActorPool, id_column: str
 ) -> StreamResult:
-    """Compute the result of every request in the pool and return all results.
+    """Return the results of all requests; actors compute those that no earlier call has computed.
 
-    Requests with an id in the stream's files, from earlier calls, aren't computed again. Ray must be
-    connected if a request is left to compute. The files stay after the call; `discard_stream` deletes
-    them.
+    Ray must be connected if a request is left to compute. Finished batches stay in the stream's files,
+    also after an error, until `discard_stream`.
 
     Args:
-        artifact: unfinished artifact whose folder ``<name>.parts`` holds the files of finished rows.
+        artifact: unfinished artifact whose folder ``<name>.parts`` holds the stream's files.
         name: name of the stream, unique in the artifact.
         requests: at least one row, with unique ids in ``id_column``, neither of which is checked. Later
             calls with the same artifact and name must have the same ids.
@@ -98,9 +93,8 @@ def stream_rows(
         id_column: name of the id column in requests and results.
 
     Raises:
-        RuntimeError: The files hold more or fewer rows than requested, counting each id once.
-        RayError: A call of the class failed, or the actors didn't start in time; finished batches stay.
-        OSError: The storage fails in this process.
+        RuntimeError: The files hold more or fewer ids than requested.
+        RayError: A call of the class failed, or the actors didn't start in time.
     """
     folder = parts_folder(artifact, name)
     done = _finished_rows(artifact.store, folder, id_column)
@@ -124,14 +118,7 @@ def stream_rows(
 def discard_stream(artifact: Artifact, name: str) -> None:
     """Delete a stream's files, after their rows were written elsewhere in the artifact.
 
-    Nothing happens if there are none. A later `stream_rows` computes all rows again. Ray isn't used.
-
-    Args:
-        artifact: artifact of the stream.
-        name: name of the stream, as in `stream_rows`.
-
-    Raises:
-        OSError: The storage fails.
+    Without files nothing happens. A later `stream_rows` computes all rows again.
     """
     artifact.store.delete(parts_folder(artifact, name))
 

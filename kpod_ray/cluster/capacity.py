@@ -1,7 +1,6 @@
 """Check whether a cluster has the resources for a config, before a phase would wait for them.
 
-All resources of live nodes count, whether in use or not. Ray must be connected for `nodes_of_cluster`,
-`check_resources`, `num_concurrent` and `has_room_beside_training`.
+All resources of live nodes count, whether in use or not.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Node:
     def takes(self, request: Request) -> bool:
         """Return whether the node has the labels and the accelerator that a phase requires.
 
-        The amounts of CPUs and GPUs aren't compared (`room`).
+        The amounts of CPUs and GPUs aren't compared (see `room`).
         """
         kind = request.accelerator_type
         return self.has(request.labels) and (kind is None or kind in self.accelerators())
@@ -57,7 +56,7 @@ class Node:
     def room(self, request: Request) -> int:
         """Return how many actors or workers of a phase fit on the node if nothing else runs there.
 
-        Only CPUs and GPUs are compared, not labels and accelerators (`takes`).
+        Only CPUs and GPUs are compared, not labels and accelerators (see `takes`).
         """
         shares = [
             self.resources.get(name, 0) / amount for name, amount in _amounts(request).items()
@@ -73,12 +72,8 @@ def nodes_of_cluster() -> list[Node]:
 def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
     """Check that the cluster has the resources of every phase that makes one of the artifacts.
 
-    Ray must be connected. Resources that are in use count as available. If ``resources.autoscaling`` is
-    set, a missing resource is logged as a warning and isn't an error.
-
-    Args:
-        config: config of the run.
-        artifacts: names of the artifacts to make, as in `phases_of`.
+    Artifacts are named as in `phases_of`. Ray must be connected. Resources in use count as available.
+    With ``resources.autoscaling`` a missing resource is logged as a warning and isn't an error.
 
     Raises:
         KpodError: The resources don't suffice for a phase; the message is that of `missing_capacity`.
@@ -93,7 +88,7 @@ def check_resources(config: RunConfig, artifacts: Iterable[str]) -> None:
 
 
 def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
-    """Return the groups of ``resources`` that are needed to make artifacts, each once, in order.
+    """Return the groups of ``resources`` that are needed to make artifacts.
 
     Args:
         config: config of the run; a teacher or weighting that uses no actors needs no group.
@@ -101,7 +96,8 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
             ``evaluate_before`` and ``evaluate``; other artifacts need no group.
 
     Returns:
-        Names of fields of `ResourcesConfig`, such as ``weighting`` and ``apply_weighter``.
+        Names of fields of `ResourcesConfig`, such as ``weighting`` and ``apply_weighter``, each once, in
+        the order of the artifacts that need them.
     """
     phases = {
         "teacher": list(config.teacher.resource_groups),
@@ -117,14 +113,10 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
 def missing_capacity(phase: str, request: Request, nodes: Sequence[Node]) -> str | None:
     """Return one line that says what a cluster lacks for a phase; None if the phase fits.
 
-    Checked are labels, accelerator, the size of one actor or worker, the number of all actors
-    (``num_actors``) or of the fewest workers (``min_workers``, if set), and one CPU for Ray Data beside
-    actors. Resources that are in use count as available. Ray isn't used.
-
-    Args:
-        phase: name of the group in ``resources``, used in the line.
-        request: the resources of the phase.
-        nodes: all live nodes of the cluster (`nodes_of_cluster`).
+    ``phase`` is the name of the group in ``resources``, ``nodes`` are all live nodes of the cluster. The
+    labels, the accelerator, the size of one actor or worker, and the number of all actors
+    (``num_actors``) or workers (``min_workers`` if set, else ``num_workers``) are checked. Actors also
+    need one CPU beside them for Ray Data. Resources in use count as available.
     """
     labelled = [node for node in nodes if node.has(request.labels)]
     if not labelled:
@@ -151,16 +143,12 @@ def missing_capacity(phase: str, request: Request, nodes: Sequence[Node]) -> str
 
 
 def num_concurrent(config: RunConfig) -> int:
-    """Return how many trainings, or how many evaluations, of a config fit at the same time.
+    """Return the number of trainings or of evaluations, whichever is smaller, that fit at once.
 
-    Ray must be connected. The smaller of the two numbers is returned, and at least 1. All resources of
-    the live nodes count, in use or not. A training takes the fewest workers with which it continues
-    (``min_workers``, or else ``num_workers``), an evaluation all its actors and one CPU for Ray Data.
-    With ``student.accuracy_every_stages``, a training takes all its workers and one actor of
-    ``evaluate``.
-
-    Args:
-        config: config whose ``resources.train``, ``resources.evaluate`` and ``student`` are read.
+    The result is at least 1. Ray must be connected; resources in use count as available. A training
+    takes the fewest workers with which it continues (``min_workers``, or else ``num_workers``), an
+    evaluation all its actors and one CPU for Ray Data. With ``student.accuracy_every_stages``, a
+    training takes all its workers and one actor of ``evaluate``.
     """
     nodes, requests = nodes_of_cluster(), (config.resources.train, config.resources.evaluate)
     bounds = []
@@ -180,8 +168,8 @@ def num_concurrent(config: RunConfig) -> int:
 def has_room_beside_training(resources: ResourcesConfig) -> bool:
     """Return whether one actor of ``evaluate`` fits on the cluster beside all workers of ``train``.
 
-    Ray must be connected. All resources of the live nodes count, in use or not. Sums over the nodes are
-    compared, and one node must fit the actor.
+    Ray must be connected. Resources in use count as available. The sums over all nodes are compared, and
+    one node must fit the actor.
     """
     nodes, wanted = nodes_of_cluster(), _training_and_answers(resources)
     is_placed = any(n.takes(resources.evaluate) and n.room(resources.evaluate) for n in nodes)
@@ -250,7 +238,7 @@ def _amounts(request: Request) -> dict[str, float]:
 
 
 def _largest(request: Request, nodes: Sequence[Node]) -> str:
-    """Return the amounts, in words, of the node that comes nearest to the request."""
+    """Return, in words, the amounts of the node that comes nearest to the request."""
     names = _amounts(request)
     most = max(
         nodes, key=lambda n: min(n.resources.get(k, 0) / amount for k, amount in names.items())
@@ -261,8 +249,8 @@ def _largest(request: Request, nodes: Sequence[Node]) -> str:
 def request_text(request: Request) -> str:
     """Return a phrase with number, size and nodes of a phase's processes: "2 actors of 1 CPU".
 
-    If an accelerator or labels are required, the phrase ends with them: "1 worker of 2 CPUs and 1 GPU
-    with accelerator A100 and group=student".
+    The phrase ends with the required accelerator and labels, if any: "1 worker of 2 CPUs and 1 GPU with
+    accelerator A100 and group=student".
     """
     what = "actor" if isinstance(request, ActorResources) else "worker"
     count = num_processes(request)

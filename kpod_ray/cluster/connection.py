@@ -46,19 +46,19 @@ BLOCK_MIB = 16
 def connect(resources: ResourcesConfig) -> None:
     """Join the cluster of RAY_ADDRESS or of ``ray start``; without a cluster, start Ray here.
 
-    With RAY_ADDRESS=local, Ray is always started on this machine. A process that is connected already
-    stays connected, and only the timeouts are set. A Ray that is started here has no dashboard. The
-    variables of `ENVIRONMENT`, and those of Ray's timeouts, are set in this process. The connection
+    With RAY_ADDRESS=local, Ray is always started on this machine. A Ray that is started here has no
+    dashboard. A process that is connected already keeps its connection. In each case the start timeouts
+    are set, as are environment variables of this process, such as those of `ENVIRONMENT`. The connection
     stays until ``ray.shutdown`` or the end of the process.
 
     Args:
-        resources: ``autoscaling`` determines the start timeouts; ``local_cpus`` and
-            ``object_store_gib`` are the size of a Ray that is started here.
+        resources: ``autoscaling`` determines the start timeouts; ``local_cpus`` and ``object_store_gib``
+            are the size of a Ray that is started here.
 
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
             connection.
-        Exception: Other errors of ``ray.init``, such as a Ray that can't be started here, pass through.
+        Exception: Another error of ``ray.init``, such as a Ray that can't be started here.
     """
     if not _join(resources):
         # The dashboard's processes would take time of a small machine's few cores.
@@ -68,19 +68,12 @@ def connect(resources: ResourcesConfig) -> None:
 def connect_with_dashboard(resources: ResourcesConfig) -> None:
     """Connect as `connect` does; a Ray that is started on this machine gets a dashboard.
 
-    A Ray that runs already, on this machine or as a cluster, is joined as it is, also without a
-    dashboard. Ray Train frees the placement group of a killed training only after the dashboard has
-    confirmed that the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without
-    RAY_ADDRESS the search fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while
-    Ray starts, and has its former value afterwards.
+    A Ray that runs already is joined as it is, also without a dashboard. Errors are as in `connect`.
 
-    Args:
-        resources: As in `connect`.
-
-    Raises:
-        KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
-            connection.
-        Exception: As in `connect`.
+    Ray Train frees the placement group of a killed training only after the dashboard has confirmed that
+    the training was killed. Ray Train finds the dashboard by RAY_ADDRESS; without RAY_ADDRESS the search
+    fails on a machine that runs several Rays. RAY_ADDRESS is therefore set while Ray starts, and has its
+    former value afterwards.
     """
     if _join(resources):
         return
@@ -132,10 +125,9 @@ def _join(resources: ResourcesConfig) -> bool:
 def _folder_environment() -> dict[str, Any]:
     """Return a runtime environment that moves a cluster's processes to this process's current folder.
 
-    Relative paths in a config are relative to the current folder of the driver, but the processes of a
-    cluster start in the folder of ``ray start``. On a node without the driver's folder, processes stay
-    where Ray started them. In a Ray job the environment is empty: all processes of a job start in the
-    job's own folder.
+    Relative paths in a config are relative to the driver's current folder, but the processes of a
+    cluster start in the folder of ``ray start``, and stay in it on a node without the driver's folder.
+    In a Ray job the environment is empty: all processes of a job start in the job's own folder.
     """
     if is_ray_job():
         return {}
@@ -171,18 +163,10 @@ def is_ray_job() -> bool:
 
 @contextlib.contextmanager
 def joined(resources: ResourcesConfig) -> Iterator[None]:
-    """Connect (`connect`) for the duration of the block; a connection that existed before stays open.
+    """Connect (see `connect`) for the duration of the block; an earlier connection stays open.
 
-    The connection is made when the block begins. A Ray that the block started on this machine is ended
-    with the block, also after an exception; a cluster that was joined runs on. The context yields None.
-
-    Args:
-        resources: As in `connect`.
-
-    Raises:
-        KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
-            connection.
-        Exception: As in `connect`.
+    At the end of the block, also after an exception, a Ray that was started here is ended, and a cluster
+    that was joined is left and runs on. The context yields None. Errors are as in `connect`.
     """
     was_connected = ray.is_initialized()
     connect(resources)
@@ -196,14 +180,9 @@ def joined(resources: ResourcesConfig) -> Iterator[None]:
 def running_address(file: Path) -> str:
     """Return the address in a file of ``ray start``, or ``local`` if no cluster listens there.
 
-    The file remains when a cluster is killed, and Ray would wait minutes for the dead cluster; the
-    address is therefore tried first, for at most `CONNECT_SECONDS`.
-
-    Args:
-        file: holds ``host:port``; a file that is missing or holds another text gives ``local``.
-
-    Raises:
-        OSError: The file can't be read.
+    A file that is missing or doesn't hold ``host:port`` gives ``local``. The file remains when a cluster
+    is killed, and Ray would wait minutes for the dead cluster; the address is therefore tried first, for
+    at most `CONNECT_SECONDS`.
     """
     if not file.is_file():
         return "local"

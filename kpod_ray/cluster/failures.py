@@ -21,13 +21,12 @@ _DISK_FULL = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
 def explained() -> Iterator[None]:
     """Raise failures of the block as `KpodError` if the user can fix the cause.
 
-    Three causes are recognized: a `KpodError` raised in an actor, a full disk, and an object store that
-    fails. Any other error passes unchanged, also a `KpodError` raised in this process. The context
-    yields None and needs no connection to Ray.
+    An `OSError`, `RayError` or `TrainingFailedError` with one of three causes is replaced: a `KpodError`
+    raised in a process of Ray, a full disk, or a failure of S3 or Google Cloud Storage. Any other error
+    passes unchanged, also a `KpodError` raised in this process. The context yields None.
 
     Raises:
-        KpodError: The block failed from one of these causes with an `OSError`, `RayError` or
-            `TrainingFailedError`; the message is one line.
+        KpodError: The block failed from one of these causes; the message is one line.
     """
     try:
         yield

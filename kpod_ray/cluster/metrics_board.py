@@ -32,33 +32,25 @@ class MetricsBoard:
         self.nodes: set[str] = set()
 
     def arrive(self, node: str) -> None:
-        """Record that a worker runs on a node. Each worker calls this method when the worker starts.
+        """Record the Ray id of a node; each worker calls this method when the worker starts.
 
-        Args:
-            node: Ray node id; recording a node again changes nothing.
+        Recording a node again changes nothing.
         """
         self.nodes.add(node)
 
     def seen_nodes(self) -> set[str]:
-        """Return the Ray ids of all nodes passed to `arrive`, also of nodes that are gone.
-
-        The set is empty before the first call of `arrive`, and after a restart of the actor.
-        """
+        """Return the Ray ids of all nodes passed to `arrive` since the actor's last start."""
         return self.nodes
 
     def post(self, metrics: dict[str, float]) -> None:
         """Append the metrics of one train step, by name, to those that `since` returns.
 
-        Each call adds an entry, also if an earlier call was for the same train step; rank 0 alone posts
-        the metrics of a train step.
+        Each call adds an entry, also if an earlier call was for the same train step.
         """
         self.posted.append(metrics)
 
     def since(self, first: int) -> list[dict[str, float]]:
-        """Return the posted metrics from index ``first`` (from 0, included) on, in order of posting.
-
-        The list is empty if no more than ``first`` metrics were posted. The metrics stay stored.
-        """
+        """Return the posted metrics from the 0-based index ``first`` on, in order of posting."""
         return self.posted[first:]
 
 
@@ -66,13 +58,12 @@ class MetricsBoard:
 def watched(watch: Watcher) -> Iterator[Any]:
     """Start a `MetricsBoard` actor for the block; yield its handle.
 
-    Ray must be connected. The actor is killed when the block ends.
+    Ray must be connected. The actor is killed when the block ends. Metrics are lost if the actor dies.
 
     Args:
-        watch: called on the driver, in a thread, for each posted set of metrics, once and in order.
-            The block ends only after ``watch`` was called for the last one. After an exception of
-            ``watch``, the thread ends and ``watch`` isn't called again; the block goes on. Metrics are
-            lost if the actor dies.
+        watch: called on the driver, in a thread, for each posted set of metrics, once and in order. The
+            block ends only after the call for the last one. After an exception of ``watch``, the thread
+            ends and ``watch`` isn't called again; the block goes on.
     """
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     board = ray.remote(MetricsBoard).options(**options).remote()

@@ -20,9 +20,8 @@ CPU_ENVIRONMENT = {
 }
 """Environment variables of a process that trains on a CPU.
 
-With these settings, glibc's malloc merges a freed block with its free neighbours at once and keeps
-freed memory in the process, so that a batch with activations of other sizes can use the memory of the
-batches before.
+With these settings, glibc's malloc merges a freed block with its free neighbours at once and keeps freed
+memory in the process, so that later batches with activations of other sizes can use the memory.
 """
 _RAY_LABEL_PREFIX = "ray.io/"
 """Prefix of the labels that Ray itself gives to every node."""
@@ -31,7 +30,7 @@ _RAY_LABEL_PREFIX = "ray.io/"
 def options(placement: Placement) -> dict[str, Any]:
     """Return the placement options of an actor or worker, as Ray Data and Ray Train take them.
 
-    The keys are ``accelerator_type`` and ``label_selector``; None stands for any node.
+    The keys are ``accelerator_type`` and ``label_selector``; a value of None sets no condition.
     """
     return {
         "accelerator_type": placement.accelerator_type,
@@ -45,13 +44,8 @@ def actor_options(
     """Return all options of one actor, as Ray and Ray Data take them: resources, place and threads.
 
     The keys are ``num_cpus``, ``num_gpus`` (None for no GPU), ``runtime_env`` and those of `options`.
-    Ray isn't used.
-
-    Args:
-        resources: resources of the actor's pool; the number of actors isn't an option, but determines
-            the threads of one actor (`threads_of`).
-        environment: further environment variables of the actor's process, which may replace
-            ``OMP_NUM_THREADS``.
+    ``environment`` holds further environment variables of the actor's process, which may replace
+    ``OMP_NUM_THREADS`` (see `threads_of`).
     """
     threads = {"OMP_NUM_THREADS": str(threads_of(resources))}
     return {
@@ -72,8 +66,8 @@ def num_processes(resources: ActorResources | WorkerResources) -> int:
 def threads_of(resources: ActorResources | WorkerResources) -> int:
     """Return the number of CPU threads of one process of a phase.
 
-    The number is ``resources.num_threads``; if that is None, the cores of the machine of the caller
-    (not of the process's node) divided by the number of processes, rounded down, at least 1.
+    The number is ``resources.num_threads``; if that is None, the number of cores of this machine (not of
+    the process's node) divided by the number of processes, rounded down, at least 1.
     """
     if resources.num_threads is not None:
         return resources.num_threads
@@ -92,15 +86,10 @@ def given_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def described(nodes: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the description of nodes that a manifest records, sorted by node id.
+    """Return the description of nodes, given by Ray node id, that a manifest records.
 
-    Ray must be connected.
-
-    Args:
-        nodes: Ray node ids; may repeat. A node that Ray no longer knows gets no labels.
-
-    Returns:
-        A mapping with ``id`` and ``labels`` (those that Ray itself doesn't set) for each node, once.
+    Each node is described once, sorted by id, by a mapping with ``id`` and ``labels`` (without those
+    that Ray itself sets; none for a node that Ray no longer knows). Ray must be connected.
     """
     labels = {node["NodeID"]: node["Labels"] for node in ray.nodes()}
     return [

@@ -17,11 +17,11 @@ PATIENCE_SECONDS = 30.0
 def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
     """Wait until processes of several nodes have ended; kill the processes that don't end in time.
 
-    Ray must be connected. The call runs `end_processes` in a Ray task on each node, and returns when all
-    processes have ended. Nodes that have left the cluster are skipped.
+    Ray must be connected: `end_processes` runs as a Ray task on each node. Nodes that have left the
+    cluster are skipped.
 
     Args:
-        processes: Ray node id -> process id -> start time in seconds since the epoch.
+        processes: Ray node id -> processes as in `end_processes`.
         patience_s: seconds that the processes have to end before they are killed.
 
     Raises:
@@ -42,8 +42,8 @@ def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: fl
 def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
     """Wait until processes of this machine have ended; kill the processes that don't end in time.
 
-    The call returns only when all processes have ended; a zombie counts as ended. Every ``patience_s``
-    seconds, the processes that still run are killed (SIGKILL). Ray isn't used.
+    The call returns only when all processes have ended; a zombie counts as ended. The processes that
+    still run are killed (SIGKILL) every ``patience_s`` seconds.
 
     Args:
         processes: process id -> start time in seconds since the epoch, as psutil gives it. The start
@@ -51,7 +51,7 @@ def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
         patience_s: seconds that the processes have to end before they are killed.
 
     Raises:
-        AccessDenied: A process belongs to another user (psutil's error).
+        psutil.AccessDenied: A process belongs to another user.
     """
     deadline = time.monotonic() + patience_s
     while left := [pid for pid, started in processes.items() if _runs(pid, started)]:

@@ -20,11 +20,7 @@ Result = TypeVar("Result")
 
 
 class FunctionRunner(Generic[Argument, Result]):
-    """Holds a function and calls it; `run_tasks` wraps this class as a Ray actor.
-
-    Args:
-        function: takes one argument; what it returns is sent to the caller by Ray.
-    """
+    """Holds a function of one argument and calls it; `run_tasks` wraps this class as a Ray actor."""
 
     def __init__(self, function: Callable[[Argument], Result]) -> None:
         self.function = function
@@ -39,28 +35,25 @@ def run_tasks(
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield the index of an argument and its result, in the order in which the calls finish.
 
-    Ray must be connected. The first calls start when the iteration starts. The actors are killed when
-    the iteration has ended or the caller closes the generator. Each call runs in an actor, never in a
-    normal Ray task. When the caller stops early or a call fails, the other calls must end, and an actor
-    can be killed. A normal task could only be cancelled, and `ray.cancel` aborts the whole driver
-    process if the task ends at the same moment (Ray 2.60; ray-project/ray PR 54798 fixed only some of
-    the cases).
-
-    When an actor is killed, Ray ends the actors that its call has started. The placement group of a
-    Ray Train ``fit`` is freed only if Ray has a dashboard (see `connect_with_dashboard`), otherwise
-    when the driver ends.
+    Ray must be connected. Calls start only while the caller iterates. When the iteration ends or fails,
+    or the caller closes the generator, the actors in which the calls run are killed; Ray then also ends
+    the actors that a call has started. The placement group of a Ray Train ``fit`` is freed only if Ray
+    has a dashboard (see `connect_with_dashboard`), otherwise when the driver ends.
 
     Args:
-        function: runs in a process on the node of the caller; may use Ray itself.
-            The call reserves no resources; the actors and tasks that the function starts reserve theirs.
+        function: runs in an actor on the caller's node; an actor may run several calls in turn. A call
+            reserves no resources; the actors and tasks that the function starts reserve theirs.
         arguments: one call for each argument; calls start in this order.
         max_concurrent: maximum number of calls at the same time, at least 1.
 
     Raises:
         Exception: A call raised this exception, which Ray makes an instance of `RayTaskError`, too; or
-            Ray reports that the actor of a call died. The calls that still run are killed.
+            Ray reports that the actor of a call died.
     """
     here = NodeAffinitySchedulingStrategy(own_node(), soft=False)
+    # Actors, because an actor can be killed when its call must end early. A normal task could only be
+    # cancelled, and `ray.cancel` aborts the whole driver process if the task ends at the same moment
+    # (Ray 2.60; ray-project/ray PR 54798 fixed only some of the cases).
     actor_class: Any = ray.remote(FunctionRunner).options(num_cpus=0, scheduling_strategy=here)
     actors = [actor_class.remote(function) for _ in arguments[:max_concurrent]]
     idle = list(actors)
@@ -87,8 +80,9 @@ def run_tasks(
 class SharedTaskRunner:
     """Makes each artifact that trials share once, and grants each artifact to one trial.
 
-    One Ray actor of this class exists per sweep; its methods are called by ``.remote``. The actor is
-    asynchronous, so that one trial can wait for an artifact while the actor answers other trials.
+    One Ray actor of this class exists per sweep; its methods are called by ``.remote``. An artifact is
+    identified by its folder in the store. The actor is asynchronous, so that one trial can wait for an
+    artifact while the actor answers other trials.
 
     Args:
         make: takes a config and the name of an artifact, and makes the artifact; runs as a Ray task.
@@ -104,12 +98,7 @@ class SharedTaskRunner:
     async def make(self, folder: str, config: Any, name: str) -> None:
         """Wait until the artifact in a folder is made; start a task for it if none was started.
 
-        After the first successful call for a folder, later calls return at once.
-
-        Args:
-            folder: folder of the artifact in the store; identifies the artifact.
-            config: config of the run that needs the artifact.
-            name: name of the artifact, such as ``teacher``.
+        The task makes the artifact ``name``, such as ``teacher``, with the ``config`` of the first call.
 
         Raises:
             Exception: The task raised this exception. All trials that wait get the exception; the next
@@ -128,13 +117,8 @@ class SharedTaskRunner:
             raise
 
     async def claim(self, folder: str, trial: str) -> str:
-        """Claim an artifact for a trial; return the id of the trial whose claim was the first.
+        """Claim the artifact in a folder for a trial; return the id of the trial that claimed it first.
 
-        Only the trial whose id is returned may write to the folder of the artifact. A claim lasts until
-        the actor ends. The artifact isn't made by this call.
-
-        Args:
-            folder: folder of the artifact in the store; identifies the artifact.
-            trial: id of the trial that asks.
+        Only the trial whose id is returned may write to the folder. A claim lasts until the actor ends.
         """
         return self.claims.setdefault(folder, trial)

@@ -26,28 +26,26 @@ def fit(
 ) -> dict[str, Any]:
     """Run a training function on Ray Train workers and return the result of rank 0.
 
-    Ray must be connected; the call returns when the training has ended. Checkpoints go to the folder
-    ``fit`` of the artifact. A training that was interrupted continues from these checkpoints when `fit`
-    is called again with the same artifact.
+    Ray must be connected; the call returns when the training has ended. Ray Train keeps the checkpoints
+    in the folder ``fit`` of the artifact, also for a later call with the same artifact.
 
     Args:
-        loop: the training function; every worker calls it with ``loop_config``, again after a failure,
-            where it must restore the last checkpoint itself (`train_checkpoints.restore`).
-        loop_config: argument of the training function, of values that Ray can serialize. Its entry
-            ``board``, which is required, is the handle of a `MetricsBoard` actor, to which the workers
-            report their nodes.
+        loop: the training function. Every worker calls ``loop(loop_config)``, again after a failure. The
+            function must restore the last checkpoint itself (see `train_checkpoints.restore`) and report
+            its node to the board (`MetricsBoard.arrive`).
+        loop_config: values that Ray can serialize; ``board`` must be the handle of a `MetricsBoard`
+            actor.
         resources: number, size and placement of the workers, retries, checkpoints to keep.
         artifact: the artifact that the training makes.
 
     Returns:
         The mapping that the training function returned on rank 0, with the entry ``nodes`` added: the
-        set of Ray node ids on which workers ran.
+        set of Ray node ids that were reported to the board.
 
     Raises:
         TrainingFailedError: The training failed more often than ``resources.max_failures`` allows, or
-            the workers didn't start in time after all retries. A `KpodError` of the training function
-            is inside this error, too; `failures.explained` finds it.
-        OSError: The storage fails in this process.
+            the workers didn't start in time after all retries. A `KpodError` of the training function is
+            inside this error, too; `failures.explained` finds it.
     """
     result = TorchTrainer(
         loop,

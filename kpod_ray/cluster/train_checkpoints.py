@@ -1,8 +1,7 @@
 """Checkpoints of a training under Ray Train: which are kept, and how they are written and read.
 
-Rank 0 writes a checkpoint, every worker reads it. A checkpoint holds the trainable parameters, the
-optimizer state, the progress of the training and further tensors. If the newest checkpoint is damaged,
-the one before is used.
+Rank 0 writes a checkpoint, every worker reads it. If the newest checkpoint is damaged, the one before is
+used.
 """
 
 from __future__ import annotations
@@ -62,9 +61,8 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
     """Write a checkpoint and report it to Ray Train, which uploads the checkpoint in the background.
 
     Every worker of Ray Train must call `save` at the same train step, after its optimizer step:
-    collecting sharded state and reporting are collective operations. Rank 0 alone writes files, in a
-    temporary folder of its machine; the call returns before the upload has finished. The checkpoint is
-    safe only after `wait_until_saved`, which every worker calls before the training function ends.
+    collecting sharded state and reporting are collective operations. Rank 0 alone writes, to a temporary
+    folder of its machine. The checkpoint is safe only after `wait_until_saved`.
 
     Args:
         module: model whose trainable parameters are saved; frozen parameters and buffers aren't. The
@@ -77,7 +75,6 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
         ValueError: A tensor isn't contiguous (on rank 0).
         RuntimeError: Tensors share memory (on rank 0), or the caller is no worker of Ray Train.
         TypeError: ``saved.progress`` can't be written as JSON (on rank 0).
-        OSError: The temporary folder can't be written (on rank 0).
     """
     state = state_of(module, optimizer)
     checkpoint = None
@@ -99,11 +96,8 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
 def wait_until_saved() -> None:
     """Wait until every reported checkpoint is committed to the storage.
 
-    A checkpoint that isn't committed yet is lost when its worker dies. Call this function in every
-    worker of Ray Train, after the last `save`.
-
-    Raises:
-        RuntimeError: The caller is no worker of Ray Train.
+    Every worker of Ray Train must call this function after the last `save`: a checkpoint that isn't
+    committed yet is lost when its worker dies.
     """
     ray.train.get_all_reported_checkpoints(consistency_mode=CheckpointConsistencyMode.COMMITTED)
 
@@ -122,15 +116,14 @@ def restore(
         owner: folder of the artifact that the training makes, as in `Saved.owner`.
 
     Returns:
-        The further content of the checkpoint, with its tensors on the CPU, or None if there is no
-        undamaged checkpoint, in which case module and optimizer are unchanged; and one line for each
-        damaged checkpoint that was skipped, the newest first.
+        The further content of the checkpoint, or None if there is no undamaged checkpoint, in which case
+        module and optimizer are unchanged; and one line for each damaged checkpoint that was skipped,
+        the newest first.
 
     Raises:
         KpodError: The newest undamaged checkpoint belongs to another artifact, whose settings differ.
         RuntimeError: Names or shapes of the checkpoint's parameters differ from the module's trainable
             ones, or the caller is no worker of Ray Train.
-        OSError: The storage fails.
     """
     damages = list[str]()
     for reported in reversed(ray.train.get_all_reported_checkpoints()):
