@@ -1,10 +1,9 @@
-"""From settings to the student that a worker trains, and from trained parameters to a model folder.
+"""Build the student that a worker trains, and write a trained student as a Hugging Face model folder.
 
-`build_student` loads the student's model and applies what the settings ask for: LoRA adapters, packed
-batches, and recomputed layers or gradient checkpointing. `finished_student` and `export_student` go the
-other way: they load trained parameters into a fresh student, merge the adapters into the layers and
-write an ordinary Hugging Face model folder. `read_examples` and `padding_id` provide the data of the
-training.
+`build_student` loads the student's model and applies the settings: LoRA adapters, packed batches, and
+recomputed layers or gradient checkpointing. `finished_student` and `export_student` load trained
+parameters into a fresh student and merge the adapters. `read_examples` and `padding_id` provide the data
+of the training.
 """
 
 from __future__ import annotations
@@ -42,24 +41,15 @@ from kpod_ray.training.parallel import recompute_layers
 def build_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student, ready for training; the result is the same on every worker.
 
-    The student is on the CPU and in evaluation mode, with float32 parameters; only gradient
-    checkpointing sets the flag ``training`` of each layer itself. Don't call ``train`` or ``eval``
-    afterwards. With adapters, torch's global generator is seeded. With ``config.packing`` and
-    ``config.kernels``, a student whose model supports packing takes only packed batches (`use_packing`).
-    With ``config.kernels`` and without gradient checkpointing, each forward pass supports only one
-    backward pass.
-
-    Args:
-        config: settings of the student.
-        seed: seed of the adapters' random initial values.
+    The student is on the CPU and in evaluation mode, with float32 parameters; don't call ``train`` or
+    ``eval`` afterwards (see `recompute_layers`). With adapters, torch's global generator is seeded with
+    ``seed``. With ``config.packing`` and ``config.kernels``, a student whose model supports packing
+    takes only packed batches (`use_packing`). With ``config.kernels`` and without gradient
+    checkpointing, each forward pass supports only one backward pass.
 
     Raises:
-        KpodError: A condition of `load_plain_student` holds, or the model doesn't support gradient
-            checkpointing.
-        OSError: As in `load_student`.
-        ValueError: As in `load_student`.
-        RuntimeError: As in `load_student`.
-        SafetensorError: As in `load_student`.
+        KpodError: As in `load_plain_student`, or the model doesn't support gradient checkpointing.
+        Exception: Another error of `load_student`.
     """
     student = load_plain_student(config, seed)
     if config.packing and config.kernels:
@@ -76,19 +66,12 @@ def load_plain_student(config: StudentConfig, seed: int) -> Student:
     """Build the untrained student with its adapters, without packing and recomputed layers.
 
     The student is on the CPU and in evaluation mode, with float32 parameters, and takes padded batches.
-    With adapters, torch's global generator is seeded, and all other parameters are frozen. The names of
-    the parameters are those of the student from `build_student`.
-
-    Args:
-        config: settings of the student.
-        seed: seed of the adapters' random initial values.
+    With adapters, torch's global generator is seeded with ``seed``, and all other parameters are frozen.
+    The names of the parameters are those of the student from `build_student`.
 
     Raises:
-        KpodError: A condition of `load_student` or `add_adapters` holds.
-        OSError: As in `load_student`.
-        ValueError: As in `load_student`.
-        RuntimeError: As in `load_student`.
-        SafetensorError: As in `load_student`.
+        KpodError: As in `load_student` or `add_adapters`.
+        Exception: Another error of `load_student`.
     """
     dtype = compute_dtype(config.precision)
     student: Student = load_student(config.model, dtype, _token_loss(config)).eval()
@@ -148,8 +131,6 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 
     Raises:
         FileNotFoundError: A table doesn't exist.
-        pa.ArrowInvalid: A table is no complete Parquet file, or has no column ``question_id``.
-        OSError: The store fails.
     """
     ids = set(store.read_table(job.trained_on, ["question_id"])["question_id"].to_pylist())
     parts: tuple[list[Example], list[Example]] = [], []
@@ -161,12 +142,7 @@ def read_examples(job: TrainJob, store: Store) -> tuple[list[Example], list[Exam
 def padding_id(job: TrainJob) -> int:
     """Return the token id with which the student's batches are padded.
 
-    Loads the tokenizer of ``job.student.model``, from the hub if necessary.
-
-    Raises:
-        KpodError: As in `load_tokenizer`.
-        OSError: As in `load_tokenizer`.
-        ValueError: As in `load_tokenizer`.
+    The tokenizer of ``job.student.model`` is loaded; errors are as in `load_tokenizer`.
     """
     return pad_id(load_tokenizer(job.student.model))
 
@@ -174,22 +150,14 @@ def padding_id(job: TrainJob) -> int:
 def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
     """Build a student with trained parameters, with its adapters merged into the layers.
 
-    The student is on the CPU and in evaluation mode, and takes padded batches. The parameters are
-    copied. With adapters, torch's global generator is seeded, and all parameters of the result are
-    frozen.
-
-    Args:
-        job: the training; its student's model is loaded anew.
-        parameters: trained parameters of the student by name, whole tensors on any device, as
-            `parameters_of` returns them.
+    ``parameters`` are the trained parameters by name, whole tensors on any device, as `parameters_of`
+    returns them; the student gets copies. The student is on the CPU and in evaluation mode, and takes
+    padded batches. With adapters, torch's global generator is seeded, and all parameters of the result
+    are frozen.
 
     Raises:
-        RuntimeError: The names or shapes of the parameters aren't those of the student's trainable ones,
-            or as in `load_student`.
-        KpodError: As in `load_plain_student`.
-        OSError: As in `load_student`.
-        ValueError: As in `load_student`.
-        SafetensorError: As in `load_student`.
+        RuntimeError: The names or shapes of the parameters aren't those of the student's trainable ones.
+        Exception: An error of `load_plain_student`.
     """
     student = load_plain_student(job.student, job.seed)
     load_parameters(student, parameters)
@@ -201,9 +169,9 @@ def finished_student(job: TrainJob, parameters: dict[str, Tensor]) -> Student:
 def merge_adapters(language_model: Any) -> None:
     """Merge the LoRA adapters into the weights of their layers, in place, and remove the adapters.
 
-    The result is an ordinary model of transformers, whose parameters are frozen as before. Of each layer
-    the active adapter is merged, unless peft's ``merge`` was called before; an inactive adapter is lost.
-    A model without adapters is unchanged.
+    The result is an ordinary model of transformers, whose parameters stay frozen. Of each layer the
+    active adapter is merged, unless peft's ``merge`` was called before; an inactive adapter is lost. A
+    model without adapters is unchanged.
     """
     for name, module in list(language_model.named_modules()):
         if isinstance(module, LoraLayer):
@@ -215,23 +183,12 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
     """Write a student with trained parameters to ``student/`` of the artifact, as a Hugging Face folder.
 
     The folder gets the float32 parameters, with adapters merged, the config and the tokenizer. Files of
-    the same names are replaced one by one (see `Store.upload`); other files in the folder stay. Of
-    several workers, only one should call this function. torch's global generator is seeded if the
-    student has adapters.
-
-    Args:
-        job: the training, whose ``folder`` gets ``student/``.
-        store: store of the artifact.
-        parameters: trained parameters of the student by name, whole tensors on any device, as
-            `parameters_of` returns them.
+    the same names are replaced one by one; other files in the folder stay. Of several workers, only one
+    should call this function. torch's global generator is seeded if the student has adapters.
+    ``parameters`` are as in `finished_student`.
 
     Raises:
-        KpodError: As in `finished_student` or `load_tokenizer`.
-        OSError: As in `finished_student` or `load_tokenizer`, or the store or a local temporary folder
-            fails.
-        ValueError: As in `finished_student` or `load_tokenizer`.
-        RuntimeError: As in `finished_student`.
-        SafetensorError: As in `finished_student`, or the local temporary folder can't be written.
+        Exception: An error of `finished_student`, `load_tokenizer` or `Store.upload`.
     """
     student = finished_student(job, parameters)
     with tempfile.TemporaryDirectory() as name:

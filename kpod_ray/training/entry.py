@@ -1,8 +1,7 @@
 """The function that Ray Train runs on every worker of the student's training.
 
-Ray Train's controller process unpickles the function, too, and thereby imports this module. To start the
-controller seconds sooner, the module imports torch and transformers only inside the function, on the
-worker.
+Ray Train's controller process imports this module, too, when it unpickles the function. torch and
+transformers are imported only inside the function, so that the controller starts seconds sooner.
 """
 
 from __future__ import annotations
@@ -13,14 +12,10 @@ from kpod_ray.cluster.placement import own_node
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run `kpod_ray.training.worker.train_stages` on one worker; return its result.
+    """Report this worker's node to the board, run `train_stages` and return its result.
 
-    Every worker of Ray Train calls this function, also after a restart, and all at once. Before the
-    training, the node of the worker is reported to ``board``. Errors are as in `train_stages`.
-
-    Args:
-        settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and
-            ``validation_actor`` (which may be None).
+    Every worker of Ray Train calls this function, also after a restart. Settings and errors are as in
+    `kpod_ray.training.worker.train_stages`.
     """
     from kpod_ray.training.worker import train_stages
 

@@ -1,8 +1,7 @@
 """The description of a student's training that the driver sends to the workers.
 
-`TrainJob` holds plain values and paths; every worker reads the tables from the store. Ray Train's
-controller process unpickles the job, too, so this module imports neither torch nor transformers, which
-would delay the start of the controller.
+Ray Train's controller process unpickles the job, too, so this module imports neither torch nor
+transformers, which would delay the start of the controller.
 """
 
 from __future__ import annotations
@@ -52,23 +51,15 @@ class TrainJob:
 def students_folder(folder: str) -> str:
     """Return the folder in which a training saves students of single stages until it has finished.
 
-    The folder doesn't exist before a student was saved. Nothing is read or written.
-
-    Args:
-        folder: folder of the training's artifact, without a slash at the end; the result is relative to
-            the same root.
+    ``folder`` is the folder of the training's artifact; both are relative to the store's root.
     """
     return f"{folder}/students"
 
 
 def student_file(folder: str, stage: int) -> str:
-    """Return the path of the safetensors file with the student's trainable parameters after a stage.
+    """Return the path of the safetensors file of the student's trainable parameters after a stage.
 
-    Nothing is read or written.
-
-    Args:
-        folder: folder of the training's artifact, without a slash at the end; the result is relative to
-            the same root.
-        stage: the 1-based stage.
+    ``folder`` is the folder of the training's artifact; both are relative to the store's root. ``stage``
+    is 1-based.
     """
     return f"{students_folder(folder)}/stage-{stage}.safetensors"

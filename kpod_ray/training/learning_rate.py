@@ -13,7 +13,7 @@ def learning_rate_factor(
 
     Args:
         schedule: the factor after the warm-up: ``constant`` stays at 1; ``linear`` and ``cosine`` (half
-            a cosine wave) fall from 1 to 0 at the end of the training.
+            a cosine wave) fall from 1 at the end of the warm-up to 0 at the end of the training.
         warmup: fraction of the training, in [0, 1), in which the factor rises linearly from 0 to 1.
         done: fraction of the training that is done, in [0, 1].
     """

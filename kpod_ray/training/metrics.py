@@ -1,7 +1,6 @@
 """Metrics of train steps and losses of reasoning steps.
 
-Both are accumulated as sums, since the sums of micro-batches and workers can be added; means are
-computed at the end.
+Both are accumulated as sums, since the sums of micro-batches and workers can be added.
 """
 
 from __future__ import annotations
@@ -61,15 +60,15 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
             ``student.loss_normalization``.
 
     Returns:
-        Metrics by name; a mean or fraction of nothing is 0. ``loss``: the first sum, divided by the
-        denominator. ``rationale_loss`` and ``answer_loss``: unweighted means over the tokens in the loss
-        of the rationales and of the answer segments. (All losses are in nats.) ``token_weight_mean``:
-        mean over the rationale tokens in the loss. ``token_accuracy``: fraction of the tokens in the
-        loss with the highest logit. ``loss_tokens``: number of tokens in the loss.
-        ``supervised_fraction``: this number divided by that of all tokens of prompts and targets
-        (`Batch.num_tokens`). ``padding_fraction``: fraction of the computed positions that are padding.
-        ``shared_prefix_fraction``: fraction of the tokens of prompts and targets that aren't computed
-        (in packed batches: further copies of a shared prefix, and the last token of each example).
+        Metrics by name, losses in nats; a mean or fraction of nothing is 0. ``loss``: the first sum,
+        divided by the denominator. ``rationale_loss`` and ``answer_loss``: unweighted means over the
+        tokens in the loss of the rationales and of the answer segments. ``token_weight_mean``: mean over
+        the rationale tokens in the loss. ``token_accuracy``: fraction of the tokens in the loss with the
+        highest logit. ``loss_tokens``: number of tokens in the loss. ``supervised_fraction``: this
+        number divided by that of all tokens of prompts and targets. ``padding_fraction``: fraction of
+        the computed positions that are padding. ``shared_prefix_fraction``: fraction of the tokens of
+        prompts and targets that aren't computed (in packed batches: further copies of a shared prefix,
+        and the last token of each example).
     """
     loss, rationale_tokens, rationale_nll, weight, answer_tokens, answer_nll, *counts = (
         sums.tolist()
@@ -93,9 +92,7 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
 def peak_memory_mib(device: torch.device) -> float:
     """Return the peak memory of this process since its start, in MiB.
 
-    Args:
-        device: a CUDA device selects memory that torch allocated on it (since the last reset of torch's
-            statistics); any other device selects resident memory of the process.
+    On a CUDA device, memory that torch allocated there counts; on any other, the resident memory.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -107,7 +104,7 @@ class StageLosses:
     """Accumulates the weighted mean loss (Eq. 8) of every supervised reasoning step during a stage.
 
     All forward passes of an example in the stage have the same weight. Each worker accumulates its own
-    examples; the caller adds the `sums` of all workers. A new instance is made for each stage.
+    examples; the caller adds the `sums` of all workers.
 
     Args:
         examples: all training examples, with the targets that are trained on; a stage may use only some
@@ -157,14 +154,8 @@ class StageLosses:
     def means(self, sums: Tensor) -> list[list[float]]:
         """Return the weighted mean loss of each reasoning step of each example, in nats.
 
-        Only the argument is read, not the attribute `sums`.
-
-        Args:
-            sums: [2, steps of all examples], `sums` added over the workers.
-
-        Returns:
-            One list for each example, in the order of ``examples``; NaN for a step without a measured
-            loss.
+        ``sums``, [2, steps of all examples], is the attribute `sums` added over the workers. The result
+        has one list for each example, in order, with NaN for a step without a measured loss.
         """
         weighted, norm = sums
         return [part.tolist() for part in (weighted / norm).split(self._num_steps)]

@@ -39,14 +39,8 @@ of the questions apply.
 def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> str:
     """Return the model card as Markdown with a YAML header; of local files and folders only the names.
 
-    Args:
-        config: settings of the run.
-        counts: total numbers of ``stages``, ``train_steps``, ``tokens`` (of prompts and targets) and
-            ``loss_tokens`` (tokens in the loss) of the training.
-        version: version of kpod_ray.
-
-    Raises:
-        KeyError: A count is missing.
+    ``counts`` holds the totals ``stages``, ``train_steps``, ``tokens`` (of prompts and targets) and
+    ``loss_tokens`` (tokens in the loss) of the training. ``version`` is that of kpod_ray.
     """
     student = config.student
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}

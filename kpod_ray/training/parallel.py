@@ -1,8 +1,7 @@
 """Data-parallel training in two forms, and gradient checkpointing.
 
 The student is either replicated on every worker (DDP; Ray Train's ``prepare_model`` wraps it) or sharded
-over the workers (FSDP2, `shard`). `no_sync` and `clip_gradients` hide the difference from the training
-loop. `recompute_layers` turns on gradient checkpointing.
+over the workers (FSDP2). `no_sync` and `clip_gradients` hide the difference from the training loop.
 """
 
 from __future__ import annotations
@@ -25,14 +24,10 @@ from kpod_ray.errors import KpodError
 def shard(student: nn.Module, num_workers: int) -> None:
     """Shard the parameters of a student over the workers with FSDP2, in place.
 
-    Each worker then holds a part of each parameter, gradient and optimizer state. A layer's parameters
-    are gathered only while the layer is computed. All workers must call this function once, after the
-    process group was initialized and before an optimizer holds the parameters. Afterwards every forward
-    and backward pass needs all workers.
-
-    Args:
-        student: the student, on its device, with equal parameters on all workers.
-        num_workers: number of all workers of the process group, at least 2.
+    Each worker then holds a part of each parameter, gradient and optimizer state. All workers
+    (``num_workers``, at least 2, is their number) must call this function once, after the process group
+    was initialized and before an optimizer holds the parameters, with the student on its device and
+    equal parameters on all workers. Afterwards every forward and backward pass needs all workers.
     """
     device = next(student.parameters()).device
     mesh = init_device_mesh(device.type, (num_workers,))
@@ -52,13 +47,10 @@ def is_sharded(module: nn.Module) -> bool:
 def no_sync(module: Any) -> Iterator[None]:
     """Accumulate gradients on this worker, without synchronization, in a backward pass in the block.
 
-    The forward pass that belongs to the backward pass must be in the block, too. The first forward and
-    backward pass after the block synchronizes the accumulated gradients. A module of a single worker has
-    nothing to synchronize; the context then does nothing. After an exception in the block, a sharded
-    module stays without synchronization.
-
-    Args:
-        module: the student, whole or sharded, or the student wrapped in DDP.
+    ``module`` is the student, also sharded or wrapped in DDP. The forward pass that belongs to the
+    backward pass must be in the block, too. The first forward and backward pass after the block
+    synchronizes the accumulated gradients. For a single worker the context does nothing. After an
+    exception in the block, a sharded module stays without synchronization.
     """
     if isinstance(module, DistributedDataParallel):
         with module.no_sync():
@@ -72,15 +64,11 @@ def no_sync(module: Any) -> Iterator[None]:
 
 
 def clip_gradients(module: nn.Module, max_norm: float) -> float:
-    """Scale all gradients so that their Euclidean norm together is at most a bound, in place.
+    """Scale all gradients in place so that their common Euclidean norm is at most ``max_norm``.
 
-    If the student is sharded, all workers must call this function. Call it once, after the last backward
-    pass of a train step and before the optimizer's update.
-
-    Args:
-        module: the student, whole or sharded, or the student wrapped in DDP, with synchronized
-            gradients (see `no_sync`).
-        max_norm: largest norm; infinity leaves the gradients unchanged.
+    ``module`` is the student, also sharded or wrapped in DDP, with synchronized gradients (see
+    `no_sync`). If the student is sharded, all workers must call this function. Call it once, after the
+    last backward pass of a train step. A ``max_norm`` of infinity leaves the gradients unchanged.
 
     Returns:
         The norm before clipping, the same on all workers; 0 without gradients. If the norm isn't finite,
@@ -91,14 +79,11 @@ def clip_gradients(module: nn.Module, max_norm: float) -> float:
 
 
 def recompute_layers(language_model: Any) -> None:
-    """Turn on gradient checkpointing for each layer of a model, in place.
+    """Turn on gradient checkpointing for each layer of a model in evaluation mode, in place.
 
     The forward pass then saves only the input of each layer; the backward pass recomputes the layer. The
     flag ``training`` of each layer is set, but not that of the modules in it. A later ``eval`` of the
     model turns gradient checkpointing off; a later ``train`` turns dropout on.
-
-    Args:
-        language_model: a model of transformers in evaluation mode.
 
     Raises:
         KpodError: The model doesn't support gradient checkpointing.

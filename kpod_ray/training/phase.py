@@ -40,33 +40,18 @@ def train_student(
 ) -> Manifest:
     """Train the student stage by stage; write ``student/``, ``step_losses/`` and ``history.json``.
 
-    Ray must be connected. An interrupted training continues from the checkpoints in ``fit/`` of the
-    artifact. At the end the checkpoints and the saved students of single stages are deleted.
-
-    Args:
-        config: settings of the run.
-        questions: finished artifact with the questions and their answers.
-        assess: finished artifact with the tokenised examples and the step difficulties.
-        plan: finished artifact with the schedule.
-        artifact: artifact to write. Its manifest isn't written.
-        watch: callback on the driver, called in a thread with the metrics of every train step, and again
-            when validation metrics are added to them.
+    Ray must be connected. ``questions``, ``assess`` and ``plan`` are finished artifacts. An interrupted
+    training continues from the checkpoints in ``fit/``, which are deleted at the end. ``watch`` gets the
+    metrics of every train step, in a thread of the driver, and again when validation metrics are added.
 
     Returns:
-        The manifest entries of the phase: ``counts``, ``workers``, ``nodes``; ``best``, with the best
-        stage and its validation loss or accuracy, if there is a validation set; and ``warning``, one
-        text, if there were damaged checkpoints.
+        The manifest entries ``counts``, ``workers``, ``nodes``; ``best`` (stage and its loss or
+        accuracy) if there is a validation set; ``warning`` if checkpoints were damaged.
 
     Raises:
-        KpodError: A condition of `build_student` or `load_tokenizer` holds, the store can't be opened on
-            a worker, the checkpoints in ``fit/`` belong to another artifact, the token weights of a
-            train step sum to 0, or its gradient isn't finite. Checkpoints of earlier stages are kept.
-        TrainingFailedError: The workers failed (with any error but a `KpodError` before the export), or
-            didn't start in time, more often than the settings allow; see
-            `kpod_ray.cluster.torch_trainer.fit`. Checkpoints are kept.
-        ray.exceptions.RayError: An actor failed, such as that of the validation accuracy, whose own
-            errors (see `ValidationAccuracyActor.measure`) arrive as a `RayTaskError`.
-        OSError: The store fails on the driver.
+        KpodError: The student can't be loaded or trained, or ``fit/`` belongs to another artifact.
+        TrainingFailedError: As in `kpod_ray.cluster.torch_trainer.fit`.
+        RayError: An actor failed; an error of `ValidationAccuracyActor` arrives as a `RayTaskError`.
     """
     job = _job(config, questions, assess, plan, artifact)
     with watched(watch) as board:

@@ -1,8 +1,7 @@
 """Progress of a training and the students that may be exported.
 
-`TrainProgress` is the position of a training, which checkpoints store. `History` holds the metrics of
-the train steps so far, and `stage_statistics` summarizes one stage of it. `BestModelKeeper` saves
-students of single stages and exports one at the end.
+Checkpoints store the position, `TrainProgress`, and the metrics of the train steps so far, `History`.
+`BestModelKeeper` saves students of single stages and exports one at the end.
 """
 
 from __future__ import annotations
@@ -45,17 +44,12 @@ class TrainProgress:
 def stage_statistics(history: History, stage: int) -> dict[str, float]:
     """Return the mean metrics of a stage's train steps, and the stage's validation metrics.
 
-    Args:
-        history: metrics of all train steps so far.
-        stage: the stage, with at least one train step in the history.
+    The stage must have a train step in the history.
 
     Returns:
         By name: the means of ``loss``, ``rationale_loss``, ``answer_loss``, ``token_weight_mean`` and
         ``tokens_per_s``; the metrics of the stage's last train step whose names begin with
         ``validation_``, if any; and ``train_steps``, the number of the stage's train steps.
-
-    Raises:
-        IndexError: The history has no train step of the stage.
     """
     rows = [row for row in history if row["stage"] == stage]
     names = ("loss", "rationale_loss", "answer_loss", "token_weight_mean", "tokens_per_s")
@@ -83,20 +77,17 @@ class BestModelKeeper:
         self.rank = rank
 
     def note_loss(self, progress: TrainProgress, loss: float) -> None:
-        """Record the validation loss of the current stage, and save the student if it may be exported.
+        """Record the validation loss of the current stage; save the student if it is the best so far.
 
-        The student is saved, as `student_file` of the stage, if the loss is lower than those of all
-        earlier stages and the student with the lowest loss is to be exported (``exported_student: best``
-        without validation accuracy). All workers must call this method once at the end of each stage,
-        with the same arguments; rank 0 alone writes. The choice of `export` depends on these calls.
+        The student is saved, as `student_file` of the stage, only if the student with the lowest loss is
+        to be exported (``exported_student: best`` without validation accuracy). All workers must call
+        this method once at the end of each stage, with the same arguments; rank 0 alone writes.
 
         Args:
             progress: position of the training, whose ``stage`` is the stage that ends; ``best_stage``
-                and ``best_loss`` are updated in place if the loss is the lowest. A NaN is never lowest.
+                and ``best_loss`` are updated in place if the loss is lower than ``best_loss``, which a
+                NaN never is.
             loss: validation loss in nats a token.
-
-        Raises:
-            OSError: The store fails.
         """
         if loss < progress.best_loss:
             progress.best_stage = progress.stage
@@ -105,41 +96,26 @@ class BestModelKeeper:
                 self._save(progress.stage)
 
     def save_for_validation(self, progress: TrainProgress) -> None:
-        """Save the current student, so that an actor can measure the validation accuracy.
+        """Save the current student as `student_file` of its stage, to measure the validation accuracy.
 
-        The file is `student_file` of the current stage, and replaces an existing one. All workers must
-        call this method; rank 0 alone writes, and the file is complete when the call returns there.
-
-        Args:
-            progress: position of the training, whose ``stage`` is the stage that ends; the stage is
-                appended to ``measured_stages``, in place.
-
-        Raises:
-            OSError: The store fails.
+        ``progress.stage`` is appended to ``progress.measured_stages``. All workers must call this
+        method; rank 0 alone writes, and the file is complete when the call returns there.
         """
         progress.measured_stages.append(progress.stage)
         self._save(progress.stage)
 
     def export(self, progress: TrainProgress) -> None:
-        """Write the last or the best student, as the settings say, as a Hugging Face model folder.
+        """Write the last or the best student, as the settings say, to ``student/`` of the artifact.
 
-        The folder is ``student/`` of the artifact; see `export_student`. The last student is that which
-        is in training now. Without a validation set the last student is the best. Nothing is written if
-        the best student is chosen by validation accuracy, which is known only after the training:
-        `measure_all` of ``validation_accuracy`` exports that student. All workers must call this method,
-        after the last stage; rank 0 alone writes.
-
-        Args:
-            progress: position of the training; ``best_stage`` is that of the best student, saved by
-                `note_loss`.
+        The last student is the one in training now; without a validation set it is the best, too. Else
+        the best is that of ``progress.best_stage``, saved by `note_loss`. Nothing is written if the best
+        student is chosen by validation accuracy: `measure_all` exports that student. All workers must
+        call this method after the last stage; rank 0 alone writes.
 
         Raises:
             FileNotFoundError: The best student isn't saved.
-            KpodError: As in `export_student`.
-            OSError: As in `export_student`.
-            ValueError: As in `export_student`.
-            RuntimeError: As in `export_student`.
-            SafetensorError: As in `export_student`, or the saved student is damaged.
+            SafetensorError: The saved student is damaged.
+            Exception: An error of `export_student`.
         """
         student = self.job.student
         if student.exported_student == "best" and student.accuracy_every_stages is not None:

@@ -1,8 +1,8 @@
 """Train steps of the student: forward and backward passes, and the optimizer update.
 
 The loss of a train step is a sum over the global batch, divided once by a denominator. Each worker
-computes its share of the sum in micro-batches (gradient accumulation). The result doesn't depend, except
-for rounding, on the number of workers or the size of the micro-batches.
+computes its share of the sum in micro-batches (gradient accumulation). Except for rounding, the result
+doesn't depend on the number of workers or the size of the micro-batches.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class StudentTraining:
 
     The attribute ``examples`` holds the training examples sorted by question id, as `training_example`
     changes them by the settings. Indices of examples are indices into this list. The constructor makes
-    the optimizer, AdamW, with its state allocated, and begins a stage.
+    the optimizer, AdamW, and begins a stage.
 
     Args:
         student: the student on its device, in evaluation mode: without dropout, the loss doesn't depend
@@ -99,13 +99,9 @@ class StudentTraining:
     def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
         """Reset the accumulated losses of reasoning steps, or restore them from a checkpoint.
 
-        Every worker calls this method at the start of each stage and after a restart within a stage;
-        parameters and optimizer aren't touched.
-
-        Args:
-            step_loss_sums: sums over all workers from `step_loss_sums`, [2, steps of all examples],
-                float64 on the CPU, to which rank 0 adds in place and which the other ranks ignore; None
-                starts at 0.
+        Every worker calls this method at the start of each stage and after a restart within a stage.
+        ``step_loss_sums`` has the sums over all workers from the method of this name; rank 0 adds to it
+        in place, and the other ranks ignore it. None starts at 0.
         """
         self._stage_losses = StageLosses(self.examples, self._step_weights)
         # The restored sums are those of all workers together, so only rank 0 continues from them.
@@ -116,8 +112,7 @@ class StudentTraining:
         """Return a copy of the stage's accumulated sums over all workers; see `StageLosses.sums`.
 
         The sums are those since the last `begin_stage`, restored ones included. All workers must call
-        this method, and get the same result: [2, steps of all examples], float64, on the CPU. The
-        accumulated sums stay as they are.
+        this method, and get the same result: [2, steps of all examples], float64, on the CPU.
         """
         sums = self._stage_losses.sums.to(self.device, copy=True)
         if self.worker.num_workers > 1:
@@ -127,10 +122,10 @@ class StudentTraining:
     def step_losses(self) -> list[list[float]]:
         """Return the loss (Eq. 8) of each reasoning step of each example in this stage, in nats.
 
-        The losses are those of the train steps since the last `begin_stage`, each under the parameters
-        before the update of that train step; the visits of an example are averaged. A reasoning step
-        without a loss in this stage, such as a given step, has loss NaN. All workers must call this
-        method, and get the same result: one list for each of ``examples``, in order.
+        Each train step since `begin_stage` measures the loss before its update of the parameters; the
+        visits of an example are averaged. A reasoning step without a loss in this stage, such as a given
+        step, has loss NaN. All workers must call this method, and get the same result: one list for each
+        of ``examples``, in order.
         """
         return self._stage_losses.means(self.step_loss_sums())
 
@@ -142,7 +137,7 @@ class StudentTraining:
         Args:
             indices: indices into ``examples`` of the whole global batch, at least one, the same on all
                 workers; may repeat.
-            given: number of given steps of each question, at least of those of the global batch.
+            given: number of given steps, at least for the questions of the global batch.
             done: fraction of the training that is done, in [0, 1), for the learning rate.
 
         Returns:
@@ -154,7 +149,6 @@ class StudentTraining:
             KpodError: The token weights in the loss sum to 0, as when no token is in the loss, or the
                 gradient isn't finite. All workers raise the error; the parameters are unchanged. A
                 gradient that isn't finite stays in ``grad``, so no further train step is possible.
-            KeyError: ``given`` lacks a question of the global batch.
         """
         denominator = self._denominator(indices, given)
         sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)
@@ -195,8 +189,8 @@ class StudentTraining:
         """Return this worker's micro-batches: their examples, and whether they are padding passes.
 
         A padding pass has token weights 0. A worker without examples runs one, with examples of another
-        worker, since the gradient synchronization needs all workers. If the student is sharded, every
-        pass needs all workers, and each worker runs as many passes as the worker with the most.
+        worker, since the gradient synchronization needs all workers. If the student is sharded, each
+        worker runs as many passes as the worker with the most.
         """
         rank, num_workers = self.worker.rank, self.worker.num_workers
 

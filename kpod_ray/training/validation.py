@@ -53,13 +53,12 @@ class Validation:
 
         The loss is the unweighted mean over tokens, in nats; the accuracy is the fraction of tokens that
         have the highest logit when the tokens before them are given. No step is given: all tokens of the
-        targets count, those of the answer segments too (alone with ``student.target: answer``). The
-        current parameters of the student are measured. All workers must call this method, and get the
+        targets count, those of the answer segments too. All workers must call this method, and get the
         same result.
 
         Raises:
-            ZeroDivisionError: All targets are empty, as those of cut examples with
-                ``student.target: answer``.
+            ZeroDivisionError: All targets are empty, as those of cut examples with ``student.target:
+                answer``.
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)

@@ -46,27 +46,20 @@ class ValidationAccuracyActor:
         self.best_accuracy = -1.0
 
     def measure(self, stage: int) -> float:
-        """Return the accuracy of the student at the end of a stage, in [0, 1].
+        """Return the accuracy of the student at the end of a 1-based stage, in [0, 1].
 
         The accuracy is the fraction of correct answers to the validation questions, which are the
-        questions with an example that aren't in ``trained_on``; there must be at least one. The
-        predictions are read from ``measurements/`` of the artifact, or generated (on the GPU of the
-        process, if any) and written there if missing. The saved student isn't deleted.
-
-        Args:
-            stage: the 1-based stage, whose student was saved (`BestModelKeeper.save_for_validation`)
-                unless its predictions exist.
+        questions with an example that aren't in ``trained_on``. The predictions are read from
+        ``measurements/`` of the artifact, or generated (on the GPU of the process, if any) with the
+        student that `BestModelKeeper.save_for_validation` saved, and written there. The saved student
+        isn't deleted.
 
         Raises:
-            FileNotFoundError: Neither the predictions nor the saved student exist, or a table of the
-                inputs doesn't exist.
+            FileNotFoundError: Neither the predictions nor the saved student exist.
             ZeroDivisionError: There is no validation question.
-            KpodError: As in `finished_student`, or the template is ``chat``, and the student's tokenizer
-                has no chat template.
-            OSError: As in `finished_student`, or the store fails.
-            ValueError: As in `finished_student`.
-            RuntimeError: As in `finished_student`.
-            SafetensorError: The saved student is damaged, or as in `finished_student`.
+            SafetensorError: The saved student is damaged.
+            KpodError: The template is ``chat``, and the student's tokenizer has no chat template.
+            Exception: An error of `finished_student` or `load_tokenizer`.
         """
         path = f"{self.job.folder}/measurements/stage-{stage}.parquet"
         if not self.store.exists(path):
@@ -79,8 +72,8 @@ class ValidationAccuracyActor:
 
         With ``exported_student: best`` the student with the highest accuracy of all calls since the
         actor's start is kept (of equal ones that of the earliest call); the saved students of the other
-        calls are deleted. With another setting the student of this call is deleted. The post isn't
-        waited for. Ray must be connected. Errors are as in `measure`.
+        calls are deleted. With another setting the student of this call is deleted. The method doesn't
+        wait for the post. Errors are as in `measure`.
 
         Args:
             metrics: metrics of the stage's last train step, posted again together with the accuracy;
@@ -93,18 +86,12 @@ class ValidationAccuracyActor:
         board.post.remote(metrics | {"validation_accuracy": accuracy})
 
     def export(self, stage: int) -> None:
-        """Write the saved student of a stage to ``student/`` of the artifact; see `export_student`.
-
-        Args:
-            stage: the 1-based stage, whose student was saved and not deleted by `measure_and_post`.
+        """Write the saved student of a 1-based stage to ``student/`` of the artifact.
 
         Raises:
-            FileNotFoundError: The student of the stage isn't saved.
-            KpodError: As in `export_student`.
-            OSError: As in `export_student`.
-            ValueError: As in `export_student`.
-            RuntimeError: As in `export_student`.
-            SafetensorError: The saved student is damaged, or as in `export_student`.
+            FileNotFoundError: The student isn't saved, or `measure_and_post` has deleted it.
+            SafetensorError: The saved student is damaged.
+            Exception: An error of `export_student`.
         """
         export_student(self.job, self.store, self._parameters(stage))
 
@@ -153,13 +140,9 @@ class ValidationAccuracyActor:
 def start_validation_actor(job: TrainJob, resources: ActorResources) -> Any:
     """Start the validation accuracy actor of a training; return its handle.
 
-    Ray must be connected. The function doesn't wait for the start of the actor; an error of the actor's
-    constructor is raised where the result of a call is fetched. An actor that died is restarted, and its
-    calls are repeated. The actor ends when its last handle is deleted or the actor is killed.
-
-    Args:
-        job: the training.
-        resources: CPUs, GPUs and placement of the actor.
+    Ray must be connected. The function doesn't wait for the start of the actor; an error of the start is
+    raised where the result of a call is fetched. An actor that died is restarted, and its calls are
+    repeated. The actor ends when its last handle is deleted or the actor is killed.
     """
     actor = ray.remote(ValidationAccuracyActor).options(
         max_restarts=-1, max_task_retries=-1, **placement.actor_options(resources)
@@ -188,9 +171,8 @@ def measure_all(
         earliest one if several are equal.
 
     Raises:
-        ray.exceptions.RayError: The actor failed; an error of `ValidationAccuracyActor.measure` or
+        RayError: The actor failed; an error of `ValidationAccuracyActor.measure` or
             `ValidationAccuracyActor.export` arrives as a `RayTaskError`.
-        StopIteration: The history has no train step of a stage.
     """
     best = {"stage": 0.0, "validation_accuracy": -1.0}
     for stage in stages:

@@ -36,9 +36,9 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     """Run the training of the student from the newest checkpoint to the end, and export the student.
 
     Every worker calls this function inside Ray Train. A `KpodError` before the export is returned, not
-    raised. Every other error is raised; Ray Train then starts the function again on all workers, as
-    often as the settings allow. The student that is best by validation accuracy isn't exported here
-    (`measure_all`).
+    raised. Ray Train starts the function again on all workers after any error that is raised, as often
+    as the settings allow. The student that is best by validation accuracy isn't exported here (see
+    `measure_all`).
 
     Args:
         settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and
@@ -51,13 +51,9 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
         only ``error``, the message of the `KpodError`.
 
     Raises:
-        RuntimeError: As in `kpod_ray.cluster.train_checkpoints.restore`, `load_student` or
-            `export_student`.
-        OSError: As in `load_student` or `load_tokenizer`, or the store fails.
-        ValueError: As in `load_student` or `load_tokenizer`, or a stage includes no example.
-        SafetensorError: As in `load_student` or `export_student`.
-        KpodError: As in `export_student`.
-        ray.exceptions.RayError: The scheduler actor failed.
+        ValueError: A stage includes no example.
+        RayError: The scheduler actor failed.
+        Exception: An error of `restore`, `load_student`, `load_tokenizer` or `export_student`.
     """
     job: TrainJob = settings["job"]
     torch.set_num_threads(job.num_threads)
@@ -124,11 +120,8 @@ class _Worker:
     def restore(self) -> list[str]:
         """Load the newest undamaged checkpoint, if any; return a warning for each damaged checkpoint.
 
-        All workers must call this method, before the first stage.
-
-        Raises:
-            KpodError: As in `kpod_ray.cluster.train_checkpoints.restore`.
-            RuntimeError: As in `kpod_ray.cluster.train_checkpoints.restore`.
+        All workers must call this method, before the first stage. Errors are as in
+        `train_checkpoints.restore`.
         """
         saved, warnings = restore(self.student, self.training.optimizer, self.job.folder)
         if saved is not None:
@@ -156,8 +149,7 @@ class _Worker:
         Raises:
             KpodError: As in `StudentTraining.train_step`.
             ValueError: The stage includes no example.
-            OSError: The store fails.
-            ray.exceptions.RayError: The scheduler actor failed.
+            RayError: The scheduler actor failed.
         """
         progress = self.progress
         stage = self.progress.stage
