@@ -1,8 +1,8 @@
 """HTML reports: a page about a run (`run`), a comparison (`comparison`) or a sweep (`sweep`).
 
-In each of the three packages, ``data`` defines the results as plain values, ``collect`` reads the
-results from artifacts (for a sweep, `kpod_ray.sweep.run` does), ``tables`` and ``figures`` convert the
-results to rows of text and to plotly figures, ``wording`` writes conclusions as sentences, and
-``page`` renders the HTML. The three packages don't import each other. The Jinja templates are in
-``templates/``.
+In these packages, ``data`` defines the results as plain values, ``collect`` reads the results from
+artifacts (for a sweep, `kpod_ray.sweep.run` does), ``tables`` and ``figures`` convert the results to
+rows of text and to plotly figures, ``wording`` writes conclusions as sentences (for a sweep, ``page``
+makes rows and sentences), and ``page`` renders the HTML. The three packages don't import each other. The
+Jinja templates are in ``templates/``.
 """

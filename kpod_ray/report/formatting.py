@@ -20,17 +20,17 @@ def visible(text: str) -> str:
     """Replace control characters, direction marks and lone surrogates by visible characters.
 
     Newlines and tabs stay; CR LF becomes a newline. Other characters below U+0020 become Unicode's
-    pictures of them, lone surrogates U+FFFD, and U+007F to U+009F, U+2028, U+2029 and direction marks
-    their code, such as ``[U+202E]``. The result can be encoded as UTF-8, and can't change the direction
-    of the text around it or send escape sequences to a terminal.
+    pictures of them, and lone surrogates U+FFFD. U+007F to U+009F, U+2028, U+2029 and direction marks
+    become their code, such as ``[U+202E]``. The result can be encoded as UTF-8, and can't change the
+    direction of the text around it or send escape sequences to a terminal.
     """
     return _CONTROLS.sub(lambda match: _shown(match.group()), text)
 
 
 def clipped(text: str, num_chars: int = 2000) -> str:
-    """Return a text unchanged if it has at most ``num_chars`` characters; else clip it.
+    """Return a text's first ``num_chars`` characters and a remark `` … (N more characters)``.
 
-    A clipped text is its first ``num_chars`` characters and a remark `` … (N more characters)``.
+    A text of at most ``num_chars`` characters is returned unchanged.
     """
     if len(text) <= num_chars:
         return text
@@ -38,14 +38,10 @@ def clipped(text: str, num_chars: int = 2000) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """Return a number with ``digits`` decimals and commas between thousands; never a negative zero.
+    """Return a number, rounded to ``digits`` decimals, with commas between thousands.
 
-    Digits after the last decimal are rounded. A negative number has the minus sign U+2212. NaN and
+    A negative number has the minus sign U+2212; a number that is rounded to 0 has no sign. NaN and
     infinities give `NO_VALUE`.
-
-    Args:
-        value: number to format.
-        digits: number of decimals, at least 0.
     """
     if not math.isfinite(value):
         return NO_VALUE
@@ -58,27 +54,26 @@ def number(value: float, digits: int) -> str:
 def percent(share: float) -> str:
     """Return a fraction in per cent with one decimal and the unit: 0.5 gives ``50.0 %``.
 
-    The space before the unit is a no-break space. NaN and infinities give `NO_VALUE`, without the unit.
+    NaN and infinities give `NO_VALUE`, without the unit.
     """
     text = number(100 * share, 1)
     return text if text == NO_VALUE else f"{text}{NO_BREAK_SPACE}%"
 
 
 def signed_points(difference: float) -> str:
-    """Return a difference of two fractions in percentage points with one decimal, without the unit.
+    """Return a difference of two fractions in percentage points, without the unit: 0.05 gives ``+5.0``.
 
-    The text has its sign, ``+`` or U+2212; a difference that is rounded to 0 is ``0.0``. NaN and
-    infinities give `NO_VALUE`.
+    A negative difference has the minus sign U+2212; a difference that is rounded to 0 is ``0.0``. NaN
+    and infinities give `NO_VALUE`.
     """
     text = number(100 * difference, 1)
     return text if text in (NO_VALUE, "0.0") or difference < 0 else f"+{text}"
 
 
 def points(difference: float) -> str:
-    """Return a difference of two fractions in percentage points: 0.05 gives ``+5.0 points``.
+    """Return the text of `signed_points` with its unit: 0.05 gives ``+5.0 points``.
 
-    The number is that of `signed_points`, with a no-break space before the unit. NaN and infinities give
-    `NO_VALUE`, without the unit.
+    NaN and infinities give `NO_VALUE`, without the unit.
     """
     text = signed_points(difference)
     return text if text == NO_VALUE else f"{text}{NO_BREAK_SPACE}points"
@@ -87,8 +82,8 @@ def points(difference: float) -> str:
 def token_text(text: str) -> str:
     """Return a token's text, clipped to 60 characters, with signs for spaces, newlines and tabs.
 
-    The signs are U+2423, U+21B5 and U+21E5; other control characters stay as they are. A longer text
-    ends in the remark of `clipped`, whose spaces are replaced, too.
+    The signs are U+2423, U+21B5 and U+21E5, also in the remark of `clipped`. Other control characters
+    stay as they are.
     """
     return clipped(text, 60).translate(
         {ord(" "): "\u2423", ord("\n"): "\u21b5", ord("\t"): "\u21e5"}
@@ -96,10 +91,9 @@ def token_text(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds, at least 0, as hours and minutes, minutes and seconds, or seconds.
+    """Return a non-negative number of seconds as ``2 h 05 min``, ``3 min 07 s`` or ``12.3 s``.
 
-    Such as ``2 h 05 min`` (the remaining seconds are cut off), ``3 min 07 s`` (rounded to seconds), or
-    ``12.3 s``, with no-break spaces before the units. NaN and infinities give `NO_VALUE`.
+    With hours, the remaining seconds are cut off. NaN and infinities give `NO_VALUE`.
     """
     if not math.isfinite(seconds):
         return NO_VALUE

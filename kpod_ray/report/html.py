@@ -1,8 +1,8 @@
-"""Render templates to self-contained HTML files.
+"""Render templates to self-contained HTML files, which load nothing over the network.
 
-Invariants: a file loads nothing over the network. Jinja escapes every text, and control characters and
-direction marks are made visible first. A content security policy allows only the two inline scripts, by
-their hashes: a script in a model's text wouldn't run even if the escaping failed.
+Control characters and direction marks of every text are made visible, then Jinja escapes the text. A
+content security policy allows only the two inline scripts, by their hashes: a script in a model's text
+wouldn't run even if the escaping failed.
 """
 
 from __future__ import annotations
@@ -34,19 +34,15 @@ class Tile:
 def fill(template: str, context: Mapping[str, Any], figures: Mapping[str, go.Figure]) -> str:
     """Render a template to an HTML document, to be written as UTF-8.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
+    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js.
 
     Args:
         template: file name in ``kpod_ray/report/templates/``, such as ``page.html``.
-        context: variables of the template, all that it uses; texts neither escaped nor made visible.
-            The names ``policy``, ``scripts`` and ``figures`` are set by `fill`.
-        figures: name -> figure; the template's macro ``figure`` draws them by name, and writes
-            "nothing to show" for a missing name. Labels in the figures must be escaped for plotly, see
+        context: all variables of the template but ``policy``, ``scripts`` and ``figures``; texts neither
+            escaped nor made visible. A missing variable raises ``jinja2.UndefinedError``.
+        figures: name -> figure; the template's macro ``figure`` draws them by name, and writes "nothing
+            to show" for a missing name. Labels in the figures must be escaped for plotly, see
             `plotting.escaped`.
-
-    Raises:
-        jinja2.TemplateNotFound: There is no such template.
-        jinja2.UndefinedError: The template uses a variable that isn't in ``context``.
     """
     environment = _environment()
     scripts = [get_plotlyjs(), environment.get_template("script.html").render()]

@@ -48,25 +48,15 @@ class Histogram:
 
 
 def figure_of(traces: Sequence[Any], x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """Return a new figure of copies of plotly traces, in the report's style.
-
-    Args:
-        traces: plotly traces, drawn in this order, later ones on top.
-        x_title: title of the x-axis with its unit; not escaped.
-        y_title: title of the y-axis with its unit; not escaped.
-        height: height of the figure in pixels.
-    """
+    """Return a new figure of copies of plotly traces, the last one on top, in the style of `styled`."""
     return styled(go.Figure(list(traces)), x_title, y_title, height)
 
 
 def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> go.Figure:
     """Set the report's style, axis titles and height of a figure in place, and return the same figure.
 
-    Args:
-        figure: figure to change.
-        x_title: title of every x-axis with its unit; not escaped.
-        y_title: title of every y-axis with its unit; not escaped.
-        height: height of the figure in pixels.
+    The titles, with their units, are for every x-axis and every y-axis, and aren't escaped here. The
+    height is in pixels.
     """
     figure.update_layout(
         template=go.layout.Template(),
@@ -88,15 +78,9 @@ def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 340) -> 
 def line(x: Iterable[float], y: Iterable[float], name: str, color: str, hover: str) -> go.Scatter:
     """Return a new curve, a line without markers; values that aren't finite leave a gap.
 
-    Args:
-        x: positions on the x-axis.
-        y: values, as many as ``x``.
-        name: name in the legend and beside the text at a point; the caller escapes it, see `escaped`.
-        color: CSS colour of the line.
-        hover: plotly's ``hovertemplate`` of a point, without ``<extra>``; its texts must be escaped.
-
-    Raises:
-        ValueError: ``color`` isn't a CSS colour.
+    ``name`` is shown in the legend and beside the text at a point. ``hover`` is plotly's
+    ``hovertemplate`` of a point, without ``<extra>``. The caller escapes the texts in both, see
+    `escaped`.
     """
     return go.Scatter(
         x=list(x),
@@ -119,9 +103,6 @@ def interval_point(
         row: position of the point on the y-axis.
         color: CSS colour of the point and the interval.
         size: diameter of the point in pixels, at least 6.
-
-    Raises:
-        ValueError: ``color`` isn't a CSS colour, or ``size`` is below 6.
     """
     low, high = interval
     ends = {"array": [high - value], "arrayminus": [value - low], "symmetric": False}
@@ -135,19 +116,10 @@ def interval_point(
 
 
 def histogram_figure(histogram: Histogram, x_title: str, unit: str, color: str) -> go.Figure:
-    """Return a figure of a histogram as bars, whose heights are the counts.
+    """Return a figure of a histogram as bars; without edges, there are no bars.
 
-    A histogram without edges gives a figure without bars.
-
-    Args:
-        histogram: histogram to draw.
-        x_title: title of the x-axis with its unit; not escaped.
-        unit: plural of what is counted, such as ``tokens``: the title of the y-axis, and the word behind
-            the count in the text at a bar; not escaped.
-        color: CSS colour of the bars.
-
-    Raises:
-        ValueError: ``color`` isn't a CSS colour.
+    ``unit`` is the plural of what is counted, such as ``tokens``: the title of the y-axis, and the word
+    behind the count in the text at a bar. Neither ``unit`` nor ``x_title`` is escaped here.
     """
     edges = np.array(histogram.edges)
     hover = "%{customdata[0]:.3f} to %{customdata[1]:.3f}"
@@ -166,8 +138,7 @@ def escaped(label: str) -> str:
     """Return a label for plotly, which interprets HTML tags: shortened, made visible, HTML-escaped.
 
     A label of more than `MAX_LABEL_CHARS` characters is cut to this length, with an ellipsis as the last
-    character. Afterwards, control characters are replaced as `visible` does and HTML is escaped, which
-    may lengthen the label again.
+    character. Replacing control characters, see `visible`, and escaping may lengthen the label again.
     """
     shown = label if len(label) <= MAX_LABEL_CHARS else f"{label[: MAX_LABEL_CHARS - 1]}…"
     return html.escape(visible(shown))
@@ -184,9 +155,9 @@ def thinned(
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Reduce a table [N, C] to at most `MAX_POINTS` rows: means of blocks of neighbouring rows.
 
-    All columns are averaged. The blocks have equal lengths, except a last one that may be shorter. Means
-    are rounded to 9 decimals; the mean of a block with a NaN is NaN. With N <= `MAX_POINTS`, the given
-    array itself is returned, not rounded.
+    The blocks have equal lengths, except a last one that may be shorter. Means are rounded to 9
+    decimals; a NaN makes its mean NaN. With N <= `MAX_POINTS`, the given array itself is returned, not
+    rounded.
     """
     rows = -(-len(table) // MAX_POINTS)
     if rows <= 1:

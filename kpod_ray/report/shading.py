@@ -22,8 +22,7 @@ class Piece:
     weight: float | None
     """Token weight, w of Eq. 3; None for characters that no token covers."""
     shade: float
-    """Strength of the colour, in [0, 1]; 0 for characters that no token covers, and for a weight that
-    isn't finite."""
+    """Strength of the colour, in [0, 1]; 0 without a weight, and for a weight that isn't finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Scale:
     def of(cls, rationales: Sequence[WeightedRationale]) -> Scale:
         """Return the scale from the lowest to the highest finite token weight of all the rationales.
 
-        Without a finite weight, or without rationales, the scale is [0, 1].
+        Without a finite weight, the scale is [0, 1].
         """
         weights = [w for rationale in rationales for w in rationale.token_weights]
         finite = [w for w in weights if math.isfinite(w)]
@@ -58,8 +57,8 @@ class Scale:
     def shade(self, weight: float) -> float:
         """Return the strength of a weight's colour, in [0, 1].
 
-        Weights outside [low, high] get 0 or 1. If ``low`` and ``high`` are equal, every weight gets 0.5.
-        A weight that isn't finite gets 0.
+        Weights outside [low, high] get 0 or 1, and a weight that isn't finite 0. If ``low`` and ``high``
+        are equal, every finite weight gets 0.5.
         """
         if not math.isfinite(weight):
             return 0.0
@@ -75,14 +74,13 @@ def shown_steps(
 
     A step reaches from the end of the previous step to its own end; ``step_starts`` isn't used. A token
     that lies in two steps is cut, and both parts keep its weight. Text after the last step becomes a
-    further step of unknown difficulty; without steps, the whole text is one such step. Characters that
-    no token covers form pieces without a weight. Texts aren't escaped.
+    further step of unknown difficulty. Texts aren't escaped.
 
     Args:
-        rationale: text, spans of steps, and spans and weights of tokens. Step ends are in ascending
-            order; ends behind the text count as the end of the text.
-        step_difficulties: difficulties in nats of the steps in order, empty steps included. Steps beyond
-            its length get NaN; further difficulties are ignored.
+        rationale: rationale with step ends in ascending order; ends behind the text count as the end of
+            the text.
+        step_difficulties: difficulty of each step in nats, empty steps included. Steps beyond its length
+            get NaN; further difficulties are ignored.
         scale: maps token weights to the pieces' shades.
 
     Returns:

@@ -41,12 +41,11 @@ def collect_comparison(
         None.
 
     Raises:
-        FileNotFoundError: A table, a JSON file or a manifest is missing, as the artifact isn't finished.
-        KeyError: One of the named artifacts isn't given, an arm isn't in ``config.comparison.arms`` or
-            has no prediction for a test question, or a test question isn't in ``questions``.
-        ValueError: There is no test question, or the results can't be compared, see `ComparisonResults`;
-            or a table is no complete Parquet file.
-        OSError: The storage fails.
+        FileNotFoundError: A named artifact isn't finished.
+        KeyError: A named artifact isn't given, an arm isn't in ``config.comparison.arms`` or has no
+            prediction for a test question, or a test question isn't in ``questions``.
+        ValueError: There is no test question, an arm is named `UNTRAINED`, or the arms can't be
+            compared, see `ComparisonResults`.
     """
     questions = Question.from_table(shared["questions"].read("questions"))
     predicted = Prediction.from_table(shared["evaluate_before"].read("predictions"))
@@ -107,10 +106,7 @@ def _correct(seeds: Sequence[Artifacts], tested: Sequence[str], suffix: str) -> 
 
 
 def _num_steps(question: Question, config: RunConfig) -> int:
-    """Return the number of reasoning steps of a question's reference rationale.
-
-    For a question without a reference rationale, the number of its sentences stands in.
-    """
+    """Return the number of steps of a question's reference rationale, or of the question without one."""
     text = question.reference_rationale or question.question
     return len(split_steps(text, split_newlines=config.steps.split_newlines))
 

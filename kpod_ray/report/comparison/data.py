@@ -32,7 +32,7 @@ class StagePoint:
     given_steps_mean: float
     """Mean number of given steps, over the questions that the stage trains on."""
     accuracy: float | None = None
-    """Fraction of correct answers after the stage, in [0, 1]; None if the fraction wasn't measured."""
+    """Fraction of correct answers after the stage, in [0, 1]; None if not measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,7 @@ class ArmResults:
     """One arm: its settings, its answers, and the cost of its training.
 
     A deterministic arm, such as the untrained student, has one seed where the other arms have several.
+    The costs and curves have an element for each seed, and are empty without training.
     """
 
     name: str
@@ -51,16 +52,13 @@ class ArmResults:
     """Whether each answer is correct, [num_seeds, num_questions] bool; seeds and questions are in the
     order of all arms."""
     supervised_tokens: tuple[int, ...] = ()
-    """Number of tokens in the loss over the whole training, for each seed; empty without training."""
+    """Number of tokens in the loss over the whole training."""
     train_tokens: tuple[int, ...] = ()
-    """Number of all tokens that went through the model in training, for each seed; empty without
-    training."""
+    """Number of all tokens that went through the model in training."""
     train_steps: tuple[int, ...] = ()
-    """Number of train steps, for each seed; empty without training."""
     train_seconds: tuple[float, ...] = ()
-    """Seconds of training, for each seed; empty without training."""
     curves: tuple[tuple[StagePoint, ...], ...] = ()
-    """The stages of each seed, in order; empty without training."""
+    """The stages of each seed, in order."""
 
     def __post_init__(self) -> None:
         """Check the shape and the type of the answers.
@@ -73,7 +71,7 @@ class ArmResults:
 
     @property
     def num_seeds(self) -> int:
-        """Number of seeds of this arm, which is the number of rows of ``correct``, at least 1."""
+        """Number of seeds of this arm, at least 1: the number of rows of ``correct``."""
         return len(self.correct)
 
 
@@ -98,8 +96,8 @@ class ComparisonResults:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     machine: str = ""
-    """System and number of cores of the machine, in words: of the one that collected the results, which
-    need not be the one that trained."""
+    """System and number of cores of the machine that collected the results, in words; the training may
+    have run on another one."""
 
     def __post_init__(self) -> None:
         """Check that the arms can be compared.
@@ -123,10 +121,10 @@ class ComparisonResults:
 
     @property
     def num_questions(self) -> int:
-        """Number of test questions, at least 1; each arm answered all of them with each seed."""
+        """Number of test questions, at least 1."""
         return len(self.num_steps_of_question)
 
     @property
     def baseline_arm(self) -> ArmResults:
-        """The arm named ``baseline``, itself an element of ``arms``: the others are compared with it."""
+        """The element of ``arms`` that is named ``baseline``."""
         return next(arm for arm in self.arms if arm.name == self.baseline)

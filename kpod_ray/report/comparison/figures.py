@@ -1,8 +1,8 @@
 """The plotly figures of a comparison.
 
 In figures with curves an arm has one colour and line style, the same in all of them; the baseline is a
-solid grey line. `comparison_figures` leaves out figures without data; the functions of the single
-figures need data.
+solid grey line. The functions of single figures need data; `comparison_figures` leaves out figures
+without data.
 """
 
 from __future__ import annotations
@@ -42,15 +42,8 @@ def comparison_figures(
     """Return name -> figure of every figure that has data.
 
     The names are ``accuracy`` (always), ``differences`` (with an arm beside the baseline), ``curves``
-    and ``tokens`` (with an arm that has curves), and ``steps`` (with more than one group).
-
-    Args:
-        results: results of the comparison.
-        found: `findings` of the results.
-        groups: `step_groups` of the results.
-
-    Raises:
-        ValueError: ``found`` has another number of arms than the results.
+    and ``tokens`` (with an arm that has curves), and ``steps`` (with more than one group). ``found`` and
+    ``groups`` are the `findings` and the `step_groups` of the results.
     """
     figures = {"accuracy": accuracy_figure(results, found)}
     if found.contrasts:
@@ -66,11 +59,8 @@ def comparison_figures(
 def differences_figure(contrasts: Mapping[str, Contrast]) -> go.Figure:
     """Return a figure of each arm's `Contrast.difference`, with its 95 % interval, in percentage points.
 
-    Arms are rows from top to bottom, in the order of the mapping. The colour is that of the verdict:
-    better green, worse red, undecided grey. A dotted line marks 0.
-
-    Args:
-        contrasts: name of each arm but the baseline -> its test against the baseline; not empty.
+    Arms are rows from top to bottom, in the order of ``contrasts``, see `Findings.contrasts`. The colour
+    is that of the verdict: better green, worse red, undecided grey.
     """
     traces = [_difference(contrast, row) for row, contrast in enumerate(contrasts.values())]
     figure = plotting.figure_of(traces, "difference, points", "", _height(len(contrasts)))
@@ -94,14 +84,7 @@ def accuracy_figure(results: ComparisonResults, found: Findings) -> go.Figure:
 
     A small point shows the accuracy of each seed. Arms are rows from top to bottom, in the order of the
     results. The colour is that of the verdict: better green, worse red, undecided grey; the baseline is
-    blue.
-
-    Args:
-        results: results of the comparison.
-        found: `findings` of the results.
-
-    Raises:
-        ValueError: ``found`` has another number of arms than the results.
+    blue. ``found`` holds the `findings` of the results.
     """
     traces = []
     for row, (arm, estimate) in enumerate(zip(results.arms, found.accuracies, strict=True)):
@@ -123,10 +106,8 @@ def curves_figure(results: ComparisonResults) -> go.Figure:
     """Return a figure of rationale loss in nats, given steps and accuracy by stage, one panel for each.
 
     A point is the mean over those seeds of the arm that have a value at the stage. The panel of the
-    accuracy is left out if no accuracy was measured. Arms without curves are left out.
-
-    Raises:
-        ValueError: No arm has curves.
+    accuracy is left out if no accuracy was measured. Arms without curves are left out; at least one arm
+    must have curves.
     """
     measured = [
         curve for curve in CURVES if any(_mean_curve(arm, curve[0]) for arm in results.arms)
@@ -161,9 +142,7 @@ def _mean_curve(arm: ArmResults, field: str) -> dict[int, float]:
 def steps_figure(results: ComparisonResults, groups: Sequence[StepGroup]) -> go.Figure:
     """Return a figure of each arm's accuracy, in per cent, by the question's number of reasoning steps.
 
-    Args:
-        results: results of the comparison.
-        groups: `step_groups` of the results, not empty.
+    ``groups`` holds the `step_groups` of the results. Each arm is a curve.
     """
     steps = [group.num_steps for group in groups]
     traces = []
@@ -181,8 +160,7 @@ def tokens_figure(results: ComparisonResults) -> go.Figure:
     """Return a figure of the answer loss, in nats, against the tokens in the loss so far.
 
     A point is one stage: `StagePoint.loss_tokens` and `StagePoint.answer_loss`, each the mean over the
-    seeds that reached the stage. Arms without curves are left out; without any curve the figure is
-    empty.
+    seeds that reached the stage. Arms without curves are left out.
     """
     traces = []
     for arm, color, dash in _styled_arms(results):

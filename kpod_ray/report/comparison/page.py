@@ -33,14 +33,7 @@ _COLUMNS = (
 
 
 def render_comparison(results: ComparisonResults) -> str:
-    """Return the page about a comparison as one HTML document, to be written as UTF-8.
-
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
-    Names and texts of the results are escaped.
-
-    Raises:
-        ValueError: As in `findings`.
-    """
+    """Return the page about a comparison as one HTML document with escaped texts; see `fill`."""
     found = findings(results)
     groups = step_groups(results)
     context = {
@@ -60,11 +53,8 @@ def render_comparison(results: ComparisonResults) -> str:
 def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
     """Return the numbers at the top of the page: arms, seeds, questions and the smallest effect.
 
-    The smallest effect, see `smallest_effect_tile`, is left out without an arm beside the baseline.
-
-    Args:
-        results: results of the comparison.
-        found: `findings` of the results.
+    ``found`` holds the `findings` of the results. The smallest effect, see `smallest_effect_tile`, is
+    left out without an arm beside the baseline.
     """
     trained = sum(bool(arm.train_steps) for arm in results.arms)
     shown = [
@@ -76,13 +66,9 @@ def tiles(results: ComparisonResults, found: Findings) -> list[Tile]:
 
 
 def comparison_markdown(results: ComparisonResults) -> str:
-    """Return the page about a comparison as GitHub-flavoured Markdown; names and texts are escaped.
+    """Return the page about a comparison as GitHub-flavoured Markdown, without figures and config.
 
-    The text has no figures and no config. It is deterministic, and ends with a newline. No file is
-    written.
-
-    Raises:
-        ValueError: As in `findings`.
+    The text is deterministic, and ends with a newline. Names and texts of the results are escaped.
     """
     found = findings(results)
     rows = arm_rows(results, found)
@@ -102,10 +88,11 @@ def comparison_markdown(results: ComparisonResults) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text so that GitHub's Markdown renders it literally, inside a line or a table cell.
+    """Escape the special characters of Markdown and HTML in a text inside a line or a table cell.
 
     A line break with the white space around it becomes a space, white space at both ends is removed, and
-    control characters are made visible as in `visible`. Web addresses stay, and GitHub links them.
+    control characters are made visible as in `visible`. GitHub still links web addresses and replaces
+    codes of emojis.
     """
     line = re.sub(r"\s*\n\s*", " ", visible(text)).strip()
     line = _SPECIAL.sub(lambda match: f"\\{match.group()}", line)

@@ -41,8 +41,8 @@ class Contrast:
     """
 
     difference: PairedDifference
-    """Difference of the accuracies, with its interval and its p-value before Holm's correction, by the
-    paired bootstrap."""
+    """Difference of the accuracies by the paired bootstrap, with its interval and its p-value before
+    Holm's correction."""
     adjusted_p: float
     """p-value of the difference, corrected by Holm's method for all arms but the baseline."""
     discordance: Discordance
@@ -51,15 +51,14 @@ class Contrast:
     """Smallest true difference, as a fraction, that a two-sided test at the level 0.05 finds with a
     power of 80 %, see `smallest_effect`."""
     effect_among: float
-    """Smallest true difference, as a fraction, that a two-sided test finds with a power of 80 % at the
-    strictest level of Holm's correction: 0.05 / m with m arms beside the baseline."""
+    """As ``effect_alone``, but at the strictest level of Holm's correction: 0.05 / m with m arms beside
+    the baseline."""
 
     @property
     def verdict(self) -> Verdict:
-        """The conclusion from ``adjusted_p`` and the sign of the difference.
+        """The conclusion: ``undecided`` if ``adjusted_p`` is at least `LEVEL`.
 
-        ``undecided`` if ``adjusted_p`` is at least `LEVEL`; else ``better`` if the difference is
-        positive, and ``worse`` if not.
+        Otherwise ``better`` if the difference is positive, and ``worse`` if not.
         """
         if self.adjusted_p >= LEVEL:
             return "undecided"
@@ -82,23 +81,17 @@ class StepGroup:
     """Accuracies on the questions that have the same number of reasoning steps."""
 
     num_steps: int
-    """Number of reasoning steps of each of the questions."""
     num_questions: int
-    """Number of questions in the group."""
     accuracies: tuple[float, ...]
-    """Fraction of correct answers over the group's questions and all seeds of the arm, for each arm, the
-    baseline included, in the order of the results."""
+    """Fraction of correct answers of each arm, the baseline included, in the order of the results; over
+    the group's questions and all seeds of the arm."""
 
 
 def findings(results: ComparisonResults) -> Findings:
-    """Compute the statistics of all arms of a comparison.
+    """Compute the accuracy of each arm, and the test of each arm against the baseline.
 
-    An arm with one seed is compared with every seed of the baseline, and the other way round: the one
-    row of answers is repeated for all seeds. The result is deterministic. Without an arm beside the
-    baseline, there are no contrasts.
-
-    Raises:
-        ValueError: ``results.seeds`` is empty, and there is an arm beside the baseline.
+    In a test, the one row of answers of an arm or a baseline with one seed is repeated for all seeds.
+    The result is deterministic. Without an arm beside the baseline, there are no contrasts.
     """
     others = [arm for arm in results.arms if arm.name != results.baseline]
     baseline = _for_all_seeds(results.baseline_arm, results)
@@ -123,7 +116,7 @@ def findings(results: ComparisonResults) -> Findings:
 def step_groups(results: ComparisonResults) -> list[StepGroup]:
     """Compute the accuracy of every arm by number of reasoning steps, fewest steps first.
 
-    There is one group for each different number of steps in ``results.num_steps_of_question``.
+    There is one group for each different number in ``results.num_steps_of_question``.
     """
     num_steps = np.array(results.num_steps_of_question)
     groups = []

@@ -35,7 +35,6 @@ class ArmRow:
     accuracy_interval: str
     """95 % interval of the accuracy in per cent, such as ``61.0 to 70.2``, without the unit."""
     num_seeds: str
-    """Number of seeds over which the accuracy is the mean."""
     difference: str
     """Accuracy minus the baseline's, in percentage points with its sign, without the unit."""
     difference_interval: str
@@ -43,7 +42,7 @@ class ArmRow:
     p_value: str
     """p-value of the paired bootstrap, not corrected."""
     adjusted_p: str
-    """p-value of the paired bootstrap, corrected by Holm's method; it decides on the verdict."""
+    """p-value of the paired bootstrap, corrected by Holm's method; the verdict depends on it."""
     mcnemar_p: str
     """p-value of McNemar's test, pooled over the seeds, not corrected."""
     discordance: str
@@ -57,10 +56,10 @@ class ArmRow:
     seconds: str
     """Duration of the training with its unit, see `duration`."""
     width: str
-    """Length of the bar of supervised tokens, in per cent of the longest bar, for CSS: ``0.00`` for an
-    arm without training."""
+    """Supervised tokens in per cent of the largest number of all arms, for CSS: the length of a bar;
+    ``0.00`` without training."""
     overrides: str
-    """Settings that the arm changes, as YAML; empty if there are none."""
+    """Settings that the arm changes, as YAML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,7 @@ class StepCell:
     accuracy: str
     """Accuracy in per cent, with the unit."""
     tint: str
-    """``above`` or ``below`` if the accuracy is above or below the baseline's on the same questions;
-    empty if equal."""
+    """``above`` or ``below`` the baseline's accuracy on the same questions; empty if equal."""
     shade: str
     """Strength of the tint in [0, 1], for CSS."""
 
@@ -89,10 +87,7 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
     - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``: means over the seeds.
 
     The differences, p-values and smallest effects are None for the baseline, and the costs in the last
-    line None for an arm without training. The statistics are computed anew.
-
-    Raises:
-        ValueError: As in `findings`.
+    line None for an arm without training.
     """
     found = findings(results)
     return [
@@ -124,23 +119,14 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
-    """Return the mean of a cost over the seeds; None for an empty sequence.
-
-    Args:
-        per_seed: cost of each seed; empty for an arm without training.
-    """
+    """Return the mean of a cost over the seeds; None for an empty sequence, which means no training."""
     return sum(per_seed) / len(per_seed) if per_seed else None
 
 
 def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
     """Return a row of formatted texts for each arm, the baseline included, in the order of the results.
 
-    Args:
-        results: results of the comparison.
-        found: `findings` of the results.
-
-    Raises:
-        ValueError: ``found`` has another number of arms than the results.
+    ``found`` holds the `findings` of the results.
     """
     longest = max((mean_cost(arm.supervised_tokens) or 0 for arm in results.arms), default=0)
     rows = []
@@ -190,14 +176,11 @@ def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
 
 
 def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
-    """Return a row of cells for each arm in the order of the results, with a cell for each group.
+    """Return a row of cells for each arm, in the order of the results, with a cell for each group.
 
-    The shade of a cell is the absolute difference to the baseline's accuracy in the same group, divided
-    by the largest absolute difference of all cells; 0 in all cells if no cell differs.
-
-    Args:
-        results: results of the comparison.
-        groups: `step_groups` of the results.
+    ``groups`` holds the `step_groups` of the results. The shade of a cell is the absolute difference to
+    the baseline's accuracy in the same group, divided by the largest one of all cells; 0 if no cell
+    differs.
     """
     at_baseline = results.arms.index(results.baseline_arm)
     differences = [[a - g.accuracies[at_baseline] for a in g.accuracies] for g in groups]

@@ -18,23 +18,12 @@ ENOUGH_SEEDS = 5
 
 
 def p_text(p_value: float) -> str:
-    """Return a p-value with three decimals, or ``< 0.001``, with a narrow no-break space, below 0.001.
-
-    Args:
-        p_value: p-value in [0, 1]; NaN gives `NO_VALUE`.
-    """
+    """Return a p-value with three decimals; ``< 0.001`` below 0.001; `NO_VALUE` for NaN."""
     return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
 
 
 def range_text(low: float, high: float) -> str:
-    """Return an interval in percentage points, both ends with their sign, such as ``+1.0 to +5.2``.
-
-    The text has no unit.
-
-    Args:
-        low: lower end, a difference of two fractions.
-        high: upper end, a difference of two fractions.
-    """
+    """Return an interval of differences of fractions in percentage points, such as ``+1.0 to +5.2``."""
     return f"{signed_points(low)} to {signed_points(high)}"
 
 
@@ -42,7 +31,8 @@ def verdict_text(contrast: Contrast) -> str:
     """Return the verdict on an arm in words.
 
     ``better`` and ``worse`` are returned as they are. For an undecided verdict, the text says that arm
-    and baseline have the same answers right, or else names `Contrast.effect_among` in percentage points.
+    and baseline have exactly the same correct answers, or else names `Contrast.effect_among` in
+    percentage points.
     """
     if contrast.verdict != "undecided":
         return contrast.verdict
@@ -55,12 +45,8 @@ def verdict_text(contrast: Contrast) -> str:
 def headline(results: ComparisonResults, findings: Findings) -> list[str]:
     """Return one to three sentences: which arms are better, worse, or not told apart from the baseline.
 
-    Each verdict with an arm has one sentence, which lists the names of its arms, not escaped. Without an
-    arm beside the baseline, one sentence says so.
-
-    Args:
-        results: results of the comparison.
-        findings: `statistics.findings` of the results.
+    A sentence lists all arms with the same verdict by name, not escaped. Without an arm beside the
+    baseline, one sentence says so. ``findings`` holds the `statistics.findings` of the results.
     """
     groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
     sentences = []
@@ -76,11 +62,8 @@ def sensitivity(results: ComparisonResults, findings: Findings) -> str:
 
     The text names the median of `Contrast.effect_alone` over the arms beside the baseline and, if there
     are several, that of `Contrast.effect_among`, in percentage points. Without an arm beside the
-    baseline, the text says that nothing was compared.
-
-    Args:
-        results: results of the comparison.
-        findings: `statistics.findings` of the results.
+    baseline, the text says that nothing was compared. ``findings`` holds the `statistics.findings` of
+    the results.
     """
     contrasts = list(findings.contrasts.values())
     if not contrasts:
@@ -103,8 +86,8 @@ def sensitivity(results: ComparisonResults, findings: Findings) -> str:
 def notes(results: ComparisonResults) -> list[str]:
     """Return texts that explain how each number is computed and which variance it leaves out.
 
-    The texts depend on the number of seeds and on the baseline's name, which isn't escaped. A warning is
-    added with two seeds or more, but fewer than `ENOUGH_SEEDS`.
+    The baseline's name isn't escaped. A warning is added with two seeds or more, but fewer than
+    `ENOUGH_SEEDS`.
     """
     over_seeds = (
         f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
@@ -146,7 +129,7 @@ def smallest_effect_tile(findings: Findings) -> Tile:
     """Return the tile of the smallest difference that the test finds with a power of 80 %.
 
     The tile shows the median of `Contrast.effect_among` over the arms beside the baseline, in percentage
-    points: the smallest difference at the strictest level of Holm's correction for all comparisons.
+    points.
 
     Raises:
         statistics.StatisticsError: There is no arm beside the baseline.

@@ -31,7 +31,8 @@ from kpod_ray.report.run.page import render
 from kpod_ray.storage.artifacts import Artifact
 
 NUM_SHOWN = 12
-"""Number of rationales, of predictions, and of rejected rationales of each verdict in the report."""
+"""Largest number of weighted rationales, of predictions, and of rejected rationales of each verdict in
+the results."""
 NUM_TOKENS = 10
 """Number of token texts listed with the highest, and with the lowest mean weights."""
 MIN_TOKEN_COUNT = 5
@@ -43,22 +44,21 @@ def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str
 
     Args:
         config: config of the run.
-        artifacts: name -> artifact of the run, from ``questions`` to ``evaluate``; all are finished.
-        path: path of the file, relative to the root of the store of ``questions``, with its ending
-            ``.html``.
+        artifacts: name -> artifact of the run, all finished, see `collect`.
+        path: path of the file with its ending ``.html``, relative to the root of the store of
+            ``questions``.
 
     Raises:
-        FileNotFoundError: As in `collect`.
-        KeyError: As in `collect`.
+        FileNotFoundError: An artifact isn't finished.
+        KeyError: A required artifact isn't given.
         ValueError: As in `collect`.
-        OSError: The storage fails.
     """
     results = collect(config, artifacts)
     artifacts["questions"].store.write_text(path, render(results))
 
 
 def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
-    """Read everything that the report shows from the artifacts' tables, which are read whole.
+    """Read everything that the report shows from the artifacts' tables.
 
     Args:
         config: config of the run.
@@ -67,19 +67,16 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
             only the seconds are shown.
 
     Returns:
-        The results. The first `NUM_SHOWN` weighted rationales, predictions of the distilled student, and
-        rejected rationales of each verdict are kept. Their questions are those of the artifact
-        ``questions``, which lacks the copies of a question with several kept rationales: a rationale of
-        a copy has no question in the results. The histogram has 20 bins over [0, 1]; token weights
-        outside aren't counted. Versions are those of ``evaluate``.
+        The results with the first `NUM_SHOWN` weighted rationales, predictions of the distilled student,
+        and rejected rationales of each verdict. Their questions are those of the artifact ``questions``,
+        which lacks the copies of a question with several kept rationales: a rationale of a copy has no
+        question in the results. The histogram has 20 bins over [0, 1]; token weights outside aren't
+        counted. Versions are those of ``evaluate``.
 
     Raises:
-        FileNotFoundError: A table, a JSON file or a manifest is missing, as the artifact isn't finished.
+        FileNotFoundError: An artifact isn't finished.
         KeyError: A required artifact isn't given.
-        ValueError: There is no weighted rationale, or no row in the schedule; a rationale's token
-            starts, ends and weights differ in number; an accuracy is impossible, see `Accuracy`; or a
-            table is no complete Parquet file.
-        OSError: The storage fails.
+        ValueError: There is no weighted rationale, or no row in the schedule.
     """
     manifests = {name: artifact.manifest() for name, artifact in artifacts.items()}
     weighted = WeightedRationale.from_table(artifacts["weigh"].read("weighted"))
@@ -125,15 +122,12 @@ def token_extremes(
     """Return the token texts with the highest mean weights, and those with the lowest.
 
     A token text is the token's span of the rationale, case and spaces included; the mean is over its
-    occurrences in all the rationales. ``rationales`` is iterated over once.
+    occurrences in all the rationales.
 
     Returns:
         Two tuples of at most `NUM_TOKENS` token texts, highest first and lowest first; a text may be in
         both. Texts with fewer than `MIN_TOKEN_COUNT` occurrences are left out, unless all texts are so
-        rare. Both are empty without tokens.
-
-    Raises:
-        ValueError: A rationale's token starts, ends and weights differ in number.
+        rare.
     """
     sums, counts = defaultdict[str, float](float), Counter[str]()
     for row in rationales:

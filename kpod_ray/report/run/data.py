@@ -1,7 +1,6 @@
 """The results of a run, as plain frozen data.
 
-Only the name of a `RunResults` is required; the report says which sections have no data. The caller
-chooses the number of examples. Texts may contain any characters: the page escapes them.
+Texts may contain any characters: the page escapes them.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ class Accuracy:
     label: str
     """Name of the model for readers, such as ``untouched``."""
     num_correct: int
-    """Number of test questions answered correctly."""
     num_questions: int
     """Number of test questions asked; may be 0."""
     low: float
     """Lower end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
     high: float
-    """Upper end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
+    """Upper end of that interval, a fraction in [0, 1]."""
 
     def __post_init__(self) -> None:
         """Check the counts and the interval.
 
         Raises:
             ValueError: A count is negative, there are more correct answers than questions, the
-                interval's low end is above its high end, or an end is NaN or lies outside [0, 1] by
-                more than `ROUNDING`.
+                interval's low end is above its high end, or an end is NaN or lies outside [0, 1] by more
+                than `ROUNDING`.
         """
         if not 0 <= self.num_correct <= self.num_questions:
             raise ValueError(f"{self.label}: {self.num_correct} of {self.num_questions} correct")
@@ -50,11 +48,7 @@ class Accuracy:
         return self.num_correct / self.num_questions if self.num_questions else float("nan")
 
     def overlaps(self, other: Accuracy) -> bool:
-        """Return whether the intervals [low, high] of both accuracies have a point in common.
-
-        The ends belong to the intervals. The numbers of questions aren't looked at: for a model without
-        questions, the interval is whatever the caller gave.
-        """
+        """Return whether the closed intervals [low, high] of both accuracies have a point in common."""
         return self.low <= other.high and other.low <= self.high
 
 
@@ -115,24 +109,22 @@ class PredictionPair:
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """Everything that the report of a run shows; for an empty field, the report says so."""
+    """Everything that the report of a run shows; all fields but the name may be empty."""
 
     name: str
-    """Name of the run."""
     accuracies: tuple[Accuracy, ...] = ()
-    """Accuracies of the models: the first is the untouched student, the last the distilled student; with
-    a single one, there is nothing to compare."""
+    """Accuracies of the models: the first is the untouched student, the last the distilled student."""
     verdict_counts: Mapping[str, int] = field(default_factory=dict)
-    """`records.Verdict` -> number of all the run's rationales with this verdict, used ones included."""
+    """`records.Verdict` -> number of the run's rationales with this verdict, used ones included."""
     rejects: tuple[Rationale, ...] = ()
     """Some rationales that aren't trained on, of each verdict."""
     questions: Mapping[str, Question] = field(default_factory=dict)
-    """Id -> question of the shown examples; the report says where a question is missing."""
+    """Id -> question of the shown examples; may lack some."""
     weighted_rationales: tuple[WeightedRationale, ...] = ()
     """Some rationales that are trained on, with their token weights."""
     step_difficulties: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Question id -> d of Eq. 8 of each reasoning step, in nats; for all questions with a rationale that
-    is trained on. NaN stands for an unknown difficulty."""
+    """Question id -> d of Eq. 8 of each reasoning step, in nats, NaN if unknown; for all questions with
+    a rationale that is trained on."""
     token_weight_histogram: Histogram = field(default_factory=Histogram)
     """Histogram of the token weights of all rationales that are trained on."""
     top_tokens: tuple[TokenWeight, ...] = ()

@@ -1,8 +1,8 @@
 """The plotly figures of a run's report.
 
 Figures contain only counts, means and short labels, never texts of tokens or questions, so that their
-size doesn't grow with the run. `figures_of` leaves out figures without data; the functions of the
-single figures need data.
+size doesn't grow with the run. The functions of single figures need data; `figures_of` leaves out
+figures without data.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def figures_of(results: RunResults) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
     The names are ``accuracy``, ``token_weights``, ``difficulty``, ``position``, ``given_steps``,
-    ``ceiling``, ``training`` and ``weighting``. Step difficulties that aren't finite are left out. If
-    ``results`` has only a name, the mapping is empty.
+    ``ceiling``, ``training`` and ``weighting``. Step difficulties that aren't finite are left out.
     """
     difficulties = [tuple(steps) for steps in results.step_difficulties.values()]
     all_difficulties = plotting.finite(itertools.chain.from_iterable(difficulties)).tolist()
@@ -58,10 +57,7 @@ def accuracy_figure(accuracies: Sequence[Accuracy]) -> go.Figure:
     """Return a figure of each model's accuracy as a point with its 95 % interval, in per cent.
 
     Models are rows from top to bottom, in the order of ``accuracies``; models without questions are left
-    out. The last model that is drawn is blue, the others grey.
-
-    Raises:
-        IndexError: No model has questions.
+    out, and at least one must have questions. The last model that is drawn is blue, the others grey.
     """
     shown = [accuracy for accuracy in accuracies if accuracy.num_questions]
     traces = [_interval(accuracy, row, GREY) for row, accuracy in enumerate(shown)]
@@ -87,13 +83,7 @@ def _interval(accuracy: Accuracy, row: int, color: str) -> go.Scatter:
 def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
     """Return a figure of the histogram of step difficulties, in nats, in 40 bins of equal width.
 
-    The bins reach from the lowest to the highest difficulty; if all are equal, 0.5 nats to both sides.
-
-    Args:
-        step_difficulties: difficulties of all reasoning steps, finite, in any order.
-
-    Raises:
-        ValueError: A difficulty isn't finite.
+    ``step_difficulties`` holds the difficulties, all finite, of all reasoning steps in any order.
     """
     counts, edges = np.histogram(step_difficulties, bins=40)
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
@@ -103,13 +93,9 @@ def difficulty_figure(step_difficulties: Sequence[float]) -> go.Figure:
 def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
     """Return a figure of the mean difficulty, in nats, of the first, second, ... reasoning steps.
 
-    A band reaches from the first to the third quartile of the difficulties at each position. Means and
-    quartiles are over the questions with a finite difficulty at the position; a position without any is
-    left out.
-
-    Args:
-        step_difficulties: difficulties of the reasoning steps of each question, in the order of the
-            steps; the inner sequences may differ in length.
+    A band reaches from the first to the third quartile. Means and quartiles are over the questions with
+    a finite difficulty at the position; a position without any is left out. ``step_difficulties`` holds
+    the difficulties of each question's steps in order.
     """
     all_columns = [plotting.finite(column) for column in itertools.zip_longest(*step_difficulties)]
     columns = {at: column for at, column in enumerate(all_columns, start=1) if column.size}
@@ -136,16 +122,13 @@ def position_figure(step_difficulties: Sequence[Sequence[float]]) -> go.Figure:
 
 
 def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure:
-    """Return a figure of the number of questions with 0, 1, 2, ... given steps, by stage, as bars.
+    """Return a figure with a stacked bar for each stage: the numbers of questions by given steps.
 
     Numbers of given steps from `MAX_GIVEN_STEPS` share one colour, if there are larger ones.
 
     Args:
-        given_steps_counts: [stage][number of given steps] -> number of questions; stages from 0. The
-            inner sequences may differ in length.
-
-    Raises:
-        ValueError: There are no stages.
+        given_steps_counts: [stage][number of given steps] -> number of questions; one or more stages,
+            from 0. The inner sequences may differ in length.
     """
     width = max(len(counts) for counts in given_steps_counts)
     table = np.array([[*counts, *[0] * (width - len(counts))] for counts in given_steps_counts])
@@ -170,9 +153,7 @@ def given_steps_figure(given_steps_counts: Sequence[Sequence[int]]) -> go.Figure
 def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Figure:
     """Return a figure of the planned difficulty H(t) and the ceiling D(t) of Eq. 10 by stage, in nats.
 
-    Args:
-        ceilings: D(t) of each stage, from stage 0, in nats; may be empty.
-        planned: H(t) of each stage, from stage 0, in nats; may be empty, or of another length.
+    ``planned`` holds H(t) and ``ceilings`` D(t) of each stage, from stage 0; each may be empty.
     """
     hover = "stage %{x}: %{y:.1f} nats"
     ceiling = line(range(len(ceilings)), ceilings, "ceiling D(t)", GREY, hover)
@@ -189,13 +170,7 @@ def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
     The upper panel has `TrainPoint.loss`, ``rationale_loss`` and ``answer_loss``, the lower one the mean
     token weight. Curves of more than `plotting.MAX_POINTS` train steps are thinned, see `thinned`.
     Dotted lines mark the first train step of each stage; with more than `MAX_LABELS` stages, only some
-    lines have the stage's number.
-
-    Args:
-        history: train steps in order.
-
-    Raises:
-        ValueError: The history is empty.
+    lines have the stage's number. ``history`` isn't empty.
     """
     names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
@@ -230,12 +205,9 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
-    """Return a figure of the token weighter's validations, by its train step.
+    """Return a figure of the token weighter's validations, by the token weighter's train step.
 
     The upper panel has the validation loss in nats, the lower one `WeightingPoint.kept_fraction`.
-
-    Args:
-        history: validations in order.
     """
     steps = [point.train_step for point in history]
     hover = "train step %{x}: %{y:.4f}"

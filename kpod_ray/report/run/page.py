@@ -15,11 +15,10 @@ from kpod_ray.report.shading import Scale
 
 
 def render(results: RunResults) -> str:
-    """Return the report of a run as one HTML document, to be written as UTF-8.
+    """Return the report of a run as one HTML document with escaped texts; see `fill`.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
-    Texts of the results are escaped. Long questions, predictions and rejected rationales are clipped,
-    and long lists are cut. Sections without data say so.
+    Long questions, predictions and rejected rationales are clipped, and long lists are cut. Sections
+    without data say so.
     """
     shown = results.weighted_rationales[: tables.MAX_RATIONALES]
     scale = Scale.of(shown)
@@ -48,7 +47,7 @@ def tiles(results: RunResults) -> list[Tile]:
     The tiles are, in this order: the last model's accuracy and, with two models or more, its difference
     to the first model's; the rationales with a verdict in `USED_VERDICTS`; the reasoning steps with the
     mean of their finite difficulties; the number of the last train step, with the number of stages; and
-    the sum of the phases' seconds. Without results, the list is empty.
+    the sum of the phases' seconds.
     """
     makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
     return [tile for make in makers for tile in make(results)]

@@ -1,8 +1,7 @@
-"""Convert the results of a run to rows of formatted texts for the template.
+"""Convert the results of a run to rows of formatted texts for the template, which escapes the texts.
 
-The texts aren't escaped: the template escapes them. Long lists are cut and long questions are clipped
-here, and long predictions and rejected rationales by the template, so that a page of a large run can
-still be opened.
+Long lists are cut and long questions are clipped here, and long predictions and rejected rationales by
+the template, so that a page of a large run can still be opened.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ class AccuracyRow:
     """The accuracy of one model, and its difference to the first model, as formatted texts."""
 
     label: str
-    """Name of the model."""
     num_correct: str
     num_questions: str
     accuracy: str
@@ -43,7 +41,7 @@ class AccuracyRow:
     """Accuracy minus the first model's, in percentage points, with the unit; a dash for the first model,
     and if one of the two has no questions."""
     words: str
-    """The conclusion from the difference, see `difference_in_words`; empty for the first model."""
+    """See `difference_in_words`; empty for the first model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +67,23 @@ class ShownRationale:
     question: str
     """See `question_text`."""
     steps: tuple[ShownStep, ...]
-    """See `shown_steps`; not clipped."""
+    """See `shown_steps`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPrediction:
-    """One test question with the predictions of the untouched and of the distilled student."""
+    """One test question with the predictions of the untouched and the distilled student, not clipped."""
 
     question: str
     """See `question_text`."""
     gold_answer: str
     before: Prediction | None
-    """Prediction of the untouched student, not clipped; None if there is none."""
+    """None if there is no prediction."""
     after: Prediction
-    """Prediction of the distilled student, not clipped."""
 
 
 def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
-    """Return a row for each of ``results.accuracies``, in order; each is compared with the first.
-
-    Without accuracies the list is empty.
-    """
+    """Return a row for each of ``results.accuracies``, in order; each is compared with the first."""
     rows = []
     for accuracy in results.accuracies:
         before = results.accuracies[0]
@@ -114,11 +108,8 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
     """Return a row for every verdict, also for those without rationales, in the order of `Verdict`.
 
-    Shares are in per cent of the sum of all counts.
-
-    Args:
-        counts: verdict -> number of rationales; may be empty. Verdicts outside `Verdict` come last,
-            sorted by name, with an empty meaning.
+    ``counts`` maps verdicts to numbers of rationales. Verdicts outside `Verdict` come last, sorted by
+    name, with an empty meaning.
     """
     names = [*get_args(Verdict), *sorted(set(counts) - set(get_args(Verdict)))]
     amounts = {name: counts.get(name, 0) for name in names}
@@ -127,12 +118,9 @@ def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
 
 
 def phase_rows(phase_seconds: Mapping[str, float]) -> list[BarRow]:
-    """Return a row for each phase with its duration, in the order of the mapping.
+    """Return a row with the duration of each phase.
 
-    Shares are in per cent of the sum of all durations. An empty mapping gives an empty list.
-
-    Args:
-        phase_seconds: name of an artifact, which becomes the label -> seconds that its phase took.
+    ``phase_seconds`` maps the name of an artifact, which becomes the label, to the seconds of its phase.
     """
     return _bar_rows(phase_seconds, [duration(seconds) for seconds in phase_seconds.values()])
 
@@ -154,9 +142,7 @@ def _bar_rows(amounts: Mapping[str, float], texts: Sequence[str]) -> list[BarRow
 def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
     """Return verdict -> its first `MAX_REJECTS` rationales; verdicts in the order of their first one.
 
-    Args:
-        rejects: rationales of any verdict; their texts aren't clipped here. Nothing is filtered out by
-            verdict.
+    Rationales aren't filtered by verdict, and their texts aren't clipped.
     """
     groups: dict[str, list[Rationale]] = {}
     for rationale in rejects:
@@ -167,15 +153,10 @@ def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
 
 
 def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
-    """Return the first `MAX_RATIONALES` of ``results.weighted_rationales``, cut up by step and token.
+    """Return the first `MAX_RATIONALES` weighted rationales with their questions, cut by step and token.
 
-    Each has the text of its question, see `question_text`, and its steps with their difficulties; a
-    difficulty that isn't in ``results.step_difficulties`` is NaN.
-
-    Args:
-        results: results of the run.
-        scale: maps token weights to strengths of the colour, see `Scale.of`; one scale for all shown
-            rationales.
+    A difficulty that isn't in ``results.step_difficulties`` is NaN. ``scale`` maps token weights to
+    strengths of the colour, see `Scale.of`.
     """
     return [
         ShownRationale(
@@ -187,10 +168,7 @@ def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
 
 
 def shown_predictions(results: RunResults) -> list[ShownPrediction]:
-    """Return the first `MAX_PREDICTIONS` of ``results.predictions`` with the texts of the questions.
-
-    The text of a question is that of `question_text`. Predictions aren't clipped.
-    """
+    """Return the first `MAX_PREDICTIONS` of ``results.predictions`` with the texts of the questions."""
     return [
         ShownPrediction(
             question_text(results, pair.question_id),
@@ -203,15 +181,15 @@ def shown_predictions(results: RunResults) -> list[ShownPrediction]:
 
 
 def prediction_counts(results: RunResults) -> dict[str, int]:
-    """Return the numbers of test questions in ``results.predictions`` by when they were right.
+    """Return how many questions of ``results.predictions`` were right before and after the training.
 
-    All of ``results.predictions`` are counted, also those beyond `MAX_PREDICTIONS`. The run's other test
-    questions aren't counted.
+    All of ``results.predictions`` are counted, also those beyond `MAX_PREDICTIONS`, but not those
+    without a prediction of the untouched student.
 
     Returns:
         ``right both times``, ``only right after training``, ``only right before training`` and ``wrong
-        both times`` -> number of questions; all four keys, in this order. Questions without a prediction
-        of the untouched student aren't counted. If no question is counted, the mapping is empty.
+        both times`` -> number of questions; all four keys, in this order. If no question is counted, the
+        mapping is empty.
     """
     names = {
         (True, True): "right both times",
@@ -227,10 +205,10 @@ def prediction_counts(results: RunResults) -> dict[str, int]:
 
 
 def question_text(results: RunResults, question_id: str) -> str:
-    """Return the text of a question with its choices below, one a line, such as ``A. yes``.
+    """Return the text of a question with its choices below, one a line, such as ``A. yes``; not escaped.
 
-    A text of more than 2,000 characters is clipped to its first 2,000 and a remark, see `clipped`. The
-    text isn't escaped. `MISSING_QUESTION` is returned if ``results.questions`` lacks the id.
+    A text of more than 2,000 characters is clipped, see `clipped`. `MISSING_QUESTION` is returned if
+    ``results.questions`` lacks the id.
     """
     question = results.questions.get(question_id)
     if question is None:

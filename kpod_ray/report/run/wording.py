@@ -10,7 +10,7 @@ from kpod_ray.report.run.data import Accuracy
 
 
 def difference_in_words(before: Accuracy, after: Accuracy) -> str:
-    """Return ``better`` or ``worse`` for ``after``, or else a text why the models can't be told apart.
+    """Return ``better`` or ``worse`` for ``after``, or else why the models can't be told apart.
 
     The models can be told apart if both were asked questions and their 95 % intervals have no point in
     common. ``better`` means that ``after`` has the higher accuracy.
@@ -24,10 +24,10 @@ def difference_in_words(before: Accuracy, after: Accuracy) -> str:
 
 
 def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
-    """Return one or two sentences that compare the last model with the first.
+    """Return one or two sentences that compare the last model with the first; labels aren't escaped.
 
     With one model, the sentences give its accuracy, and say that there is no other model; without
-    models, one sentence says that none was evaluated. The labels aren't escaped.
+    models, one sentence says that none was evaluated.
     """
     if not accuracies:
         return "No model has been evaluated yet."

@@ -42,10 +42,9 @@ class SweepTrial:
 
 @dataclasses.dataclass(frozen=True)
 class SweepPage:
-    """Everything that the page about a sweep shows."""
+    """Everything that the page about a sweep shows; a sweep varies at least one setting."""
 
     name: str
-    """Name of the sweep."""
     sweep: SweepConfig
     trials: tuple[SweepTrial, ...]
     """All trials, also the failed ones."""
@@ -78,10 +77,7 @@ class SweepPage:
         return OBJECTIVES[self.sweep.objective] == "min"
 
     def finished(self) -> list[SweepTrial]:
-        """Return the finished trials, the best last value of the objective first.
-
-        A finished trial that never measured the objective is left out; equal trials keep their order.
-        """
+        """Return the finished trials that have an objective, the best last value first, see `ranked`."""
         return ranked(self.trials, self.sweep.objective)
 
 
@@ -92,9 +88,6 @@ def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
         trials: trials in any state; stopped and failed trials, and those whose score is NaN, are left
             out.
         objective: name of the objective, a key of `config.OBJECTIVES`.
-
-    Raises:
-        KeyError: There is no such objective.
     """
     sign = 1 if OBJECTIVES[objective] == "min" else -1
     finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
@@ -104,9 +97,8 @@ def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
 def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float]]:
     """Return the last point of the training at which every trial has a value of the objective.
 
-    There the objectives of stopped and of finished trials can be compared. Trials that failed or never
-    measured the objective are left out. Points of two trials are common if their percentages are equal
-    numbers.
+    At this point, stopped and finished trials can be compared. Trials that failed or never measured the
+    objective are left out. Points of two trials are common if their percentages are equal numbers.
 
     Args:
         trials: trials in any state, with different ids.
@@ -126,8 +118,8 @@ def common_stage(trials: tuple[SweepTrial, ...]) -> tuple[float, dict[str, float
 def saved_fraction(trials: Sequence[SweepTrial]) -> float:
     """Return the fraction of the training that early stopping saved, in [0, 1].
 
-    The fraction is 1 minus the mean of `SweepTrial.percent`, as a fraction, over the trials that didn't
-    fail; a trial without a point counts as all saved. 0 if all trials failed or there are none.
+    The fraction is 1 minus the mean of `SweepTrial.percent` / 100 over the trials that didn't fail; 0
+    without such trials. A trial without a point counts as all saved.
     """
     counted = [trial.percent for trial in trials if trial.state != FAILED]
     return 1 - sum(counted) / (100 * len(counted)) if counted else 0.0

@@ -1,8 +1,6 @@
 """The plotly figures of a sweep.
 
-The best trial is the first one of `SweepPage.finished`: the finished trial with the best last value of
-the objective. `sweep_figures` leaves out figures without data; the functions of the single figures need
-data.
+The functions of single figures need data; `sweep_figures` leaves out figures without data.
 """
 
 from __future__ import annotations
@@ -35,13 +33,13 @@ ROW_HEIGHT = 150
 def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
     """Return name -> figure of every figure that has data.
 
-    The names are ``parallel``, ``slices`` and ``importance`` (of the trials in `common_stage`, with the
-    objectives at that point, if there are at least two trials; ``importance`` is also left out if
-    `importances` is empty), and ``curves`` (if a trial has a curve).
+    The names are ``curves`` (if a trial has a curve), ``parallel``, ``slices`` and ``importance``. The
+    last three are of the trials in `common_stage`, with the objectives at that point, if there are at
+    least two such trials; ``importance`` is also left out if `importances` is empty.
 
     Raises:
-        KeyError: A trial lacks a setting of ``page.sweep.space``.
-        ValueError: As in `importances`, or a value isn't one of its domain's choices.
+        RuntimeError: As in `importances`.
+        ValueError: As in `importances`.
     """
     _, objectives = common_stage(page.trials)
     compared = [trial for trial in page.trials if trial.trial_id in objectives]
@@ -65,17 +63,13 @@ def parallel_figure(
 
     The axes are the varied settings, named by the last part of their paths, and the objective. The best
     of ``objectives`` is at the top of the last axis. The better a trial's objective, the stronger its
-    line. The line of the sweep's best trial (the first of `SweepPage.finished`) is orange, if drawn; the
-    others are blue, whatever their states.
+    line. The line of the sweep's best trial (the first of `SweepPage.finished`) is orange, the others
+    are blue, whatever their states.
 
     Args:
         page: results of the sweep.
         trials: trials to draw, at least one.
         objectives: objective of each trial, finite, at a point of the training that all of them reached.
-
-    Raises:
-        KeyError: A trial lacks a setting of ``page.sweep.space``.
-        ValueError: There is no trial, or as in `axis_places`.
     """
     axes = [_axis(path, page.sweep.space[path], trials) for path in page.paths]
     low, high = min(objectives), max(objectives)
@@ -159,21 +153,16 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
     """Return the positions of a setting's values on an axis, and plotly's options for its ticks.
 
     A choice has the position of its index from 0, and a value of a ``loguniform`` domain that of its
-    logarithm to base 10; other numbers are their own positions, and need no options.
+    logarithm to base 10; other numbers are their own positions.
 
     Args:
         domain: domain of the setting.
-        values: values of the setting from its domain, one for each trial; numbers unless the domain is
-            of choices.
+        values: values of the setting from its domain, one for each trial.
 
     Returns:
         The position of each value in order, and the keyword arguments ``tickvals`` and ``ticktext`` of
         ``update_xaxes``: all choices, escaped, or four values of a ``loguniform`` domain. The keyword
         arguments are empty for ``uniform`` and ``randint``.
-
-    Raises:
-        ValueError: A value isn't one of the domain's choices, or a value of a ``loguniform`` domain
-            isn't positive.
     """
     if domain.choice is not None:
         names = [plotting.escaped(str(choice)) for choice in domain.choice]
@@ -191,9 +180,7 @@ def axis_places(domain: Domain, values: Sequence[Value]) -> tuple[list[float], d
 def importance_figure(shares: Mapping[str, float]) -> go.Figure:
     """Return a figure of the share of the objective's variance by setting, in per cent, as bars.
 
-    Args:
-        shares: dotted path of a setting -> fraction, see `importances`; drawn from top to bottom in the
-            order of the mapping.
+    ``shares`` holds the fractions of `importances`, drawn from top to bottom.
     """
     names = [plotting.escaped(path) for path in shares]
     bars = go.Bar(
@@ -217,16 +204,8 @@ def slices_figure(
 ) -> go.Figure:
     """Return a figure of the objective against each setting, one panel for each; a point is a trial.
 
-    Points of trials that were stopped early are grey, the others blue.
-
-    Args:
-        page: results of the sweep, whose search space isn't empty.
-        trials: trials to draw.
-        objectives: objective of each trial, at a point of the training that all of them reached.
-
-    Raises:
-        KeyError: A trial lacks a setting of ``page.sweep.space``.
-        ValueError: The search space is empty, or as in `axis_places`.
+    Points of trials that were stopped early are grey, the others blue. ``objectives`` holds the
+    objective of each of ``trials``, at a point of the training that all of them reached.
     """
     figure = make_subplots(len(page.paths), 1, vertical_spacing=0.28 / max(1, len(page.paths)))
     stopped = [trial.state == STOPPED for trial in trials]
@@ -247,8 +226,8 @@ def curves_figure(page: SweepPage) -> go.Figure:
     """Return a figure of every trial's objective against the percentage of its training that was done.
 
     Trials without a curve are left out. The best trial (the first of `SweepPage.finished`) is orange and
-    drawn last, on top of the others. Other finished trials are blue, trials that were stopped early grey
-    and failed ones red.
+    drawn on top of the others. Other finished trials are blue, trials that were stopped early grey and
+    failed ones red.
     """
     best = _best(page)
     drawn = sorted(

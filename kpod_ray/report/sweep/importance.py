@@ -35,12 +35,14 @@ def importances(
 
     Returns:
         Dotted path -> fraction, the largest first; the fractions sum to 1. Empty with fewer than
-        `MIN_TRIALS` objectives, if all objectives are equal, or if ``space`` is empty.
+        `MIN_TRIALS` objectives, which aren't checked; if all objectives are equal; or if ``space`` is
+        empty.
 
     Raises:
+        RuntimeError: Every setting that can vary has the same value in all trials, but the objectives
+            differ.
         ValueError: An objective is NaN, a trial's settings aren't those of ``space``, a value isn't in
-            its domain, or the numbers of settings and objectives differ. Nothing is checked with fewer
-            than `MIN_TRIALS` objectives or equal ones.
+            its domain, or the numbers of settings and objectives differ.
     """
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}

@@ -36,15 +36,13 @@ class TrialRow:
 
 
 def render_sweep(page: SweepPage) -> str:
-    """Return the page about a sweep as one HTML document, to be written as UTF-8.
+    """Return the page about a sweep as one HTML document with escaped texts; see `fill`.
 
-    The text is deterministic. It has about 5 MB, nearly all of which is plotly.js. No file is written.
-    Names and texts of the results are escaped. Optuna's logging is set as in `importances`.
+    Optuna's logging is set as in `importances`.
 
     Raises:
-        KeyError: A trial lacks a setting of ``page.sweep.space``, or an accuracy lacks ``value``,
-            ``low`` or ``high``.
-        ValueError: As in `sweep_figures`.
+        RuntimeError: As in `importances`.
+        ValueError: As in `importances`.
     """
     finished = page.finished()
     place, compared = common_stage(page.trials)
@@ -70,9 +68,6 @@ def headline(page: SweepPage) -> str:
     The objectives are the last ones of the finished trials, the worst one only with two or more such
     trials; without any, one sentence says so. The accuracies on the test questions are left out unless
     ``page.accuracies`` has both ``untouched`` and ``best``. The text isn't escaped.
-
-    Raises:
-        KeyError: An accuracy lacks ``value``.
     """
     finished = page.finished()
     if not finished:
@@ -94,9 +89,6 @@ def tiles(page: SweepPage) -> list[Tile]:
 
     The best student's accuracy on the test questions, with its interval, is left out if
     ``page.accuracies`` lacks ``best``. The saved training is that of `saved_fraction`.
-
-    Raises:
-        KeyError: The best student's accuracy lacks ``value``, ``low`` or ``high``.
     """
     counts = {s: sum(t.state == s for t in page.trials) for s in (FINISHED, STOPPED, FAILED)}
     states = f"{counts[FINISHED]} finished, {counts[FAILED]} failed"
@@ -121,9 +113,6 @@ def trial_rows(page: SweepPage) -> list[TrialRow]:
 
     The others (stopped, failed, and finished without an objective) are in falling order of
     `SweepTrial.percent`.
-
-    Raises:
-        KeyError: A trial lacks a setting of ``page.sweep.space``.
     """
     finished = page.finished()
     others = [trial for trial in page.trials if trial not in finished]
