@@ -43,7 +43,8 @@ class Store:
     """A folder on a local disk or in object storage, which holds all artifacts.
 
     Paths and folders that methods take are relative to the root, with ``/`` between the parts. Methods
-    that write create missing parent folders and replace an existing file.
+    that write create missing parent folders. Methods that read or write raise `OSError` if the storage
+    fails.
     """
 
     root: str
@@ -56,15 +57,12 @@ class Store:
 
     @classmethod
     def at(cls, uri: str) -> Store:
-        """Return the store at a local path or an ``s3://`` or ``gs://`` address; write nothing.
+        """Return the store at a local path or an ``s3://`` or ``gs://`` address, which need not exist.
 
-        Args:
-            uri: Local path, absolute or relative to the current folder, with ``~`` expanded; or an
-                address. The folder need not exist.
+        Nothing is written. In a local path, ``~`` is expanded.
 
         Raises:
             KpodError: The address contains a key, or names no file system that can be opened.
-            RuntimeError: The path begins with ``~`` and the home folder is unknown.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:
@@ -77,18 +75,14 @@ class Store:
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Open the store at a local path or an ``s3://`` or ``gs://`` address; create the folder.
+        """Open the store at a local path or an ``s3://`` or ``gs://`` address; create its folder.
 
         A test file is written and deleted, to find missing permissions before the run starts. Missing
-        parent folders are created, too; a missing bucket is an error.
-
-        Args:
-            uri: As in `at`.
+        parent folders are created, too, but no bucket. In a local path, ``~`` is expanded.
 
         Raises:
-            KpodError: The address contains a key, names no file system that can be opened, or the
-                folder can't be reached or written.
-            RuntimeError: The path begins with ``~`` and the home folder is unknown.
+            KpodError: The address contains a key or names no file system that can be opened, or the
+                folder or its bucket can't be reached or written.
         """
         store = cls.at(uri)
         try:
@@ -103,19 +97,16 @@ class Store:
     def artifact(
         self, phase: str, schema_version: int, settings: Mapping[str, Any], inputs: list[str]
     ) -> Artifact:
-        """Return the artifact of a phase, finished or not. Equal arguments give the same artifact.
+        """Return the artifact of a phase, finished or not; nothing is read or written.
 
-        The fingerprint is calculated from the arguments; nothing is read or written.
+        Equal arguments give the same artifact: its fingerprint is a hash of the arguments.
 
         Args:
-            phase: Name of the phase, which is the name of the folder that holds the phase's artifacts.
+            phase: Name of the phase, which is also the folder of the phase's artifacts.
             schema_version: Version of the artifacts' content.
             settings: JSON-serializable settings that determine the content; the order of keys is
                 irrelevant.
             inputs: Fingerprints of the artifacts that the phase reads; the order is relevant.
-
-        Raises:
-            TypeError: A setting can't be written as JSON.
         """
         content = [phase, schema_version, dict(settings), inputs]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -127,22 +118,15 @@ class Store:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self, path: str) -> bool:
-        """Return whether a file or folder exists at a path relative to the store's root.
-
-        Raises:
-            OSError: The storage fails.
-        """
+        """Return whether a file or folder exists at a path relative to the store's root."""
         info = self.filesystem.get_file_info(f"{self.root}/{path}")
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the sorted names of the files in a folder, without temporary files and subfolders.
+        """Return the sorted names, with endings, of the files in a folder relative to the store's root.
 
-        A name has the file's ending and no folder. The list is empty if the folder doesn't exist. The
-        folder is relative to the store's root.
-
-        Raises:
-            OSError: The storage fails.
+        Subfolders and temporary files of atomic writes are left out. A missing folder gives an empty
+        list.
         """
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
@@ -154,84 +138,61 @@ class Store:
 
         Raises:
             FileNotFoundError: The file doesn't exist.
-            OSError: The storage fails, or the path is a folder.
             UnicodeDecodeError: The file is not UTF-8.
         """
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a UTF-8 file as an atomic write: a failed call leaves the file as before the call.
+        """Write a UTF-8 file, whose path is relative to the store's root, and replace an existing file.
 
-        An existing file is replaced, and missing folders are created.
-
-        Args:
-            path: Path of the file, relative to the store's root.
-            text: Content of the file.
+        The write is atomic: a failed call leaves the file as before the call. Missing folders are
+        created.
 
         Raises:
-            OSError: The storage fails, or the path is a folder.
             UnicodeEncodeError: The text holds half a surrogate pair.
         """
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """Return the table of a Parquet file, with all columns (None) or only those named.
+        """Return the table of a Parquet file, whose path is relative to the store's root.
 
-        Args:
-            path: Path of the file, relative to the store's root.
-            columns: Names of the columns to read.
+        Only the named columns are read; None reads all columns.
 
         Raises:
             FileNotFoundError: The file doesn't exist.
-            OSError: The storage fails.
             pa.ArrowInvalid: The file is no complete Parquet file, or a named column doesn't exist.
         """
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a Parquet file as an atomic write: a failed call leaves the file as before the call.
+        """Write a Parquet file at a path relative to the store's root, and replace an existing file.
 
-        An existing file is replaced, and missing folders are created.
-
-        Args:
-            path: Path of the file, relative to the store's root.
-            table: Content of the file.
-
-        Raises:
-            OSError: The storage fails, or the path is a folder.
+        The write is atomic: a failed call leaves the file as before the call. Missing folders are
+        created.
         """
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
     def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
-        """Write a table as one more Parquet file of a folder; return the file's name with ``.parquet``.
+        """Write a table as a new Parquet file in a folder, and return the file's name with ``.parquet``.
 
-        The name is the prefix followed by random characters, without the folder. The folder is relative
-        to the store's root and is created if missing. The file appears whole or not at all, and no other
-        writer takes the name: many processes may add parts to a folder, whichever of them die.
-
-        Raises:
-            OSError: The storage fails.
+        The name is the prefix followed by random characters, so that several processes can add files to
+        one folder. The write is atomic. The folder is relative to the store's root.
         """
         name = f"{prefix}{uuid.uuid4().hex}.parquet"
         self.write_table(f"{folder}/{name}", table)
         return name
 
     def upload(self, file: Path, path: str) -> None:
-        """Copy a local file into the store, and replace an existing file.
+        """Copy a local file to a path relative to the store's root, and replace an existing file.
 
-        In a store on a local disk the copy is an atomic write.
-
-        Args:
-            file: The local file.
-            path: Path of the copy relative to the store's root, with the name of the copy.
+        The copy is an atomic write only in a store on a local disk.
 
         Raises:
             FileNotFoundError: The local file doesn't exist.
-            OSError: The local file can't be read, or the storage fails.
         """
         with open(file, "rb") as source:
             if not self.is_local():  # the source is complete: no second local copy is needed
@@ -241,29 +202,21 @@ class Store:
                 shutil.copyfileobj(source, stream, _BLOCK_BYTES)
 
     def fetch(self, path: str, file: Path) -> None:
-        """Copy a file of the store to a local file, which is overwritten if it exists.
+        """Copy the file at a path relative to the store's root to a local file, which is overwritten.
 
         The copy isn't an atomic write, and the folder of the local file must exist.
 
-        Args:
-            path: Path of the file in the store, relative to the store's root.
-            file: The local file to write.
-
         Raises:
             FileNotFoundError: The file in the store or the local folder doesn't exist.
-            OSError: The storage fails, or the local file can't be written.
         """
         source_path = f"{self.root}/{path}"
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
-        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist.
+        """Delete the file, or the folder with all its content, at a path relative to the store's root.
 
-        The path is relative to the store's root.
-
-        Raises:
-            OSError: The storage fails.
+        Nothing happens if the path doesn't exist.
         """
         full = f"{self.root}/{path}"
         kind = self.filesystem.get_file_info(full).type
@@ -273,9 +226,10 @@ class Store:
             self.filesystem.delete_file(full)
 
     def address(self, path: str) -> str:
-        """Return the absolute local path, or the full address with scheme and options, of a path.
+        """Return the absolute path or address of ``path``, which is relative to the store's root.
 
-        The path is relative to the store's root; whether the path exists isn't checked.
+        The result is a path for a local disk, otherwise an address with scheme and options. Whether the
+        path exists isn't checked.
         """
         if not self.scheme:
             return f"{self.root}/{path}"
@@ -287,7 +241,8 @@ class Store:
 class Artifact:
     """The output folder of one phase for one fingerprint. The folder may not exist yet.
 
-    The names of tables and JSON files that methods take have no ending and no folder.
+    The names of tables and JSON files that methods take have no ending and no folder. Methods that read
+    or write raise `OSError` if the storage fails.
     """
 
     store: Store
@@ -298,51 +253,37 @@ class Artifact:
 
     @property
     def folder(self) -> str:
-        """Path of the folder relative to the store's root: ``<phase>/<fingerprint>``.
-
-        The methods of `Store` take this path.
-        """
+        """Path of the folder relative to the root of the store: ``<phase>/<fingerprint>``."""
         return f"{self.phase}/{self.fingerprint}"
 
     @property
     def path(self) -> str:
-        """Absolute path of the folder inside the store's file system, without a scheme.
+        """Absolute path of the folder inside ``store.filesystem``, without a scheme.
 
-        For use with ``store.filesystem``; `Store.address` gives an address with a scheme.
+        `Store.address` gives an address with a scheme.
         """
         return f"{self.store.root}/{self.folder}"
 
     def is_finished(self) -> bool:
-        """Return whether the artifact has a manifest, which the storage is asked for in each call.
-
-        Raises:
-            OSError: The storage fails.
-        """
+        """Return whether the artifact has a manifest; every call asks the storage."""
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
-        """Return the manifest of a finished artifact: counts, seconds, versions, settings.
-
-        The manifest is the mapping that `finish` wrote, with the values as JSON holds them.
+        """Return the manifest of a finished artifact, as `finish` wrote it.
 
         Raises:
             FileNotFoundError: The artifact isn't finished.
-            OSError: The storage fails.
         """
         manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
         return manifest
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest as an atomic write, which marks the artifact as finished.
+        """Write the manifest, which marks the artifact as finished, after all other writes.
 
-        Call `finish` once, after all other writes; an existing manifest is replaced.
+        The write is atomic. An existing manifest is replaced.
 
         Args:
-            manifest: JSON-serializable summary of the phase; the key ``phase`` is added.
-
-        Raises:
-            OSError: The storage fails.
-            TypeError: A value can't be written as JSON.
+            manifest: JSON-serializable summary of the phase; the method adds the key ``phase``.
         """
         text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
         self.store.write_text(f"{self.folder}/manifest.json", text)
@@ -352,7 +293,6 @@ class Artifact:
 
         Raises:
             FileNotFoundError: The table doesn't exist.
-            OSError: The storage fails.
             pa.ArrowInvalid: The file is no complete Parquet file.
         """
         return self.store.read_table(f"{self.folder}/{name}.parquet")
@@ -362,35 +302,25 @@ class Artifact:
 
         Raises:
             FileNotFoundError: The file doesn't exist.
-            OSError: The storage fails.
             ValueError: The file is not JSON.
         """
         return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write the table with this name (without ``.parquet``) as an atomic write.
+        """Write the table with this name (without ``.parquet``), and replace an existing table.
 
-        An existing table is replaced, and a missing folder is created. Whether the artifact is finished
-        isn't checked.
-
-        Raises:
-            OSError: The storage fails.
+        The write is atomic. Whether the artifact is finished isn't checked.
         """
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
-        """Yield the table with this name in parts of at most ``size`` rows, in order.
+        """Yield the table ``name`` (without ``.parquet``) in order, in parts of 1 to ``size`` rows.
 
-        A table without rows has no parts. The file is opened when the iteration starts, and stays open
-        during the iteration.
-
-        Args:
-            name: Name of the table, without ``.parquet``.
-            size: Most rows of a part, at least 1.
+        A table without rows yields nothing. The file is opened, and errors are raised, during the
+        iteration.
 
         Raises:
             FileNotFoundError: The table doesn't exist.
-            OSError: The storage fails.
             pa.ArrowInvalid: The file is no complete Parquet file.
         """
         path = f"{self.path}/{name}.parquet"
@@ -400,18 +330,11 @@ class Artifact:
 
     @contextlib.contextmanager
     def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-        """Return a context that writes the table with this name in several parts.
+        """Return a context that writes the table ``name`` (without ``.parquet``) in several parts.
 
-        The context yields a writer, whose ``write_table`` adds a part. The file appears, and replaces an
-        existing table, when the context ends without an exception; otherwise nothing is written.
-
-        Args:
-            name: Name of the table, without ``.parquet``.
-            schema: Schema that all parts have.
-
-        Raises:
-            OSError: The storage fails.
-            ValueError: A part has another schema; raised by ``write_table`` of the writer.
+        The context yields a writer, whose ``write_table`` adds a part with the given schema, and raises
+        `ValueError` for another schema. The file appears, and replaces an existing table, when the
+        context ends without an exception; otherwise nothing is written.
         """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:

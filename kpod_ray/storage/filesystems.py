@@ -15,10 +15,9 @@ ATTEMPTS = 8
 
 
 class PatientS3(pafs.S3FileSystem):
-    """An S3 file system that retries requests while the server doesn't answer.
+    """An S3 file system that retries requests while the server doesn't answer, also after pickling.
 
-    pyarrow's `S3FileSystem` loses its retry strategy when an instance is pickled. This class sets the
-    strategy again in every process that unpickles an instance.
+    pyarrow's `S3FileSystem` loses its retry strategy when an instance is pickled.
 
     Args:
         options: Keyword arguments of `pyarrow.fs.S3FileSystem`, without ``retry_strategy``.
@@ -35,13 +34,13 @@ class PatientS3(pafs.S3FileSystem):
 def open_address(address: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system of an address, and the path inside the file system.
 
-    Every machine reads the keys and the server of S3 from its own AWS environment variables
-    (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and AWS files. The folder
-    isn't looked up; pyarrow may ask S3 for the region of the bucket.
+    S3 takes its keys and its server from the AWS environment variables (``AWS_ACCESS_KEY_ID``,
+    ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and AWS files of the machine. Whether the path
+    exists isn't checked; pyarrow may ask S3 for the region of the bucket.
 
     Args:
-        address: Address such as ``s3://bucket/folder``, with an optional query of pyarrow's options. A
-            local path without a scheme must be absolute.
+        address: Address such as ``s3://bucket/folder``, with an optional query of pyarrow's options, or
+            an absolute local path.
 
     Raises:
         KpodError: The address contains a key.
@@ -64,12 +63,8 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
 def reason(error: OSError | pa.ArrowInvalid) -> str:
     """Return one line that says why a file system can't be used and, if known, what to do.
 
-    Args:
-        error: Error of `open_address` or of a file system that `open_address` returned.
-
-    Returns:
-        The first line of the error's message, or the error's type if the message is empty; for missing
-        permissions, buckets and networks, followed by what to do.
+    The line is the first line of the error's message, or the error's type if the message is empty. For
+    missing permissions, buckets and networks, what to do follows.
     """
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:

@@ -1,8 +1,7 @@
-"""Reading rows and fields of the user's JSON Lines and Parquet files.
+"""Read rows and fields of the user's JSON Lines and Parquet files.
 
 Errors name the file, the line and the field. A row that can't be read becomes a `BadRow` and no
-exception, so that the caller decides how many bad rows are tolerated. A file that can't be read raises
-`KpodError`. Files are streamed; memory doesn't grow with the file.
+exception, so that the caller decides how many bad rows are tolerated. Memory doesn't grow with the file.
 """
 
 from __future__ import annotations
@@ -44,9 +43,8 @@ class FieldError(ValueError):
 def place(path: str, line: int) -> str:
     """Return the place of a row for a message, such as ``a.jsonl line 3`` or ``a.parquet row 3``.
 
-    Args:
-        path: File of the row, or the name of another source, whose rows are called ``row``.
-        line: Line or row number, counted from 1.
+    A path that doesn't end in ``.jsonl``, or the name of another source, gives ``row``. Lines and rows
+    are counted from 1.
     """
     return f"{path} {'line' if path.lower().endswith('.jsonl') else 'row'} {line}"
 
@@ -56,7 +54,6 @@ def checked_file(path: str) -> Path:
 
     Raises:
         KpodError: The path doesn't exist, or is a folder or no regular file.
-        RuntimeError: The path begins with ``~`` and the home folder is unknown.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -67,11 +64,10 @@ def checked_file(path: str) -> Path:
 
 
 def file_hash(path: str) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal.
+    """Return the SHA-256 of a file's bytes, in hexadecimal; ``~`` in the path is expanded.
 
     Raises:
         KpodError: The path doesn't exist, is a folder, or can't be read.
-        RuntimeError: As in `checked_file`.
     """
     try:
         with checked_file(path).open("rb") as stream:
@@ -83,8 +79,7 @@ def file_hash(path: str) -> str:
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """Return an iterator over the rows of a JSON Lines or Parquet file.
 
-    The call checks that the file exists and its ending; the iteration reads the rows, with the file
-    open.
+    The call checks the path; the iteration opens and reads the file.
 
     Args:
         path: File that ends in ``.jsonl`` or ``.parquet``, in any case; ``~`` is expanded.
@@ -97,7 +92,6 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     Raises:
         KpodError: The path doesn't exist, is a folder, or has another ending; or, during the iteration,
             the file can't be read or is no Parquet file.
-        RuntimeError: As in `checked_file`.
     """
     file = checked_file(path)
     ending = file.suffix.lower()
@@ -109,7 +103,7 @@ def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
 
 
 def id_field(row: Mapping[str, Any], name: str) -> str:
-    """Return the id in a field as text, unchanged; the field holds text or an integer.
+    """Return the id in field ``name`` as text, unchanged; the field holds text or an integer.
 
     Raises:
         FieldError: The field is missing, null, of another type (a boolean, too), only white space, or
@@ -122,7 +116,7 @@ def id_field(row: Mapping[str, Any], name: str) -> str:
 
 
 def text_field(row: Mapping[str, Any], name: str) -> str:
-    """Return the text of a required field, unchanged, with its white space.
+    """Return the text of a required field, unchanged.
 
     Raises:
         FieldError: The field is missing, null, not text, only white space, or holds half a surrogate
