@@ -1,9 +1,7 @@
 """The artifact store: one folder for each phase and fingerprint, in local or object storage.
 
-A fingerprint is a hash of everything that determines the content of an artifact: the settings of the
-phase, the fingerprints of its inputs and the schema version. A phase writes ``manifest.json`` last, as
-an atomic write. A folder with a manifest is finished and never computed again; a run continues the work
-in a folder without a manifest.
+A fingerprint is a hash of everything that determines the content of an artifact. A folder with
+``manifest.json``, which a phase writes last, is finished; a run continues the work in any other folder.
 """
 
 from __future__ import annotations
@@ -28,12 +26,10 @@ from kpod_ray.errors import KpodError
 from kpod_ray.storage.filesystems import open_address, reason
 
 _HALF_WRITTEN = ".tmp"
-"""Suffix of temporary files of atomic writes; a writer that is killed leaves its temporary file."""
+"""Suffix of the temporary files of atomic writes; a killed writer leaves its file."""
 _SPOOL_BYTES = 1 << 26
-"""Most bytes of a file for an object store that are buffered in memory; a larger file is buffered on
-the local disk."""
-_BLOCK_BYTES = 1 << 24
-"""Bytes of one read while a file is copied."""
+"""A file for an object store is buffered in memory up to this size, then on the local disk."""
+_BLOCK_BYTES = 1 << 24  # of one read while a file is copied
 Manifest = dict[str, Any]
 """Summary of a finished phase; the key ``counts`` holds the number of rows by what became of them."""
 
@@ -42,9 +38,9 @@ Manifest = dict[str, Any]
 class Store:
     """A folder on a local disk or in object storage, which holds all artifacts.
 
-    Paths and folders that methods take are relative to the root, with ``/`` between the parts. Methods
-    that write create missing parent folders. Methods that read or write raise `OSError` if the storage
-    fails.
+    Paths and folders that methods take are relative to the root. Methods that write create missing
+    parent folders and replace existing files. A missing file raises `FileNotFoundError`, a failing
+    storage `OSError`, an incomplete Parquet file `pa.ArrowInvalid`.
     """
 
     root: str
@@ -58,8 +54,6 @@ class Store:
     @classmethod
     def at(cls, uri: str) -> Store:
         """Return the store at a local path or an ``s3://`` or ``gs://`` address, which need not exist.
-
-        Nothing is written. In a local path, ``~`` is expanded.
 
         Raises:
             KpodError: The address contains a key, or names no file system that can be opened.
@@ -75,14 +69,10 @@ class Store:
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Open the store at a local path or an ``s3://`` or ``gs://`` address; create its folder.
-
-        A test file is written and deleted, to find missing permissions before the run starts. Missing
-        parent folders are created, too, but no bucket. In a local path, ``~`` is expanded.
+        """Open the store at a local path or an address; create the folder, and try to write a file.
 
         Raises:
-            KpodError: The address contains a key or names no file system that can be opened, or the
-                folder or its bucket can't be reached or written.
+            KpodError: The address contains a key, or the storage can't be opened, created or written.
         """
         store = cls.at(uri)
         try:
@@ -99,14 +89,8 @@ class Store:
     ) -> Artifact:
         """Return the artifact of a phase, finished or not; nothing is read or written.
 
-        Equal arguments give the same artifact: its fingerprint is a hash of the arguments.
-
-        Args:
-            phase: Name of the phase, which is also the folder of the phase's artifacts.
-            schema_version: Version of the artifacts' content.
-            settings: JSON-serializable settings that determine the content; the order of keys is
-                irrelevant.
-            inputs: Fingerprints of the artifacts that the phase reads; the order is relevant.
+        Its fingerprint is a hash of all arguments: JSON-serializable ``settings``, in any order of keys,
+        and ``inputs``, the fingerprints of the artifacts that the phase reads, in their order.
         """
         content = [phase, schema_version, dict(settings), inputs]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
@@ -118,82 +102,49 @@ class Store:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self, path: str) -> bool:
-        """Return whether a file or folder exists at a path relative to the store's root."""
+        """Return whether a file or folder exists at a path in the store."""
         info = self.filesystem.get_file_info(f"{self.root}/{path}")
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the sorted names, with endings, of the files in a folder relative to the store's root.
-
-        Subfolders and temporary files of atomic writes are left out. A missing folder gives an empty
-        list.
-        """
+        """Return the sorted file names in a folder, without temporary files; [] if it doesn't exist."""
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
-        """Return the text of a UTF-8 file, whose path is relative to the store's root.
-
-        Raises:
-            FileNotFoundError: The file doesn't exist.
-            UnicodeDecodeError: The file is not UTF-8.
-        """
+        """Return the text of the UTF-8 file at a path in the store."""
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a UTF-8 file, whose path is relative to the store's root, and replace an existing file.
-
-        The write is atomic: a failed call leaves the file as before the call. Missing folders are
-        created.
-
-        Raises:
-            UnicodeEncodeError: The text holds half a surrogate pair.
-        """
+        """Write a UTF-8 file to a path in the store, as an atomic write."""
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """Return the table of a Parquet file, whose path is relative to the store's root.
-
-        Only the named columns are read; None reads all columns.
-
-        Raises:
-            FileNotFoundError: The file doesn't exist.
-            pa.ArrowInvalid: The file is no complete Parquet file, or a named column doesn't exist.
-        """
+        """Return the table in a Parquet file of the store, with all columns (None) or the named ones."""
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a Parquet file at a path relative to the store's root, and replace an existing file.
-
-        The write is atomic: a failed call leaves the file as before the call. Missing folders are
-        created.
-        """
+        """Write a table as a Parquet file to a path in the store, as an atomic write."""
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
     def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
-        """Write a table as a new Parquet file in a folder, and return the file's name with ``.parquet``.
+        """Write a table as a new Parquet file in a folder, as an atomic write; return the file's name.
 
-        The name is the prefix followed by random characters, so that several processes can add files to
-        one folder. The write is atomic. The folder is relative to the store's root.
+        The name is the prefix, random characters and ``.parquet``: many processes may add files to a
+        folder.
         """
         name = f"{prefix}{uuid.uuid4().hex}.parquet"
         self.write_table(f"{folder}/{name}", table)
         return name
 
     def upload(self, file: Path, path: str) -> None:
-        """Copy a local file to a path relative to the store's root, and replace an existing file.
-
-        The copy is an atomic write only in a store on a local disk.
-
-        Raises:
-            FileNotFoundError: The local file doesn't exist.
-        """
+        """Copy a local file to a path in the store; the copy is an atomic write only on a local disk."""
         with open(file, "rb") as source:
             if not self.is_local():  # the source is complete: no second local copy is needed
                 _copy(source, self.filesystem, f"{self.root}/{path}")
@@ -202,22 +153,13 @@ class Store:
                 shutil.copyfileobj(source, stream, _BLOCK_BYTES)
 
     def fetch(self, path: str, file: Path) -> None:
-        """Copy the file at a path relative to the store's root to a local file, which is overwritten.
-
-        The copy isn't an atomic write, and the folder of the local file must exist.
-
-        Raises:
-            FileNotFoundError: The file in the store or the local folder doesn't exist.
-        """
+        """Copy a file of the store to a local file, whose folder must exist; the copy isn't atomic."""
         source_path = f"{self.root}/{path}"
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
-        """Delete the file, or the folder with all its content, at a path relative to the store's root.
-
-        Nothing happens if the path doesn't exist.
-        """
+        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist."""
         full = f"{self.root}/{path}"
         kind = self.filesystem.get_file_info(full).type
         if kind == pafs.FileType.Directory:
@@ -226,11 +168,7 @@ class Store:
             self.filesystem.delete_file(full)
 
     def address(self, path: str) -> str:
-        """Return the absolute path or address of ``path``, which is relative to the store's root.
-
-        The result is a path for a local disk, otherwise an address with scheme and options. Whether the
-        path exists isn't checked.
-        """
+        """Return the absolute local path, or the full address, of a path in the store."""
         if not self.scheme:
             return f"{self.root}/{path}"
         options = f"?{self.options}" if self.options else ""
@@ -241,13 +179,11 @@ class Store:
 class Artifact:
     """The output folder of one phase for one fingerprint. The folder may not exist yet.
 
-    The names of tables and JSON files that methods take have no ending and no folder. Methods that read
-    or write raise `OSError` if the storage fails.
+    The names of tables and JSON files that methods take have no ending. Errors are those of `Store`.
     """
 
     store: Store
     phase: str
-    """Name of the phase."""
     fingerprint: str
     """16 hexadecimal digits, see `Store.artifact`."""
 
@@ -258,10 +194,7 @@ class Artifact:
 
     @property
     def path(self) -> str:
-        """Absolute path of the folder inside ``store.filesystem``, without a scheme.
-
-        `Store.address` gives an address with a scheme.
-        """
+        """Absolute path of the folder inside ``store.filesystem``, without a scheme."""
         return f"{self.store.root}/{self.folder}"
 
     def is_finished(self) -> bool:
@@ -269,59 +202,34 @@ class Artifact:
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
-        """Return the manifest of a finished artifact, as `finish` wrote it.
-
-        Raises:
-            FileNotFoundError: The artifact isn't finished.
-        """
+        """Return the manifest of a finished artifact, as `finish` wrote it."""
         manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
         return manifest
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, which marks the artifact as finished, after all other writes.
+        """Mark the artifact as finished by its manifest; call this method after all other writes.
 
-        The write is atomic. An existing manifest is replaced.
-
-        Args:
-            manifest: JSON-serializable summary of the phase; the method adds the key ``phase``.
+        The manifest is JSON-serializable; the key ``phase`` is added. The write is atomic.
         """
         text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
         self.store.write_text(f"{self.folder}/manifest.json", text)
 
     def read(self, name: str) -> pa.Table:
-        """Return the whole table with this name (the file name without ``.parquet``).
-
-        Raises:
-            FileNotFoundError: The table doesn't exist.
-            pa.ArrowInvalid: The file is no complete Parquet file.
-        """
+        """Return the whole table with this name (the file name without ``.parquet``)."""
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
     def read_json(self, name: str) -> Any:
-        """Return the value in the JSON file with this name (the file name without ``.json``).
-
-        Raises:
-            FileNotFoundError: The file doesn't exist.
-            ValueError: The file is not JSON.
-        """
+        """Return the value in the JSON file with this name (the file name without ``.json``)."""
         return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write the table with this name (without ``.parquet``), and replace an existing table.
-
-        The write is atomic. Whether the artifact is finished isn't checked.
-        """
+        """Write the table with this name (without ``.parquet``), as an atomic write."""
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
         """Yield the table ``name`` (without ``.parquet``) in order, in parts of 1 to ``size`` rows.
 
-        A table without rows yields nothing. The file is opened, and errors are raised, during the
-        iteration.
-
-        Raises:
-            FileNotFoundError: The table doesn't exist.
-            pa.ArrowInvalid: The file is no complete Parquet file.
+        Nothing is yielded for an empty table. The iteration opens the file, and raises the errors.
         """
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
@@ -332,9 +240,8 @@ class Artifact:
     def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         """Return a context that writes the table ``name`` (without ``.parquet``) in several parts.
 
-        The context yields a writer, whose ``write_table`` adds a part with the given schema, and raises
-        `ValueError` for another schema. The file appears, and replaces an existing table, when the
-        context ends without an exception; otherwise nothing is written.
+        The context yields a writer, whose ``write_table`` adds a part with the given schema. The file
+        appears when the context ends without an exception; otherwise nothing is written.
         """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:
@@ -342,11 +249,10 @@ class Artifact:
 
 
 class _Replacement:
-    """A context with a stream for an atomic write of one file.
+    """A context with a stream for an atomic write of one file; an exception discards the content.
 
     A local file is written under a temporary name, flushed to the disk and renamed. A file for object
-    storage is buffered locally and uploaded at the end. If the context ends with an exception, the
-    content is discarded.
+    storage is buffered locally and uploaded at the end.
     """
 
     def __init__(self, store: Store, path: str) -> None:
