@@ -43,9 +43,8 @@ class WeightedExample:
 def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[WeightedExample]:
     """Yield the weighted rationales of a run or of an exported file, in the order they were written.
 
-    Rows are read in batches, so that the memory needed doesn't grow with the number of rows. The call
-    finds the run or the file; the rows are read, and bad rows of an exported file are errors, while the
-    iterator is consumed. Nothing is written, and Ray isn't used.
+    The call finds the run or the file; the iteration reads the rows in batches, so that the memory
+    needed doesn't grow with the number of rows. Nothing is written, and Ray isn't used.
 
     Args:
         source: a run whose phases ``teacher`` and ``weigh`` are finished, given by its YAML file of
@@ -55,10 +54,9 @@ def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[Weighted
             ``.jsonl`` file.
 
     Raises:
-        KpodError: `find_run` fails, a phase isn't finished, the file doesn't exist or can't be read, or
-            a row of the file doesn't have the format ``kpod``.
+        KpodError: `find_run` fails, a phase isn't finished, the file doesn't exist, or, during the
+            iteration, the file can't be read or a row doesn't have the format ``kpod``.
         OSError: As in `find_run`; or, during the iteration, the storage of the run fails.
-        RuntimeError: As in `corpus_rows`, during the iteration.
     """
     if Path(source).suffix == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))

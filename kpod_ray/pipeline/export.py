@@ -1,8 +1,7 @@
 """Export the weighted rationales of a run as JSON Lines, for other trainers and for new runs.
 
-`export_corpus` writes the file. There is one function for each format that converts a rationale to a
-JSON row. A *span* is ``(start, end, weight)``: the characters ``[start, end)`` of a text, and their
-weight.
+There is one function for each format that converts a rationale to a JSON row. A *span* is ``(start, end,
+weight)``: the characters ``[start, end)`` of a text, and their weight.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ FORMATS: Mapping[str, str] = {
 
 
 def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
-    """Write the rationales of a run with their token weights to a file.
+    """Write the rationales of a run with their token weights to a file; return their number.
 
     The write is atomic: on success the file replaces an existing one; on failure the existing file
     stays.
@@ -48,18 +47,14 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
         out: local path that ends in ``.jsonl``; ``~`` is expanded. The folder must exist.
         format_name: one of `FORMATS`.
 
-    Returns:
-        The number of rationales in the file.
-
     Raises:
         KpodError: A phase isn't finished, the format is unknown, ``out`` is no such path, its folder
-            doesn't exist, the artifacts can't be read, the file can't be written, or (``prime-rl`` only)
-            `load_tokenizer` refuses the student's tokenizer, or the tokenizer lacks the chat template
-            that the student's template needs.
+            doesn't exist, a file can't be read or written, or (``prime-rl`` only) `load_tokenizer`
+            refuses the student's tokenizer or the tokenizer lacks the chat template of
+            ``student.template``.
         OSError: With ``prime-rl``, as in `load_tokenizer`.
-        ValueError: A token weight or a log-probability isn't finite; or, with ``prime-rl``, as in
-            `load_tokenizer`.
-        RuntimeError: As in `corpus_rows`.
+        ValueError: A token weight or a log-probability isn't finite, or a table of the run is damaged;
+            or, with ``prime-rl``, as in `load_tokenizer`.
     """
     if format_name not in FORMATS:
         raise KpodError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
@@ -130,9 +125,9 @@ JsonRow = dict[str, Any]
 def kpod_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``kpod``: question, rationale with its origin, and token weights.
 
-    The row has the default columns of `FileQuestions` and `FileTeacher`, and the columns of
-    `FileWeighting`, so that a new run can read an exported file as all three. ``weights`` and ``steps``
-    hold positions in the text of ``rationale``, which has no closing answer sentence.
+    A new run can read the row as the row of `FileQuestions`, of `FileTeacher` and of `FileWeighting`.
+    ``weights`` and ``steps`` hold positions in the text of ``rationale``, which has no closing answer
+    sentence.
     """
     question, rationale, weighted = row.question, row.rationale, row.weighted
     return {
@@ -155,10 +150,10 @@ def kpod_row(row: CorpusRow) -> JsonRow:
 
 
 def messages_row(row: CorpusRow) -> JsonRow:
-    """Return a row of the format ``messages``: a chat, and the spans of the assistant's text.
+    """Return a row of the format ``messages``, with the keys ``id``, ``messages`` and ``weights``.
 
-    The chat is a user message with the text of `question_text`, and an assistant message with the text
-    of `weighted_target`; ``weights`` are the spans of `weighted_target`.
+    ``messages`` are a user message with the text of `question_text`, and an assistant message with the
+    text of `weighted_target`; ``weights`` are the spans of `weighted_target`.
     """
     text, spans = weighted_target(row)
     turns = messages(question_text(row.question))
@@ -169,14 +164,8 @@ def messages_row(row: CorpusRow) -> JsonRow:
 def trl_row(template: Template, row: CorpusRow) -> JsonRow:
     """Return a row of the format ``trl``, with the keys ``id``, ``prompt``, ``completion``, ``weights``.
 
-    ``id`` is the question's id; ``weights`` are the spans of the completion's text.
-
-    Args:
-        template: ``chat`` gives prompt and completion as lists of messages, ``plain`` as plain text.
-        row: rationale to convert; the completion's text and the spans are those of `weighted_target`.
-
-    Raises:
-        ValueError: The rationale's token starts, ends and weights differ in number.
+    ``id`` is the question's id; completion and ``weights`` are the text and spans of `weighted_target`.
+    With template ``chat``, prompt and completion are lists of messages, with ``plain`` plain text.
     """
     text, spans = weighted_target(row)
     question = question_text(row.question)
@@ -192,9 +181,8 @@ def trl_row(template: Template, row: CorpusRow) -> JsonRow:
 def swift_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``ms-swift``: a chat with one assistant turn for each weighted piece.
 
-    The turns are the pieces of `weighted_pieces`, with the weight as ``loss_scale``. ms-swift has one
-    ``loss_scale`` per turn and concatenates consecutive assistant turns without a separator, so that the
-    turns together are the target text.
+    The turns are the pieces of `weighted_pieces`, with the weight as ``loss_scale``: ms-swift has one
+    ``loss_scale`` per turn and concatenates consecutive assistant turns without a separator.
     """
     turns: list[JsonRow] = [*messages(question_text(row.question))]
     for text, weight in weighted_pieces(row):
@@ -205,10 +193,10 @@ def swift_row(row: CorpusRow) -> JsonRow:
 def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
     """Return a row of the format ``prime-rl``: the fields of prime-rl's ``TrainingSample``.
 
-    All lists have one value for each token of the prompt and the target. ``mask`` is true, and
-    ``ce_weights`` is the token weight, for the tokens of the target: the rationale with w of Eq. 3, the
-    answer segment and the end-of-sequence token with 1. ``student.max_length``, ``student.target`` and
-    ``student.token_weights`` aren't applied: a long example isn't cut or left out.
+    All lists have one value for each token of prompt and target. ``mask`` is false for the prompt and
+    true for the target. ``ce_weights`` is 0 for the prompt, the token weight (w of Eq. 3) for the
+    rationale, and 1 for the answer segment and the end-of-sequence token. Settings that cut, weigh or
+    leave out examples, such as ``student.max_length``, aren't applied.
 
     Args:
         tokenizer: tokenizer of the student, from `load_tokenizer`.
@@ -236,10 +224,7 @@ def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
 def token_spans(weighted: WeightedRationale) -> list[Span]:
     """Return the token weights of a rationale as spans of its text, one for each token, in order.
 
-    The weights are rounded by `short_floats`.
-
-    Raises:
-        ValueError: The rationale's token starts, ends and weights differ in number.
+    A span is ``(start, end, weight)`` in characters; the weight is rounded by `short_floats`.
     """
     weights = short_floats(weighted.token_weights)
     return list(zip(weighted.token_starts, weighted.token_ends, weights, strict=True))
@@ -248,8 +233,8 @@ def token_spans(weighted: WeightedRationale) -> list[Span]:
 def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
     """Return the target text of a student (rationale and answer segment) and its weighted spans.
 
-    The last span is the answer segment, with weight 1. The other spans are those of `token_spans`, cut
-    where the answer segment begins; spans that are empty, also after the cut, are left out.
+    The last span is the answer segment, with weight 1. The spans before are those of `token_spans`, cut
+    where the answer segment begins; empty spans are left out.
     """
     text, answer_start = target_text(row.weighted.text, row.question.answer)
     # target_text strips the rationale's end, so that the last tokens may reach into the answer segment
@@ -262,16 +247,13 @@ def weighted_target(row: CorpusRow) -> tuple[str, list[Span]]:
 
 
 def weighted_pieces(row: CorpusRow) -> list[tuple[str, float]]:
-    """Cut the target text of a student into pieces with one weight each.
+    """Cut the target text of a student into pairs of a piece of text and its weight.
 
-    Concatenated, the pieces are the target text. A piece ends with a token, and includes the text
-    before the token that no token covers, such as white space. Tokens that share characters, such as
-    byte tokens of one character, form one piece with their mean weight. Text after the last token has
-    the mean weight of the rationale's tokens, or 1 if the rationale has no token.
-
-    Returns:
-        Pairs of text and weight; neighbouring pieces of the rationale have different weights. The last
-        piece is the answer segment, with weight 1.
+    Concatenated, the pieces are the target text. The last piece is the answer segment, with weight 1.
+    The other pieces end where a token ends or the rationale does, and include text that no token covers,
+    such as white space. The weight of a piece is the mean token weight of its characters; where tokens
+    overlap, each counts. A piece without a token has the mean weight of the rationale's tokens, or 1 if
+    the rationale has no token. Neighbouring pieces with the same weight are joined.
     """
     text, spans = weighted_target(row)
     *token_parts, (answer_start, _, _) = spans

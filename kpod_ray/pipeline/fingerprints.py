@@ -31,7 +31,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     """Return the artifact of every phase, named by its fingerprint.
 
     Local files and model folders are read to hash their content; the network and the storage aren't
-    used, and nothing is written.
+    used.
 
     Args:
         config: config of the run.

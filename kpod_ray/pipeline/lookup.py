@@ -43,15 +43,11 @@ class FinishedRun:
     """Name -> artifact, see `name_artifacts`."""
 
     def finished(self, phase: str) -> Artifact:
-        """Return the artifact of a finished phase.
-
-        Args:
-            phase: a key of `artifacts`.
+        """Return the artifact of a finished phase; ``phase`` is a key of `artifacts`.
 
         Raises:
             KpodError: The phase isn't finished (the message names the command that runs the phase), or
                 the storage can't be read.
-            KeyError: There is no such artifact.
         """
         artifact = self.artifacts[phase]
         with reading(self.source):
@@ -76,8 +72,7 @@ def reading(place: str) -> Iterator[None]:
 
     Raises:
         KpodError: The block raised an `OSError` (a file or the storage can't be read), or a
-            `ValueError`, `KeyError`, `AttributeError` or `TypeError` (a file doesn't hold what a run
-            writes).
+            `ValueError`, `KeyError`, `AttributeError` or `TypeError` (a file is damaged).
     """
     try:
         yield
@@ -93,9 +88,8 @@ def reading(place: str) -> Iterator[None]:
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
     """Find a run without making or changing anything; neither Ray nor the hub is used.
 
-    A run that is found by its YAML file may never have been started; its artifacts are then unfinished.
-    A run that is found by its folder has the artifacts that its last ``kpod run`` wrote down, in the
-    storage around the folder.
+    A run that is found by its YAML file may never have been started. A run that is found by its folder
+    has the artifacts that its last ``kpod run`` wrote down, in the storage around the folder.
 
     Args:
         place: the folder ``runs/NAME`` inside a storage (an existing local folder, with ``~`` expanded,
@@ -123,10 +117,9 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
 
 
 def _run_of_folder(place: str) -> FinishedRun:
-    """Return the run whose folder is given.
+    """Return the run whose folder is given, with the artifacts of the storage around the folder.
 
-    The artifacts are looked up in the storage around the folder, not in the storage that the config
-    names: the storage may have been copied or moved since the run.
+    The storage that the config names isn't used: the storage may have been copied or moved.
     """
     store, folder = _store_of(place)
     if not all(store.exists(f"{folder}/{name}") for name in ("config.yaml", "artifacts.json")):
@@ -149,10 +142,8 @@ def _run_of_folder(place: str) -> FinishedRun:
 def _artifact_folders(place: str, content: Mapping[str, Any]) -> Mapping[str, str]:
     """Return name -> folder of a run's artifacts, from the content of ``artifacts.json``.
 
-    Another schema version is refused because the files inside artifacts may differ.
-
     Raises:
-        KpodError: Another schema version wrote the run.
+        KpodError: Another schema version wrote the run; the files inside its artifacts may differ.
     """
     found = content.get("schema_version", "3 or lower")
     if found != SCHEMA_VERSION:
@@ -167,8 +158,6 @@ def _artifact_folders(place: str, content: Mapping[str, Any]) -> Mapping[str, st
 
 def _store_of(place: str) -> tuple[Store, str]:
     """Split the path or address of a run's folder into its storage and the folder inside the storage.
-
-    The storage isn't probed and nothing is written.
 
     Raises:
         KpodError: The address can't be opened.

@@ -44,8 +44,8 @@ def open_run(config: RunConfig) -> Run:
     """Check the storage, the files and the models of a config, and name every artifact.
 
     The folder of the storage is created, and a test file in it is written and deleted. The network is
-    used for models on the hub (see `check_models`) and for a storage at an address. The config of the
-    returned run has an absolute storage, see `name_run`.
+    used for models on the hub and for a storage at an address. The config of the returned run has an
+    absolute storage.
 
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage can't be written, or the storage is a
@@ -64,8 +64,7 @@ def name_run(config: RunConfig) -> Run:
     """Name every artifact of a run; nothing is written, and the storage isn't looked up.
 
     Local files and model folders of the config are read, because their content is a part of the names.
-    The returned run has a copy of the config, in which a local storage is absolute: ``~`` is expanded,
-    and a relative path is taken relative to the current folder.
+    The returned run has a copy of the config, in which a local storage is absolute, with ``~`` expanded.
 
     Raises:
         KpodError: The address of the storage contains a key or names no file system, or a condition of
@@ -97,11 +96,7 @@ def check_models(config: RunConfig) -> None:
 
 
 def _check_storage_of_job(storage: str) -> None:
-    """Refuse a relative storage in a Ray job, whose working directory Ray deletes after the job.
-
-    Raises:
-        KpodError: The storage is relative and the process is a Ray job.
-    """
+    """Refuse a relative storage in a Ray job, whose working directory Ray deletes after the job."""
     if "://" in storage or Path(storage).expanduser().is_absolute():
         return
     from kpod_ray.cluster.connection import is_ray_job  # imported here because the import loads Ray

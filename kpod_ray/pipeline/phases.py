@@ -35,15 +35,15 @@ def makers(
 
     Args:
         config: config of the run.
-        made: name -> artifact of the run, all of `name_artifacts`. When a function is called, the
-            artifacts of the earlier phases must be finished.
+        made: name -> artifact of the run, see `name_artifacts`. When a function is called, the artifacts
+            of the earlier phases must be finished.
         on_train_step: called after every train step of the token weighter and the student.
         on_rows: called as the teacher's samples and the students' answers are generated.
 
     Returns:
         Name of the artifact -> function that takes the artifact ``made[name]``, writes its files,
         returns its manifest, and raises the errors of its phase. The function doesn't mark the artifact
-        as finished. Ray must be connected when a function other than that of ``questions`` is called.
+        as finished. All functions but that of ``questions`` need a connection to Ray.
     """
     questions = made["questions"]
     train = made["train"]

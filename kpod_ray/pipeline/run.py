@@ -62,8 +62,8 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     Args:
         run: opened run, see `open_run`.
         until: last phase, one of `PHASES`.
-        callbacks: functions that are told the progress; ``on_finish`` is called for every artifact up to
-            ``until``.
+        callbacks: called as the run proceeds; ``on_finish`` is called for every artifact up to
+            ``until``, also for those that an earlier run finished.
 
     Raises:
         KpodError: `check_backend` or `check_vocabulary` refuses the student's model, there is no test
@@ -121,11 +121,8 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
 def join_cluster(run: Run, names: Sequence[str]) -> None:
     """Connect to Ray and check its capacity, if one of the named artifacts isn't finished.
 
-    If the cluster is autoscaling, missing capacity is only a warning.
-
-    Args:
-        run: run that needs the cluster.
-        names: names of artifacts, keys of ``run.artifacts``.
+    ``names`` are keys of ``run.artifacts``. If the cluster is autoscaling, missing capacity is only a
+    warning.
 
     Raises:
         KpodError: No cluster answers at the address, or the cluster is too small for the phase of an
@@ -138,10 +135,7 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
 
 
 def check_test_questions(manifest: Manifest) -> None:
-    """Check that the finished phase ``questions`` has test questions.
-
-    Args:
-        manifest: manifest of the phase, whose ``counts.test`` is read.
+    """Check that ``manifest``, that of the finished phase ``questions``, counts test questions.
 
     Raises:
         KpodError: There is no test question.
