@@ -42,12 +42,12 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 def machine() -> list[Finding]:
     """Examine hardware, packages and logins of this machine; neither Ray nor the network is used.
 
-    A finding isn't good if the memory of the machine, used or not, is below 4 GiB, the free disk in the
-    home folder is below `FREE_DISK_GIB`, or Ray or vLLM isn't installed.
+    A finding isn't good if the machine has less than 4 GiB of memory in all or less than `FREE_DISK_GIB`
+    of free disk in the home folder, or if Ray or vLLM isn't installed.
 
     Raises:
         ImportError: torch isn't installed.
-        wandb.errors.AuthenticationError: As in `has_wandb_login`.
+        wandb.errors.AuthenticationError: The W&B key in the netrc file has an invalid format.
     """
     import torch  # imported here so that a wrong argument ends the command before torch loads
 

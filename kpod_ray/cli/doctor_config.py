@@ -16,14 +16,13 @@ from kpod_ray.teacher.kinds import estimated_cost
 def needs_of(config: RunConfig) -> list[Finding]:
     """Check the files, models and storage of a config, its costs, and the capacity for every phase.
 
-    The function does what `open_run` and `estimated_cost` do: it creates the folder of the storage, asks
-    the hub for models, and loads the questions for the costs of an endpoint. Ray is joined or started
-    while the capacity is read, and a Ray that the function started is ended.
+    The folder of the storage is created, the hub is asked for models, and an endpoint's questions are
+    loaded. Ray is joined or started while the capacity is read; a Ray that was started is ended.
 
     Returns:
         The findings: config, costs of an endpoint, cluster, and ``resources`` of each phase. An unmet
-        need, or a `KpodError`, is a finding that isn't good; missing capacity on an autoscaling cluster
-        is good.
+        need or a `KpodError` is a finding that isn't good; missing capacity on an autoscaling cluster is
+        good.
 
     Raises:
         OSError: As in `open_run`.
@@ -44,21 +43,13 @@ def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
 
 
 def _opened(config: RunConfig) -> str:
-    """Check the files, models and storage of a config.
-
-    Raises:
-        KpodError: One of them is missing.
-    """
+    """Check the files, models and storage of a config; an unmet need is a `KpodError`."""
     open_run(config)
     return "files, models and storage are there"
 
 
 def _costs(config: RunConfig) -> str | None:
-    """Estimate the costs of the teacher's samples; None for a teacher without prices.
-
-    Raises:
-        KpodError: The costs can't be estimated.
-    """
+    """Return the estimated costs of the teacher's samples; None for a teacher without prices."""
     cost = estimated_cost(config)
     return None if cost is None else f"{cost}, if none is there yet"
 

@@ -1,8 +1,4 @@
-"""The subcommands of ``kpod``: their arguments, checks of the arguments, and calls of other modules.
-
-Each subcommand imports the other modules inside its function, after the checks: loading torch and Ray
-takes seconds, and a wrong argument or a command that only reads a run shouldn't wait for them.
-"""
+"""The subcommands of ``kpod``. Torch and Ray load slowly, and are imported after argument checks."""
 
 from __future__ import annotations
 
@@ -31,14 +27,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
-TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {  # table -> options that it accepts
     "questions": ("num", "question"),
     "rationales": ("num", "question", "verdict"),
     "schedule": (),
 }
-"""Table of ``kpod show`` -> names of the options that the table accepts."""
-NUM_SHOWN = 5
-"""Default of ``--num``: questions shown of each split, or rationales of each verdict."""
+NUM_SHOWN = 5  # default of --num
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
 RunPlace = Annotated[
     str, typer.Argument(help="YAML file of settings, or the folder runs/NAME in a storage.")
@@ -109,11 +103,6 @@ def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 def _opened(config: Path, overrides: list[str] | None) -> Run:
-    """Load a config with its overrides, check files, models and storage, and name the artifacts.
-
-    Raises:
-        KpodError: A setting is wrong, or a file, a model or the storage is missing.
-    """
     from kpod_ray.config import load
     from kpod_ray.pipeline.naming import open_run
 
@@ -121,11 +110,7 @@ def _opened(config: Path, overrides: list[str] | None) -> Run:
 
 
 def _check_known(kind: str, name: str, known: Sequence[str]) -> None:
-    """Check that a name is one of the known names.
-
-    Raises:
-        KpodError: The name is unknown; the message suggests the most similar known name.
-    """
+    """Refuse an unknown name by a `KpodError` that suggests the most similar known name."""
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f", did you mean {nearest[0]}?" if nearest else ""
@@ -170,11 +155,7 @@ def show(
 
 
 def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split the words after RUN, which may be in any order, into the table and the overrides.
-
-    Raises:
-        KpodError: A table is unknown, or several tables are given.
-    """
+    """Split the words after RUN into table and overrides; refuse several tables or an unknown one."""
     tables = [word for word in words if "=" not in word]
     for name in tables:
         _check_known("table", name, tuple(TABLE_OPTIONS))
@@ -184,15 +165,7 @@ def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _check_options(table: str | None, given: Mapping[str, object]) -> None:
-    """Check that the table accepts every given option.
-
-    Args:
-        table: name of the table; None for the state of the run.
-        given: name of an option -> its value, None for an option that isn't given.
-
-    Raises:
-        KpodError: An option is given that the table doesn't accept.
-    """
+    """Refuse options that the table (None: state of the run) doesn't accept; not given: value None."""
     for option, value in given.items():
         if value is not None and option not in TABLE_OPTIONS.get(table or "", ()):
             takers = [name for name, options in TABLE_OPTIONS.items() if option in options]
@@ -310,22 +283,11 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a `KpodError` becomes one line on stderr and exit code 2.
+    """Run the command line; exit with code 0, 1 (``doctor`` finds something missing) or 2 (an error).
 
-    The function never returns. It sets environment variables of Ray, unless they are set already, and
-    ``KPOD_DEBUG``.
-
-    Args:
-        arguments: words after ``kpod``; None takes them from `sys.argv`.
-
-    Raises:
-        SystemExit: The command has ended: with code 0 after a success, 1 if ``kpod doctor`` finds
-            something missing, 2 after a wrong argument or a `KpodError`.
-        KpodError: The command failed and ``--debug`` is given.
-        Exception: The command failed with another error than a `KpodError`, which passes unchanged.
+    A `KpodError` is printed in one line, or raised with ``--debug``. None stands for `sys.argv`.
     """
-    # Without a mode, Ray turns token authentication on for some of its processes only, and other Ray
-    # commands of the same user are then refused.
+    # Without a mode, Ray authenticates some processes only, and other commands of the user are refused.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # Otherwise Ray starts every worker of `uv run kpod` by `uv run`, which resolves the packages again.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

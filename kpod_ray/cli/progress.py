@@ -30,18 +30,19 @@ from kpod_ray.tracking.wandb_upload import files_of
 
 
 def run_with_progress(run: Run, until: str, console: Console) -> None:
-    """Run the phases up to ``until`` with progress; then print times, accuracies and addresses.
+    """Run the phases up to and including ``until`` with progress; print times, accuracies and addresses.
 
-    Metrics and summaries are also logged to W&B, as ``tracking`` of the config says.
+    Metrics and summaries are also logged to W&B, as ``tracking`` of the config says; a failure of W&B is
+    only a warning.
 
     Args:
         run: opened run, see `open_run`.
-        until: last phase, one of `PHASES`; included.
+        until: last phase, one of `PHASES`.
         console: terminal.
 
     Raises:
         KpodError: `run_phases` fails.
-        Exception: As in `run_phases`. A failure of W&B is only a warning.
+        Exception: As in `run_phases`.
     """
     files = files_of(run.store, run.folder)
     with tracked(run.config, files) as tracker, progress_bar(console) as bar:
@@ -64,9 +65,9 @@ def run_with_progress(run: Run, until: str, console: Console) -> None:
 def compare_with_progress(run: Run, console: Console) -> None:
     """Run a comparison with progress; write its results to the run's folder, and print the tables.
 
-    The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` in the run's folder are
-    written after all trials are finished, and replace existing ones. Metrics of the shared phases and
-    the results are also logged to W&B, as ``tracking`` of the config says.
+    The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` are written after all trials
+    are finished, and replace existing ones. Metrics of the shared phases and the results are also logged
+    to W&B, as ``tracking`` of the config says.
 
     Args:
         run: opened run with the base settings of the comparison, see `open_run`.
@@ -112,10 +113,7 @@ class _TrialTable:
 
 
 def progress_bar(console: Console) -> Progress:
-    """Return a progress bar with description, count and remaining time, without tasks.
-
-    The bar is shown while it is used as a context, and vanishes at the end.
-    """
+    """Return a progress bar without tasks, shown while used as a context; it vanishes at the end."""
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
@@ -127,7 +125,7 @@ class Screen:
         run: run whose phases report their progress.
         tracker: receives metrics and summaries of finished phases.
         console: terminal.
-        bar: progress bar of the terminal; one task is added for the current phase.
+        bar: progress bar; one task is added for the current phase.
     """
 
     def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
@@ -144,9 +142,9 @@ class Screen:
         return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
 
     def start(self, name: str) -> None:
-        """Print that this process begins to make artifact ``name``; remember the name in ``made``.
+        """Print that this process begins to make artifact ``name``.
 
-        `finish` and `print_summary` show an artifact that wasn't started here as made by an earlier run.
+        `finish` and `print_summary` show every other artifact as made by an earlier run.
         """
         self.made.add(name)
         self.console.print(f"[bold]{name}[/bold] ...")
@@ -160,9 +158,6 @@ class Screen:
             phase: ``weigh`` or ``train``.
             metrics: name -> value; ``train_step`` and ``num_train_steps`` are required, ``stage``,
                 ``loss`` and ``adapt_loss`` are shown if present.
-
-        Raises:
-            KeyError: A required metric is missing.
         """
         shown = [f"{n} {metrics[n]:.3f}" for n in ("loss", "adapt_loss") if n in metrics]
         if "stage" in metrics:
@@ -179,14 +174,9 @@ class Screen:
         self.gauges.train_step(phase, metrics)
 
     def rows(self, name: str, num_done: int, num_rows: int) -> None:
-        """Show in the bar, and log, that ``num_done`` of ``num_rows`` texts are generated.
+        """Show in the bar that ``num_done`` of ``num_rows`` texts are generated for artifact ``name``.
 
         The tracker gets ``num_done`` as ``NAME/texts``; the Prometheus gauges get both numbers.
-
-        Args:
-            name: name of the artifact that the texts are generated for.
-            num_done: number of texts generated so far.
-            num_rows: number of all texts.
         """
         self.bar.update(
             self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
@@ -195,15 +185,11 @@ class Screen:
         self.gauges.rows(name, num_done, num_rows)
 
     def finish(self, name: str, manifest: Manifest) -> None:
-        """Print the time, counts and warning of a finished artifact, and log its summary.
+        """Print the time, counts and warning of the finished artifact ``name``, and log its summary.
 
-        Without an earlier `start` of the name, ``was finished`` is printed in place of the time. The
-        manifest is kept in ``manifests``, in place of an earlier one of the name. The summary is logged
-        only if the run's own artifact of this name is finished.
-
-        Args:
-            name: name of the artifact.
-            manifest: its manifest, in a comparison possibly that of another run's artifact of this name.
+        Without an earlier `start` of the name, ``was finished`` is printed in place of the time. In a
+        comparison the manifest may be that of another run's artifact of this name; the summary is logged
+        only if the artifact of `run` is finished. The manifest is kept in ``manifests``.
         """
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)
@@ -221,8 +207,7 @@ class Screen:
     def print_summary(self) -> None:
         """Print a table of the seconds of every artifact finished so far, and a table of accuracies.
 
-        Call the method after the last `finish`. The accuracies are printed only if ``evaluate`` is
-        finished; `finish` must then have been called for ``evaluate_before``, too.
+        The accuracies are printed if ``evaluate`` is finished; ``evaluate_before`` must then be, too.
         """
         times = Table("phase", "seconds", title="time")
         for name, manifest in self.manifests.items():

@@ -41,7 +41,6 @@ def collect_questions(
 
     Raises:
         KpodError: There is no question with that id, and ``num_questions`` isn't 0.
-        FileNotFoundError: The artifact has no table ``questions``.
     """
     counts = Counter[tuple[str, str]]()
     chosen: list[Question] = []
@@ -66,8 +65,8 @@ def _bad_rows(artifact: Artifact) -> list[BadRow]:
 def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
     """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions.
 
-    Each of ``summary.questions`` is printed with its gold answer; a long text is cut, see `clipped`.
-    Control characters are made visible.
+    Each question is printed with its gold answer; a long text is clipped. Control characters are made
+    visible.
     """
     lines = [f"questions {summary.counts.total():,}"]
     for (split, kind), count in sorted(summary.counts.items()):

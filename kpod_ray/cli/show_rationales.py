@@ -1,7 +1,6 @@
 """``kpod show RUN rationales``: print counts by verdict, and some rationales with token weights.
 
-`collect_corpus` reads what is shown from the artifacts; `print_rationales` prints it. Token weights are
-shown as background colours.
+`collect_corpus` reads the counts and rationales; `print_rationales` prints them.
 """
 
 from __future__ import annotations
@@ -49,11 +48,7 @@ class Selection:
     """Largest number of rationales shown of each verdict; the first in the order of the tables."""
 
     def __post_init__(self) -> None:
-        """Check the verdict.
-
-        Raises:
-            KpodError: The verdict is unknown.
-        """
+        """Refuse an unknown verdict by a `KpodError`."""
         known = get_args(Verdict)
         if self.verdict not in (None, *known):
             raise KpodError(f"unknown verdict {self.verdict!r}; there are {', '.join(known)}")
@@ -61,7 +56,7 @@ class Selection:
     def has_question_of(self, row: Rationale) -> bool:
         """Return whether a rationale belongs to the selected question or to a copy of the question.
 
-        The result is true for every rationale if no question is selected.
+        Without a selected question, every rationale does.
         """
         copy = f"{self.question_id}#{row.sample_index}"
         return self.question_id is None or row.question_id in (self.question_id, copy)
@@ -75,8 +70,7 @@ class ShownSample:
     question: Question | None
     """None if no question has the rationale's question id."""
     weighted: WeightedRationale | None
-    """None if the rationale isn't trained on, phase ``weigh`` isn't finished, or the rationale has no
-    token weights."""
+    """None if the rationale isn't trained on or has no token weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,28 +78,24 @@ class CorpusSummary:
     """The counts and the shown rationales of a finished phase ``teacher``."""
 
     teacher: str
-    """Name of the teacher."""
     counts: Mapping[str, int]
     """``counts`` of the phase's manifest."""
     verdicts: Mapping[str, int]
     """Verdict -> number of rationales."""
     samples: Mapping[str, list[ShownSample]]
-    """Verdict -> shown rationales, at least one, in the order of the tables; verdicts whose rationales
-    are trained on come first."""
+    """Verdict -> shown rationales, at least one; verdicts that are trained on come first."""
 
 
 def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> CorpusSummary:
-    """Return the counts and the selected rationales; tables are read only as far as needed.
-
-    The counts are those of all rationales, whatever is selected.
+    """Return the counts of all rationales and the selected rationales; read only the rows needed.
 
     Args:
-        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished, ``weigh`` may
-            be.
+        artifacts: name -> artifact of the run. ``questions`` and ``teacher`` must be finished; the token
+            weights are left out if ``weigh`` isn't.
         selection: which rationales to show.
 
     Raises:
-        FileNotFoundError: ``questions`` or ``teacher`` isn't finished.
+        FileNotFoundError: ``teacher`` isn't finished.
     """
     manifest = artifacts["teacher"].manifest()
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
@@ -131,13 +121,7 @@ def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
 def _chosen(
     rows: Iterable[Rationale], selection: Selection, counts: Mapping[str, int]
 ) -> list[Rationale]:
-    """Return the first selected rows of each verdict, and stop reading once all of them are found.
-
-    Args:
-        rows: rows of both tables.
-        selection: which rationales to show.
-        counts: verdict -> number of rationales, by which the last selected row is known.
-    """
+    """Return the first selected rows of each verdict; ``counts``, by verdict, tells when to stop."""
     wanted = Counter(
         {
             verdict: min(selection.num_samples, count)
@@ -156,10 +140,9 @@ def _chosen(
 
 
 def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Question]:
-    """Return id -> question of the given ids.
+    """Return id -> question of the given ids, from the table of phase ``teacher`` first.
 
-    The table of phase ``teacher`` is read first: only this table holds copies of questions, and the gold
-    answers that the samples of an unlabelled question agreed on.
+    Only this table holds copies of questions, and the gold answers that samples agreed on.
     """
     found: dict[str, Question] = {}
     tables = (
@@ -190,17 +173,18 @@ def print_rationales(
 ) -> None:
     """Print the counts of a finished phase ``teacher`` and the selected rationales.
 
+    If ``weigh`` is finished, token weights are shown as background colours, on a scale from the lowest
+    to the highest weight of the shown rationales. Long rationales without token weights are clipped.
+
     Args:
-        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` are finished. If ``weigh``
-            is finished, too, token weights are shown as background colours, on a scale from the lowest
-            to the highest weight of the shown rationales.
+        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` must be finished.
         selection: which rationales to show.
-        console: terminal to print to. Rationales without token weights are cut if they are long.
+        console: terminal.
 
     Raises:
         KpodError: A question is selected, and no rationale is shown: the question has none with the
             selected verdict, or ``selection.num_samples`` is 0.
-        FileNotFoundError: ``questions`` or ``teacher`` isn't finished.
+        FileNotFoundError: ``teacher`` isn't finished.
     """
     summary = collect_corpus(artifacts, selection)
     if selection.question_id is not None and not summary.samples:
@@ -250,13 +234,10 @@ class _Printer:
 
 
 def count_lines(summary: CorpusSummary) -> list[str]:
-    """Return the counts as lines of text.
+    """Return the counts and verdicts of a corpus (not its samples) as lines of text.
 
-    The counts of the verdicts add up to the samples plus the reference rationales; the last line says
-    so. Verdicts without rationales have no line. Control characters in the teacher's name are kept.
-
-    Args:
-        summary: counts and verdicts of the phase; ``samples`` isn't used.
+    Verdicts without rationales have no line. The last line shows that the counts of the verdicts add up
+    to the samples plus the reference rationales. Control characters in the teacher's name are kept.
     """
     counts, verdicts = summary.counts, summary.verdicts
     samples, total = counts["samples"], sum(verdicts.values())

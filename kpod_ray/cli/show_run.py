@@ -22,8 +22,7 @@ def print_run(run: FinishedRun, console: Console) -> None:
 
     Raises:
         OSError: The storage fails.
-        ValueError: A manifest isn't JSON.
-        KeyError: A manifest lacks a field.
+        ValueError, KeyError: A manifest is damaged.
     """
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
@@ -54,15 +53,8 @@ def count_text(manifest: Manifest) -> str:
 def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
     """Return a table of the accuracies of the untouched and of the distilled student.
 
-    Args:
-        manifests: name -> manifest; ``evaluate_before`` and ``evaluate`` are used.
-
-    Returns:
-        A row for each student with the accuracy and its 95 % Wilson interval, in per cent, and the
-        number of questions.
-
-    Raises:
-        KeyError: One of the two manifests is missing.
+    Each has a row with the accuracy and its 95 % Wilson interval, in per cent, and the number of
+    questions. ``manifests`` maps names to manifests; ``evaluate_before`` and ``evaluate`` must be there.
     """
     table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
     for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):

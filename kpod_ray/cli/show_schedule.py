@@ -46,17 +46,17 @@ class StageState:
 
 
 def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
-    """Return all stages of a run whose phases ``assess`` and ``plan`` are finished.
+    """Return all stages of a run whose phases ``assess`` and ``plan`` are finished, from stage 1.
 
-    ``train`` may be missing, running or finished. The stages are those of the plan, and further stages
-    that a replanned training has decided on, in order from stage 1. A stage that is decided has the
-    given steps of the plan that the decision names.
+    ``train`` may be missing, running or finished. The stages are those of phase ``plan`` and, with
+    replanning, those that the training has added. The given steps of a stage that the training has
+    decided are those of the plan in its decision, which may be a newer plan.
 
     Args:
         artifacts: name -> artifact of the run; ``assess``, ``plan`` and ``train`` are used.
 
     Raises:
-        FileNotFoundError: ``assess`` or ``plan`` isn't finished.
+        FileNotFoundError: A table of ``assess`` or ``plan`` doesn't exist.
     """
     plan = artifacts["plan"]
     train = artifacts["train"]
@@ -96,9 +96,8 @@ def _state(
 def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> float:
     """Return the difficulty of the steps that aren't given, as a fraction of all difficulty (Eq. 9).
 
-    Args:
-        given: question id -> number of given steps; all steps of other questions count as given.
-        difficulties: difficulties of the steps of all questions, in nats.
+    ``given`` maps a question id to the number of given steps; all steps of other questions count as
+    given.
     """
     is_supervised: npt.NDArray[np.bool_] = np.concatenate(
         [

@@ -28,9 +28,9 @@ NUM_SHOWN = 8
 def sweep_with_progress(run: Run, console: Console) -> None:
     """Run a sweep with progress; write its page and trials to the run's folder, and print the best.
 
-    The files ``sweep.html`` and ``trials.json`` in the run's folder are written at the end, and replace
-    existing ones. Metrics of the shared phases and the page are also logged to W&B, as ``tracking`` of
-    the config says; each training is a W&B run of its own.
+    The files ``sweep.html`` and ``trials.json`` are written at the end, and replace existing ones.
+    Metrics of the shared phases and the page are also logged to W&B, as ``tracking`` of the config says;
+    each training is a W&B run of its own.
 
     Args:
         run: opened run with the config of the sweep, see `open_run`.
@@ -74,7 +74,7 @@ class _TrialScreen:
         Args:
             name: name of the trial's training.
             settings: dotted path -> value of the trial.
-            metrics: ``percent`` of the training that is done, and the objective.
+            metrics: ``percent`` of the training that is done, and the objective by its name.
         """
         value, percent = metrics[self.objective], metrics["percent"]
         if name not in self.tasks:
@@ -97,8 +97,8 @@ def settings_text(settings: Settings) -> str:
 def print_trials(results: SweepResults, console: Console) -> None:
     """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials.
 
-    The table has the best trial first (`ranked`), with the trial's id in Ray Tune, its last value of the
-    objective and its settings. `saved_fraction` of the training is printed, too.
+    The table has the best trial first, with the trial's id in Ray Tune, its last value of the objective
+    and its settings. The fraction of the training that early stopping saved is printed, too.
     """
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
