@@ -187,9 +187,9 @@ class Screen:
     def finish(self, name: str, manifest: Manifest) -> None:
         """Print the time, counts and warning of the finished artifact ``name``, and log its summary.
 
-        Without an earlier `start` of the name, ``was finished`` is printed in place of the time. In a
-        comparison the manifest may be that of another run's artifact of this name; the summary is logged
-        only if the artifact of `run` is finished. The manifest is kept in ``manifests``.
+        Without an earlier `start` of the name, ``was finished`` is printed in place of the time. The
+        manifest is kept in ``manifests``. In a comparison, the manifest may be that of another run's
+        artifact of this name; the summary is logged only if the artifact of this run is finished, too.
         """
         self.manifests[name] = manifest
         self.bar.update(self.task, visible=False)

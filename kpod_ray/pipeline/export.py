@@ -1,7 +1,7 @@
 """Export the weighted rationales of a run as JSON Lines, for other trainers and for new runs.
 
-There is one function for each format that converts a rationale to a JSON row. A *span* is ``(start, end,
-weight)``: the characters ``[start, end)`` of a text, and their weight.
+There is one function for each format that converts a rationale to a JSON row. A *span* is
+``(start, end, weight)``: the characters ``[start, end)`` of a text, and their weight.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ JsonRow = dict[str, Any]
 def kpod_row(row: CorpusRow) -> JsonRow:
     """Return a row of the format ``kpod``: question, rationale with its origin, and token weights.
 
-    A new run can read the row as the row of `FileQuestions`, of `FileTeacher` and of `FileWeighting`.
-    ``weights`` and ``steps`` hold positions in the text of ``rationale``, which has no closing answer
-    sentence.
+    A new run can read the row as a row of `FileQuestions`, of `FileTeacher` (default columns) and of
+    `FileWeighting`. ``weights`` and ``steps`` hold positions in the text of ``rationale``, which has no
+    closing answer sentence.
     """
     question, rationale, weighted = row.question, row.rationale, row.weighted
     return {

@@ -69,7 +69,7 @@ class Store:
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Open the store at a local path or an address; create the folder, and try to write a file.
+        """Open the store at a local path or an address; create the folder, and test writing to it.
 
         Raises:
             KpodError: The address contains a key, or the storage can't be opened, created or written.
@@ -89,7 +89,7 @@ class Store:
     ) -> Artifact:
         """Return the artifact of a phase, finished or not; nothing is read or written.
 
-        Its fingerprint is a hash of all arguments: JSON-serializable ``settings``, in any order of keys,
+        The fingerprint is a hash of all arguments: JSON-serializable ``settings``, in any order of keys,
         and ``inputs``, the fingerprints of the artifacts that the phase reads, in their order.
         """
         content = [phase, schema_version, dict(settings), inputs]
@@ -107,19 +107,19 @@ class Store:
         return info.type != pafs.FileType.NotFound
 
     def files(self, folder: str) -> list[str]:
-        """Return the sorted file names in a folder, without temporary files; [] if it doesn't exist."""
+        """Return the sorted file names in a folder of the store, not temporary ones; [] if missing."""
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
-        """Return the text of the UTF-8 file at a path in the store."""
+        """Return the text of the UTF-8 file at a path in the store, or raise `FileNotFoundError`."""
         with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a UTF-8 file to a path in the store, as an atomic write."""
+        """Write a UTF-8 file to a path in the store; the atomic write replaces an existing file."""
         with _Replacement(self, path) as stream:
             stream.write(text.encode())
 
@@ -129,7 +129,7 @@ class Store:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
-        """Write a table as a Parquet file to a path in the store, as an atomic write."""
+        """Write a Parquet file to a path in the store; the atomic write replaces an existing file."""
         with _Replacement(self, path) as stream:
             pq.write_table(table, stream)
 
@@ -159,7 +159,7 @@ class Store:
             shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
-        """Delete a file, or a folder with all its content; do nothing if the path doesn't exist."""
+        """Delete a file or whole folder of the store; do nothing if the path doesn't exist."""
         full = f"{self.root}/{path}"
         kind = self.filesystem.get_file_info(full).type
         if kind == pafs.FileType.Directory:
@@ -202,7 +202,7 @@ class Artifact:
         return self.store.exists(f"{self.folder}/manifest.json")
 
     def manifest(self) -> Manifest:
-        """Return the manifest of a finished artifact, as `finish` wrote it."""
+        """Return the manifest of a finished artifact; raise `FileNotFoundError` if it's unfinished."""
         manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
         return manifest
 
@@ -215,21 +215,21 @@ class Artifact:
         self.store.write_text(f"{self.folder}/manifest.json", text)
 
     def read(self, name: str) -> pa.Table:
-        """Return the whole table with this name (the file name without ``.parquet``)."""
+        """Return the whole table ``name`` (no ``.parquet``), or raise `FileNotFoundError`."""
         return self.store.read_table(f"{self.folder}/{name}.parquet")
 
     def read_json(self, name: str) -> Any:
-        """Return the value in the JSON file with this name (the file name without ``.json``)."""
+        """Return the value in the JSON file ``name`` (no ``.json``), or raise `FileNotFoundError`."""
         return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write the table with this name (without ``.parquet``), as an atomic write."""
+        """Write the table ``name`` (no ``.parquet``); the atomic write replaces an existing table."""
         self.store.write_table(f"{self.folder}/{name}.parquet", table)
 
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
         """Yield the table ``name`` (without ``.parquet``) in order, in parts of 1 to ``size`` rows.
 
-        Nothing is yielded for an empty table. The iteration opens the file, and raises the errors.
+        The iteration opens the file, or raises `FileNotFoundError`. An empty table yields nothing.
         """
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
@@ -240,8 +240,8 @@ class Artifact:
     def writer(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         """Return a context that writes the table ``name`` (without ``.parquet``) in several parts.
 
-        The context yields a writer, whose ``write_table`` adds a part with the given schema. The file
-        appears when the context ends without an exception; otherwise nothing is written.
+        ``write_table`` of the context's writer adds a part with the given schema. The file replaces an
+        existing one when the context ends without an exception; otherwise nothing is written.
         """
         path = f"{self.folder}/{name}.parquet"
         with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:
