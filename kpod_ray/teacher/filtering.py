@@ -59,34 +59,28 @@ def filter_samples(
 ) -> FilterResult:
     """Give every sample of a question a verdict, and select the samples to train on.
 
-    If the question has no gold answer and ``filters.self_consistency`` is set, the majority answer of
-    the samples replaces the gold answer, provided that enough of the samples with an answer and without
-    a fault of the text agree. Samples with another answer are ``minority``. If too few samples agree, or
-    the setting is None, all samples with an answer are ``minority``.
+    ``samples`` are all samples of the question, in any order, with different sample indices, perhaps
+    none. With ``split_newlines``, a newline ends a reasoning step. ``teacher`` is the name for the
+    samples' rows.
 
-    At most ``num_kept`` of the samples without a fault are ``kept``, the others ``surplus``. If no
-    sample is kept, and ``fallback`` is ``reference``, the reference rationale without its closing answer
-    sentence is the last row, provided that this text isn't empty and that the question has a gold
-    answer. The text of a row with verdict ``kept`` or ``surplus`` is the sample's text without the
-    closing answer sentence; any other sample's row has the whole text. The arguments aren't changed.
+    If the question has no gold answer, the majority answer of the samples with an answer and without a
+    fault in the text replaces the missing gold answer, provided that ``filters.self_consistency`` is set
+    and enough of these samples agree. Samples with another answer are ``minority``. If no majority
+    answer is used, all of these samples are ``minority``.
 
-    Args:
-        question: a training question.
-        samples: all samples of the question, in any order, with different sample indices; may be empty.
-        settings: the filters, the selection, and the fallback for a question without a kept sample.
-        teacher: name of the teacher, written into the samples' rows.
-        split_newlines: whether a newline ends a reasoning step.
+    Of the samples without a fault, at most ``num_kept`` are ``kept`` and the others ``surplus``; the
+    rows of both have the sample's text without the closing answer sentence. If no sample is kept and
+    ``fallback`` is ``reference``, the reference rationale without its closing answer sentence is the
+    last row, unless this text is empty or the question has no gold answer.
 
     Returns:
-        A row for each sample in the order of the sample indices, then the row of the reference
-        rationale if it is used; and a question for each row with verdict ``kept`` or ``reference``.
-        The ``id`` of a row is ``<question id>/<sample index>``, or ``<question id>/reference``. From
-        the second kept row on, a kept row has ``<question id>#<sample index>`` as ``question_id``, which
-        is also the ``id`` of its question; all other rows have the question's own id.
+        The rows in the order of the sample indices, and the question of each row to train on. A row's
+        ``id`` is ``<question id>/<sample index>`` or ``<question id>/reference``. From the second kept
+        row on, a kept row and its question have the question id ``<question id>#<sample index>``.
 
     Raises:
-        KpodError: ``num_kept`` is over 1, and the question's id ends like the id of a copy, ``#`` and
-            digits.
+        KpodError: ``num_kept`` is over 1, and the question's id ends in ``#`` and digits, as a copy's id
+            does.
     """
     if settings.num_kept > 1 and COPY.search(question.id):
         raise KpodError(
@@ -116,12 +110,8 @@ def filter_samples(
 def unknown(sample: Sample, teacher: str) -> Rationale:
     """Return the row of a sample that belongs to no training question.
 
-    The row has the verdict ``unknown_question``, the whole text of the sample, and the sample's
-    ``teacher_answer`` as predicted answer.
-
-    Args:
-        sample: the sample.
-        teacher: name of the teacher, written into the row.
+    The row has the verdict ``unknown_question``, the whole text of the sample, the sample's
+    ``teacher_answer`` as predicted answer, and ``teacher`` as the teacher's name.
     """
     return _row(_Candidate(sample, "unknown_question", sample.teacher_answer), teacher)
 
@@ -290,8 +280,7 @@ def _reference_rows(question: Question) -> list[Rationale]:
 def _with_questions(rows: list[Rationale], question: Question) -> FilterResult:
     """Return the rows, and a question for each row to train on.
 
-    The first question keeps its id. Each further question is a copy with the id
-    ``<question id>#<sample index>``, and its row gets the same id.
+    The first question keeps its id; each further question is a copy with an id of its own.
     """
     questions = list[Question]()
     for position, row in enumerate(rows):

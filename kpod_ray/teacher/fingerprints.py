@@ -29,10 +29,9 @@ _HASHED_AS_TEXT = {"num_shots"}
 def artifact_settings(teacher: TeacherConfig) -> dict[str, Any]:
     """Return the settings that determine the artifact of phase ``teacher``, as a new nested dict.
 
-    These are all settings of the teacher except those that only determine how requests are sent to an
-    endpoint: the key's variable, limits, timeouts, retries and costs. The content of a model folder or
-        of
-    a file of rationales isn't included; `kinds.content_hash` covers it.
+    Settings that only determine how requests are sent to an endpoint are left out: the variable of the
+    key, limits, timeouts, retries, prices. The content of a model folder or of a file of rationales
+    isn't included; see `kinds.content_hash`.
     """
     return teacher.model_dump(exclude=_TRANSPORT)
 
@@ -40,14 +39,12 @@ def artifact_settings(teacher: TeacherConfig) -> dict[str, Any]:
 def generation_fingerprint(
     teacher: GeneratingTeacher, model_hash: str, shots: Sequence[Shot], seed: int
 ) -> str:
-    """Return the hash of everything but the question that determines a completion, 16 hex digits.
+    """Return the hash, 16 hex digits, of everything but the question that determines a completion.
 
     Args:
-        teacher: the settings of the teacher; only settings that determine a completion are hashed. Not
-            hashed are: how requests are sent, the number of samples, filters, selection and fallback,
-            and ``num_shots``, which acts by ``shots``.
-        model_hash: result of `kinds.content_hash`: the hash of a local model folder; empty for a model
-            that its name alone identifies.
+        teacher: the settings of the teacher. Not hashed are: how requests are sent, the number of
+            samples, filters, selection and fallback, and ``num_shots``, which acts through ``shots``.
+        model_hash: result of `kinds.content_hash`.
         shots: result of `worked_examples` for ``teacher.num_shots``.
         seed: seed of the run; has no effect at temperature 0.
     """

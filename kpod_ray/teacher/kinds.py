@@ -32,14 +32,14 @@ def check(teacher: TeacherConfig) -> None:
     """Check that the model of a vLLM teacher exists and is decoder-only; check nothing of other kinds.
 
     No parameters are loaded. The ``config.json`` of a hub model that isn't cached is downloaded. An
-    endpoint is checked later, right before the first request: a run whose samples all exist needs no
-    endpoint. A file of rationales is read by `content_hash`.
+    endpoint is checked right before the first request, because a run whose samples all exist needs no
+    endpoint. A file of rationales is checked by `content_hash`.
 
     Raises:
-        KpodError: The model doesn't exist, its name is malformed, it is an encoder-decoder, or its
-            architecture doesn't generate text (`check_model`, `check_decoder`).
-        OSError: As in `check_decoder`.
-        ValueError: As in `check_decoder`.
+        KpodError: The model doesn't exist, its name is malformed, or it is no decoder-only model that
+            generates text (`check_model`, `check_decoder`).
+        OSError: The model's config can't be read or isn't valid JSON.
+        ValueError: transformers doesn't know the type of the model.
     """
     match teacher:
         case VllmTeacher():
@@ -50,17 +50,15 @@ def check(teacher: TeacherConfig) -> None:
 
 
 def content_hash(teacher: TeacherConfig) -> str:
-    """Return a hash of the local files that determine the rationales: model folder or user's file.
+    """Return a hash of the local files that determine the rationales, in hexadecimal.
 
     Returns:
-        The hash in hexadecimal: of a model folder `model_hash`, 16 digits, of a user's file the SHA-256
-        of its bytes. Empty for a model that isn't a local folder, for an endpoint, and for the reference
-        rationales, which come with the questions.
+        `model_hash` of a vLLM teacher's local model folder, or the SHA-256 of a user's file; empty for a
+        model that isn't a local folder, an endpoint, and the reference rationales.
 
     Raises:
         KpodError: The local model folder doesn't exist or has no ``config.json``, or the user's file
             doesn't exist, is a folder or can't be read.
-        OSError: A file of the model folder can't be read.
     """
     match teacher:
         case VllmTeacher():
@@ -105,10 +103,7 @@ def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
     """Estimate the cost of the first round of samples, as if no sample existed yet.
 
     For an endpoint, the questions are loaded from their source, which may be the hub. The endpoint isn't
-    called, and Ray isn't used.
-
-    Args:
-        config: the settings of the run; ``teacher``, ``questions`` and ``seed`` are used.
+    called.
 
     Returns:
         The estimate for all training questions, without retry rounds; None for a teacher other than an
@@ -130,12 +125,10 @@ def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
 
 
 def cost(teacher: TeacherConfig, num_prompt_tokens: int, num_tokens: int) -> float | None:
-    """Return the cost of samples, in the currency of the prices; None for a teacher but an endpoint.
+    """Return the cost of samples, in the currency of ``teacher.price``; None for a kind without prices.
 
-    Args:
-        teacher: the settings of the teacher, with the prices.
-        num_prompt_tokens: tokens of all prompts.
-        num_tokens: generated tokens of all samples.
+    Only an endpoint has prices; a price that isn't set is 0. ``num_prompt_tokens`` counts the tokens of
+    a prompt once for each sample, ``num_tokens`` the generated tokens of all samples.
     """
     if not isinstance(teacher, EndpointTeacher):
         return None

@@ -40,25 +40,19 @@ def sampling_plan(
 ) -> SamplingPlan:
     """Return the sampling plan of a generating teacher; no model and no client is started.
 
-    For an endpoint, the plan's ``start_pool`` reads the key from the environment variable, checks the
-    cost limit and calls the endpoint. ``start_pool`` raises a `KpodError` if the requests could cost
-    more than ``max_cost``, the key can't be part of an HTTP header, or `Endpoint.check` fails; it must
-    not be called inside a running event loop.
+    For an endpoint, the plan's ``start_pool`` reads the key from the environment variable and calls the
+    endpoint by ``asyncio.run``, which fails inside a running event loop. ``start_pool`` raises a
+    `KpodError` if the requests could cost more than ``max_cost``, the key can't be part of an HTTP
+    header, or `Endpoint.check` fails.
 
-    Args:
-        config: the settings of the run; ``seed`` and ``resources.teacher`` are used.
-        teacher: ``config.teacher``.
-        questions: finished artifact of phase ``questions``; the first training questions with a
-            reference rationale become the worked examples of the prompt.
-        artifact: artifact of phase ``teacher``; its folder holds the requests during generation.
-        on_rows: called with the number of samples of a round that exist, and the number asked for.
+    ``teacher`` is ``config.teacher``; ``artifact`` and ``on_rows`` are fields of `SamplingPlan`.
+    ``questions`` is the finished artifact of phase ``questions``, whose first training questions with a
+    reference rationale become the worked examples of the prompt.
 
     Raises:
-        KpodError: Fewer than ``num_shots + 1`` training questions have a reference rationale and
-            ``num_shots`` isn't 0; or the local folder of the model doesn't exist or has no
-            ``config.json``.
-        FileNotFoundError: The artifact of the questions has no table, and ``num_shots`` isn't 0.
-        OSError: The storage fails, or a file of the model folder can't be read.
+        KpodError: ``num_shots`` isn't 0, and fewer than ``num_shots + 1`` training questions have a
+            reference rationale; or as in `content_hash`.
+        FileNotFoundError: ``num_shots`` isn't 0, and the artifact of the questions has no table.
     """
     in_order = itertools.chain.from_iterable(training_batches(questions))
     shots = worked_examples(in_order, teacher.num_shots)
@@ -102,12 +96,7 @@ def _clients(
     resources: ActorResources,
     expected: costs.CostEstimate,
 ) -> ServicePool:
-    """Return a pool of one endpoint client, after a check of the endpoint and of the cost limit.
-
-    Raises:
-        KpodError: The requests could cost more than ``max_cost``, the key can't be part of an HTTP
-            header, or `Endpoint.check` fails.
-    """
+    """Return a pool of one endpoint client, after a check of the endpoint and of the cost limit."""
     if teacher.max_cost is not None and expected.largest > teacher.max_cost:
         raise KpodError(
             f"teacher.max_cost={teacher.max_cost:g}: {expected}; ask for fewer or shorter "

@@ -17,19 +17,17 @@ from kpod_ray.teacher.samples import Sample
 def read_samples(teacher: FileTeacher) -> list[Sample]:
     """Read the samples of a file of rationales, in the order of the file.
 
-    Several rows with the id of one question are samples of the question with indices 0, 1, and so on.
-    The columns ``id`` and ``rationale`` (as named in ``teacher.columns``) are required; a null value
-    counts as an empty text, and a value of another type is converted by ``str``. ``finish_reason`` and
-    ``teacher_answer`` are optional; null, the number 0 and false count as missing. Numbers of tokens and
-    log-probabilities are unknown. Unpaired surrogates in a text are kept.
-
-    Args:
-        teacher: ``path`` (with ``~`` expanded; a relative path is relative to the working directory) and
-            ``columns`` are used.
+    Rows with the same question id are samples of one question with indices 0, 1, and so on. The columns
+    ``id`` and ``rationale`` (as named in ``teacher.columns``) are required; a null value counts as an
+    empty text, and a value of another type is converted by ``str``. ``finish_reason`` and
+    ``teacher_answer`` are optional: null, an empty text, the number 0 and false give an empty text,
+    other values are converted by ``str``. Numbers of tokens and log-probabilities are unknown. Unpaired
+    surrogates in a text are kept.
 
     Raises:
-        KpodError: The path doesn't exist, is a folder, doesn't end in ``.jsonl`` or ``.parquet`` or
-            can't be read, a row lacks a required column, or a row can't be parsed.
+        KpodError: ``teacher.path``, with ``~`` expanded, doesn't exist, is a folder, doesn't end in
+            ``.jsonl`` or ``.parquet`` or can't be read, a row lacks a required column, or a row can't be
+            parsed.
     """
     samples = []
     seen = dict[str, int]()

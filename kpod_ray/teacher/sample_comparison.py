@@ -29,7 +29,7 @@ def plain_text(text: str) -> str:
 def word_triples(text: str) -> Triples:
     """Return the set of triples of consecutive words and punctuation marks of a text, with folded case.
 
-    A text of fewer than three words and marks has one entry, the tuple of all of them, which is empty
+    A text of fewer than three words and marks gives one entry, the tuple of all of them, which is empty
     for an empty text.
     """
     words = _WORD.findall(text.casefold())
@@ -39,15 +39,7 @@ def word_triples(text: str) -> Triples:
 
 
 def jaccard_index(first: Triples, second: Triples) -> float:
-    """Return the Jaccard index of two sets of triples, in [0, 1].
-
-    Args:
-        first: result of `word_triples`, which is never empty.
-        second: result of `word_triples`.
-
-    Raises:
-        ZeroDivisionError: Both sets are empty.
-    """
+    """Return the Jaccard index, in [0, 1], of two sets of triples, of which at least one isn't empty."""
     num_shared = len(first & second)
     return num_shared / (len(first) + len(second) - num_shared)
 
@@ -55,16 +47,9 @@ def jaccard_index(first: Triples, second: Triples) -> float:
 def duplicates(texts: Sequence[str], near: float | None) -> list[bool]:
     """Return for each text whether the text repeats an earlier text.
 
-    With ``near``, a text is compared with all earlier texts that aren't duplicates themselves, so the
-    time grows with the square of the number of texts. Without ``near``, the time is linear.
-
-    Args:
-        texts: the texts; the first of several equal texts isn't a duplicate.
-        near: smallest Jaccard index of a duplicate, in (0, 1]. Texts that differ only in white space
-            and case are duplicates in any case; with None, only these are.
-
-    Returns:
-        One bool per text.
+    Texts that differ only in white space and case are always duplicates of the first of them. With
+    ``near``, in (0, 1], a text is also a duplicate if its Jaccard index with an earlier text that is no
+    duplicate itself is at least ``near``; the time then grows with the square of the number of texts.
     """
     seen = set[str]()
     originals = list[Triples]()
@@ -83,20 +68,13 @@ def duplicates(texts: Sequence[str], near: float | None) -> list[bool]:
 
 
 def most_diverse(texts: Sequence[str], num_chosen: int) -> list[int]:
-    """Select diverse texts greedily: each further text has the least in common with the selection.
+    """Return the indices of at most ``num_chosen`` diverse texts, in the order of a greedy selection.
 
-    The first two texts are the pair with the smallest Jaccard index. Each further text is the text
-    whose largest Jaccard index with the selected texts is smallest. If one text is to be selected,
-    it is the text with the smallest mean Jaccard index with all others. Of equally good texts the
-    earlier text is selected. The time grows with the square of the number of texts.
-
-    Args:
-        texts: the texts to select from.
-        num_chosen: largest number of texts to select, at least 1.
-
-    Returns:
-        The indices of the selected texts in the order of selection; all indices in ascending order if
-        there are no more than ``num_chosen`` texts.
+    The first two texts are the pair with the smallest Jaccard index. Each further text is the text whose
+    largest Jaccard index with the selected texts is smallest. If ``num_chosen``, at least 1, is 1, the
+    text with the smallest mean Jaccard index with all others is selected. Of equally good texts the
+    earlier text is selected. If there are no more than ``num_chosen`` texts, all indices are returned in
+    ascending order. The time grows with the square of the number of texts.
     """
     if len(texts) <= num_chosen:
         return list(range(len(texts)))
@@ -126,22 +104,12 @@ def _shared(triples: Sequence[Triples]) -> list[list[float]]:
 
 
 def majority_answer(answers: Sequence[str], kind: str, min_fraction: float) -> str | None:
-    """Return the most frequent answer, in the spelling of its first occurrence.
+    """Return the most frequent answer, in the spelling of its first occurrence; None if too few agree.
 
-    Answers of equal value (`answers_equal`) are counted together, such as ``0.5`` and ``1/2``. Of two
-    equally frequent answers the answer that occurs first is returned.
-
-    Args:
-        answers: the answers of the samples that have an answer, from `extract_answer`; none is empty.
-        kind: kind of the question: ``number``, ``choice``, ``boolean`` or ``text``.
-        min_fraction: smallest fraction of the answers that must be equal to the returned answer, itself
-            included, in (0, 1].
-
-    Returns:
-        The answer; None if a smaller fraction agrees, or there are no answers.
-
-    Raises:
-        ValueError: The kind is none of the four, and ``answers`` has several spellings.
+    Answers of equal value for this kind of question (`answers_equal`), such as ``0.5`` and ``1/2`` for
+    ``number``, are counted together. Of two equally frequent answers the answer that occurs first is
+    returned. At least the fraction ``min_fraction``, in (0, 1], of all answers must be equal to the
+    returned answer, itself included. ``answers`` may be empty, which gives None.
     """
     counts = Counter[str]()
     # Count equal spellings first: comparing the values of two answers is slow.

@@ -49,15 +49,11 @@ class Corpus:
 
 
 def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
-    """Return a corpus of existing samples; the corpus returns each sample only once.
+    """Return a corpus of existing samples, in any order; the corpus returns each sample only once.
 
     ``samples_of`` removes the samples that it returns, so that ``others``, called after the last batch,
-    returns the samples whose ``question_id`` no training question has.
-
-    Args:
-        teacher: name of the teacher, written into the column ``teacher`` of the rationales.
-        samples: samples of any questions, in any order, iterated at once; the samples of one question
-            keep their order.
+    returns the samples whose ``question_id`` no training question has. The samples of one question keep
+    their order. ``teacher`` is the teacher's name.
     """
     by_question = defaultdict[str, list[Sample]](list)
     for sample in samples:
@@ -77,12 +73,8 @@ def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:
     """Return a completion, which may be an error row, as a sample of its question.
 
-    The sample has no ``teacher_answer``: its answer is extracted from the text later.
-
-    Args:
-        completion: text of the sample, its finish reason, numbers of tokens and log-probability.
-        question_id: id of the question.
-        sample_index: number of the sample among the samples of the question, from 0.
+    ``sample_index`` counts the samples of the question from 0. The sample has no ``teacher_answer``: its
+    answer is extracted from the text later.
     """
     return Sample(
         question_id,

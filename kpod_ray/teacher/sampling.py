@@ -1,9 +1,8 @@
 """Sample a generating teacher in rounds; only samples that don't exist yet are generated.
 
 The first round samples every training question; each retry round samples the questions that have no
-correct sample yet. The completions are stored in a folder that is named by the fingerprint of the
-teacher and its sampling settings, outside the folders of the runs. All runs with the same fingerprint
-therefore share the completions.
+correct sample yet. The completions are stored outside the folders of the runs, in a folder that is named
+by the fingerprint of the teacher and its sampling settings: all runs with this fingerprint share them.
 """
 
 from __future__ import annotations
@@ -65,16 +64,14 @@ class SampleIndex:
         """Return the samples of each question of a batch, in the order of the sample indices.
 
         A question has ``samples.per_question`` samples for each round in which it was sampled; a sample
-        that couldn't be generated has the finish reason ``error``. The completions are read from their
-        files. The call may be repeated, in any order of the batches.
+        that couldn't be generated has the finish reason ``error``. Each call reads the completions from
+        their files.
 
-        Args:
-            questions: consecutive training questions of the artifact given to `ask`, unchanged.
-            first: position, from 0, of the first of these questions among all training questions.
+        ``questions`` are consecutive training questions of the artifact given to `ask`; ``first`` is the
+        position, from 0, of the first of these questions among all training questions.
 
         Raises:
             KeyError: A completion doesn't exist.
-            OSError: A file of completions can't be read.
         """
         # The ids of completions are computed again from their content, so that no table of ids is kept.
         num = self.plan.teacher.samples.per_question
@@ -96,12 +93,8 @@ def training_batches(questions: Artifact) -> Iterator[list[Question]]:
 
     A batch holds the training questions among `BATCH_ROWS` rows of the table, and may be empty.
 
-    Args:
-        questions: artifact with the table ``questions``.
-
     Raises:
-        FileNotFoundError: The table doesn't exist; raised when the iteration starts.
-        OSError: The storage fails.
+        FileNotFoundError: The table ``questions`` doesn't exist; raised when the iteration starts.
     """
     for table in questions.batches("questions", BATCH_ROWS):
         yield [q for q in Question.from_table(table) if q.split == "train"]
@@ -117,20 +110,17 @@ def ask(
     used, and must be connected, only if a sample is missing. After an error, the finished completions
     stay, and a later call generates only the others.
 
-    Args:
-        plan: how to generate samples, and where to store the completions.
-        questions: finished artifact of phase ``questions``; its training questions are sampled.
-        is_solved: takes a question and all its samples so far; returns whether the question needs no
-            further round. Called between rounds, for the questions that weren't solved before; never
-            without retry rounds. Its exceptions pass on.
+    ``questions`` is the finished artifact of phase ``questions``. ``is_solved`` takes a question and all
+    its samples so far, and returns whether the question needs no further round. The function is called
+    between rounds, for the questions that weren't solved before; its exceptions pass on.
 
     Returns:
         The samples of all training questions, existing and new.
 
     Raises:
         KpodError: ``plan.start_pool`` raises it, an engine dies repeatedly, an endpoint refuses every
-            request, the completions can't be written, or the folder of temporary files is too small
-            for the index.
+            request, the completions can't be written, or the folder of temporary files is too small for
+            the index.
         ray.exceptions.RayError: As in `generate_missing`.
         FileNotFoundError: The artifact of the questions has no table.
         OSError: The storage fails.
