@@ -2,8 +2,8 @@
 
 A question states an initial quantity (the total) and events that change it. The rationale has one
 sentence for every reasoning step, with one correct equation ``a op b = c``; the last c is the answer.
-Divisions are exact, and all results lie in [2, ``largest_result``]. The same seed gives the same
-questions on every machine. The sentences come from ``arithmetic_templates.yaml``.
+Divisions are exact, and all results lie in [2, ``largest_result``]. The sentences come from
+``arithmetic_templates.yaml``.
 """
 
 from __future__ import annotations
@@ -58,13 +58,9 @@ def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]
     """Generate ``num_train`` training questions, followed by ``num_test`` test questions.
 
     All texts differ. Every question has a number as its answer and a reference rationale; the ids are
-    ``arith-train-00000``, ``arith-test-00000``, and so on. The numbers of reasoning steps cycle through
-    ``min_steps`` to ``max_steps``. The test questions don't depend on ``num_train``: they are generated
-    first.
-
-    Args:
-        config: numbers of questions and of reasoning steps, and the largest result.
-        seed: determines the questions; the same seed gives the same questions on every machine.
+    ``arith-train-00000``, ``arith-test-00000``, and so on. In each split, the number of reasoning steps
+    cycles through ``min_steps`` to ``max_steps``. The same seed gives the same questions on every
+    machine. The test questions don't depend on ``num_train``: they are generated first.
 
     Raises:
         KpodError: More than `MAX_QUESTIONS` questions, training and test together, are asked for.
@@ -161,8 +157,7 @@ def _possible_events(story: _Story, num_steps_left: int) -> list[Event]:
 def _add_event(rng: random.Random, story: _Story, event: Event, largest: int) -> bool:
     """Draw numbers for an event and add the event to the story.
 
-    Returns:
-        False, with the story unchanged, if none of `_DRAWS` draws gives valid results.
+    If none of `_DRAWS` draws gives valid results, return False and leave the story unchanged.
     """
     for _ in range(_DRAWS):
         numbers = {"b": rng.randint(*event.b), "d": rng.randint(*event.d), "total": story.total}
@@ -183,16 +178,14 @@ def _add_event(rng: random.Random, story: _Story, event: Event, largest: int) ->
 
 
 def _calculate(event: Event, numbers: dict[str, int], largest: int) -> list[str] | None:
-    """Calculate the reasoning steps of an event.
+    """Calculate the reasoning steps, ``steps``, of an event; ``largest`` is the largest valid result.
 
-    Args:
-        event: event whose ``steps`` are the formulas.
-        numbers: operand name -> value; ``side`` is set to the result of the last step.
-        largest: largest valid result.
+    ``numbers`` maps the name of each operand to its value; ``side`` is set to the result of the last
+    step.
 
     Returns:
-        The equation of each step, such as ``12 + 5 = 17``; None if a result isn't in [2, ``largest``]
-        or a division isn't exact.
+        The equation of each step, such as ``12 + 5 = 17``; None if a result isn't in [2, ``largest``] or
+        a division isn't exact.
     """
     sums = []
     for formula in event.steps:

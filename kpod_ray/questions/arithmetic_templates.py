@@ -18,10 +18,9 @@ _WORDS = frozenset({"name", "he", "his", "him", "items", "b", "d"})
 
 
 def _checked(text: str, required: str | None) -> str:
-    """Return the template unchanged if its placeholders are valid.
+    """Return the template unchanged if its placeholders are valid, else raise a `ValueError`.
 
-    Raises:
-        ValueError: A placeholder is unknown, or the required placeholder doesn't occur exactly once.
+    All placeholders must be known, and the required placeholder must occur exactly once.
     """
     words = [word for _, word, _, _ in string.Formatter().parse(text) if word is not None]
     if required is not None and words.count(required) != 1:
@@ -121,9 +120,7 @@ def _check_asks(counted: set[str], asks: Asks) -> None:
 
 @functools.cache
 def load_templates() -> Templates:
-    """Return the checked templates of the package's ``arithmetic_templates.yaml``.
-
-    The file is read once in a process; all calls return the same, immutable object.
+    """Return the checked content of ``arithmetic_templates.yaml``, the same frozen object in every call.
 
     Raises:
         ValidationError: A template, a range or a closing question is wrong (pydantic's error).

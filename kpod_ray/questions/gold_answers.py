@@ -31,10 +31,11 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 def normal_number(text: str) -> str | None:
     """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None for any other text.
 
-    A number is a decimal (``.5`` and ``5.``, too) with an optional sign, and an optional ``$`` before or
-    after the sign; white space around the number is left out. ``-0`` gives ``0``. Commas are allowed
-    only between groups of digits: ``1,2`` isn't a number. Fractions, percent signs, exponents, units and
-    number words are no numbers here.
+    A number is a decimal (``.5`` and ``5.``, too) with an optional sign and an optional ``$`` before or
+    after the sign; white space around the number and after ``$`` is left out. ``-0`` gives ``0``. Commas
+    may divide the whole part into groups of digits: the last has three digits, the others two or three
+    (the first one to three), so ``1,2`` isn't a number. Fractions, percent signs, exponents, units and
+    number words give None.
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None or not (match["whole"] or match["part"]):
@@ -46,11 +47,10 @@ def normal_number(text: str) -> str | None:
 
 
 def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
-    """Return the normal form and the kind of the gold answer of a question without choices.
+    """Return the gold answer of a question without choices, in normal form, and the answer's kind.
 
-    Args:
-        row: values by column name.
-        name: column of the answer, which may hold text, a JSON number or a JSON boolean.
+    The column ``name`` holds text (see `classify`), a JSON number, or a JSON boolean, which gives
+    ``yes`` or ``no``.
 
     Raises:
         FieldError: The answer is missing, null, only white space, a number that isn't finite, of another
@@ -67,8 +67,8 @@ def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
 def classify(text: str) -> tuple[str, AnswerKind]:
     """Return the normal form and the kind of an answer given as text: number, boolean or text.
 
-    Numbers are those of `normal_number`; booleans are yes, no, true and false in any case. White space
-    around the answer is left out.
+    Numbers are those of `normal_number`. Yes and true, in any case, are the boolean ``yes``, no and
+    false the boolean ``no``. Other text stays unchanged, without the white space at its ends.
     """
     text = text.strip()
     number = normal_number(text)
@@ -79,16 +79,11 @@ def classify(text: str) -> tuple[str, AnswerKind]:
 
 
 def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
-    """Split a text such as ``reasoning #### answer`` at its last separator.
+    """Split a text such as ``reasoning #### answer`` at its last separator, and return both parts.
 
-    Args:
-        text: reasoning, separator and answer; the reasoning may be empty.
-        separator: text between reasoning and answer, such as ``####``; not empty.
-        name: column of the text, for error messages.
-
-    Returns:
-        The reasoning, without GSM8K's calculator annotations such as ``<<48/2=24>>``, and the answer,
-        both without white space at the ends; the answer isn't in normal form.
+    The parts have no white space at the ends. The reasoning, which may be empty, loses GSM8K's
+    calculator annotations such as ``<<48/2=24>>``; the answer isn't in normal form. ``separator`` isn't
+    empty. ``name``, the column of the text, is for error messages.
 
     Raises:
         FieldError: The text holds no separator, or no answer follows the separator.
@@ -102,22 +97,17 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
 
 
 def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
-    """Return the texts and the labels of a question's choices, two empty lists if there are none.
+    """Return the texts and the labels of a question's choices; two empty lists if there are none.
 
-    Args:
-        row: values by column name.
-        name: column of the choices: a list of texts, which get the labels ``A``, ``B``, ..., or a
-            mapping ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``,
-            the mapping gets the labels of a list. A choice may be a JSON number. No choices are a
-            missing column, null or an empty list.
-
-    Returns:
-        The texts, without white space at the ends and with numbers in normal form, and the labels.
+    The column ``name`` holds a list of texts, which get the labels ``A``, ``B``, ..., or a mapping
+    ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``, the labels are
+    those of a list. Texts lose the white space at their ends; a choice that is a JSON number becomes
+    text in normal form. A missing column, null or an empty list means no choices.
 
     Raises:
-        FieldError: The choices or a choice have another type, a text is only white space or holds half
-            a surrogate pair, a number isn't finite, the numbers of texts and labels differ, or there
-            are fewer than 2 or more than 26 choices.
+        FieldError: The choices or a choice have another type, a text is only white space or holds half a
+            surrogate pair, a number isn't finite, the numbers of texts and labels differ, or there are
+            fewer than 2 or more than 26 choices.
     """
     value: Any = row.get(name)
     if value is None or value == []:
@@ -141,16 +131,11 @@ def read_choice(
 ) -> str:
     """Return the letter of the gold choice: ``A`` for the first choice, ``B`` for the second, ...
 
-    The row must hold the choice's label or its exact text, in the same case, but with any white space at
-    the ends; labels take precedence, and the first of equal choices counts. A JSON number in normal
-    form, or a JSON boolean as ``yes`` or ``no``, is compared with labels and texts in the same way, and
-    is never taken as an index.
-
-    Args:
-        row: values by column name.
-        name: column of the gold answer.
-        texts: texts of the choices, from `read_choices`, at least one.
-        labels: labels of the choices, in the same order.
+    The column ``name`` must hold the label or the exact text of a choice, in the same case, but with any
+    white space at the ends; labels take precedence, and the first of equal choices counts. A JSON number
+    in normal form, or a JSON boolean as ``yes`` or ``no``, is compared with labels and texts in the same
+    way, and is never taken as an index. ``texts`` and ``labels`` come from `read_choices` and aren't
+    empty.
 
     Raises:
         FieldError: The gold answer is missing, only white space, of another type, a number that isn't

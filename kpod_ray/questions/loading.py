@@ -44,10 +44,8 @@ class LoadedQuestions:
     """The result of loading a question source."""
 
     questions: list[Question]
-    """Usable questions, in the order of their rows; rows of the test source follow the others.
-
-    With arithmetic questions, training questions come first.
-    """
+    """Usable questions, in the order of their rows; rows of the test source follow the others. Of
+    arithmetic questions, the training questions come first."""
     bad_rows: list[BadRow]
     """Rows that can't be used, each with the reason."""
 
@@ -65,26 +63,23 @@ class _Part:
 
 
 def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
-    """Load the train and test questions of a config.
+    """Load the train and test questions of a config; only the source ``hub`` uses the network.
 
     All rows of ``test_path`` are test questions; their split column is ignored. Rows of ``path`` are
     test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
     questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
-    ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`). A
-    row of a hub data set without an id column gets the id ``<split>-<row number>``; a row of a file
-    without an id is a bad row. Last, training questions after the first ``limit`` are left out. Only the
-    source ``hub`` uses the network.
+    ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`).
+    Last, training questions after the first ``limit`` are left out. ``seed`` also determines arithmetic
+    questions.
 
-    Args:
-        config: source, columns and limits.
-        seed: determines arithmetic questions and the choice of ``test_fraction``.
+    A row of a file without an id and a test question without an answer are bad rows. A row of the hub
+    without an id column gets an id (see `hub_rows`).
 
     Raises:
         KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
             read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
             the rows than ``max_bad_fraction`` can't be used; no training question is left; or too many
             arithmetic questions are asked for (`generate_questions`).
-        RuntimeError: A path begins with ``~`` and the home folder is unknown.
     """
     if isinstance(config, ArithmeticQuestions):
         return LoadedQuestions(generate_questions(config, seed), [])
@@ -102,13 +97,12 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
 def content_hash(config: QuestionsConfig) -> str:
     """Return a text that identifies the content of a question source, for the fingerprint.
 
-    For files, the text is a hash of the bytes of ``path`` and ``test_path``; for the hub, the revision,
-    or an empty text if none is set; the hub isn't asked. For arithmetic questions, the text is empty,
-    because the settings determine them.
+    The text is a hash of the bytes of ``path`` and ``test_path`` for files, and the configured revision
+    for the hub, which isn't contacted. The text is empty without a revision, and for arithmetic
+    questions, which the settings determine.
 
     Raises:
         KpodError: A file doesn't exist, is a folder, or can't be read.
-        RuntimeError: A path begins with ``~`` and the home folder is unknown.
     """
     if isinstance(config, HubQuestions):
         return config.revision or ""
@@ -121,13 +115,9 @@ def content_hash(config: QuestionsConfig) -> str:
 def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
 
-    If the data set has no id column, each row gets the id ``<split>-<row number>``. These ids are stable
-    because the order of rows is fixed within a revision. The data set is downloaded, or read from the
-    local cache, when the iteration starts.
-
-    Args:
-        config: names the data set, its subset, its revision and its columns.
-        split: name of the split on the hub, such as ``train``.
+    ``split`` is the name of the split on the hub. If the data set has no id column, each row gets the id
+    ``<split>-<row number>``, which is stable because a revision fixes the order of the rows. The data
+    set is downloaded, or read from the local cache, when the iteration starts.
 
     Raises:
         KpodError: The data set can't be loaded; raised when the iteration starts. Errors of the library
@@ -174,11 +164,7 @@ def _hub_parts(config: HubQuestions) -> list[_Part]:
 
 
 def _read(parts: Iterable[_Part], config: SplitConfig) -> LoadedQuestions:
-    """Read all rows; check that ids are unique and that bad rows aren't too many.
-
-    Raises:
-        KpodError: Two rows have the same id, or more rows than ``max_bad_fraction`` can't be used.
-    """
+    """Read all rows; raise a `KpodError` if ids aren't unique or bad rows are too many."""
     questions: list[Question] = []
     bad_rows: list[BadRow] = []
     places: dict[str, tuple[str, int]] = {}
@@ -224,12 +210,7 @@ def _duplicate(question_id: str, path: str, line: int, first: tuple[str, int]) -
 
 
 def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) -> Question:
-    """Return the question of a row.
-
-    Args:
-        row: values by column name.
-        config: names of the columns, and how answers are read.
-        split: split of the question; None takes the split from the row.
+    """Return the question of a row; ``split`` None takes the split from the row.
 
     Raises:
         FieldError: A column is missing or holds a value that can't be used.
@@ -273,11 +254,7 @@ def _no_gold(
 
 
 def _split(row: Mapping[str, Any], name: str) -> Split:
-    """Return the split that the split column ``name`` of a row names.
-
-    Raises:
-        FieldError: The text is not a key of `_SPLITS`.
-    """
+    """Return the split that a row names in column ``name``; raise a `FieldError` for an unknown one."""
     text = optional_text_field(row, name)
     if text not in _SPLITS:
         raise FieldError(f"field {name!r} is {text!r}; it must be train, test or all (= train)")

@@ -17,30 +17,21 @@ rationale, with the id ``ID#N``, where N is the sample index of the rationale.""
 
 
 def in_test_split(question_id: str, fraction: float, seed: int) -> bool:
-    """Return whether a question belongs to the test split.
+    """Return whether a question belongs to the test split, by a hash of seed and id.
 
-    Args:
-        question_id: id of the question, without a copy's suffix (see `COPY`), which isn't removed here.
-        fraction: expected fraction of the questions in the test split, in [0, 1].
-        seed: seed of the split.
+    The expected fraction of the questions in the test split is ``fraction``, in [0, 1]. A copy's suffix
+    (see `COPY`) isn't removed from ``question_id``.
     """
     return hash_fraction(f"{seed}:{question_id}") < fraction
 
 
 def in_validation_set(question_ids: Sequence[str], fraction: float, seed: int) -> list[bool]:
-    """Return, for each question, whether it belongs to the student's validation set.
+    """Return for each question id whether the question is in the student's validation set.
 
     The student isn't trained on questions of the validation set. All copies of a question (see `COPY`)
-    are on the same side, so that no rationale of a validation question is trained on. Each id is decided
-    by itself; the set may be empty.
-
-    Args:
-        question_ids: ids of questions and of copies, in any order.
-        fraction: expected fraction of the questions in the validation set, in [0, 1].
-        seed: seed of the split.
-
-    Returns:
-        One value for each id, in the order of ``question_ids``.
+    are on the same side, so that no rationale of a validation question is trained on. A hash of seed and
+    id decides each id by itself: ``fraction``, in [0, 1], is the expected fraction, and the set may be
+    empty.
     """
     originals = (COPY.sub("", question_id) for question_id in question_ids)
     return [hash_fraction(f"{seed}:validation:{original}") < fraction for original in originals]
@@ -55,16 +46,13 @@ def split_for_weighting(
     empty. Copies of a question (see `COPY`) count as questions of their own and may be on different
     sides.
 
-    Args:
-        question_ids: id of the question, or of the question's copy, of each rationale.
-        fraction: fraction of the rationales in the validation set, in (0, 1), rounded to whole
-            rationales.
-        max_validation: largest number of rationales in the validation set, at least 1.
-        seed: seed of the split.
+    ``question_ids`` has the id of the question, or of the question's copy, of each rationale. The
+    validation set has the fraction ``fraction``, in (0, 1), of the rationales, rounded to whole
+    rationales, but at most ``max_validation``, which is at least 1.
 
     Returns:
-        Indices into ``question_ids`` of the training set, and of the validation set; each in the order
-        of the hashes, not of the ids.
+        Indices into ``question_ids`` of the training set, and of the validation set, both in the order
+        of the hashes.
     """
     order = sorted(
         range(len(question_ids)), key=lambda i: hash_fraction(f"{seed}/{question_ids[i]}")
