@@ -39,16 +39,9 @@ BATCH_TOKENS = 8192
 class Assessor:
     """Tokenizes weighted rationales and measures the difficulty of their steps.
 
-    `Assessor` is a plain class, which an `ActorPool` runs in actors. The student is loaded, in
-    evaluation mode, on the GPU if the process sees one, else on the CPU.
-
-    Args:
-        config: Settings of the student whose losses are measured.
-
-    Raises:
-        KpodError: As in `load_tokenizer` and `load_student`.
-        OSError: As in `load_tokenizer` and `load_student`.
-        ValueError: As in `load_tokenizer` and `load_student`.
+    `Assessor` is a plain class, which an `ActorPool` runs in actors. The student of ``config`` is
+    loaded, in evaluation mode, on the GPU if the process sees one, else on the CPU. Errors of
+    `load_tokenizer` and `load_student` pass through.
     """
 
     def __init__(self, config: StudentConfig) -> None:
@@ -61,15 +54,12 @@ class Assessor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the example and the step difficulties of every weighted rationale.
 
-        Args:
-            batch: Rows with the columns of `Question` and of `WeightedRationale`; no question id occurs
-                twice.
+        ``batch`` has the columns of `Question` and of `WeightedRationale`, and unique question ids.
 
         Returns:
-            One row for each input row, in order: the columns of `Example` (of the shortened example if
-            it was shortened, of the whole one if it doesn't fit), ``is_cut`` (whether the example was
-            shortened to ``max_length``) and the columns of `MEASURES`, in nats. The lists of `MEASURES`
-            are empty for an example that doesn't fit.
+            One row for each input row, in order: the columns of `Example` (shortened to ``max_length``
+            if possible), ``is_cut`` (whether the example was shortened), and the columns of `MEASURES`,
+            in nats, whose lists are empty for an example that doesn't fit.
 
         Raises:
             KpodError: The student's template is ``chat``, and the tokenizer has no chat template.
@@ -113,12 +103,9 @@ def assess_difficulty(
     cut of ``student.overlength=cut``), in the order of ``weighted``; existing tables are replaced.
     Rationales that an interrupted call has assessed are not assessed again.
 
-    Args:
-        config: Settings of the run.
-        teacher: Finished artifact of phase ``teacher``, whose table ``questions`` holds the question of
-            every rationale, with the copies for further rationales of a question.
-        weigh: Finished artifact with the table ``weighted``, one row for each rationale, at least one.
-        artifact: Artifact that gets the tables. Its manifest isn't written.
+    The table ``questions`` of ``teacher`` and the table ``weighted`` of ``weigh``, one row for each
+    rationale and at least one, are read. The manifest of ``artifact``, which gets the tables, isn't
+    written.
 
     Returns:
         The manifest entries of the phase: ``counts`` of rationales (``rationales``, all; ``assessed``,
@@ -129,8 +116,6 @@ def assess_difficulty(
         KpodError: No rationale fits ``student.max_length``; no table is written.
         KeyError: ``teacher`` lacks the question of a rationale.
         FileNotFoundError: ``teacher`` or ``weigh`` lacks its table.
-        OSError: The storage fails.
-        RuntimeError: The pool returned another number of rows than there are rationales.
         ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
             error of `Assessor`.
     """
@@ -170,7 +155,7 @@ def measure_steps(
     """Measure the step difficulties of examples (Eq. 8), with no step given.
 
     Args:
-        student: The student before training, on any device; the caller has set evaluation mode.
+        student: The student before training, in evaluation mode, on any device.
         examples: Examples of any length, cut or whole; possibly none.
         pad_id: Token id that pads the batches.
         max_tokens: Most tokens of one forward pass, padding included; a longer example has a forward

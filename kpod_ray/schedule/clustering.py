@@ -24,14 +24,14 @@ def cluster_questions(
     """Return the cluster of each question.
 
     Args:
-        vectors: [Q, d], one vector for each question; not changed.
+        vectors: [Q, d], one vector for each question.
         num_clusters: K, number of clusters; lowered to the number of distinct vectors.
         clustering: K-means, or agglomerative clustering with Ward's criterion.
         seed: Seed of K-means, not used by agglomerative clustering.
 
     Returns:
-        int64 [Q], cluster ids from 0 to the lowered K - 1, in the order of the vectors. Equal arguments
-        give equal clusters with the same version of scikit-learn.
+        int64 [Q], cluster ids from 0 to the lowered K - 1. Equal arguments give equal clusters with the
+        same version of scikit-learn.
 
     Raises:
         KpodError: Agglomerative clustering gets more than `MAX_AGGLOMERATIVE` questions.

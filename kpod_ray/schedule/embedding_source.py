@@ -7,16 +7,13 @@ from kpod_ray.storage.user_files import checked_file, file_hash
 
 
 def check_embedding(embedding: str | None) -> None:
-    """Check that the file or model of an embedding exists, without loading it; None always passes.
+    """Check that the file or model of ``schedule.embedding`` exists, without loading it; None passes.
 
-    A model at an address or on the hub is looked up over the network; see `check_model`.
-
-    Args:
-        embedding: ``schedule.embedding``: None, the path of a file of word vectors, which ends in
-            ``.txt``, or the name of a model.
+    A name that ends in ``.txt`` is a file of word vectors, any other a model. A model at an address or
+    on the hub is looked up over the network.
 
     Raises:
-        KpodError: The file doesn't exist or is a folder, or a condition of `check_model` holds.
+        KpodError: The file doesn't exist or is a folder, or as in `check_model`.
     """
     if embedding is None:
         return
@@ -27,20 +24,14 @@ def check_embedding(embedding: str | None) -> None:
 
 
 def embedding_hash(embedding: str | None) -> str:
-    """Return the content hash of an embedding, for fingerprints.
+    """Return the content hash of ``schedule.embedding`` in hexadecimal, for fingerprints.
 
-    Args:
-        embedding: ``schedule.embedding``: None, the path of a file of word vectors, which ends in
-            ``.txt``, or the name of a model.
-
-    Returns:
-        The hash of the word-vector file or of the encoder's local folder; empty for None and for a
-        model that isn't a local folder.
+    The hash is the one of a word-vector file (a name that ends in ``.txt``) or of a model's local
+    folder; empty for None and for a model that isn't a local folder.
 
     Raises:
         KpodError: The file doesn't exist, is a folder or can't be read, or the name means a local folder
             that doesn't exist or has no ``config.json``.
-        OSError: A file in the encoder's folder can't be read.
     """
     if embedding is None:
         return ""

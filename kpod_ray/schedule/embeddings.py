@@ -31,26 +31,20 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]")
 def embed_questions(
     texts: Sequence[str], embedding: str | None, student: str
 ) -> npt.NDArray[np.float32]:
-    """Return a vector of unit length for each text; the zero vector for a text without token or word.
+    """Return a vector of unit length for each text.
 
     `mean_embeddings`, `word_vector_means` or `encode_texts` computes the vectors. A model on the hub is
-    downloaded.
+    downloaded. Errors of these functions and of `model_folder`, `load_student` and `load_tokenizer` pass
+    through.
 
     Args:
         texts: Q texts of questions, at least one.
         embedding: ``schedule.embedding``: None, the path of a file of word vectors, which ends in
             ``.txt``, or the name of a sentence encoder.
-        student: Name of the model whose input embeddings are averaged when ``embedding`` is None;
-            otherwise not used.
+        student: Name of the model whose input embeddings are averaged when ``embedding`` is None.
 
     Returns:
-        float32 [Q, d], in the order of the texts.
-
-    Raises:
-        KpodError: A condition of `word_vector_means`, `encode_texts` or `model_folder` holds or, if
-            ``embedding`` is None, of `load_student` or `load_tokenizer`.
-        OSError: As in `word_vector_means`, `load_student` and `load_tokenizer`.
-        ValueError: As in `encode_texts`, `load_student` and `load_tokenizer`.
+        float32 [Q, d]; the zero vector for a text without a token, or without a word that has a vector.
     """
     if embedding is None:
         model = load_student(student, torch.float32).language_model
@@ -64,15 +58,10 @@ def embed_questions(
 def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
     """Return the mean input embedding of each text's tokens, scaled to unit length.
 
-    The text is tokenized without special tokens and not cut off; a token counts as often as it occurs.
+    A text is tokenized without special tokens and not truncated; a token counts as often as it occurs.
 
-    Args:
-        tokenizer: Tokenizer of the model that the table belongs to.
-        table: [V, d], input embeddings of the model; not changed.
-        texts: Q texts, at least one.
-
-    Returns:
-        float32 [Q, d], in the order of the texts; the zero vector for a text without tokens.
+    ``table`` [V, d] holds the input embeddings of the tokenizer's model. The result is float32 [Q, d]
+    for Q texts, at least one, with the zero vector for a text without tokens.
     """
     result = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
     for row, ids in enumerate(tokenizer(list(texts), add_special_tokens=False).input_ids):
@@ -94,14 +83,12 @@ def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
         texts: Q texts.
 
     Returns:
-        float32 [Q, d], in the order of the texts; the zero vector for a text in which no word has a
-        vector.
+        float32 [Q, d]; the zero vector for a text in which no word has a vector.
 
     Raises:
         KpodError: The file doesn't exist or is a folder; the line of a word of the texts has no numbers,
             a value that is no finite number, or another number of values than the first such line; or no
             word of the texts has a vector.
-        OSError: The file can't be read.
     """
     words_of_texts = [_WORD.findall(text.lower()) for text in texts]
     vocabulary = {word for words in words_of_texts for word in words}
@@ -118,14 +105,7 @@ def word_vector_means(path: str, texts: Sequence[str]) -> FloatArray:
 
 
 def unit_length(vectors: FloatArray) -> FloatArray:
-    """Return a new array of vectors scaled to Euclidean length 1.
-
-    Args:
-        vectors: [Q, d].
-
-    Returns:
-        [Q, d]; a zero vector stays a zero vector.
-    """
+    """Return a new array with vectors [Q, d] scaled to Euclidean length 1; zero vectors stay zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
 
@@ -140,16 +120,14 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     Args:
         folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2, from `model_folder`, with
             ``max_position_embeddings`` in its config. A model on the hub is downloaded.
-        texts: Q texts, at least one; the end of a text of over ``max_position_embeddings`` tokens is cut
-            off.
+        texts: Q texts, at least one; a text of over ``max_position_embeddings`` tokens is truncated.
 
     Returns:
-        float32 [Q, d], in the order of the texts.
+        float32 [Q, d].
 
     Raises:
         KpodError: transformers can't load the tokenizer or the model.
         ValueError: The tokenizer has no padding token.
-        AttributeError: The config has no ``max_position_embeddings``.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

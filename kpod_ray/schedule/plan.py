@@ -25,17 +25,12 @@ def plan_schedule(
     """Run the phase in this process, without Ray: write ``clusters``, ``totals.json`` and ``schedule``.
 
     ``schedule`` has `StageRow` rows of stages 0 to N_e for the questions included in each stage,
-    ``clusters`` the id and the cluster of each question; see `write_plan` for ``totals.json``. The
-    questions are those of ``difficulties``, except the student's validation set (`in_validation_set`),
-    which is in none of the files. The questions are clustered whatever ``schedule.order`` is. Existing
-    files are replaced.
+    ``clusters`` the id and the cluster of each question (whatever ``schedule.order`` is); see
+    `write_plan` for ``totals.json``. The questions are those of ``difficulties`` without the student's
+    validation set (`in_validation_set`). Existing files are replaced.
 
-    Args:
-        config: Settings of the run.
-        questions: Finished artifact with the table ``questions``, which holds the questions of
-            ``difficulties``.
-        assess: Finished artifact with the table ``difficulties``.
-        artifact: Artifact that gets the files. Its manifest isn't written.
+    The table ``difficulties`` of ``assess`` is read, and the table ``questions`` of ``questions``, which
+    must hold these questions. The manifest of ``artifact``, which gets the files, isn't written.
 
     Returns:
         The manifest entries of the phase: ``counts`` of the ``questions`` in the plan, their ``steps``
@@ -43,10 +38,9 @@ def plan_schedule(
         questions in the plan, in nats.
 
     Raises:
-        KpodError: All questions are in the validation set, or a condition of `embed_questions` or
-            `cluster_questions` holds.
+        KpodError: All questions are in the validation set, or as in `embed_questions` and
+            `cluster_questions`.
         FileNotFoundError: ``questions`` or ``assess`` lacks its table.
-        OSError: As in `embed_questions`.
         ValueError: As in `embed_questions`, `schedule_settings` and `plan_stages`.
     """
     schedule = config.schedule

@@ -1,6 +1,6 @@
 """Planning one stage of an adaptive schedule from the step losses of the stage before.
 
-A `Replanner` runs inside the scheduler actor. A `Replanner` reads tables and loads no model.
+A `Replanner` runs inside the scheduler actor, reads tables and loads no model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kpod_ray.storage.artifacts import Store
 
 @dataclasses.dataclass(frozen=True)
 class Replanner:
-    """Plans single stages of one training run. All fields can be pickled.
+    """Plans single stages of one training run.
 
     The folders are relative to the root of the store that `replan` gets.
     """
@@ -43,8 +43,8 @@ class Replanner:
         Args:
             store: Store that holds all folders.
             stage: t, at least 1. For t above 1, the step losses of stage t - 1, of the same questions as
-                the clusters, must be written already. Without their file, all difficulties are those
-                before training.
+                the clusters, must be written already: without their file, no error is raised, and all
+                difficulties are those before training.
             plan: Folder of the plan that holds the given steps of stage t - 1.
             plan_stage: Stage of that plan's table whose rows are the given steps of stage t - 1.
 
@@ -53,10 +53,9 @@ class Replanner:
             `write_plan`.
 
         Raises:
-            ValueError: The stage is below 1; or a condition of `algorithm.schedule.replan` or of
-                `schedule_settings` holds, such as for a plan with other questions than the clusters.
+            ValueError: As in `algorithm.schedule.replan` and `schedule_settings`, such as for a stage
+                below 1 or a plan with other questions than the clusters.
             FileNotFoundError: The clusters, the difficulties or the plan aren't written.
-            OSError: The store can't be read or written.
         """
         clusters = store.read_table(f"{self.clusters}/clusters.parquet").sort_by("question_id")
         table = store.read_table(f"{self.assess}/difficulties.parquet")

@@ -1,8 +1,7 @@
 """The scheduler: one actor for each training run, which decides what every stage trains on.
 
-A decision is written to the store before the decision is returned. A restarted actor, or the actor of
-a resumed run, therefore returns the same decisions. `Scheduler` is a plain class; phase ``train`` wraps
-the class with ``ray.remote``.
+A decision is written to the store before the decision is returned. A restarted actor, or the actor of a
+resumed run, therefore returns the same decisions.
 """
 
 from __future__ import annotations
@@ -29,12 +28,11 @@ class Scheduler:
         folder: Folder of the training run, relative to the store's root.
         plan: Folder of the plan of phase ``plan``, relative to the store's root.
         num_stages: N_e, number of stages of the plan.
-        replanner: Plans each stage again when the stage begins; None uses the plan of phase ``plan``
-            for all stages.
+        replanner: Plans each stage again when the stage begins; None uses the plan of phase ``plan`` for
+            all stages.
 
     Raises:
         KpodError: The store can't be opened.
-        OSError: ``decisions.json`` can't be read.
     """
 
     def __init__(
@@ -55,19 +53,16 @@ class Scheduler:
             self.decisions = json.loads(self.store.read_text(self.path))
 
     def decide(self, stage: int) -> Decision:
-        """Return the decision for a stage. The call is idempotent: the first decision is stored.
+        """Return the decision for a stage, from 1. The call is idempotent: the first decision is stored.
 
         The decision is written to ``decisions.json`` before the call returns. With a replanner, the
         first call for a stage plans the stage, and the stages before it if they have no decision; the
         step losses of the stage before must be written already. Stages after the last one repeat the
         decision of the last stage.
 
-        Args:
-            stage: Stage that begins, at least 1.
-
         Raises:
             ValueError: The stage is below 1; or as in `Replanner.replan`.
-            OSError: ``decisions.json`` can't be written; or as in `Replanner.replan`.
+            FileNotFoundError: As in `Replanner.replan`.
         """
         if stage < 1:
             raise ValueError(f"stage is {stage}, expected at least 1")
@@ -78,17 +73,12 @@ class Scheduler:
         return Decision(stored["stage"], stored["plan"], stored["plan_stage"])
 
     def report_stage(self, stage: int, statistics: dict[str, float]) -> None:
-        """Store the statistics of a finished stage beside the stage's decision, in place of older ones.
+        """Store the statistics of a finished stage in ``decisions.json``, in place of older ones.
 
-        The statistics are for readers of ``decisions.json``; no decision depends on them.
-
-        Args:
-            stage: Finished stage, for which `decide` was called before.
-            statistics: Metric name -> value.
+        The statistics, metric name -> value, are for readers of the file; no decision depends on them.
 
         Raises:
             KeyError: `decide` was never called for the stage.
-            OSError: ``decisions.json`` can't be written.
         """
         self._persist(stage, {**self.decisions[str(stage)], "statistics": statistics})
 

@@ -31,16 +31,11 @@ class StepValues:
 
 
 def step_values(table: pa.Table, column: str) -> StepValues:
-    """Return the values of a list column as float64, sorted by question id.
+    """Return the values of a list column as float64, sorted by question id; the values are read-only.
 
-    Args:
-        table: One row for each question in any order, with ``question_id`` and the list column; ids are
-            unique, which isn't checked.
-        column: Name of a column that holds a list of one number for each reasoning step; NaN is kept,
-            and neither a list nor a number may be null.
-
-    Returns:
-        The values. The array ``values`` is read-only.
+    ``table`` has one row for each question, in any order, with a unique ``question_id``, which isn't
+    checked. The column ``column`` holds a list of one number for each reasoning step; NaN is kept, and
+    neither a list nor a number may be null.
 
     Raises:
         KeyError: The table lacks a column.
@@ -55,20 +50,12 @@ def step_values(table: pa.Table, column: str) -> StepValues:
 
 
 def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) -> None:
-    """Write a plan as ``totals.json`` and then ``schedule.parquet``; see `schedule_table`.
+    """Write a plan as ``totals.json`` and then ``schedule.parquet`` (`schedule_table`) in ``folder``.
 
     ``totals.json`` holds the lists ``ceilings`` and ``planned``, in nats, with one number for each stage
-    of the plan, in order. Each write is atomic and replaces an existing file; a failed call may have
-    written ``totals.json`` alone.
-
-    Args:
-        store: Store to write to.
-        folder: Folder of the two files, relative to the store's root.
-        question_ids: [Q], strings, ids in the order of the plan's arrays.
-        plan: Plan of one or more stages.
-
-    Raises:
-        OSError: The store can't be written.
+    of the plan. Each write is atomic and replaces an existing file; a failed call may have written
+    ``totals.json`` alone. ``folder`` is relative to the store's root, and ``question_ids`` [Q] are
+    strings in the order of the plan's arrays.
     """
     totals = {"ceilings": plan.ceilings.tolist(), "planned": plan.planned.tolist()}
     store.write_text(f"{folder}/totals.json", json.dumps(totals))
@@ -78,11 +65,8 @@ def write_plan(store: Store, folder: str, question_ids: pa.Array, plan: Plan) ->
 def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
     """Return a plan as `StageRow` rows, for the questions included in each stage.
 
-    The rows are sorted by stage; the rows of a stage are in the order of ``question_ids``.
-
-    Args:
-        question_ids: [Q], strings, ids in the order of the plan's arrays.
-        plan: Plan of one or more stages.
+    The rows are sorted by stage; the rows of a stage are in the order of ``question_ids``: [Q], strings,
+    in the order of the plan's arrays.
     """
     rows, questions = np.nonzero(plan.included)
     columns = {
@@ -96,11 +80,8 @@ def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
 def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:
     """Return the number of given steps by question id of every question included in a stage.
 
-    Questions that aren't included are missing; without rows of the stage the result is empty.
-
-    Args:
-        schedule: Table of `StageRow` rows, in which no question occurs twice in a stage.
-        stage: Stage whose rows are read.
+    ``schedule`` has `StageRow` rows, in which no question occurs twice in a stage. Questions that aren't
+    included are missing; without rows of the stage the result is empty.
     """
     rows = schedule.filter(pc.field("stage") == stage)
     ids = rows["question_id"].to_pylist()
