@@ -1,9 +1,9 @@
 """Run a sweep: train trials with different settings, and compare them on the student's validation set.
 
-Artifacts that no setting of the sweep changes are made once, before the trials. Artifacts that several
-trials share are made once, when the first of the trials needs them. All artifacts are those of ordinary
-runs: a sweep that was killed resumes, and the best settings, written as a config, are a run whose
-training is already finished.
+Artifacts that no setting of the sweep changes are made before the trials; artifacts that several trials
+share are made once, when the first of the trials needs them. All artifacts are those of ordinary runs: a
+sweep that was killed resumes, and the best settings, written as a config, are a run whose training is
+already finished.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class SweepCallbacks:
     """Takes the name of a trial's training (`trial_name`), the trial's settings, and its metrics:
     ``percent`` of the training that is done, and the objective by its name. Called for each stage below
     ``schedule.num_stages`` in which the objective is measured, and with 100 per cent at the end of each
-    training (with ``sweep.num_seeds`` above 1, a trial has several). Called in a thread; after an
-    exception, the callback isn't called again, and the sweep goes on."""
+    training of a trial. Called in a thread; after an exception, the callback isn't called again, and the
+    sweep goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +70,11 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     trainings of trials that were stopped early are deleted with their checkpoints. A trial that fails is
     retried once, and doesn't end the sweep.
 
-    Args:
-        config: config of the sweep.
-        callbacks: functions that are told the progress.
-
     Raises:
         KpodError: `check_sweep` or `open_run` refuses the config, no cluster answers at the address, the
             cluster is too small for a phase or for ``sweep.max_concurrent``, the saved state of the
             sweep is damaged, no trial is finished, or a phase outside the trials fails.
-        OSError: As in `check_sweep` and `open_run`, or the storage fails.
-        ValueError: As in `check_sweep` and `open_run`.
-        Exception: As in `tune_trials`, `finish_artifact` and `run_phases`.
+        Exception: As in `check_sweep`, `open_run`, `tune_trials`, `finish_artifact` and `run_phases`.
     """
     check_sweep(config)
     base = open_run(config)
@@ -111,10 +105,8 @@ def check_sweep(config: RunConfig) -> None:
     Raises:
         KpodError: The space is empty, ``student.validation_fraction`` is 0, the objective is
             ``validation_accuracy`` and ``student.accuracy_every_stages`` is None, a path of the space is
-            unknown, a value is invalid, `check_models` refuses a model, or `check_backend` refuses the
-            student.
-        OSError: As in `check_models` and `check_backend`.
-        ValueError: As in `check_models` and `check_backend`.
+            unknown, a value is invalid, or as in `check_models` and `check_backend`, which raise
+            `OSError` and `ValueError`, too.
     """
     sweep, student = config.sweep, config.student
     if not sweep.space:
@@ -138,12 +130,11 @@ def check_sweep(config: RunConfig) -> None:
 def shared_phases(config: RunConfig) -> list[str]:
     """Return the phases of `SHARED_PHASES` whose artifacts are the same for all trials, in order.
 
-    Settings are changed one at a time: if a phase's artifact keeps its name for each value of each
-    setting, the artifact keeps its name for every combination. Of a range, both ends are tried.
+    Each choice and both ends of each range are tried, one setting at a time: if no value of a single
+    setting changes an artifact's name, no combination does.
 
     Raises:
-        KpodError: A value is invalid, or `name_run` fails for it.
-        OSError: As in `name_run`.
+        KpodError: A value is invalid, or as in `name_run`.
     """
     space = config.sweep.space
     first = {path: domain.ends()[0] for path, domain in space.items()}
@@ -159,9 +150,9 @@ def shared_phases(config: RunConfig) -> list[str]:
 def sweep_name(config: RunConfig) -> str:
     """Return the name under which Ray Tune stores and resumes a sweep: ``NAME-`` and 8 hex digits.
 
-    The name holds a hash of the settings that matter to the results: a sweep with other settings starts
-    anew. The hash includes the schema version, because Tune pickles trial functions by module path, and
-    other code may not be able to load them.
+    The digits are a hash of the settings that matter to the results: a sweep with other settings starts
+    anew. The content of files that the settings name isn't hashed. The schema version is hashed, because
+    Tune pickles trial functions by module path, and other code may not be able to load them.
     """
     irrelevant = {"storage", "resources", "tracking", "comparison"}
     settings = config.model_dump(mode="json", exclude=irrelevant)
@@ -173,11 +164,9 @@ def sweep_name(config: RunConfig) -> str:
 
 
 def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
-    """Return the finished trial with the best objective; of equal trials the first in ``trials``.
+    """Return the finished trial with the best ``sweep.objective``, of equal trials the first given.
 
-    Args:
-        trials: trials in any state.
-        config: config of the sweep; ``sweep.objective`` is used.
+    The best loss is the lowest, the best accuracy the highest.
 
     Raises:
         KpodError: No trial is finished with a score other than NaN; the message quotes the error of a
@@ -192,13 +181,9 @@ def best_trial(trials: Sequence[SweepTrial], config: RunConfig) -> SweepTrial:
 
 
 def best_config(config: RunConfig, best: SweepTrial) -> RunConfig:
-    """Return the config of a run with the settings of the best trial, named ``NAME-best``.
+    """Return the sweep's config with the settings of the best trial, named ``NAME-best``.
 
     The run trains with the seed of the trial's first training, so that this training is reused.
-
-    Args:
-        config: config of the sweep; stays unchanged.
-        best: the best trial.
 
     Raises:
         KpodError: As in `trial_config`.
@@ -213,7 +198,6 @@ def sweep_page(results: SweepResults) -> SweepPage:
 
     Raises:
         FileNotFoundError: One of the two artifacts isn't finished.
-        OSError: The storage fails.
     """
     config = results.config
     artifacts = results.best_run.artifacts
@@ -251,15 +235,11 @@ def _yaml(config: RunConfig) -> str:
 def make_artifact(config: RunConfig, name: str) -> None:
     """Make one artifact of a run if it isn't finished, without callbacks.
 
-    The function runs as a Ray task of `SharedTaskRunner`.
-
-    Args:
-        config: config of the run, whose artifacts of earlier phases are finished.
-        name: name of the artifact, a key of `name_artifacts`.
+    The function runs as a Ray task of `SharedTaskRunner`. The artifacts of earlier phases must be
+    finished. ``name`` is a key of `name_artifacts`.
 
     Raises:
-        KpodError: `name_run` or `finish_artifact` fails.
-        Exception: As in `finish_artifact`.
+        Exception: As in `name_run` and `finish_artifact`.
     """
     finish_artifact(name_run(config), name, QUIET)
 

@@ -32,17 +32,12 @@ SHARED_PHASES = ("questions", "teacher", "weigh", "assess", "plan")
 def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
     """Return the config of one training of a trial.
 
-    Args:
-        base: config of the sweep.
-        settings: the trial's values by dotted path.
-        seed: index of the training in the trial, from 0. With ``sweep.num_seeds`` above 1,
-            ``student.seed`` is the index plus the training seed of ``base``; else the index is ignored.
-
-    Returns:
-        The config, whose ``tracking.group`` is the sweep's name if ``base`` has no group.
+    With ``sweep.num_seeds`` above 1, ``student.seed`` is the training seed of ``base`` plus ``seed``,
+    the index of the training in the trial, from 0; else ``seed`` is ignored. ``tracking.group`` is the
+    sweep's name if ``base`` has no group.
 
     Raises:
-        KpodError: A path names no setting, or a value is not allowed.
+        KpodError: A path of ``settings`` names no setting, or a value is not allowed.
     """
     overrides: dict[str, Any] = {**settings}
     if base.tracking.group is None:
@@ -53,7 +48,7 @@ def trial_config(base: RunConfig, settings: Settings, seed: int) -> RunConfig:
 
 
 def trial_name(run: Run) -> str:
-    """Return a name for a training of a sweep: the run's name, a hyphen, 8 hexadecimal digits.
+    """Return the name of a training of a sweep: the run's name, a hyphen, 8 hexadecimal digits.
 
     The digits are the first of the fingerprint of the artifact ``train``: trainings with the same
     settings have the same name.
@@ -69,23 +64,17 @@ def run_trial(
     settings: Settings,
     report: Report,
 ) -> float:
-    """Train the student with a trial's settings, once per seed; return the mean objective.
+    """Train the student with a trial's settings, once per seed; return the mean of `score_of`.
 
     The function connects to Ray, and must run in a trial's process of Ray Tune. Finished artifacts are
     reused. Each training is tracked as a run with the name `trial_name`.
 
-    Args:
-        base: config of the sweep, with an absolute storage.
-        shared_tasks: handle of a `SharedTaskRunner` actor, which makes artifacts that trials share.
-        board: handle of a `MetricsBoard` actor, to which the progress for the display is posted.
-        trial_id: id of the trial in Ray Tune.
-        settings: the trial's values by dotted path.
-        report: called with the progress in per cent and the objective during the first training, once
-            for each stage below ``schedule.num_stages`` in which the objective is measured, see
-            `Report`; not called if the first training is finished already.
-
-    Returns:
-        The mean of `score_of` over the trainings.
+    ``base`` is the config of the sweep, with an absolute storage. ``shared_tasks`` is the handle of a
+    `SharedTaskRunner` actor, which makes artifacts that trials share; ``board`` is the handle of a
+    `MetricsBoard` actor, to which the progress of all trainings is posted. ``report`` is called with the
+    progress in per cent and the objective during the first training, once for each stage below
+    ``schedule.num_stages`` in which the objective is measured; not if the first training is finished
+    already.
 
     Raises:
         KpodError: Another trial with the same settings claimed the training and hasn't finished it, no
@@ -158,7 +147,7 @@ def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
 
 
 def score_of(run: Run) -> float:
-    """Return the objective of a finished training, ``sweep.objective`` of the run's config.
+    """Return the value of ``sweep.objective`` that a finished training has reached.
 
     If ``student.exported_student`` is ``best``, the value is that of the best stage, whose student was
     exported; else that of the last stage in which the objective was measured.

@@ -68,18 +68,13 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     A trial that failed is retried once. Of the trials of earlier calls, failed ones are run again,
     finished and stopped ones aren't. A trial that fails doesn't raise an error: its state is ``failed``.
     Ray must be connected. The function sets environment variables of Ray Tune and log levels in this
-    process.
-
-    Args:
-        trial: runs one trial; pickled, and called in a process of its own.
-        sweep: search space and method, storage, seed and concurrency.
+    process. ``trial`` is pickled, and called in a process of its own for each trial.
 
     Returns:
         Finished, stopped and failed trials in the order in which they were created.
 
     Raises:
         KpodError: The state of the sweep in the store is damaged.
-        OSError: The storage fails.
         ray.tune.TuneError: Ray Tune fails for a reason other than a failed trial.
     """
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
