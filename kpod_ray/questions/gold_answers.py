@@ -31,9 +31,9 @@ _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 def normal_number(text: str) -> str | None:
     """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None for any other text.
 
-    A number is a decimal (``.5`` and ``5.``, too) with an optional sign and an optional ``$`` before or
-    after the sign; white space around the number and after ``$`` is left out. ``-0`` gives ``0``. Commas
-    may divide the whole part into groups of digits: the last has three digits, the others two or three
+    A number is a decimal (``.5`` and ``5.``, too) with an optional sign, before and after which a ``$``
+    may stand; white space around the number and after ``$`` is left out. ``-0`` gives ``0``. Commas may
+    divide the whole part into groups of digits: the last has three digits, the others two or three
     (the first one to three), so ``1,2`` isn't a number. Fractions, percent signs, exponents, units and
     number words give None.
     """
@@ -101,8 +101,9 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
 
     The column ``name`` holds a list of texts, which get the labels ``A``, ``B``, ..., or a mapping
     ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``, the labels are
-    those of a list. Texts lose the white space at their ends; a choice that is a JSON number becomes
-    text in normal form. A missing column, null or an empty list means no choices.
+    those of a list. Labels are converted by ``str``. Texts lose the white space at their ends; a choice
+    that is a JSON number becomes text in normal form. A missing column, null or an empty list means no
+    choices.
 
     Raises:
         FieldError: The choices or a choice have another type, a text is only white space or holds half a
@@ -134,8 +135,8 @@ def read_choice(
     The column ``name`` must hold the label or the exact text of a choice, in the same case, but with any
     white space at the ends; labels take precedence, and the first of equal choices counts. A JSON number
     in normal form, or a JSON boolean as ``yes`` or ``no``, is compared with labels and texts in the same
-    way, and is never taken as an index. ``texts`` and ``labels`` come from `read_choices` and aren't
-    empty.
+    way, and is never taken as an index. A label with white space at its ends is never matched. ``texts``
+    and ``labels`` come from `read_choices` and aren't empty.
 
     Raises:
         FieldError: The gold answer is missing, only white space, of another type, a number that isn't
