@@ -152,7 +152,7 @@ def assess_difficulty(
 def measure_steps(
     student: Student, examples: Sequence[Example], pad_id: int, max_tokens: int
 ) -> Iterator[tuple[str, StepDifficulty]]:
-    """Measure the step difficulties of examples (Eq. 8), with no step given.
+    """Measure the step difficulties of examples (Eq. 8); no step is given, the student predicts all.
 
     Args:
         student: The student before training, in evaluation mode, on any device.

@@ -218,7 +218,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
 
 
 def setting(config: RunConfig, path: str) -> Any:
-    """Return the value of the setting at a dotted path; None if the path leads to no setting.
+    """Return the value, perhaps None, of the setting at a dotted path; None if there is no such setting.
 
     A path leads through groups of settings, not through keys of a mapping such as ``engine_kwargs``.
     """
@@ -235,8 +235,8 @@ def _yaml(config: RunConfig) -> str:
 def make_artifact(config: RunConfig, name: str) -> None:
     """Make one artifact of a run if it isn't finished, without callbacks.
 
-    The function runs as a Ray task of `SharedTaskRunner`. The artifacts of earlier phases must be
-    finished. ``name`` is a key of `name_artifacts`.
+    `SharedTaskRunner` runs the function as a Ray task; Ray is connected if necessary. The artifacts of
+    earlier phases must be finished. ``name`` is a key of `name_artifacts`.
 
     Raises:
         Exception: As in `name_run` and `finish_artifact`.

@@ -149,8 +149,8 @@ def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
 def score_of(run: Run) -> float:
     """Return the value of ``sweep.objective`` that a finished training has reached.
 
-    If ``student.exported_student`` is ``best``, the value is that of the best stage, whose student was
-    exported; else that of the last stage in which the objective was measured.
+    If ``student.exported_student`` is ``best``, the value is that of the best stage, the one
+    whose student was exported; else that of the last stage in which the objective was measured.
 
     Raises:
         FileNotFoundError: The artifact ``train`` isn't finished.

@@ -61,7 +61,7 @@ def filter_samples(
 
     ``samples`` are all samples of the question, in any order, with different sample indices, perhaps
     none. With ``split_newlines``, a newline ends a reasoning step. ``teacher`` is the name for the
-    samples' rows.
+    samples' rows. `records.VERDICT_MEANINGS` explains the verdicts.
 
     If the question has no gold answer, the majority answer of the samples with an answer and without a
     fault in the text replaces the missing gold answer, provided that ``filters.self_consistency`` is set
@@ -110,8 +110,8 @@ def filter_samples(
 def unknown(sample: Sample, teacher: str) -> Rationale:
     """Return the row of a sample that belongs to no training question.
 
-    The row has the verdict ``unknown_question``, the whole text of the sample, the sample's
-    ``teacher_answer`` as predicted answer, and ``teacher`` as the teacher's name.
+    The row has the verdict ``unknown_question``, an id as in `filter_samples`, the whole text of the
+    sample, the sample's ``teacher_answer`` as predicted answer, and ``teacher`` as the teacher's name.
     """
     return _row(_Candidate(sample, "unknown_question", sample.teacher_answer), teacher)
 

@@ -27,7 +27,7 @@ def read_samples(teacher: FileTeacher) -> list[Sample]:
     Raises:
         KpodError: ``teacher.path``, with ``~`` expanded, doesn't exist, is a folder, doesn't end in
             ``.jsonl`` or ``.parquet`` or can't be read, a row lacks a required column, or a row can't be
-            parsed.
+            parsed; the first bad row raises the error.
     """
     samples = []
     seen = dict[str, int]()
