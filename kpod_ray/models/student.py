@@ -109,8 +109,8 @@ class EncoderDecoderStudent(nn.Module):
     """An encoder-decoder language model, such as Flan-T5, with the loss of its training.
 
     Args:
-        language_model: an encoder-decoder model of transformers, whose logits are hidden states (scaled in
-            T5 with tied embeddings) times output head.
+        language_model: an encoder-decoder model of transformers, whose logits are hidden states (scaled
+            in T5 with tied embeddings) times output head.
         compute_dtype: as in `CausalStudent`.
         token_loss: the loss function.
     """
