@@ -38,8 +38,8 @@ class AdaptedLinear(peft.tuners.lora.Linear):
 
         The adapter is always applied, also if peft has disabled it (``disable_adapter``), unless peft's
         ``merge`` put it into the weight. The output has the type of autocast if autocast is on, else
-        that of the input; a merged layer is called like any linear layer. The weight gets no gradient
-        before ``merge``, and there are no second derivatives.
+        that of the input. The weight gets no gradient, and second derivatives aren't supported. A merged
+        layer behaves like any linear layer.
 
         Args:
             x: [..., in].

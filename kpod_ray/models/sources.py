@@ -53,9 +53,10 @@ PACKAGED = {
 def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     """Return the local folder of a model, or its name on the hub, as ``from_pretrained`` takes it.
 
-    Random models, packaged GGUF files and models at an address are written to ``cache``, once a machine;
-    later calls don't look at the address again. Other folders are returned as absolute paths, and hub
-    names unchanged and unchecked. A returned value is itself a name of the same model.
+    Random models, packaged GGUF files and models at an address are written to ``cache`` at the first
+    call on a machine; later calls don't look at the address again. Other folders are returned as
+    absolute paths, hub names unchanged and unchecked. A returned value is itself a name of the same
+    model.
 
     Raises:
         KpodError: The folder has no ``config.json``, the address can't be opened or contains a key, the
@@ -105,7 +106,7 @@ def _looks_local(name: str) -> bool:
 def check_model(name: str) -> None:
     """Raise a `KpodError` if a model doesn't exist; load, generate or download no parameters.
 
-    Addresses are looked up. A hub model's config is downloaded unless it is in the local hub cache.
+    Addresses and Python packages are looked up; a hub config not in the local cache is downloaded.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -127,8 +128,8 @@ def is_encoder_decoder(name: str) -> bool:
 
     Raises:
         KpodError: The folder has no ``config.json``, or the address can't be opened or contains a key.
-        OSError: The config can't be read or downloaded, or isn't valid JSON.
-        ValueError: transformers doesn't know the type of the model.
+        OSError: The config can't be read or downloaded, or is invalid JSON (ValueError at an address).
+        ValueError: transformers doesn't know the model's type (TypeError at an address without type).
     """
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
@@ -152,8 +153,7 @@ def is_for_vllm(name: str) -> bool:
 def check_decoder(name: str) -> None:
     """Raise a `KpodError` unless a model is a causal language model, as a vLLM engine needs it.
 
-    Checked are `is_encoder_decoder`, with its errors, and ``architectures`` of local and packaged
-    configs.
+    The check uses `is_encoder_decoder` (same errors) and ``architectures`` of local or packaged configs.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
