@@ -5,15 +5,14 @@ l_i = -log softmax(W h_i)[y_i], in nats; the sum of s_i l_i, where the scale s_i
 the gradients of this sum.
 
 Why: a trainer usually stores the logits of all tokens, [N, V], their log-softmax and their gradient.
-This module stores the logits of one chunk of tokens at a time. The forward pass already turns the logits
-of the chunk into their gradient, in place, so no tensor of size [N, V] is kept. The fused losses of
-torch and Liger don't support a scale that depends on the loss, and compute the logits twice if the loss
-of each token is needed.
+This module stores the logits of one chunk of tokens at a time, and the forward pass already turns them
+into their gradient, in place. The fused losses of torch and Liger don't support a scale that depends on
+the loss, and compute the logits twice if the loss of each token is needed.
 
 Measured (docs/results.md, ``python -m benchmarks.loss``): on 2 cores of an AMD EPYC in fp32, 8,192
-tokens and a head of 49,152 rows took 273 MiB above the inputs, full logits 4,618 MiB, in .91 of
-their time. On an NVIDIA H200 in bf16, 8,192 tokens and 151,936 rows took 956 MiB to 14,504 MiB, in
-.65 of the time.
+tokens and a head of 49,152 rows took 273 MiB above the inputs, full logits 4,618 MiB, in .91 of their
+time. On an NVIDIA H200 in bf16, 8,192 tokens and 151,936 rows took 956 MiB to 14,504 MiB, in .65 of the
+time.
 
 What would break it: an output head with a bias, and scaled or soft-capped logits
 (`models.student.load_student` refuses such models); gradients through the losses of single tokens, which
@@ -42,15 +41,16 @@ def linear_cross_entropy(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the scaled sum of the token losses, and the loss of each token.
 
-    The tensors are on one device, a CPU or a CUDA GPU with Triton. Call the function outside autocast.
-    The gradients are computed in the call, not in the backward pass, unless gradients are disabled.
+    Call the function outside autocast. The gradients are computed in the call, not in the backward pass,
+    unless gradients are disabled.
 
     Args:
-        hidden: [N, d], hidden states, in the type of the matrix products; N may be 0.
+        hidden: [N, d], hidden states, in the type of the matrix products; N may be 0. All tensors are on
+            one device, a CPU or a CUDA GPU.
         head: [V, d], output head, of any floating-point type. A head that needs a gradient must be
             float32 or, on a GPU, of the type of ``hidden``.
-        labels: [N], int64, contiguous, token ids from 0 to V - 1, which aren't checked on a GPU; the
-            function knows no id to ignore.
+        labels: [N], int64, contiguous, token ids from 0 to V - 1, which aren't checked on a GPU; no id
+            is ignored.
         token_weights: [N], float32, passed to ``scale``.
         scale: function that returns the scale of each token's loss; called with the losses and weights
             of one chunk of tokens at a time. No gradient flows through the scale.
@@ -58,8 +58,7 @@ def linear_cross_entropy(
     Returns:
         The scaled sum, a float32 scalar with gradients to ``hidden`` and ``head``; and without gradients
         the token losses in nats, [N], float32, and whether each label has the highest logit (or shares
-        the highest with others), [N] bool. All are on the device of ``hidden``. A second backward pass
-        through the sum raises a RuntimeError.
+        the highest with others), [N] bool. A second backward pass raises a RuntimeError.
 
     Raises:
         RuntimeError: On a CPU, a label isn't from 0 to V - 1.

@@ -1,17 +1,17 @@
 """Logits of a chunk of tokens and their gradients on a CPU, for `linear_cross_entropy`.
 
 Computes: the logits W h^T, [V, n], of a chunk of n tokens in a buffer; the losses of the tokens; the
-gradient of the logits, which overwrites the logits in the buffer; and the products of this gradient with
-the head and with the hidden states.
+gradient of the logits, in the same buffer; and the products of this gradient with the head and with the
+hidden states.
 
 Why: one buffer serves logits, exponentials and gradients. The head is multiplied in blocks of rows, so
 that under bf16 only one block at a time is copied to the type of the products. The logits of a token
 form a column, which makes the products with the head fastest.
 
 Measured (docs/results.md, ``python -m benchmarks.loss --dtypes fp32 --rounds 1``, 2 cores of an AMD
-EPYC): 2,048 tokens took 230 MiB to 1,162 MiB of full logits and .91 of their time with 49,152 rows,
-670 MiB to 3,571 MiB and .94 with 151,936. Blocks half as large took a bf16 training from 2,513 to
-2,432 MiB (``python -m benchmarks.training --steps 3 --rounds 1 --settings full --only ours``).
+EPYC): 2,048 tokens took 230 MiB to 1,162 MiB of full logits and .91 of their time with 49,152 rows, 670
+MiB to 3,571 MiB and .94 with 151,936. Blocks half as large took a bf16 training from 2,513 to 2,432 MiB
+(``python -m benchmarks.training --steps 3 --rounds 1 --settings full --only ours``).
 
 What would break it: use of the logits after `HeadOnCpu.losses`, which overwrites the logits with
 exponentials, or of the exponentials after `HeadOnCpu.differentiate`; a chunk larger than the first,
@@ -37,8 +37,7 @@ class HeadOnCpu:
     allocates a new buffer.
 
     Args:
-        head: [V, d], on the CPU, of any floating-point type, not copied; its rows are cast block by
-            block if necessary.
+        head: [V, d], on the CPU, of any floating-point type, not copied.
         dtype: type of the matrix products.
     """
 
@@ -51,16 +50,15 @@ class HeadOnCpu:
         self._buffer = torch.empty(0)
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the losses of a chunk; its exponentials overwrite the buffer of the chunk before.
+        """Compute the losses of a chunk of n tokens, at most `CHUNK_TOKENS`.
 
         Args:
-            hidden: [n, d], hidden states in the type of the matrix products; n is at most
-                `CHUNK_TOKENS`.
+            hidden: [n, d], hidden states in the type of the matrix products.
             labels: [n], int64, token ids from 0 to V - 1.
 
         Returns:
             Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
-            highest logit (or shares it with others), [n] bool; both are new tensors.
+            highest logit (or shares it with others), [n] bool.
 
         Raises:
             RuntimeError: A label isn't from 0 to V - 1.
@@ -74,10 +72,10 @@ class HeadOnCpu:
         return largest - picked + self._totals.log(), picked >= largest
 
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
-        """Compute the gradients of the last chunk's logits, scale * (softmax(logits) - onehot(label)).
+        """Compute the gradients of the chunk's logits, scale * (softmax(logits) - onehot(label)).
 
-        To be called once after each call of `losses`. The buffer gets the gradients without a factor of
-        each token, which `hidden_gradient` and `add_head_gradient` apply.
+        To be called once after each call of `losses`; `hidden_gradient` and `add_head_gradient` read the
+        result.
 
         Args:
             labels: [n], the token ids that were given to `losses`.
@@ -90,7 +88,7 @@ class HeadOnCpu:
         self._scales = (scales / self._totals)[:, None]
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient with respect to the chunk's hidden states, [n, d], float32, a new tensor.
+        """Return the gradient with respect to the chunk's hidden states, [n, d], float32.
 
         To be called after `differentiate`, before `losses` of the next chunk.
         """
@@ -109,8 +107,7 @@ class HeadOnCpu:
         To be called after `differentiate`, before `losses` of the next chunk.
 
         Args:
-            head_grad: [V, d], on the CPU, changed in place; float32, or of another type than the matrix
-                products.
+            head_grad: [V, d], float32, on the CPU, changed in place.
             hidden: [n, d], the hidden states that were given to `losses`.
         """
         scaled = (self._scales * hidden).to(self._dtype)

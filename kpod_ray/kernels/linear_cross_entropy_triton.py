@@ -36,7 +36,7 @@ class HeadOnGpu:
 
     Args:
         head: [V, d], on a GPU.
-        dtype: type of the matrix products; a head of another type is copied to this type, else shared.
+        dtype: type of the matrix products; a head of another type is copied to this type.
     """
 
     chunk_tokens = CHUNK_TOKENS
@@ -46,17 +46,16 @@ class HeadOnGpu:
         self._buffer = self._head.new_empty(CHUNK_TOKENS, len(head))
 
     def losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the losses of a chunk; its logits overwrite the buffer of the chunk before.
+        """Compute the losses of a chunk of n tokens, at most `CHUNK_TOKENS`.
 
         Args:
-            hidden: [n, d], hidden states in the type of the matrix products, on the head's GPU; n is at
-                most `CHUNK_TOKENS`, the size of the buffer.
+            hidden: [n, d], hidden states in the type of the matrix products, on the head's GPU.
             labels: [n], int64, contiguous, on the same GPU, token ids from 0 to V - 1, which aren't
                 checked.
 
         Returns:
             Each token's negative log-likelihood in nats, [n], float32, and whether its label has the
-            highest logit (or shares it with others), [n] bool; both are new tensors.
+            highest logit (or shares it with others), [n] bool.
         """
         num_tokens = len(hidden)
         size = len(self._head)
@@ -70,10 +69,10 @@ class HeadOnGpu:
         return nll, is_top
 
     def differentiate(self, labels: Tensor, scales: Tensor) -> None:
-        """Turn the logits of the last chunk into gradients, scale * (softmax(logits) - onehot(label)).
+        """Compute the gradients of the chunk's logits, scale * (softmax(logits) - onehot(label)).
 
-        To be called once after each call of `losses`. The gradients overwrite the logits in the buffer,
-        where `hidden_gradient` and `add_head_gradient` read the gradients.
+        To be called once after each call of `losses`; `hidden_gradient` and `add_head_gradient` read the
+        result.
 
         Args:
             labels: [n], the token ids that were given to `losses`.
@@ -86,7 +85,7 @@ class HeadOnGpu:
         )
 
     def hidden_gradient(self) -> Tensor:
-        """Return the gradient with respect to the chunk's hidden states, [n, d], a new tensor.
+        """Return the gradient with respect to the chunk's hidden states, [n, d].
 
         The result has the type of the matrix products. To be called after `differentiate`, before
         `losses` of the next chunk.

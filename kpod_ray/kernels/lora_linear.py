@@ -34,17 +34,15 @@ class AdaptedLinear(peft.tuners.lora.Linear):
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the output [..., out] for the input [..., in].
+        """Return the output [..., out] for the input [..., in], on the device of the parameters.
 
-        After peft's ``merge`` the base layer itself is called, since its weight contains the adapter;
-        gradients flow as in any linear layer, and without autocast the input must have the type of the
-        weight. Otherwise the adapter is always applied, also if peft has disabled it
-        (``disable_adapter``). The output then has the type of autocast if autocast is on, else that of
-        the input; gradients, without second derivatives, flow to the input, to A and B and to a
-        trainable bias, not to the weight.
+        The adapter is always applied, also if peft has disabled it (``disable_adapter``), unless peft's
+        ``merge`` put it into the weight. The output has the type of autocast if autocast is on, else
+        that of the input. The weight gets no gradient, and second derivatives aren't supported. A merged
+        layer behaves like any linear layer.
 
         Args:
-            x: [..., in], on the device of the parameters.
+            x: [..., in].
             args: ignored.
             kwargs: ignored.
 
@@ -75,16 +73,7 @@ class _AdaptedProduct(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
-        """Return x W^T + s x A^T B^T, [N, out].
-
-        Args:
-            ctx: context of the autograd function.
-            x: [N, in], inputs.
-            weight: W, [out, in], frozen.
-            down: A, [r, in].
-            up: B, [out, r].
-            scale: s.
-        """
+        """Return x W^T + s x A^T B^T, [N, out], for x [N, in], W [out, in], A [r, in] and B [out, r]."""
         inner = x @ down.T
         ctx.save_for_backward(x, weight, down, up, inner)
         ctx.scale = scale

@@ -2,17 +2,17 @@
 
 Computes: softmax(scale Q K^T) V for every sequence of a row. Every token attends to itself and to the
 preceding tokens of its own sequence, including the shared prefix, which the row holds once.
-`attend_on_gpu` calls torch's kernel for sequences of various lengths (``varlen_attn``). `attend_on_cpu`
+`attend_on_gpu` calls torch's kernel for sequences of various lengths (``varlen_attn``); `attend_on_cpu`
 calls torch's flash attention for CPUs once for each sequence.
 
 Why: the cost of masked attention over the whole row grows with the square of the row's length. With
 torch's ``scaled_dot_product_attention`` for each sequence, autograd saves copies of the queries, keys
 and values of every sequence. `attend_on_cpu` saves only the row's queries, keys, values and output.
 
-Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four
-layers, eight sequences of 128 tokens with a prefix of 24, took 50.5 MiB, torch's operation for each
-sequence 55.4 MiB. CPU times (112 and 108 ms, median of 3) differ by less than between two rounds. On a
-GPU the kernel was not measured alone.
+Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four layers,
+eight sequences of 128 tokens with a prefix of 24, took 50.5 MiB, torch's operation for each sequence
+55.4 MiB. CPU times (112 and 108 ms, median of 3) differ by less than between two rounds. On a GPU the
+kernel was not measured alone.
 
 What would break it: attention with position bias, dropout or a window shorter than the sequences
 (`models.packing` then uses torch's attention or padding); a version of torch that renames the private
@@ -45,14 +45,13 @@ def attend_on_cpu(
     Neither the states nor the output may be changed in place before the backward pass.
 
     Args:
-        states: queries, keys and values on the CPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], of one
-            floating-point type; G divides H.
+        states: queries [1, L, H, d], keys and values [1, L, G, d] on the CPU, of one floating-point
+            type; G divides H.
         sequences: layout of the row of L tokens, on the CPU.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d], in the type of the states, with gradients to the states but without
-        second derivatives.
+        The output, [1, L, H, d], in the type of the states, without second derivatives.
     """
     output: Tensor = _Attention.apply(*states, sequences, scale)
     return output
@@ -66,13 +65,13 @@ def attend_on_gpu(
     Neither the states nor the output may be changed in place before the backward pass.
 
     Args:
-        states: queries, keys and values on a GPU, [1, L, H, d], [1, L, G, d] and [1, L, G, d], bf16 or
-            fp16; G divides H, and d is a multiple of 8 up to 256.
+        states: queries [1, L, H, d], keys and values [1, L, G, d] on a GPU, bf16 or fp16; G divides H,
+            and d is a multiple of 8 up to 256.
         sequences: layout of the row of L tokens, on the same GPU.
         scale: factor of the attention scores; None is d ** -0.5.
 
     Returns:
-        The output, [1, L, H, d], in the type of the states, with gradients to the states.
+        The output, [1, L, H, d], in the type of the states.
     """
     query, key, value = (repeat_prefix(each, sequences)[0] for each in states)
     bounds = sequences.bounds
@@ -86,15 +85,15 @@ def attend_on_gpu(
 def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
     """Repeat the shared prefix of a packed row for every sequence; differentiable.
 
-    The gradient of the shared prefix is the sum of the gradients of its copies. Without a shared prefix
-    M is L, and the result shares the memory of ``states``.
+    The gradients of the copies are added. Without a shared prefix the result shares the memory of
+    ``states``.
 
     Args:
         states: queries, keys or values of the row, [1, L, H, d].
         sequences: layout of the row, on the same device.
 
     Returns:
-        The same for the M tokens of all sequences, one sequence after the other, [1, M, H, d].
+        The states of the M tokens of all sequences, one sequence after the other, [1, M, H, d].
     """
     whole: Tensor = _RepeatPrefix.apply(states, sequences)
     return whole
@@ -103,9 +102,8 @@ def repeat_prefix(states: Tensor, sequences: PackedLayout) -> Tensor:
 def merge_prefix(output: Tensor, sequences: PackedLayout) -> Tensor:
     """Undo `repeat_prefix`: keep only the first sequence's copy of the shared prefix; differentiable.
 
-    All copies are equal, because attention is causal and the prefix comes first; the equality isn't
-    checked. The gradient of the other copies is 0. Without a shared prefix M is L, and the result shares
-    the memory of ``output``.
+    The other copies, which are equal because attention is causal, get a gradient of 0. Without a shared
+    prefix the result shares the memory of ``output``.
 
     Args:
         output: attention output of all sequences, [1, M, H, d].
@@ -175,28 +173,24 @@ def _spans(sequences: PackedLayout) -> Iterator[slice]:
 class _RepeatPrefix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, row: Tensor, sequences: PackedLayout) -> Tensor:
-        """Return the states of all sequences, [1, M, H, d], from those of the row, [1, L, H, d]."""
         ctx.sequences = sequences
         return _row_to_whole(row, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient with respect to the row's states, [1, L, H, d]."""
         return _row_grad(grads[0], ctx.sequences), None
 
 
 class _MergePrefix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, sequences: PackedLayout) -> Tensor:
-        """Return the output of the row, [1, L, H, d], from that of all sequences, [1, M, H, d]."""
         ctx.sequences = sequences
         return _whole_to_row(output, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient with respect to the output of all sequences, [1, M, H, d]."""
         return _whole_grad(grads[0], ctx.sequences), None
 
 

@@ -4,14 +4,13 @@ Computes: index tensors between two orders of tokens: the order in the row, and 
 sequences one after the other, each with its own copy of the shared prefix.
 
 Why: a packed row has no padding. The tokens with which all prompts begin, such as the first message of a
-chat template, are computed once for the row instead of once for each example. On a GPU, index tensors
-avoid a loop over the sequences.
+chat template, are computed once a row. On a GPU, index tensors avoid a loop over the sequences.
 
-Measured (docs/results.md, ``python -m benchmarks.training --data DIR --precision fp32``, 2 cores of
-an AMD EPYC): prompts that share 24 of 129 tokens on average train at 223 tokens/s with 17 % of the
-tokens not computed; ``--template plain``, where nothing is shared, at 191, but with other prompts, so
-that the difference isn't that of the prefix alone. With padding 23 % of the positions are lost, grouped
-by length 2 %.
+Measured (docs/results.md, ``python -m benchmarks.training --data DIR --precision fp32``, 2 cores of an
+AMD EPYC): prompts that share 24 of 129 tokens on average train at 223 tokens/s with 17 % of the tokens
+not computed; ``--template plain``, where nothing is shared, at 191, but with other prompts, so that the
+difference isn't that of the prefix alone. With padding 23 % of the positions are lost, grouped by length
+2 %.
 
 What would break it: layers other than attention in which a token depends on its neighbours, such as
 convolutions (`models.packing.use_packing` detects such layers); position ids that count along the row
@@ -55,12 +54,12 @@ class PackedLayout:
 
 
 def place_sequences(lengths: Sequence[int], num_shared_prefix_tokens: int) -> PackedLayout:
-    """Compute the layout of a packed row; the tensors are on the CPU.
+    """Compute the layout of a packed row of S sequences; the tensors are on the CPU.
 
     Args:
-        lengths: number of tokens of each of S sequences, at least one, in the order of the row and
-            including the shared prefix; no length is below P, which isn't checked.
-        num_shared_prefix_tokens: number of tokens of the shared prefix, P; 0 without one.
+        lengths: number of tokens of each sequence, shared prefix included, in the order of the row; at
+            least one, and none below the length of the shared prefix, which isn't checked.
+        num_shared_prefix_tokens: number of tokens of the shared prefix; 0 without one.
     """
     bounds = [0, *itertools.accumulate(lengths)]
     num_shared = num_shared_prefix_tokens

@@ -1,28 +1,22 @@
 """Layers that save less for the backward pass and recompute cheap tensors there.
 
 Computes: the same as the root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
-transformers, with the same parameters under the same names. `use_recomputed_layers` replaces a layer
-only if the replacement gives the same outputs for a few inputs.
+transformers, with the same parameters under the same names.
 
-Why: a model's own norm saves its input and the normalized states. The gated feed-forward layer saves the
-norm's output and four tensors of the inner width. The layers of this module save the norm's input and
-two of the four tensors. In place of the norm's output and of the gated product, autograd saves a
-recompute closure, which is looked up by the data pointer of the tensor. Tied embeddings need one
-gradient, [V, d], to which the gradients of the input rows are added, instead of two gradients and their
-sum.
+Why: of a norm and the feed-forward layer after it, autograd usually saves the norm's input and output
+and four tensors of the inner width; here only the norm's input and two of the four, and a recompute
+closure in place of the norm's output and of the gated product. Tied embeddings need one gradient, [V,
+d], instead of two and their sum.
 
-Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms
-with feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209
-MiB. CPU times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied
-embeddings is 108 MiB once instead of twice for that model's 49,152 rows (computed, not measured). A
-whole training of it went from 3,604 MiB at commit 842513a to 2,755 at 3eee3f6, this module among the
-changes (docs/results.md, ``python -m benchmarks.training``).
+Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms with
+feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209 MiB. CPU
+times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied
+embeddings of 49,152 rows is 108 MiB once instead of twice (computed, not measured).
 
-What would break it: a second backward pass, which raises an error, because the first one overwrites the
-outputs of the gate and up projections; gradient checkpointing, with which `training.build.build_student`
-doesn't use these layers; in-place changes of the norm's output, and hooks that keep the output; a
-version of transformers that renames ``variance_epsilon``, ``gate_proj``, ``up_proj``, ``down_proj`` or
-``act_fn``, with which the model keeps its own layers.
+What would break it: a second backward pass; gradient checkpointing, with which `training.build` doesn't
+use these layers; in-place changes of the norm's output, and hooks that keep it; a version of
+transformers that renames ``variance_epsilon``, ``act_fn`` or the projections, whose models keep their
+own layers.
 """
 
 from __future__ import annotations
@@ -40,11 +34,8 @@ from torch.autograd.graph import saved_tensors_hooks
 def output_head(language_model: Any) -> Tensor:
     """Return the weight of a model's output head, [V, d]: the parameter itself or a view, no copy.
 
-    With recomputed tied embeddings the function must be called once for every forward pass, after the
-    embeddings; see `RecomputedEmbedding.head`. A bias of the head is left out.
-
-    Args:
-        language_model: a model of transformers with an output head.
+    With recomputed embeddings the function must be called once for every forward pass, after the
+    embeddings (`RecomputedEmbedding.head`). A bias of the head is left out.
     """
     embedding = language_model.get_input_embeddings()
     if isinstance(embedding, RecomputedEmbedding):
@@ -54,17 +45,13 @@ def output_head(language_model: Any) -> Tensor:
 
 
 def use_recomputed_layers(language_model: Any) -> None:
-    """Replace the layers of a model by recomputed layers that give the same outputs, in place.
+    """Replace layers of a float32 language model by recomputed layers with the same outputs, in place.
 
-    Replaced are root mean square norms, gated feed-forward layers, and plain input embeddings (without
-    ``max_norm``) if the output head shares their weight and the weight is trainable. The parameters stay
-    the same objects under the same names. Other layers, and layers whose outputs for a few inputs would
-    differ, stay. Afterwards each forward pass allows one backward pass, without second derivatives and
-    without gradient checkpointing. With recomputed embeddings, a loss that takes the output head from
-    `output_head` needs only one gradient of the tied weight.
-
-    Args:
-        language_model: a model of transformers with an output head and float32 parameters.
+    Replaced are root mean square norms, gated feed-forward layers, and input embeddings (without
+    ``max_norm``) that share a trainable weight with the output head. Parameters stay the same objects
+    under the same names. Layers whose outputs for a few inputs would differ stay. Afterwards each
+    forward pass allows one backward pass, without second derivatives and gradient checkpointing. A loss
+    that takes the head from `output_head` needs only one gradient of the shared weight.
     """
     scratch = Scratch()
     for parent in list(language_model.modules()):
@@ -80,12 +67,7 @@ def use_recomputed_layers(language_model: Any) -> None:
 
 
 class RecomputedNorm(nn.Module):
-    """Root mean square norm: x / sqrt(mean(x^2) + epsilon) * weight.
-
-    Args:
-        weight: [d]; the parameter itself is kept, no copy.
-        epsilon: number that is added to the mean square and prevents a division by 0.
-    """
+    """Root mean square norm, x / sqrt(mean(x^2) + epsilon) * weight, with the given weight [d]."""
 
     def __init__(self, weight: nn.Parameter, epsilon: float) -> None:
         super().__init__()
@@ -96,8 +78,8 @@ class RecomputedNorm(nn.Module):
         """Return the normalized states [..., d] of hidden states [..., d].
 
         The output has the type of autocast if autocast is on and the input is float32, else the type of
-        the input. The attribute ``recompute`` of the returned tensor is the tensor's recompute closure.
-        Until the backward pass, neither input, output nor weight may be changed in place.
+        the input. The output's attribute ``recompute`` computes the output again. Until the backward
+        pass, input, output and weight must not be changed in place.
         """
         device = hidden.device.type
         dtype = hidden.dtype
@@ -124,9 +106,7 @@ class Scratch:
     def like(self, tensor: Tensor) -> Tensor:
         """Return an uninitialized contiguous tensor with the shape, type and device of another tensor.
 
-        The content of the tensor that the previous call returned must not be needed any more: both
-        tensors share the buffer, unless this call allocates a larger buffer or one of another type or
-        device.
+        The tensor of the previous call must not be needed any more: both may share the buffer.
         """
         buffer = self._buffer
         size = tensor.numel()
@@ -137,16 +117,10 @@ class Scratch:
 
 
 class RecomputedGatedMlp(nn.Module):
-    """Gated feed-forward layer: down(silu(gate(x)) * up(x)).
+    """Gated feed-forward layer, down(silu(gate(x)) * up(x)), of three linear layers.
 
-    The backward pass recomputes the product, and also x if x is the output of a `RecomputedNorm`. The
-    backward pass overwrites the outputs of ``gate_proj`` and ``up_proj``.
-
-    Args:
-        gate_proj: linear layer from width d to the inner width.
-        up_proj: linear layer from width d to the inner width.
-        down_proj: linear layer from the inner width to width d.
-        scratch: buffer of the product, which ``down_proj`` reads before the next layer overwrites it.
+    The backward pass recomputes the product in the ``scratch`` buffer, and x if x is the output of a
+    `RecomputedNorm`. The backward pass overwrites the outputs of ``gate_proj`` and ``up_proj``.
     """
 
     def __init__(
@@ -159,10 +133,9 @@ class RecomputedGatedMlp(nn.Module):
         self.scratch = scratch
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return the output [..., d] for the input [..., d], with gradients for one backward pass.
+        """Return the output [..., d] for the input [..., d].
 
-        A second backward pass raises a RuntimeError. Until the backward pass, the input must not be
-        changed in place.
+        A second backward pass raises a RuntimeError, and the input must not be changed before the first.
         """
         # The linear layers of this block save their inputs for the backward pass. The hooks replace
         # these saved inputs, ``hidden`` and ``product``, by recompute closures.
@@ -179,12 +152,7 @@ class RecomputedGatedMlp(nn.Module):
 
 
 def _pack(closures: Mapping[int, Callable[[], Tensor]], tensor: Tensor) -> Any:
-    """Return what autograd saves for a tensor: a recompute closure and the shape, or the tensor itself.
-
-    Args:
-        closures: recompute closures by the data pointer of their tensor.
-        tensor: the tensor that autograd is about to save.
-    """
+    """Return a tensor, or in its place the recompute closure by its data pointer, and its shape."""
     # A data pointer identifies a tensor here: the tensors of the closures stay alive during the layer's
     # forward pass, so no other tensor can have their memory.
     recompute = closures.get(tensor.data_ptr())
@@ -192,7 +160,6 @@ def _pack(closures: Mapping[int, Callable[[], Tensor]], tensor: Tensor) -> Any:
 
 
 def _unpack(saved: Any) -> Tensor:
-    """Return the tensor for which `_pack` returned ``saved``."""
     if isinstance(saved, Tensor):
         return saved
     recompute, shape = saved
@@ -202,14 +169,9 @@ def _unpack(saved: Any) -> Tensor:
 class RecomputedEmbedding(nn.Module):
     """Tied embeddings: the weight, [V, d], is both input embeddings and output head.
 
-    The backward pass reaches the output head before the input embeddings. The gradient of the head is
-    stored in ``head_grad``; then the gradients of the input rows are added to it in place, and the sum
-    is returned as the gradient of the weight. Therefore a loss may depend on only one call of `head`,
-    made after the calls of `forward`.
-
-    Args:
-        weight: [V, d].
-        padding_id: token id whose embedding gets no gradient from the input; None for none.
+    The backward pass stores the gradient of the head in ``head_grad``, adds the gradients of the input
+    rows in place, and returns the sum. Therefore a loss may depend on only one call of `head`, after the
+    calls of `forward`. The embedding of ``padding_id``, if not None, gets no gradient from the input.
     """
 
     def __init__(self, weight: nn.Parameter, padding_id: int | None) -> None:
@@ -219,21 +181,15 @@ class RecomputedEmbedding(nn.Module):
         self.head_grad: Tensor | None = None
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings [..., d] of token ids [...], int64, on the weight's device.
-
-        The backward pass also returns the gradient that `head` left in ``head_grad``, and empties
-        ``head_grad``.
-        """
+        """Return the embeddings [..., d] of int64 ids [...]; the gradient includes that of `head`."""
         embedded: Tensor = _Rows.apply(self.weight, ids, self)
         return embedded
 
     def head(self) -> Tensor:
         """Return the output head, [V, d], a view of the weight, for one pass through these embeddings.
 
-        To be called once for each loss, after the calls of `forward`. The gradient of the head reaches
-        the weight only if the loss also depends on a result of `forward`. Otherwise the gradient stays
-        in ``head_grad`` and is added in the next backward pass through `forward`, unless another
-        gradient of the head replaces it before.
+        To be called once for each loss, after `forward`, on whose result the loss must also depend: the
+        backward pass of `forward` hands the gradient of the head to the weight.
         """
         head: Tensor = _Head.apply(self.weight, self)
         return head
@@ -244,7 +200,6 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        """Return the rows of the weight for token ids."""
         ctx.save_for_backward(ids)
         ctx.embedding = embedding
         ctx.size = weight.shape
@@ -253,7 +208,6 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        """Return the gradient with respect to the weight, with the contributions of input and head."""
         (ids,) = ctx.saved_tensors
         embedding = ctx.embedding
         rows = ids.flatten()
@@ -273,14 +227,12 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        """Return a view of the weight."""
         ctx.embedding = embedding
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
-        """Store the gradient of the head in the embeddings."""
         ctx.embedding.head_grad = grads[0]
         return None, None
 
@@ -306,9 +258,8 @@ class _Norm(torch.autograd.Function):
         hidden, weight, scale = ctx.saved_tensors
         needs = [*ctx.needs_input_grad[:2], False]
         grad = grads[0].to(hidden.dtype)
-        # torch's fused kernel for layer norms serves here with mean 0. The kernel also subtracts the
-        # gradient that flows through the mean, which this norm doesn't have: the last step adds that
-        # gradient again.
+        # torch's kernel for layer norms, with mean 0, subtracts the gradient that flows through the
+        # mean, which this norm doesn't have: the last step adds that gradient again.
         mean = torch.zeros_like(scale)
         hidden_grad, weight_grad, _ = torch.ops.aten.native_layer_norm_backward(
             grad, hidden, weight.shape, mean, scale, weight, None, needs
@@ -325,8 +276,6 @@ def _normed(hidden: Tensor, scale: Tensor, weight: Tensor, dtype: torch.dtype) -
 
 
 class _GatedProduct(torch.autograd.Function):
-    """The product silu(gate) * up, written to a `Scratch` buffer."""
-
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor, scratch: Scratch) -> Tensor:
         """Return silu(gate) * up, valid until the buffer is used again."""
@@ -337,11 +286,7 @@ class _GatedProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients with respect to gate and up.
-
-        Raises:
-            RuntimeError: The backward pass runs for the second time.
-        """
+        """Return the gradients with respect to gate and up, in place of gate and up."""
         if ctx.is_spent:
             raise RuntimeError(
                 "a recomputed layer supports one backward pass; do not retain the graph"

@@ -11,9 +11,5 @@ def device() -> torch.device:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """Return the torch type of a ``precision`` setting, which is ``fp32`` or ``bf16``.
-
-    Raises:
-        KeyError: The precision is another one.
-    """
+    """Return the torch type of the precision ``fp32`` or ``bf16``; others raise a `KeyError`."""
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

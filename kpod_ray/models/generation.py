@@ -1,7 +1,4 @@
-"""Inputs for the ``generate`` method of transformers, and the length limit of generated text.
-
-Both functions serve causal and encoder-decoder models.
-"""
+"""Inputs for the ``generate`` method of transformers, and the length limit of generated text."""
 
 from __future__ import annotations
 
@@ -20,24 +17,22 @@ class GenerationInputs(NamedTuple):
     tensors: dict[str, Tensor]
     """``input_ids`` and ``attention_mask`` (1 at tokens, 0 at padding), [B, L], int64, on the CPU."""
     num_echoed: int
-    """Number of leading tokens of each output sequence of ``generate`` to drop: the generated text
-    follows them."""
+    """Number of leading tokens of each output sequence that precede the generated text."""
 
 
 def generation_inputs(
     language_model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]]
 ) -> GenerationInputs:
-    """Pad prompts into the inputs with which a language model generates text.
+    """Pad prompts into the inputs of a language model's ``generate`` method.
 
-    The output of a causal model repeats the left-padded prompt before the generated text. An encoder
-    reads the right-padded prompt with an end-of-sequence token; the output of the decoder repeats only
-    the start token. The caller moves the tensors to the model's device.
+    For a causal model the prompts are left-padded, and the output of ``generate`` repeats them. For an
+    encoder-decoder each prompt gets an end-of-sequence token and is right-padded, and the output starts
+    with the decoder's start token.
 
     Args:
         language_model: a causal or encoder-decoder model of transformers; only its config is read.
-        tokenizer: the tokenizer of the model, for the ids of padding and of the end of a sequence.
-        prompts: B lists of token ids, at least one list, without padding and without the
-            end-of-sequence token that this function adds for an encoder.
+        tokenizer: the model's tokenizer.
+        prompts: B lists of token ids, at least one; for an encoder without the end-of-sequence token.
     """
     is_pair = language_model.config.is_encoder_decoder
     ids = [[*prompt, tokenizer.eos_token_id] if is_pair else list(prompt) for prompt in prompts]
@@ -49,9 +44,9 @@ def generation_inputs(
 def fits_positions(config: Any, prompt_length: int, max_new_tokens: int) -> bool:
     """Return whether a prompt and the longest generated text fit the model's maximum length.
 
-    In a causal model, prompt and text share the ``max_position_embeddings`` positions. In an
-    encoder-decoder, the prompt and the text must each fit. A config without this setting, such as that
-    of T5, has no maximum.
+    In a causal model, prompt and text share ``max_position_embeddings`` positions. In an
+    encoder-decoder, the text and the prompt with its end-of-sequence token must each fit. A config
+    without this setting, such as that of T5, has no maximum.
 
     Args:
         config: the transformers config of the language model.

@@ -1,9 +1,9 @@
 """Packed batches for causal students: several sequences in one row, without padding.
 
-Every layer of a causal language model except attention processes each token independently, so these
-layers run on a packed row unchanged. This module registers an attention function with transformers that
-computes the attention of each sequence separately. `use_packing` installs the function in a student
-after a test that the sequences of a row don't influence each other.
+Every layer of a causal language model except attention processes each token independently, and so runs
+on a packed row unchanged. For attention, this module registers a function with transformers that
+separates the sequences. `use_packing` installs the function in a student, after a test that the
+sequences of a row don't influence each other.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def packed_attention(
     Args:
         module: the attention layer.
         query: [1, H, L, d].
-        key: [1, G, L, d], where G key heads serve H query heads.
+        key: [1, G, L, d], where G divides H.
         value: [1, G, L, d].
-        attention_mask: unused; transformers passes None.
-        sequences: the position of each sequence in the row, on the device of the other tensors.
-        settings: options of transformers' attention functions, such as ``scaling``. With a
-            ``position_bias`` or a ``dropout``, and for types and head sizes without a kernel, torch's
-            attention is called for one sequence at a time.
+        attention_mask: ignored.
+        sequences: layout of the row, on the device of the other tensors.
+        settings: transformers' attention options, such as ``scaling``. With a ``position_bias`` or
+            ``dropout``, and for types and head sizes without a kernel, torch's attention is called for
+            one sequence at a time.
 
     Returns:
         The output, [1, L, H, d], in the type of autocast if autocast is on, else in that of the
@@ -96,22 +96,21 @@ AttentionInterface.register(NAME, packed_attention)
 
 
 def use_packing(student: Student, max_length: int) -> bool:
-    """Switch a student to packed batches, if its model supports them.
+    """Switch a student to packed batches, in place, if its model supports them.
 
-    The test runs three forward passes of a few tokens. Afterwards ``collate`` of a packing student
-    returns packed batches. The attention of its model then takes nothing else: a forward pass without
-    ``sequences``, and so ``generate``, raises a TypeError.
+    Afterwards the student's ``collate`` returns packed batches, and a forward pass of its model without
+    ``sequences``, such as in ``generate``, raises a TypeError. A student that can't pack stays as
+    before.
 
     Args:
-        student: the student, with float32 parameters, on the CPU, in evaluation mode, and not switched
-            before. If the student can pack, the attention function of its model and ``is_packing`` are
-            changed in place; otherwise both are as before.
+        student: the student, with float32 parameters, on the CPU, in evaluation mode, not switched
+            before.
         max_length: number of tokens of the longest sequence, prompt and target together.
 
     Returns:
-        Whether the student now packs its batches. A student doesn't if it is no causal model, if the
-        attention window of a layer is shorter than ``max_length``, if the model's attention function
-        can't be replaced, or if a layer passes state from one sequence of a row to the next.
+        Whether the student now packs its batches. A student doesn't if it is an encoder-decoder, if a
+        layer's attention window is shorter than ``max_length``, if the model's attention function can't
+        be replaced, or if a layer passes state from one sequence of a row to the next.
     """
     if not isinstance(student, CausalStudent):
         return False

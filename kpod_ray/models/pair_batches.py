@@ -25,21 +25,15 @@ class PairBatch(Batch):
     without supervised tokens holds the start token alone."""
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of the language model's forward pass, without copies.
-
-        The names are ``input_ids``, ``attention_mask`` and ``decoder_input_ids``.
-        """
+        """Return the model's arguments: ``input_ids``, ``attention_mask`` and ``decoder_input_ids``."""
         return {**super().model_inputs(), "decoder_input_ids": self.decoder_input_ids}
 
     def num_slots(self) -> int:
-        """Return the number of positions of the encoder and the decoder, padding included: B (L + M)."""
+        """Return the number of positions of encoder and decoder, padding included: B (L + M)."""
         return super().num_slots() + self.decoder_input_ids.numel()
 
     def num_tokens(self) -> Tensor:
-        """Return the number of encoder tokens plus that of labels, a scalar on the batch's device.
-
-        The encoder tokens include the end-of-sequence tokens, but no padding.
-        """
+        """Return the number of encoder tokens, without padding, plus that of labels, a scalar tensor."""
         # The decoder has one position for each label.
         return super().num_tokens() + len(self.labels)
 
@@ -51,25 +45,20 @@ def collate_pairs(
     start_id: int,
     end_id: int,
 ) -> PairBatch:
-    """Pad examples into a batch for an encoder and a decoder (Eq. 15).
+    """Pad examples into a batch, on the CPU, for an encoder and a decoder (Eq. 15).
 
-    The encoder reads the question, the given steps and the end-of-sequence token. The decoder predicts
-    the remaining steps and the answer. The decoder input is shifted one position to the right, so that
-    each token is predicted from the position that holds the preceding token.
+    The encoder reads the question, the given steps and an end-of-sequence token. The decoder predicts
+    the remaining steps and the answer, each token from the position that holds the preceding token.
 
     Args:
         examples: B examples, at least one; row i of the batch is example i.
-        num_given_steps: [B], number of leading reasoning steps that the encoder reads.
+        num_given_steps: [B], number of given steps of each example.
         pad_id: token id of padding.
         start_id: token id of the decoder's start token.
-        end_id: token id that ends the encoder's input. Nothing is added to the targets: that of an
-            example that was cut to the maximum length ends without this token.
-
-    Returns:
-        The batch, on the CPU.
+        end_id: token id that ends the encoder's input; nothing is added to the targets.
 
     Raises:
-        ValueError: The two sequences have different lengths.
+        ValueError: ``examples`` and ``num_given_steps`` have different lengths.
     """
     given_ids = []
     written_ids = []

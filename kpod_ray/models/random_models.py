@@ -3,7 +3,8 @@
 ``tiny`` (Llama) and ``tiny-t5`` (T5) are for tests. They have fewer than 300,000 parameters and a
 tokenizer with one token a byte. ``small`` (Llama, less than a million parameters) is large enough to
 learn the built-in arithmetic questions, and its byte-pair tokenizer is trained on such questions. The
-same seed gives the same model. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
+same seed gives the same model. The functions keep the state of torch's random generator on the CPU; the
+generators of GPUs are seeded. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
 ``tiny-t5:SEED`` and ``small:SEED`` in a config.
 """
 
@@ -38,14 +39,12 @@ _CHAT_TEMPLATE = (
 
 
 def save_tiny_llama(folder: Path, seed: int) -> None:
-    """Write a tiny random Llama and its byte tokenizer as a Hugging Face model folder.
-
-    The model has 2,048 positions and float32 parameters. torch's global generator is left as it was.
+    """Write a tiny Llama with random float32 parameters and its byte tokenizer as a model folder.
 
     Args:
-        folder: the model folder, which is created if necessary, with missing parents; files of the same
-            names are overwritten.
-        seed: seed of the parameters, from 0 to 2^64 - 1.
+        folder: the Hugging Face model folder, created with its parents if necessary; existing files are
+            overwritten.
+        seed: seed of the parameters, 0 or more.
 
     Raises:
         ValueError: The seed is 2^64 or more.
@@ -69,17 +68,10 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
 
 
 def save_tiny_t5(folder: Path, seed: int) -> None:
-    """Write a tiny random T5 and its byte tokenizer as a Hugging Face model folder.
+    """Write a tiny T5 with random float32 parameters and its byte tokenizer as a model folder.
 
-    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own and float32
-    parameters. torch's global generator is left as it was.
-
-    Args:
-        folder: as in `save_tiny_llama`.
-        seed: seed of the parameters, from 0 to 2^64 - 1.
-
-    Raises:
-        ValueError: The seed is 2^64 or more.
+    The architecture is that of T5 version 1.1 and Flan-T5, with an output head of its own. Arguments and
+    errors are those of `save_tiny_llama`.
     """
     tokenizer = byte_tokenizer()
     config = T5Config(
@@ -106,17 +98,10 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
 
 
 def save_small_model(folder: Path, seed: int) -> None:
-    """Write a small random Llama and its arithmetic tokenizer as a Hugging Face model folder.
+    """Write a small Llama with random float32 parameters and its arithmetic tokenizer as a model folder.
 
-    The tokenizer is trained in this call and doesn't depend on the seed. The model has 1,024 positions
-    and float32 parameters. torch's global generator is left as it was.
-
-    Args:
-        folder: as in `save_tiny_llama`.
-        seed: seed of the parameters, from 0 to 2^64 - 1.
-
-    Raises:
-        ValueError: The seed is 2^64 or more.
+    The tokenizer is trained in this call and doesn't depend on the seed. Arguments and errors are those
+    of `save_tiny_llama`.
     """
     tokenizer = arithmetic_tokenizer()
     config = LlamaConfig(
@@ -138,16 +123,13 @@ def save_small_model(folder: Path, seed: int) -> None:
 def save_random_llama(
     folder: Path, config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> None:
-    """Write a Llama with random float32 parameters and a tokenizer as a Hugging Face model folder.
+    """Write a Llama with random float32 parameters and a tokenizer as a model folder.
 
     Args:
         folder: as in `save_tiny_llama`.
         config: architecture of the model, whose ``vocab_size`` must cover the tokenizer's; not checked.
         tokenizer: tokenizer that is saved with the model.
-        seed: seed of the parameters, from 0 to 2^64 - 1. torch's global generator is left as it was.
-
-    Raises:
-        ValueError: The seed is 2^64 or more.
+        seed: as in `save_tiny_llama`, with the same error.
     """
     with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
         torch.manual_seed(seed)
@@ -158,8 +140,8 @@ def save_random_llama(
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Return a new tokenizer with a chat template and 259 tokens: one a byte and three special ones.
 
-    The special tokens are ``<|start|>`` (beginning of a sequence), ``<|end|>`` (end of a sequence) and
-    ``<|pad|>``. The tokenizer doesn't add them to a text by itself.
+    The special tokens, which the tokenizer doesn't add to a text by itself, are ``<|start|>`` (beginning
+    of a sequence), ``<|end|>`` (end of a sequence) and ``<|pad|>``.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
@@ -177,11 +159,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def arithmetic_tokenizer() -> PreTrainedTokenizerFast:
-    """Train a byte-pair tokenizer on arithmetic word problems; every digit is a token of its own.
+    """Train a byte-pair tokenizer on arithmetic word problems, with the same result in every call.
 
-    The training texts are always the same, so every call returns an equal tokenizer. The tokenizer has
-    `VOCABULARY_SIZE` tokens, among them ``<|end|>`` (end of a sequence) and ``<|pad|>``, but no
-    beginning-of-sequence token and no chat template.
+    Every digit is a token of its own. The tokenizer has `VOCABULARY_SIZE` tokens, among them ``<|end|>``
+    (end of a sequence) and ``<|pad|>``, but no beginning-of-sequence token and no chat template.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,8 +1,8 @@
 """Reading and writing trainable parameters and optimizer state as safetensors files.
 
-Safetensors hold tensors alone, so that reading a checkpoint never unpickles (and runs) foreign code.
-Sharded parameters (FSDP2) are gathered into whole tensors before writing: a training may be resumed with
-another number of workers.
+Safetensors hold tensors alone, so reading a checkpoint never unpickles (and runs) foreign code. Sharded
+parameters (FSDP2) are gathered into whole tensors, so training may resume with another number of
+workers.
 """
 
 from __future__ import annotations
@@ -42,14 +42,9 @@ class State:
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Return the trainable parameters of a module and the state of its optimizer.
 
-    If the module is sharded, all workers must call this function, since gathering is collective; every
-    worker then gets whole tensors, copied to the CPU. All other tensors, which are those of an unsharded
-    module and scalars such as AdamW's step count, share memory with the module and the optimizer: they
-    are no snapshot, and change with the next update.
-
-    Args:
-        module: the module.
-        optimizer: optimizer of the module; without an update so far its state may be empty.
+    If the module is sharded, all workers must call this function together (gathering is collective), and
+    each gets whole tensors, copied to the CPU. The tensors of an unsharded module, and scalars such as
+    AdamW's step count, share memory with module and optimizer and change with the next update.
     """
     entries = optimizer.state_dict()["state"].items()
     return State(
@@ -61,10 +56,9 @@ def state_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 def parameters_of(module: nn.Module) -> dict[str, Tensor]:
     """Return the trainable parameters of a module by name, as whole tensors without gradients.
 
-    Frozen parameters and buffers are left out; of tied parameters one is returned. If the module is
-    sharded, all workers must call this function, since gathering is collective; every worker then gets
-    whole tensors, copied to the CPU. The tensors of an unsharded module share memory with the module, on
-    its device, and change with the next update.
+    Of tied parameters one is returned. If the module is sharded, all workers must call this function
+    together (gathering is collective), and each gets whole tensors, copied to the CPU. The tensors of an
+    unsharded module share memory with the module and change with the next update.
     """
     return {name: _whole(parameter.detach()) for name, parameter in _trainable(module)}
 
@@ -81,9 +75,9 @@ def write_state(state: State, folder: Path) -> None:
         folder: an existing local folder.
 
     Raises:
-        SafetensorError: A file can't be written, as when the folder doesn't exist.
         ValueError: A tensor isn't contiguous.
         RuntimeError: Two tensors share memory.
+        SafetensorError: The folder doesn't exist.
     """
     save_file(state.parameters, folder / _PARAMETERS)
     save_file(state.optimizer, folder / _OPTIMIZER)
@@ -114,20 +108,18 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
     """Load a state into a module and an optimizer, in place.
 
     Frozen parameters, buffers and the optimizer's settings, such as the learning rate, stay as they are.
-    The whole state of the optimizer is replaced. If the module is sharded, all workers must call this
-    function with the same state.
+    The optimizer's state is replaced, and may share memory with ``state``. If the module is sharded, all
+    workers must call this function together with the same state.
 
     Args:
         module: module with the trainable parameters of the state.
         optimizer: optimizer of the module, with its parameters in the same order as when the state was
-            taken, which isn't checked. The optimizer may keep the tensors of the state without a copy.
+            taken, which isn't checked.
         state: whole tensors, from `state_of` or `read_state`.
 
     Raises:
         RuntimeError: The names or shapes of the state's parameters differ from the module's trainable
             ones. Nothing is changed.
-        IndexError: The state has an entry, other than a scalar, for a parameter that the optimizer
-            doesn't have. The module's parameters are changed already.
     """
     load_parameters(module, state.parameters)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -143,14 +135,14 @@ def load_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: State
 
 @torch.no_grad()
 def load_parameters(module: nn.Module, parameters: dict[str, Tensor]) -> None:
-    """Copy parameters from `parameters_of` into a module, in place.
+    """Copy parameters into a module, in place; frozen parameters and buffers stay as they are.
 
-    Frozen parameters and buffers stay as they are. If the module is sharded, all workers must call this
-    function with the same parameters.
+    If the module is sharded, all workers must call this function together with the same parameters.
 
     Args:
         module: the module, on any device.
-        parameters: whole tensors by name, on any device; values are cast to the module's types.
+        parameters: whole tensors by name, from `parameters_of`, on any device; values are cast to the
+            module's types.
 
     Raises:
         RuntimeError: The names or shapes of the parameters differ from the module's trainable ones.
@@ -178,7 +170,7 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return a whole tensor, sharded over the workers as the parameter is."""
+    """Return a whole tensor, sharded over the workers if the parameter is, and in the same way."""
     if not isinstance(parameter, DTensor):
         return tensor
     placed = tensor.to(parameter.device)
@@ -186,21 +178,19 @@ def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
-    """Write tensors by name to a safetensors file at a path of the store; see `Store.upload`.
+    """Write tensors by name to a safetensors file of the store; see `Store.upload`.
 
-    An existing file is replaced; missing parent folders are created. Of several workers, only one should
-    call this function.
+    An existing file is replaced. Of several workers, only one should call this function.
 
     Args:
         tensors: contiguous tensors on any device that don't share memory with each other.
         store: the store.
-        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+        path: path of the file relative to the store's root.
 
     Raises:
         ValueError: A tensor isn't contiguous.
         RuntimeError: Two tensors share memory.
         OSError: The store fails.
-        SafetensorError: The temporary folder of this machine can't be written.
     """
     with tempfile.TemporaryDirectory() as name:
         save_file(tensors, f"{name}/tensors.safetensors")
@@ -208,11 +198,11 @@ def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
 
 
 def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
-    """Return by name the tensors that `upload_tensors` wrote to a path of the store, on the CPU.
+    """Return the tensors of a safetensors file of the store by name, on the CPU.
 
     Args:
         store: the store.
-        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+        path: path of the file relative to the store's root.
 
     Raises:
         FileNotFoundError: The file doesn't exist.
@@ -225,7 +215,7 @@ def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
 
 
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
-    """Write all parameters, frozen ones too, and persistent buffers of a module to a path of the store.
+    """Write a module's parameters, frozen ones too, and persistent buffers to a file of the store.
 
     The file is in the safetensors format and replaces an existing file; see `Store.upload`. Of several
     workers, only one should call this function.
@@ -233,11 +223,10 @@ def upload_module(module: nn.Module, store: Store, path: str) -> None:
     Args:
         module: the module, on any device, not sharded; tied parameters are written once.
         store: the store.
-        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+        path: path of the file relative to the store's root.
 
     Raises:
         OSError: The store fails.
-        SafetensorError: The temporary folder of this machine can't be written.
     """
     with tempfile.TemporaryDirectory() as name:
         save_model(module, f"{name}/module.safetensors")
@@ -245,12 +234,12 @@ def upload_module(module: nn.Module, store: Store, path: str) -> None:
 
 
 def fetch_module(module: nn.Module, store: Store, path: str) -> None:
-    """Load into a module, in place, what `upload_module` wrote to a path of the store.
+    """Load into a module, in place, a file that `upload_module` wrote to the store.
 
     Args:
         module: the module, on any device, not sharded.
         store: the store.
-        path: path of the file relative to the store's root, with the ending ``.safetensors``.
+        path: path of the file relative to the store's root.
 
     Raises:
         FileNotFoundError: The file doesn't exist.

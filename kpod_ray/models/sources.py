@@ -1,19 +1,10 @@
 """Turn a model's name in a config into a folder that transformers and vLLM load.
 
-A name is of one of these kinds:
-
-- a local folder,
-- a folder at an ``s3://`` or ``gs://`` address,
-- ``tiny:SEED`` or ``tiny-t5:SEED``, a random Llama or T5 for tests,
-- ``small:SEED``, a random Llama that can learn the built-in questions,
-- ``packaged:NAME``, a model inside an installed Python package,
-- ``OWNER/NAME``, with one slash and no existing local path: a model on the Hugging Face hub.
-
-Any other name, such as ``gpt2``, means a local folder, whether or not the folder exists. A model folder
-is one with a ``config.json``.
-
-Generated and downloaded models are cached in `MODEL_CACHE`. torch and transformers are imported inside
-functions, because the commands that only check names must start fast.
+A name is a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, ``tiny-t5:SEED``
+or ``small:SEED`` of `random_models`; ``packaged:NAME``, a model inside an installed Python package; or
+``OWNER/NAME``, with one slash and no such local path, a model on the Hugging Face hub. Any other name,
+such as ``gpt2``, means a local folder. A model folder has a ``config.json``. torch and transformers are
+imported inside functions, because commands that only check names must start fast.
 """
 
 from __future__ import annotations
@@ -39,9 +30,7 @@ MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 NUM_SAMPLES = 64
 """Number of samples that `model_hash` reads of each file; reading a large file whole takes minutes."""
 SAMPLE_BYTES = 4096
-"""Size of a sample in bytes."""
 RANDOM = ("tiny", "tiny-t5", "small")
-"""Prefixes of the names of random models."""
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Parts of the names of architectures that generate text."""
 
@@ -62,25 +51,17 @@ PACKAGED = {
 
 
 def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
-    """Return the folder or hub name of a model, as ``from_pretrained`` takes it.
+    """Return the local folder of a model, or its name on the hub, as ``from_pretrained`` takes it.
 
-    A random model, a packaged GGUF file and a model at an address are written to a folder in ``cache``
-    at the first call on a machine; later calls, also in other processes, return that folder without
-    looking at the address again. A local folder is returned as an absolute path with ``~`` expanded. A
-    hub name is returned unchanged and unchecked, without use of the network. The function is idempotent
-    (if ``cache`` is an absolute path without links): a returned value given as ``name`` is returned
-    unchanged.
-
-    Args:
-        name: name of the model, as in a config.
-        cache: local folder for generated and downloaded models, which is created if necessary.
+    Random models, packaged GGUF files and models at an address are written to ``cache`` at the first
+    call on a machine; later calls don't look at the address again. Other folders are returned as
+    absolute paths, hub names unchanged and unchecked. A returned value is itself a name of the same
+    model.
 
     Raises:
-        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``; the
-            address can't be opened or contains a key; the seed is no whole number; no packaged model
-            has the name, or its package isn't installed.
-        OSError: The cache can't be written, a file at the address can't be copied, or transformers can't
-            load the GGUF file.
+        KpodError: The folder has no ``config.json``, the address can't be opened or contains a key, the
+            seed is no whole number, or the packaged model is unknown or not installed.
+        OSError: A file can't be copied, or transformers can't load the GGUF file.
         ValueError: The seed is 2^64 or more.
     """
     kind, colon, rest = name.partition(":")
@@ -101,31 +82,19 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
 
 
 def is_hub_name(name: str) -> bool:
-    """Return whether a name means a model on the hub: OWNER/NAME without colon.
-
-    A local file or folder of that name takes precedence. The hub isn't asked.
-    """
+    """Return whether a name has the form OWNER/NAME of a hub model, and no such local path exists."""
     return ":" not in name and not _looks_local(name)
 
 
 def is_folder(name: str) -> bool:
-    """Return whether a name means a local folder or a folder at an address, existing or not.
-
-    A name without ``://`` means a local folder unless what precedes the first colon, or the whole name
-    without a colon, is the kind of a random or packaged model (such as ``tiny``), or the name has the
-    form OWNER/NAME and no such local path exists.
-    """
+    """Return whether a name means a local folder, existing or not, or a folder at an address."""
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
     )
 
 
 def without_folders(name: str) -> str:
-    """Return a model's name for publication: of a folder only the last part, without private paths.
-
-    The last part is what follows the last slash; in an address with a query, the end of the query.
-    Names that aren't folders (`is_folder`) are returned unchanged.
-    """
+    """Return a model's name for publication: of a folder (`is_folder`) only the last path component."""
     return Path(name).name if is_folder(name) else name
 
 
@@ -135,19 +104,9 @@ def _looks_local(name: str) -> bool:
 
 
 def check_model(name: str) -> None:
-    """Check that a model exists, without loading, generating or downloading parameters.
+    """Raise a `KpodError` if a model doesn't exist; load, generate or download no parameters.
 
-    An address is looked up. The config of a model on the hub is downloaded unless it is in the local hub
-    cache. Of a packaged model only the package is looked up, not the file in it.
-
-    Args:
-        name: name of the model, as in a config.
-
-    Raises:
-        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``; the
-            address can't be opened or contains a key; the seed is no whole number; no packaged model
-            has the name, or its package isn't installed; the config of a model on the hub can't be
-            loaded.
+    Addresses and Python packages are looked up; a hub config not in the local cache is downloaded.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
@@ -163,21 +122,14 @@ def check_model(name: str) -> None:
 
 
 def is_encoder_decoder(name: str) -> bool:
-    """Return whether a model is an encoder-decoder, read from its config without loading parameters.
+    """Return whether a model is an encoder-decoder, without loading parameters.
 
-    The config of a model at an address or on the hub is read over the network. Random and packaged
-    models are recognized by the kind in their name, without a check that they exist.
-
-    Args:
-        name: name of the model, as in a config.
+    A config at an address or on the hub is read; random and packaged models aren't looked up.
 
     Raises:
-        KpodError: The folder, local or at an address, doesn't exist or has no ``config.json``, or the
-            address can't be opened or contains a key.
-        OSError: The config can't be read, isn't valid JSON, or can't be had from the hub.
-        ValueError: transformers doesn't know the type of the model, or a config at an address isn't
-            valid JSON.
-        TypeError: A config at an address has no ``model_type``.
+        KpodError: The folder has no ``config.json``, or the address can't be opened or contains a key.
+        OSError: The config can't be read or downloaded, or is invalid JSON (ValueError at an address).
+        ValueError: transformers doesn't know the model's type (TypeError at an address without type).
     """
     kind = name.partition(":")[0]
     if kind in (*RANDOM, "packaged"):
@@ -194,39 +146,14 @@ def is_encoder_decoder(name: str) -> bool:
 
 
 def is_for_vllm(name: str) -> bool:
-    """Return whether vLLM can generate with a student's model, that is, whether the model is causal.
-
-    The config of a model at an address or on the hub is read over the network.
-
-    Args:
-        name: name of the model, as in a config.
-
-    Raises:
-        KpodError: As in `is_encoder_decoder`.
-        OSError: As in `is_encoder_decoder`.
-        ValueError: As in `is_encoder_decoder`.
-        TypeError: As in `is_encoder_decoder`.
-    """
+    """Return whether vLLM can generate with a model: it is no encoder-decoder (`is_encoder_decoder`)."""
     return not is_encoder_decoder(name)
 
 
 def check_decoder(name: str) -> None:
-    """Check that a model is a causal language model, as a vLLM engine needs it.
+    """Raise a `KpodError` unless a model is a causal language model, as a vLLM engine needs it.
 
-    Besides `is_encoder_decoder`, the names in ``architectures`` are checked, if a local folder or an
-    installed package holds the model's ``config.json`` with such names. The config of a model at an
-    address or on the hub is read over the network.
-
-    Args:
-        name: name of the model, as in a config.
-
-    Raises:
-        KpodError: The model is an encoder-decoder, or its architecture doesn't generate text; no
-            packaged model has the name, or its package isn't installed; or a condition of
-            `is_encoder_decoder` holds.
-        OSError: As in `is_encoder_decoder`.
-        ValueError: As in `is_encoder_decoder`.
-        TypeError: As in `is_encoder_decoder`.
+    The check uses `is_encoder_decoder` (same errors) and ``architectures`` of local or packaged configs.
     """
     kind, _, rest = name.partition(":")
     if kind == "packaged":
@@ -249,15 +176,8 @@ def check_decoder(name: str) -> None:
 def model_hash(name: str) -> str:
     """Return a hash of a local model folder's files, for fingerprints; "" for other kinds of model.
 
-    The hash, 16 hexadecimal digits, covers name, size and samples (see `NUM_SAMPLES`) of each file in
-    the folder, without subfolders.
-
-    Args:
-        name: name of the model, as in a config.
-
-    Raises:
-        KpodError: The name means a local folder that doesn't exist or has no ``config.json``.
-        OSError: A file can't be read.
+    The hash, 16 hexadecimal digits, covers name, size and samples (`NUM_SAMPLES`) of each file, without
+    subfolders. A folder without ``config.json`` raises a `KpodError`.
     """
     is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
     if not _looks_local(name) or is_generated or "://" in name:
@@ -268,8 +188,7 @@ def model_hash(name: str) -> str:
 
 
 def _sampled_hash(path: Path) -> str:
-    """Return a hash of samples at equal distances in a file."""
-    # Samples are enough: retrained parameters differ nearly everywhere in the file.
+    # Samples at equal distances are enough: retrained parameters differ nearly everywhere in the file.
     digest = hashlib.sha256()
     last = max(0, path.stat().st_size - SAMPLE_BYTES)
     with path.open("rb") as stream:
@@ -317,7 +236,6 @@ def _check_hub(name: str) -> None:
 
 
 def _seed(kind: str, text: str) -> int:
-    """Return the seed in the name of a random model; raise a `KpodError` if it is no whole number."""
     if not text.isdecimal():
         raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
     return int(text)
@@ -339,7 +257,6 @@ def _packaged_source(name: str) -> tuple[str, str]:
 
 
 def _download(folder: Path, address: str) -> None:
-    """Copy the model folder at an address to a new local folder."""
     filesystem, path = _checked_address(address)
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
@@ -369,12 +286,7 @@ def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
 
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return a folder; if it doesn't exist, create it with ``make``, in one process and atomically.
-
-    Args:
-        folder: the folder.
-        make: writes the folder's content to the path that it is given.
-    """
+    """Return a folder; create it with ``make``, atomically and in one process, if it doesn't exist."""
     # Workers of one machine ask for the same model at the same time: the lock lets one of them create
     # the folder. The rename makes sure that a killed process never leaves an incomplete folder behind.
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,7 @@
 
 A causal student reads the question, the given steps and the supervised tokens as one sequence. An
 encoder-decoder student reads the question and the given steps with its encoder and predicts the
-supervised tokens with its decoder. `load_student` returns one of the two classes, which have the same
-methods.
+supervised tokens with its decoder. Both classes have the same methods.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ class CausalStudent(nn.Module):
     """A causal language model with the loss of its training.
 
     Args:
-        language_model: a causal model of transformers, whose logits are hidden states times output head;
-            the student holds the model itself, no copy.
+        language_model: a causal model of transformers, whose logits are hidden states times output head.
         compute_dtype: type of the computation under autocast; float32 computes without autocast. The
             parameters keep their type.
         token_loss: the loss function.
@@ -85,10 +83,7 @@ class CausalStudent(nn.Module):
         return collate(examples, num_given_steps, pad_id)
 
     def forward(self, batch: Batch) -> LossParts:
-        """Return the loss of a batch; logits are computed only for the labels.
-
-        After `use_recomputed_layers` was applied to the language model, each forward pass supports only
-        one backward pass.
+        """Return a batch's loss, which allows one backward pass; only the labels' logits are computed.
 
         Args:
             batch: result of this student's `collate`, moved to the device of the model.
@@ -98,7 +93,7 @@ class CausalStudent(nn.Module):
     def predicting_states(self, batch: Batch) -> Tensor:
         """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
 
-        Row j belongs to ``batch.labels[j]``. The states have gradients, unless torch's are turned off.
+        Row j belongs to ``batch.labels[j]``.
 
         Args:
             batch: result of this student's `collate`, moved to the device of the model.
@@ -114,10 +109,9 @@ class EncoderDecoderStudent(nn.Module):
     """An encoder-decoder language model, such as Flan-T5, with the loss of its training.
 
     Args:
-        language_model: an encoder-decoder model of transformers, whose logits are hidden states (of T5
-            with tied embeddings scaled) times output head; the student holds the model itself, no copy.
-        compute_dtype: type of the computation under autocast; float32 computes without autocast. The
-            parameters keep their type.
+        language_model: an encoder-decoder model of transformers, whose logits are hidden states (scaled
+            in T5 with tied embeddings) times output head.
+        compute_dtype: as in `CausalStudent`.
         token_loss: the loss function.
     """
 
@@ -139,8 +133,7 @@ class EncoderDecoderStudent(nn.Module):
         """Return a batch, on the CPU, for the encoder and the decoder.
 
         The encoder reads each example's question and given steps, and an end-of-sequence token. The
-        labels of the decoder are the target tokens of all later steps and of the answer segment; its
-        input is the start token and the labels without the last one.
+        labels of the decoder are the target tokens of all later steps and of the answer segment.
 
         Args:
             examples: B examples, at least one.
@@ -155,10 +148,7 @@ class EncoderDecoderStudent(nn.Module):
         return collate_pairs(examples, num_given_steps, pad_id, start_id, end_id)
 
     def forward(self, batch: PairBatch) -> LossParts:
-        """Return the loss of a batch; logits are computed only for the labels.
-
-        After `use_recomputed_layers` was applied to the language model, each forward pass supports only
-        one backward pass.
+        """Return a batch's loss, which allows one backward pass; only the labels' logits are computed.
 
         Args:
             batch: result of this student's `collate`, moved to the device of the model.
@@ -168,7 +158,7 @@ class EncoderDecoderStudent(nn.Module):
     def predicting_states(self, batch: PairBatch) -> Tensor:
         """Return the output head's input for each of the N labels, [N, d], in ``compute_dtype``.
 
-        Row j belongs to ``batch.labels[j]``. The states have gradients, unless torch's are turned off.
+        Row j belongs to ``batch.labels[j]``.
 
         Args:
             batch: result of this student's `collate`, moved to the device of the model.
@@ -201,18 +191,13 @@ def _autocast(batch: Batch, dtype: torch.dtype) -> torch.autocast:
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a model, which can return character offsets.
 
-    `model_folder` may first write the model to the cache; a model on the hub is downloaded.
-
-    Args:
-        name: name of the model, as in a config; see `models.sources`.
+    `model_folder`, with its errors, may write the model to the cache; a hub model's tokenizer is
+    downloaded.
 
     Raises:
-        KpodError: A condition of `model_folder` holds, or the tokenizer has no character offsets or no
-            end-of-sequence token.
-        OSError: A condition of `model_folder` holds, transformers can't load the tokenizer, or the hub
-            doesn't have the model.
-        ValueError: A condition of `model_folder` holds, the model has no tokenizer that transformers
-            knows, or a file of the tokenizer isn't valid JSON.
+        KpodError: The tokenizer has no character offsets or no end-of-sequence token.
+        OSError: transformers can't load the tokenizer, or the hub doesn't have the model.
+        ValueError: transformers knows no tokenizer for the model, or a tokenizer file isn't valid JSON.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
     if not tokenizer.is_fast:
@@ -223,19 +208,12 @@ def load_tokenizer(name: str) -> Any:
 
 
 def check_vocabulary(name: str) -> None:
-    """Check that a model has an embedding for every token of its tokenizer's vocabulary.
+    """Check that a model's config has at least as many embeddings as its tokenizer has tokens.
 
-    Tokens that were added to the vocabulary aren't counted. No parameters are loaded, but `model_folder`
-    may first write the model to the cache; files of a model on the hub are downloaded.
-
-    Args:
-        name: name of the model, as in a config; see `models.sources`.
+    Tokens that were added to the vocabulary aren't counted. The errors of `load_tokenizer` apply.
 
     Raises:
-        KpodError: The tokenizer has more tokens than the model has embeddings, or a condition of
-            `load_tokenizer` holds.
-        OSError: As in `load_tokenizer`, or transformers can't load the config.
-        ValueError: As in `load_tokenizer`, or transformers doesn't know the type of the model.
+        KpodError: The tokenizer has more tokens than the model has embeddings.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
@@ -253,25 +231,22 @@ def load_student(
 ) -> Student:
     """Load a causal or encoder-decoder language model, with float32 parameters, as a student.
 
-    The model is on the CPU, and all its parameters are trainable. The language model is in evaluation
-    mode; the student's own flag ``training``, which has no effect, is True. `model_folder` may first
-    write the model to the cache; a model on the hub is downloaded. Two forward passes of a few tokens
-    check the logits. Parameters that are missing in the model's files get random values; transformers
-    warns of them.
+    The language model is on the CPU, in evaluation mode, and all its parameters are trainable.
+    `model_folder`, whose errors apply, may first write the model to the cache; a hub model is
+    downloaded. Parameters that are missing in the model's files get random values; transformers warns of
+    them.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
         compute_dtype: type of the computation under autocast; float32 computes without autocast.
-        token_loss: `weighted_nll` or `probability_scaled_nll`, or one of them with full logits.
+        token_loss: `weighted_nll`, `probability_scaled_nll` or a `with_full_logits` variant.
 
     Raises:
-        KpodError: A condition of `model_folder` holds; the model's logits aren't the plain product of
-            hidden states and output head (there is no head, the head has a bias, or the logits are
-            scaled or soft-capped); or the decoder has no start token.
-        OSError: A condition of `model_folder` holds, transformers can't load the model, or the hub
-            doesn't have the model.
-        ValueError: A condition of `model_folder` holds, or transformers doesn't know the type of the
-            model.
+        KpodError: The model's logits aren't the plain product of hidden states and output head (there is
+            no head, the head has a bias, or the logits are scaled or soft-capped), or the decoder has no
+            start token.
+        OSError: transformers can't load the model, or the hub doesn't have the model.
+        ValueError: transformers doesn't know the type of the model.
         RuntimeError: The shapes of the parameters differ from those that the config asks for.
         SafetensorError: A file of parameters is truncated.
     """
@@ -319,9 +294,6 @@ def _has_plain_logits(student: Any) -> bool:
 
 
 def pad_id(tokenizer: Any) -> int:
-    """Return the token id of padding: the tokenizer's, or the end-of-sequence token without one.
-
-    The tokenizer must have one of the two, as any from `load_tokenizer` does.
-    """
+    """Return the id of a tokenizer's padding token or, without one, of its end-of-sequence token."""
     chosen = tokenizer.pad_token_id  # any id is right: the attention mask marks the padding
     return int(tokenizer.eos_token_id if chosen is None else chosen)
