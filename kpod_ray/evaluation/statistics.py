@@ -46,9 +46,9 @@ class PairedDifference:
     value: float
     """The difference over all seeds and questions, in [-1, 1]."""
     low: float
-    """Lower end of the 95 % interval, the 2.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
+    """Lower end of the 95 % interval: 2.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
     high: float
-    """Upper end of the 95 % interval, the 97.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
+    """Upper end of the 95 % interval: 97.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
     p_value: float
     """Two-sided p-value of no difference, not corrected for the number of comparisons."""
     standard_error: float

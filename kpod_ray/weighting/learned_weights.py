@@ -95,7 +95,7 @@ def learn_token_weights(
     artifact: Artifact,
     watch: Watcher,
 ) -> Manifest:
-    """Train the weighter and weigh all rationales of ``teacher``; Ray must be connected.
+    """Train the weighter and weigh all rationales of the artifact ``teacher``, with Ray connected.
 
     The artifact gets the table ``weighted``, one row for each rationale in the order of the table
     ``rationales``, ``weighter.safetensors``, and ``history.json``, the metrics of all validations. An

@@ -53,8 +53,8 @@ def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.ND
 
     Keypoints are tokens with a digit, tokens of operators alone (except between two letters, as in
     "pull-out"), and all parts of the `NUMBER_WORDS`. All parts of the `FUNCTION_WORDS` are function
-    words. Upper and lower case are equal. ``starts`` and ``ends``, [N] each (else ValueError), are the
-    character positions at which each token starts, and before which it ends.
+    words. Upper and lower case are equal. A token spans the characters from its element of
+    ``starts`` up to that of ``ends`` (excluded), [N] each; other lengths raise a ValueError.
     """
     kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
     return np.array(kinds, dtype=np.int64)
