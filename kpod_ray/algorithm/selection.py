@@ -76,7 +76,7 @@ def select_by_merge(
 
     Args:
         costs: [Q], >= 0, difficulty in nats that each question adds; Q may be 0. Ties are broken by
-            cluster id, then by position, the smaller first.
+            cluster id (if beta > 0), then by position, the smaller first.
         cluster_ids: [Q], cluster of each question.
         budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
         diversity_weight: beta, >= 0.
