@@ -105,12 +105,11 @@ def select_by_thresholds(
     The thresholds fall by the factor 1 - epsilon. At each threshold, the questions that fit and whose
     density reaches the threshold are taken, the cheapest first. One sort by threshold takes the place of
     the sweeps (module docstring). G of the result is at least 1/2 - epsilon of the optimum. With a small
-    beta most questions share a threshold; with a large beta the order approaches that of
+    beta most questions share a threshold; with a large beta the order is nearly that of
     `select_by_merge`.
 
-    ``epsilon``, above 0 and below 0.5, is the accuracy: smaller is more accurate and slower; any other
-    value raises a ValueError. The other arguments, the result and the errors are those of
-    `select_by_merge`.
+    ``epsilon``, above 0 and below 0.5 (else ValueError), is the accuracy: smaller is more accurate and
+    slower. The other arguments, the result and the errors are those of `select_by_merge`.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     if not 0 < epsilon < 0.5:

@@ -102,9 +102,9 @@ def learn_token_weights(
     interrupted call is continued. ``watch`` is called in a thread of the driver with the metrics of
     every train step and validation. The result holds the entries of the manifest, which isn't written:
     ``counts``; ``best``, the metrics of the best validation, or None if the weights were collapsed at
-    every validation; ``quality`` (`WeightingValidation.quality`); ``workers``, the configured number;
-    ``nodes``; and ``warning``, a text, only if the weights were collapsed at the last validation or
-    checkpoints were damaged.
+    all validations; ``quality`` (`WeightingValidation.quality`); ``workers``, the configured number;
+    ``nodes``; and ``warning``, a text, only after a collapse at the last validation or damaged
+    checkpoints.
 
     Raises:
         KpodError: There are more workers than rationales, or than ``global_batch_size``.
