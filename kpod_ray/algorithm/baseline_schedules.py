@@ -1,11 +1,7 @@
 """Baseline schedules without given steps, to compare the progressive schedule with.
 
-`plan_at_once` is the paper's ablation without progression: all questions take part in all stages.
-`plan_easy_to_hard` is a curriculum over whole questions: a stage includes the easiest questions whose
-difficulties fit under the stage's ceiling.
-
-Invariants of both plans: the number of given steps is always 0, and a question that is included in a
-stage is included in all later stages.
+Every reasoning step of an included question is supervised. A question that is included in a stage is
+included in all later stages.
 """
 
 from __future__ import annotations
@@ -26,21 +22,21 @@ from kpod_ray.algorithm.schedule import (
 
 
 def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages: int) -> Plan:
-    """Plan stages in which every reasoning step of every question is supervised.
+    """Plan stages that include all questions with every step supervised (the paper's ablation).
 
     Args:
-        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
-            in order, then those of question 1, and so on.
-        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
-        num_stages: N_e, training stages, at least 1, which isn't checked.
+        step_difficulties: [sum of num_steps], in nats (Eq. 8): all steps of question 0, then of question
+            1, ...
+        num_steps: [Q], reasoning steps of each question, at least 1.
+        num_stages: N_e, training stages, at least 1.
 
     Returns:
-        A plan of stages 0 to N_e. The ceiling and the planned difficulty of every stage are the total
-        difficulty; ``ceilings`` and ``planned`` are one array. ``included`` is a read-only array.
+        A plan of stages 0 to N_e. The ceiling and the planned difficulty of each stage are the total
+        difficulty.
 
     Raises:
-        ValueError: There is no question, a question has no step, the shapes disagree, or a difficulty
-            is negative or not finite.
+        ValueError: Q is 0, a count is below 1, shapes disagree, or a difficulty is negative or not
+            finite.
     """
     check_steps(step_difficulties, num_steps)
     shape = (num_stages + 1, num_steps.size)
@@ -51,26 +47,22 @@ def plan_at_once(step_difficulties: FloatArray, num_steps: IntArray, num_stages:
 def plan_easy_to_hard(
     step_difficulties: FloatArray, num_steps: IntArray, settings: ScheduleSettings
 ) -> Plan:
-    """Plan stages of whole questions, the easiest first, under the ceiling of Eq. 10.
+    """Plan stages 0 to N_e of whole questions, the easiest first, under the ceiling of Eq. 10.
 
     Questions are sorted by the mean difficulty of their reasoning steps; ties keep the order of the
-    arguments. Stage t includes the longest run of easiest questions whose difficulties sum to at most
-    D(t), plus 1e-9 of the total difficulty for rounding. The easiest question is always included, even
-    above the ceiling, so that no stage is empty. After stage T all questions are included.
+    arguments. Stage t includes the longest run of easiest questions whose steps have a total difficulty
+    of at most D(t), plus 1e-9 of the sum over all questions for rounding. The easiest question is always
+    included. After stage T all questions are. No question has given steps.
 
     Args:
-        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats: all steps of question 0
-            in order, then those of question 1, and so on.
-        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
-        settings: The number of stages and the parameters of the ceiling. ``step_size`` and ``solver``
-            are not used.
-
-    Returns:
-        A plan of stages 0 to N_e.
+        step_difficulties: [sum of num_steps], in nats (Eq. 8): all steps of question 0, then of question
+            1, ...
+        num_steps: [Q], reasoning steps of each question, at least 1.
+        settings: Parameters of the ceiling; ``step_size`` and ``solver`` are not used.
 
     Raises:
-        ValueError: There is no question, a question has no step, the shapes disagree, or a difficulty
-            is negative or not finite.
+        ValueError: Q is 0, a count is below 1, shapes disagree, or a difficulty is negative or not
+            finite.
     """
     check_steps(step_difficulties, num_steps)
     total = math.fsum(step_difficulties)

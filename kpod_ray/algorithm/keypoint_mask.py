@@ -12,14 +12,10 @@ from torch import Tensor
 
 
 def gumbel_noise(uniform: Tensor) -> Tensor:
-    """Return logistic noise, the difference of two Gumbel variables, from uniform numbers.
+    """Return logistic noise, the difference of two Gumbel variables, from uniform numbers u in [0, 1].
 
-    Args:
-        uniform: Tensor u of any shape, float32 or float64, numbers from 0 to 1, both included. In types
-            of 16 bits, 1 - 1e-6 is rounded to 1, whose noise is infinite.
-
-    Returns:
-        Tensor of the same shape and type: log(u / (1 - u)), with u limited to 1e-6 and 1 - 1e-6.
+    The noise log(u / (1 - u)) has the shape and type of u; u is limited to 1e-6 and 1 - 1e-6. The type
+    must be float32 or float64: in 16 bits, 1 - 1e-6 is rounded to 1, whose noise is infinite.
     """
     clipped = uniform.clamp(1e-6, 1 - 1e-6)  # the logarithms of 0 would be infinite
     return torch.log(clipped) - torch.log1p(-clipped)
@@ -28,18 +24,14 @@ def gumbel_noise(uniform: Tensor) -> Tensor:
 def annealed_temperature(
     train_step: int, num_train_steps: int, first: float, last: float | None
 ) -> float:
-    """Return the Gumbel temperature of a train step, annealed geometrically.
+    """Return the Gumbel temperature of a train step, annealed geometrically from ``first`` to ``last``.
 
     Args:
-        train_step: Train step, counted from 0.
-        num_train_steps: Planned number of train steps.
-        first: Temperature of train step 0, > 0, also if only one train step is planned.
-        last: Temperature of the last of several planned train steps and of any later one, > 0. None
-            keeps the temperature at ``first``.
-
-    Returns:
-        The temperature, > 0. The ratio of the temperatures of two successive planned train steps is
-        constant.
+        train_step: Train step, from 0; from the last planned one on, the temperature is ``last``.
+        num_train_steps: Planned number of train steps; with 1, train step 0 has the temperature
+            ``first``.
+        first: Temperature of train step 0, > 0.
+        last: Temperature of the last planned train step, > 0. None keeps the temperature at ``first``.
     """
     if last is None:
         return first
@@ -48,31 +40,21 @@ def annealed_temperature(
 
 
 def relaxed_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """Return the relaxed keypoint mask: the Gumbel-softmax of [log(1 - w), log w], w = sigmoid(logits).
+    """Return the relaxed keypoint mask, sigmoid((logits + noise) / temperature), [B, L].
 
-    Args:
-        logits: [B, L], logits of the token weights.
-        noise: [B, L], from `gumbel_noise`, on the device of the logits.
-        temperature: > 0; the mask becomes binary as the temperature goes to 0.
-
-    Returns:
-        [B, L], from 0 to 1 (rounding can reach both); 1 keeps a token, 0 masks a token. Gradients flow
-        to the logits.
+    The mask is the Gumbel-softmax of [log(1 - w), log w] with token weights w = sigmoid(logits). Its
+    values go from 0 (masks a token) to 1 (keeps a token), with gradients to the logits. ``noise``, [B,
+    L], comes from `gumbel_noise`. The mask becomes binary as the temperature, > 0, goes to 0.
     """
     # A softmax over two classes is the sigmoid of the difference of their logits.
     return torch.sigmoid((logits + noise) / temperature)
 
 
 def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """Return a binary keypoint mask (Eq. 4) with the gradient of `relaxed_mask`.
+    """Return a binary keypoint mask (Eq. 4) with the gradient of `relaxed_mask`, [B, L].
 
-    Args:
-        logits: [B, L], logits of the token weights.
-        noise: [B, L], from `gumbel_noise`, in the type and on the device of the logits.
-        temperature: > 0, temperature of the relaxed mask.
-
-    Returns:
-        [B, L], 1 (keeps a token) where the relaxed mask is above 0.5, else 0; in the type of the logits.
+    The mask is 1 (keeps a token) where the mask that `relaxed_mask` returns for the same arguments is
+    above 0.5, else 0. ``noise`` has the type of the logits.
     """
     relaxed = relaxed_mask(logits, noise, temperature)
     rounded = (relaxed > 0.5).to(relaxed.dtype)
@@ -81,12 +63,12 @@ def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> 
 
 
 def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tensor) -> Tensor:
-    """Replace the embeddings e of masked tokens by a learned vector v: m e + (1 - m) v.
+    """Mix embeddings e of tokens with a vector v that stands for masked tokens: m e + (1 - m) v.
 
     Args:
-        embeddings: [B, L, d], token embeddings.
-        keypoint_mask: [B, L], m in 0 to 1; 1 keeps a token, 0 masks a token.
-        mask_vector: [d], the learned vector.
+        embeddings: [B, L, d], token embeddings e.
+        keypoint_mask: [B, L], m from 0 (masks a token) to 1 (keeps a token).
+        mask_vector: [d], v.
 
     Returns:
         [B, L, d], a new tensor with gradients to all three arguments.
@@ -98,12 +80,11 @@ def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tens
 def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
     """Return the expected fraction of kept tokens of each rationale: Eq. 6 divided by the length.
 
-    The expectation takes the place of the fraction of a sampled mask, because the expectation has the
-    same mean and no sampling variance.
+    The expectation has the mean of a sampled mask's fraction, and no sampling variance.
 
     Args:
         logits: [B, L], logits of the token weights.
-        token_mask: [B, L], 1 at rationale tokens, 0 at padding, on the device of the logits.
+        token_mask: [B, L], bool or number, 1 at rationale tokens, 0 at padding.
 
     Returns:
         [B], from 0 to 1, with gradients to the logits; 0 for a rationale without tokens.
@@ -113,19 +94,15 @@ def mean_token_weight(logits: Tensor, token_mask: Tensor) -> Tensor:
 
 
 def keypoint_loss(answer_nll: Tensor, kept_fraction: Tensor, mask_ratio_weight: float) -> Tensor:
-    """Return the loss of Eq. 7, each rationale divided by its length and summed over the rationales.
+    """Return the loss of Eq. 7 summed over the rationales: sum(answer_nll + alpha * kept_fraction).
 
-    The loss of a rationale is the answer loss plus alpha times the fraction of kept tokens. For a
-    rationale of N tokens, Eq. 5 is a sum over N prefixes and Eq. 6 a sum over N tokens. One prefix
-    drawn uniformly estimates Eq. 5 divided by N, and the fraction of kept tokens is Eq. 6 divided by
-    N. So alpha weighs the two terms as in the paper.
+    Eq. 5 and 6 are sums over the N prefixes and the N tokens of a rationale. Both terms are divided by N
+    here, so alpha weighs the terms as in the paper. The result is a scalar in nats with gradients.
 
     Args:
-        answer_nll: [B], negative log-likelihood of the answer after one masked prefix, in nats.
+        answer_nll: [B], negative log-likelihood in nats of each rationale's answer after a masked
+            prefix: a mean over prefixes, or the value of one drawn prefix.
         kept_fraction: [B], fraction of kept tokens, such as `mean_token_weight`.
         mask_ratio_weight: alpha of Eq. 7.
-
-    Returns:
-        Scalar in nats, the sum over the batch, with gradients to both tensors.
     """
     return (answer_nll + mask_ratio_weight * kept_fraction).sum()

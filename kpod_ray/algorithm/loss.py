@@ -1,8 +1,8 @@
 """Weighted token losses (Eq. 14, 15, and DFT).
 
-A loss is a sum over tokens, in nats. The caller divides the sum once by a denominator of the whole
-train step. A split into micro-batches, gradient accumulation and several workers then gives the same
-gradient as one large batch. By default a kernel computes the logits of one chunk of tokens at a time.
+A loss is a sum over tokens, in nats. The caller divides the sum once by a denominator of the whole train
+step: micro-batches, gradient accumulation and several workers then give the gradient of one large batch.
+By default a kernel computes the logits of one chunk of tokens at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kpod_ray.kernels.linear_cross_entropy import TokenScale, linear_cross_entro
 
 LossTensors = tuple[Tensor, Tensor, Tensor]
 ScaledNll = Callable[[Tensor, Tensor, Tensor, Tensor, TokenScale], LossTensors]
-"""What computes the losses: `linear_cross_entropy` of the kernels, or `full_logits_nll`."""
+"""Function that computes the losses: `linear_cross_entropy` of the kernels, or `full_logits_nll`."""
 
 
 def weighted_nll(
@@ -29,28 +29,28 @@ def weighted_nll(
 ) -> LossTensors:
     """Sum the negative log-likelihood of the labels, each token scaled by its weight.
 
-    KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With token weights of 1 the sum is Eq. 14.
+    KPOD Eq. 15: L = -sum_j w_j log P(r_j | r_<j, x). With token weights of 1 the sum is Eq. 14. All
+    tensors are on one device. The function is called outside autocast.
 
     Args:
-        hidden: [L, d], final hidden state that predicts each label: row j belongs to ``labels[j]``, and
-            no row is shifted. L may be 0. The logits are computed in the type of ``hidden``.
-        head: [V, d], weight of the output head, of any floating-point type; the logits are
-            ``hidden @ head.T``. All tensors are on one device.
-        labels: [L], int64, token ids from 0 to V - 1; no id, such as -100, is ignored.
-        token_weights: [L], >= 0, dimensionless, converted to float32; the token weights get no gradient.
-        scaled_nll: Function that computes the losses and their scaled sum, with the arguments and
-            results of `full_logits_nll`.
+        hidden: [L, d], final hidden state that predicts each label: row j belongs to ``labels[j]``,
+            without a shift. L may be 0. The logits ``hidden @ head.T`` are computed in the type of
+            ``hidden``.
+        head: [V, d], weight of the output head, of any floating-point type; a head that needs a gradient
+            is float32 or, on a GPU, of the type of ``hidden``.
+        labels: [L], int64, contiguous, token ids from 0 to V - 1; no id, such as -100, is ignored.
+        token_weights: [L], >= 0, which must not require a gradient.
+        scaled_nll: `linear_cross_entropy`, or `full_logits_nll`, which stores the logits of all tokens.
 
     Returns:
-        Three tensors: the weighted sum in nats, a float32 scalar with gradients to ``hidden`` and
-        ``head``; the unweighted negative log-likelihood of each token in nats, [L] float32 without
-        gradient; and whether each label has the largest logit (alone or in a tie), [L] bool. With the
-        default ``scaled_nll``, the sum allows one backward pass.
+        The weighted sum in nats, a float32 scalar with gradients to ``hidden`` and ``head`` for one
+        backward pass; and without gradient the unweighted loss of each token in nats, [L] float32, and
+        whether each label has the largest logit (alone or in a tie), [L] bool.
 
     Raises:
         ValueError: The shapes of the arguments disagree.
-        RuntimeError: Tensors are on several devices, or, on a CPU, a label is no token id (an
-            `IndexError` with `full_logits_nll`).
+        RuntimeError: A label is no token id (on a CPU; an `IndexError` is possible with
+            `full_logits_nll`).
     """
     _check_shapes(hidden, head, labels, token_weights)
     return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight)
@@ -65,25 +65,19 @@ def probability_scaled_nll(
 ) -> LossTensors:
     """Sum the negative log-likelihood of the labels, each token scaled by weight and probability.
 
-    Dynamic fine-tuning (DFT, arXiv 2508.05629) with token weights: L = -sum_j w_j sg(p_j) log p_j,
-    where p_j = P(r_j | r_<j, x) and sg stops the gradient. Tokens that are unlikely under the student
-    have a small weight in the loss.
-
-    Arguments, results and errors are those of `weighted_nll`; the first result is the L above, in nats,
-    and the second is not scaled.
+    Dynamic fine-tuning (DFT, arXiv 2508.05629) with token weights: L = -sum_j w_j sg(p_j) log p_j, where
+    p_j = P(r_j | r_<j, x) and sg stops the gradient. Tokens that are unlikely under the student have a
+    small weight. Arguments, results and errors are those of `weighted_nll`; the sum is this L in nats,
+    and the losses of single tokens are not scaled.
     """
     _check_shapes(hidden, head, labels, token_weights)
     return scaled_nll(hidden, head, labels, token_weights.float(), _by_weight_and_probability)
 
 
 def with_full_logits(token_loss: Callable[..., LossTensors]) -> Callable[..., LossTensors]:
-    """Return a variant of a token loss that computes the logits of all tokens at once, in torch.
+    """Return a variant of `weighted_nll` or `probability_scaled_nll` that uses `full_logits_nll`.
 
-    The variant has the arguments and results of the token loss, differs by rounding only, and stores
-    [L, V] logits (`full_logits_nll`).
-
-    Args:
-        token_loss: `weighted_nll` or `probability_scaled_nll`.
+    The variant differs by rounding only, and stores the logits of all tokens, [L, V], at once.
     """
     return functools.partial(token_loss, scaled_nll=full_logits_nll)
 
@@ -93,24 +87,18 @@ def full_logits_nll(
 ) -> LossTensors:
     """Compute the results of `linear_cross_entropy` from the logits of all tokens, [L, V], at once.
 
-    The shapes aren't checked here, but by `weighted_nll`.
-
     Args:
-        hidden: [L, d], as in `weighted_nll`; the logits are computed in the type of ``hidden``.
+        hidden: [L, d], hidden states, in the type of the matrix product.
         head: [V, d], weight of the output head, converted to the type of ``hidden``.
-        labels: [L], int64, token ids from 0 to V - 1.
-        token_weights: [L], float32, passed to ``scale``.
-        scale: Function from the losses in nats and the weights of all tokens, [L] each, to the factors
-            of the losses in the sum, [L]; the losses that are passed have no gradient.
+        labels: [L], int64, token ids from 0 to V - 1; another id raises an error on a CPU.
+        token_weights: [L], float32, which must not require a gradient, passed to ``scale``.
+        scale: Function from the losses in nats, [L] without gradient, and the weights to the factors of
+            the losses in the sum, [L].
 
     Returns:
-        The scaled sum in nats, a float32 scalar with gradients to ``hidden`` and ``head``; the loss of
-        each token in nats, [L] float32 without gradient; and whether each label has the largest logit
-        (alone or in a tie), [L] bool.
-
-    Raises:
-        RuntimeError: The shapes disagree, or the tensors are on several devices.
-        IndexError: A label is no token id (on a CPU).
+        The scaled sum in nats, a float32 scalar with gradients to ``hidden`` and ``head``; and without
+        gradient the loss of each token in nats, [L] float32, and whether each label has the largest
+        logit (alone or in a tie), [L] bool.
     """
     logits = (hidden @ head.to(hidden.dtype).T).float()
     nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")

@@ -1,20 +1,16 @@
 """The progressive schedule: given steps of every question at every stage (Eq. 10, 11, Algorithm 1).
 
-The given steps of a question are the leading reasoning steps that are put into the student's input.
-The remaining steps are supervised. The ceiling D(t) bounds the summed difficulty of all supervised
-steps at stage t. A solver of Eq. 13 chooses the questions whose number of given steps falls.
-`plan_stages` plans all stages before training, from fixed step difficulties. `replan` plans one stage
-during training, from step difficulties that were measured again.
+The given steps of a question are the leading reasoning steps that are put into the student's input. The
+remaining steps are supervised. The ceiling D(t) bounds the summed difficulty of all supervised steps at
+stage t. A solver of Eq. 13 selects the questions whose number of given steps falls.
 
 Invariants of a plan:
 
-- Up to stage T the difficulty of the supervised steps is at most the stage's ceiling, plus 1e-9 of
-  the total difficulty for rounding.
+- Up to stage T the difficulty of the supervised steps is at most the stage's ceiling, plus 1e-9 of the
+  total difficulty for rounding. Only a replanned stage may exceed the ceiling, if supervised steps have
+  become more difficult; the stage then changes no question.
 - The number of given steps of a question never rises from one stage to the next.
 - After stage T every question has 0 given steps.
-
-A replanned stage keeps the second and third invariant. The first can fail when supervised steps have
-become more difficult than the ceiling allows; the stage then changes no question.
 """
 
 from __future__ import annotations
@@ -29,10 +25,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 ROUNDING = 1e-9
-"""Fraction of the total difficulty by which a plan may exceed a ceiling.
-
-Rounding of the sums must not exclude a step that fits exactly.
-"""
+"""Fraction of the total difficulty by which a plan may exceed a ceiling, so that rounding of the sums
+doesn't exclude a step that fits exactly."""
 
 
 class Solver(Protocol):
@@ -41,15 +35,10 @@ class Solver(Protocol):
     def __call__(
         self, costs: FloatArray, cluster_ids: IntArray, *, budget: float
     ) -> npt.NDArray[np.bool_]:
-        """Select questions whose costs sum to at most the budget, up to rounding.
+        """Return a bool mask, [N], of questions whose costs sum to at most the budget, up to rounding.
 
-        Args:
-            costs: [N], difficulty in nats that a selection of each question adds, >= 0; N may be 0.
-            cluster_ids: [N], cluster of each question.
-            budget: Most difficulty to add, in nats; the selection is empty below 0.
-
-        Returns:
-            [N], whether each question is selected.
+        ``costs``, [N], are the difficulties in nats, >= 0, that the questions add; N may be 0.
+        ``budget`` is the most difficulty to add, in nats; no question is selected below 0.
         """
         ...
 
@@ -90,7 +79,8 @@ class ScheduleSettings:
 class Plan:
     """The schedule of all questions for one or more consecutive stages.
 
-    Stage 0 is the initial state of Algorithm 1; training starts with stage 1.
+    Stage 0 is the initial state of Algorithm 1; training starts with stage 1. The arrays must not be
+    changed: some share memory.
     """
 
     first_stage: int
@@ -108,22 +98,11 @@ class Plan:
 def difficulty_ceiling(
     stage: int, *, total: float, initial_fraction: float, growth: float, full_stage: int
 ) -> float:
-    """Return D(t) of Eq. 10: the most difficulty that the supervised steps of a stage may have.
+    """Return D(t) of Eq. 10 in nats: the most difficulty that the supervised steps of a stage may have.
 
-    D(t) = C_0 + (B - C_0) * (t / T)^(p + 1) before stage T, and D(t) = B from stage T on.
-
-    Args:
-        stage: t, >= 0.
-        total: B, difficulty of all reasoning steps, in nats.
-        initial_fraction: C_0 / B, 0 to 1.
-        growth: p, >= 0.
-        full_stage: T, at least 1.
-
-    Returns:
-        D(t), in nats.
-
-    Raises:
-        ValueError: `stage` is negative; the other arguments aren't checked.
+    D(t) = C_0 + (B - C_0) * (t / T)^(p + 1) before stage T, and D(t) = B from stage T on. ``stage`` is
+    t, ``total`` is B in nats, ``initial_fraction`` is C_0 / B in [0, 1], ``growth`` is p >= 0, and
+    ``full_stage`` is T >= 1. A negative stage raises a ValueError.
     """
     if stage < 0:
         raise ValueError(f"stage is {stage}, expected at least 0")
@@ -139,29 +118,23 @@ def plan_stages(
     cluster_ids: IntArray,
     settings: ScheduleSettings,
 ) -> Plan:
-    """Plan all stages before training (Algorithm 1).
+    """Plan stages 0 to N_e before training, each with all questions (Algorithm 1).
 
-    Stage 0 starts with all steps given (c_i = n_i). The solver selects questions again and again
-    until no further step fits under C_0. Each stage t = 1..T is one call of the solver with the
-    budget D(t) - H, where H is the difficulty of the steps that are supervised already; budget that a
-    stage leaves unused is available to the next stage. At stage t the given steps of a question fall by
-    at most Delta_s; after stage T no step is given. The arguments stay unchanged.
+    Stage 0 starts with all steps given (c_i = n_i); the solver selects questions again and again until
+    no further step fits under C_0. Each stage t = 1..T is one call of the solver with the budget D(t) -
+    H, where H is the difficulty of the steps that are already supervised. In each call the given steps
+    of a selected question fall by at most Delta_s. After stage T no step is given.
 
     Args:
-        step_difficulties: [sum of num_steps], difficulties of Eq. 8 in nats, >= 0: all steps of
-            question 0 in order, then those of question 1, and so on. The solver breaks ties by
-            position, so questions are passed in the order of their ids.
+        step_difficulties: [sum of num_steps], in nats (Eq. 8): all steps of question 0, then of question
+            1, ...; the order of the questions decides ties.
         num_steps: [Q], n_i, reasoning steps of each question, at least 1.
         cluster_ids: [Q], cluster of each question.
         settings: Parameters of the schedule.
 
-    Returns:
-        A plan of stages 0 to N_e that includes every question in every stage. ``included`` is a
-        read-only array.
-
     Raises:
-        ValueError: The shapes disagree, there is no question, a question has no step, or a difficulty
-            is negative or not finite. Errors of ``settings.solver`` pass through.
+        ValueError: Q is 0, a count is below 1, shapes disagree, or a difficulty is negative or not
+            finite.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
@@ -191,28 +164,21 @@ def replan(
 ) -> Plan:
     """Plan one stage from step difficulties that were measured during training (not in the paper).
 
-    B' is the sum of the new difficulties, H' the difficulty of the steps that are supervised already,
-    and D'(t) is Eq. 10 with B' for B. The stage is one call of the solver with the budget D'(t) - H'.
-    A negative budget changes no question: a supervised step never becomes a given step again. With
-    the difficulties that were passed to `plan_stages` the result is the next row of that plan.
+    The stage is one call of the solver with the budget D'(t) - H', where D'(t) is Eq. 10 with the sum of
+    the new difficulties for B, and H' the difficulty of the steps that are already supervised. A
+    negative budget changes no question; ``planned`` then exceeds ``ceilings``. With the difficulties
+    that were passed to `plan_stages` the result is the next row of that plan.
 
-    Args:
-        stage: t, at least 1, also above N_e; after stage T no step is given.
-        num_given_steps: [Q], c_i(t-1), given steps of each question at the stage before.
-        step_difficulties: [sum of num_steps], the new difficulties in nats, in the order of
-            `plan_stages`.
-        num_steps: [Q], n_i, reasoning steps of each question, at least 1.
-        cluster_ids: [Q], cluster of each question.
-        settings: Parameters of the schedule.
+    ``stage`` is t, at least 1; after stage T no step is given. ``num_given_steps``, [Q], is c_i(t-1),
+    the given steps at the stage before. The other arguments are those of `plan_stages`, with the new
+    difficulties.
 
     Returns:
-        A plan of this stage alone (one row), which includes every question. ``planned`` exceeds
-        ``ceilings`` if the budget was negative. The arguments stay unchanged.
+        A plan of this stage alone (one row), which includes every question.
 
     Raises:
-        ValueError: The shapes disagree, there is no question, a question has no step, a difficulty
-            is negative or not finite, a number of given steps isn't 0 to the question's number of
-            steps, or the stage is below 1. Errors of ``settings.solver`` pass through.
+        ValueError: A condition of `plan_stages` holds, the stage is below 1, or a number of given steps
+            isn't from 0 to the question's number of steps.
     """
     check_steps(step_difficulties, num_steps)
     _check_clusters(num_steps, cluster_ids)
@@ -237,15 +203,7 @@ def replan(
 
 
 def stage_ceilings(total: float, settings: ScheduleSettings) -> FloatArray:
-    """Return the ceilings D(t) of Eq. 10 of stages 0 to N_e, in nats.
-
-    Args:
-        total: B, difficulty of all reasoning steps, in nats.
-        settings: Parameters of the schedule.
-
-    Returns:
-        [num_stages + 1].
-    """
+    """Return D(t) of Eq. 10 for stages 0 to N_e, in nats, from the total difficulty B in nats."""
     stages = range(settings.num_stages + 1)
     return np.array([_ceiling(stage, total, settings) for stage in stages])
 
@@ -283,13 +241,10 @@ class _State:
         self._settings = settings
 
     def advance(self, ceiling: float) -> bool:
-        """Lower the given steps of the questions that the solver selects (Eq. 11).
+        """Lower the given steps of the questions that the solver selects (Eq. 11), if there are any.
 
-        Args:
-            ceiling: Most difficulty that the supervised steps may have afterwards, in nats.
-
-        Returns:
-            Whether the solver selected any question.
+        ``ceiling``, in nats, bounds the difficulty of the supervised steps afterwards. The result is
+        whether any question was selected.
         """
         questions = np.flatnonzero(self.num_given)
         costs = self._next_costs(questions)
@@ -303,16 +258,10 @@ class _State:
         return moved.size > 0
 
     def _next_costs(self, questions: IntArray) -> FloatArray:
-        """Return the difficulty that becomes supervised if each of the questions is selected.
+        """Return the difficulty in nats that a selection of each question, with given steps, adds, [N].
 
         The costs are sums of the single steps. Differences of cumulative sums would carry the rounding
         errors of all earlier questions, and could be negative.
-
-        Args:
-            questions: [N], indices of questions that have given steps.
-
-        Returns:
-            [N], in nats.
         """
         given = self.num_given[questions]
         last = self._offsets[questions] + given - 1
@@ -324,16 +273,11 @@ class _State:
 
 
 def check_steps(step_difficulties: FloatArray, num_steps: IntArray) -> None:
-    """Check the step difficulties and step counts of all questions.
-
-    Args:
-        step_difficulties: [sum of num_steps], in nats.
-        num_steps: [Q], reasoning steps of each question.
+    """Check the step difficulties in nats, [sum of num_steps], and the step counts, [Q].
 
     Raises:
-        ValueError: There is no question, a question has no step, ``num_steps`` isn't one-dimensional,
-            the size of ``step_difficulties`` isn't the sum of ``num_steps``, or a difficulty is negative
-            or not finite.
+        ValueError: Q is 0, a count is below 1, shapes disagree, or a difficulty is negative or not
+            finite.
     """
     if num_steps.ndim != 1:
         raise ValueError(f"num_steps has shape {num_steps.shape}")

@@ -1,26 +1,23 @@
 """Selection of the questions whose given steps fall at a stage: the knapsack of Eq. 12 and 13.
 
-The cost c of a question is the difficulty that its selection adds. The budget b is the difficulty
-that the stage may add. Both solvers maximise F (Eq. 12) through the function G(S) = F(S) + b, which is
+The cost c of a question is the difficulty that its selection adds. The budget b is the difficulty that
+the stage may add. Both solvers maximise F (Eq. 12) through the function G(S) = F(S) + b, which is
 monotone, submodular and 0 for the empty set:
 
     G(S) = sum of the costs in S + beta * sum_k sqrt(|C_k & S|)
 
-Both solvers go through the questions in a fixed order and skip every question that no longer fits.
-The solvers then compare the resulting sequence with its prefixes, each extended by one other question,
-and return the best. Invariants: equal input gives equal output; the selected costs sum to at most the
-budget (up to rounding of the sum, 1e-9 relative); no question that wasn't selected still fits.
+Both solvers go through the questions in a fixed order and skip every question that no longer fits. The
+solvers then compare the resulting sequence with its prefixes, each extended by one other question, and
+return the best. Invariants: equal input gives equal output; the selected costs sum to at most the budget
+(up to rounding, 1e-9 relative); no question that wasn't selected still fits.
 
-Why the order is known in advance: the gain of a question u is
-G(u|S) = c(u) + beta * (sqrt(m + 1) - sqrt(m)), where S holds m questions of the cluster of u. Sort a
-cluster by cost. The question of rank m (from 0) has the density (gain divided by cost)
-
-    1 + beta / (c_m * (sqrt(m + 1) + sqrt(m)))
-
-when the m cheaper questions are in S. Both factors in the denominator grow with m, so the density never
-rises with the rank. Every order by falling density (or by density rounded to levels) therefore takes
-the questions of a cluster from the cheapest upward, and the rank equals m. Skipped questions don't
-break this: all later questions of the cluster cost at least as much, so these don't fit either.
+Why the order is known in advance: with m questions of its cluster in S, a question of cost c has the
+gain c + beta * (sqrt(m + 1) - sqrt(m)). Sort a cluster by cost. The question of rank m (from 0) has the
+density (gain divided by cost) 1 + beta / (c_m * (sqrt(m + 1) + sqrt(m))) when the m cheaper questions
+are in S. Both factors grow with m, so the density never rises with the rank. Every order by falling
+density (or by density rounded to levels) takes the questions of a cluster from the cheapest upward, and
+the rank equals m. After a skipped question, no later question of the cluster fits either, because it
+costs at least as much.
 """
 
 from __future__ import annotations
@@ -47,20 +44,10 @@ def value(
     budget: float,
     diversity_weight: float,
 ) -> float:
-    """Return F(S) of Eq. 12: the diversity of a selection, weighted by beta, minus the unused budget.
+    """Return F(S) of Eq. 12 in nats: beta times the diversity of a selection, minus the unused budget.
 
-    Args:
-        selected: [Q], whether each question is in S.
-        costs: [Q], difficulty that each question adds, in nats.
-        cluster_ids: [Q], cluster of each question.
-        budget: Delta_D, difficulty that the stage may add, in nats.
-        diversity_weight: beta, >= 0.
-
-    Returns:
-        F(S), in nats; minus the budget for an empty selection. The costs may exceed the budget.
-
-    Raises:
-        ValueError: The shapes disagree, a cost or beta is negative, or a number is not finite.
+    ``selected``, [Q] bool, is S; the costs in S may sum to more than the budget. The other arguments and
+    the errors are those of `select_by_merge`; the shape of ``selected`` is checked, too.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     if selected.shape != costs.shape:
@@ -76,28 +63,26 @@ def select_by_merge(
     """Solve Eq. 13 by density greedy with one extension; the order merges the clusters' sorted costs.
 
     G of the result is at least (1 - MERGE_GRID) / 2 = 0.495 of the optimum. Proof: let O be an optimal
-    selection, o its costliest question and r the largest grid value <= b - c(o). While a prefix P of
-    the sequence costs <= r, every question of O fits. So the next question has at least the density of
-    O - o given P, which is >= (G(O) - G(P + o)) / (b - c(o)). Let P be the longest such prefix. If
-    G(P + o) >= G(O) / 2, the best extension of P is at least as good. Otherwise the density was above
-    G(O) / 2(b - c(o)) up to the first prefix of the sequence that costs more than
-    r >= (1 - MERGE_GRID)(b - c(o)). If b - c(o) lies below the grid, the cost of O - o is nearly 0:
-    either G of o alone is at least G(O) / 2, or the sequence gains G(O - o) up to the factor
-    1 - exp(1 - 1 / MERGE_GRID).
+    selection, o its costliest question and r the largest grid value <= b - c(o). While a prefix P of the
+    sequence costs <= r, every question of O fits, so the next question has at least the density of O - o
+    given P, which is >= (G(O) - G(P + o)) / (b - c(o)). Let P be the longest such prefix. If G(P + o) >=
+    G(O) / 2, the best extension of P is at least as good. Otherwise the density was above G(O) / 2(b -
+    c(o)) up to the first prefix that costs more than r >= (1 - MERGE_GRID)(b - c(o)). If b - c(o) lies
+    below the grid, either G of o alone is at least G(O) / 2, or the sequence gains G(O - o) up to the
+    factor 1 - exp(1 - 1 / MERGE_GRID).
 
-    For beta > 0 the order by falling density doesn't depend on beta; only the extension does. With
-    beta = 0 the clusters have no effect, and the cheapest questions come first. The time is
-    O(Q log Q) for a bounded number of clusters.
+    For beta > 0 only the extension depends on beta, not the order. With beta = 0 the cheapest questions
+    come first, whatever their clusters. The time is O(Q log Q) for a bounded number of clusters.
 
     Args:
-        costs: [Q], >= 0, difficulty that each question adds, in nats; Q may be 0. Ties are broken by
-            cluster id, then by position, the smaller first.
+        costs: [Q], >= 0, difficulty in nats that each question adds; Q may be 0. Ties are broken by
+            cluster id (if beta > 0), then by position, the smaller first.
         cluster_ids: [Q], cluster of each question.
         budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
         diversity_weight: beta, >= 0.
 
     Returns:
-        [Q], whether each question is selected.
+        [Q] bool, whether each question is selected.
 
     Raises:
         ValueError: The shapes disagree, a cost or beta is negative, or a number is not finite.
@@ -117,28 +102,14 @@ def select_by_thresholds(
 ) -> BoolArray:
     """Solve Eq. 13 by falling density thresholds (a reconstruction of the paper's solver, FTGP).
 
-    The thresholds fall by the factor 1 - epsilon. At each threshold, every question that fits and
-    whose density reaches the threshold is taken, the cheapest first, until no question fits. The
-    threshold of every question is known in advance (module docstring), so one sort by threshold takes
-    the place of the sweeps. G of the result is at least 1/2 - epsilon of the optimum.
+    The thresholds fall by the factor 1 - epsilon. At each threshold, the questions that fit and whose
+    density reaches the threshold are taken, the cheapest first. One sort by threshold takes the place of
+    the sweeps (module docstring). G of the result is at least 1/2 - epsilon of the optimum. With a small
+    beta most questions share a threshold; with a large beta the order is nearly that of
+    `select_by_merge`.
 
-    Unlike in `select_by_merge`, beta changes the order: with a small beta the densities are near 1, so
-    most questions share a threshold and the cheapest come first; with a large beta the order
-    approaches that of `select_by_merge`.
-
-    Args:
-        costs: [Q], >= 0, difficulty that each question adds, in nats; Q may be 0.
-        cluster_ids: [Q], cluster of each question.
-        budget: Delta_D, most difficulty to add, in nats; no question is selected below 0.
-        diversity_weight: beta, >= 0.
-        epsilon: Accuracy, above 0 and below 0.5; smaller is more accurate and slower.
-
-    Returns:
-        [Q], whether each question is selected.
-
-    Raises:
-        ValueError: The shapes disagree, a cost or beta is negative, a number is not finite, or epsilon
-            is out of its range.
+    ``epsilon``, above 0 and below 0.5 (else ValueError), is the accuracy: smaller is more accurate and
+    slower. The other arguments, the result and the errors are those of `select_by_merge`.
     """
     _check(costs, cluster_ids, budget, diversity_weight)
     if not 0 < epsilon < 0.5:
@@ -151,20 +122,18 @@ def select_by_thresholds(
 class _Items:
     """The questions whose own cost fits the budget, sorted by cluster, then cost, then position.
 
-    A position in these arrays stands for one question ("item").
+    An "item" is one of these questions. The budget is in nats; ``diversity_weight`` is beta.
     """
 
     budget: float
-    """In nats."""
     diversity_weight: float
-    """beta."""
     questions: IntArray
     """[N], index of each item in the caller's arrays."""
     costs: FloatArray
     """[N], in nats."""
     roots: FloatArray
-    """[N], sqrt(m + 1) + sqrt(m), where m is the item's rank in its cluster. The reciprocal is the
-    gain sqrt(m + 1) - sqrt(m); unlike the difference, the sum is monotone in floating point."""
+    """[N], sqrt(m + 1) + sqrt(m), where m is the item's rank in its cluster. The reciprocal is the gain
+    sqrt(m + 1) - sqrt(m), but only the sum is monotone in floating point."""
     bounds: IntArray
     """[clusters + 1], position of each cluster's first item, then N."""
 
@@ -214,9 +183,9 @@ def _narrow(labels: IntArray) -> npt.NDArray[np.integer]:
 def _stable_argsort(keys: FloatArray) -> IntArray:
     """Return ``np.argsort(keys, kind="stable")`` of numbers >= 0, several times faster.
 
-    Read as integers, the bits of floats >= 0 have the order of the floats. The position takes the
-    place of the lowest bits, so that one sort of integers moves keys and positions together. Keys that
-    differ only in the replaced bits are then sorted exactly.
+    The bits of floats >= 0, read as integers, have the order of the floats. The position replaces the
+    lowest bits, so one sort of integers moves keys and positions together. Keys that differ only in the
+    replaced bits are then sorted exactly.
     """
     positions = np.int64((1 << keys.size.bit_length()) - 1)
     packed = (keys + 0.0).view(np.int64)  # -0.0 + 0.0 is 0.0; the sign bit of -0.0 would sort first
@@ -260,8 +229,7 @@ def _pack(costs: FloatArray, order: IntArray, budget: float) -> IntArray:
     """Return the positions taken when going through `order` and skipping items that no longer fit.
 
     A round takes items up to the first that doesn't fit, then drops every item that doesn't fit. The
-    rest of that item's cluster is dropped with the item (later items of a cluster cost no less), so
-    there are at most as many rounds as clusters.
+    rest of that item's cluster costs no less, so there are at most as many rounds as clusters.
     """
     rounds = [order[:0]]
     while order.size:
@@ -300,11 +268,10 @@ def _select(items: _Items, order: IntArray, *, num_questions: int, grid: float) 
 def _best_extension(items: _Items, sequence: IntArray, grid: float) -> tuple[int, int | None]:
     """Return the best pair (prefix length, position of the item that extends the prefix).
 
-    The position is None if no extended prefix has a higher G than the whole sequence. The prefixes
-    tried are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the empty
-    prefix, whose extension is the best single item. The best extension from a cluster is the
-    costliest item that fits, because all items of a cluster add the same diversity; ties go to the
-    first item.
+    The position is None if no extended prefix has a higher G than the whole sequence. The prefixes tried
+    are the longest ones of cost <= b, (1 - grid) b, (1 - grid)^2 b, ... grid * b, and the empty prefix.
+    From a cluster the costliest item that fits is tried, because all items of a cluster add the same
+    diversity; ties go to the first item.
     """
     spent, values = _prefixes(items, sequence)
     num_limits = math.ceil(math.log(grid) / math.log1p(-grid)) + 1

@@ -1,13 +1,11 @@
 """Reasoning steps of a rationale, as character spans (KPOD section on step difficulty).
 
 The paper separates reasoning steps by the symbol ".". A literal reading would split decimals and list
-numbers, and would join lines that end without a full stop. In this module a step ends after a full
-stop that ends a sentence and, optionally, at newlines.
+numbers, and would join lines that end without a full stop. In this module a step ends after a full stop
+that ends a sentence and, optionally, at newlines.
 
-Invariants of the spans: a span is half-open and not empty; the spans are in order, adjoin each other
-and cover the whole text. White space after a full stop belongs to the NEXT step, because tokenizers
-attach a blank to the word that follows (" The"): the token then starts in the step of its word. A
-newline that ends a step, and the white space after the newline, belong to the step that ends.
+White space after a full stop belongs to the NEXT step, because tokenizers attach a blank to the word
+that follows (" The"): the token then starts in the step of its word.
 """
 
 from __future__ import annotations
@@ -36,20 +34,20 @@ _FEWEST_WORDS = 2
 def split_steps(text: str, *, split_newlines: bool) -> list[tuple[int, int]]:
     """Split a rationale into reasoning steps.
 
-    A step ends after a full stop that ends a sentence (`sentence_ends`); closing quotes and brackets
-    after the full stop belong to the step that ends. A list number ("1. ", "2) ") at the start of a
-    line or step belongs to the item that follows. A piece of fewer than two words or numbers is
-    joined to the step before the piece or, at the start of the text, to the step after the piece. A text
-    that isn't empty has at least one step, even if the text is white space alone.
+    A step ends after a full stop that ends a sentence (`sentence_ends`), closing quotes and brackets
+    included. A list number ("1. ", "2) ") at the start of a line or step belongs to the item that
+    follows. A piece of fewer than two words or numbers is joined to the step before the piece or, at the
+    start of the text, to the step after the piece.
 
     Args:
         text: The rationale.
         split_newlines: Whether a newline ends a step too; False is the paper's rule.
 
     Returns:
-        Character spans ``[start, end)``, one for each step, in order; empty for an empty text. The spans
-        adjoin and cover the whole text: white space after a full stop belongs to the next step; a
-        newline that ends a step, and the white space after it, belong to the step that ends.
+        Character spans ``[start, end)`` of the steps, in order, which adjoin and cover the text; empty
+        only for an empty text. White space after a full stop belongs to the next step; a newline that
+        ends a step, the white space after this newline, and white space at the end of the text belong to
+        the step before.
     """
     ends = {end for end in sentence_ends(text) if not _is_line_start_mark(text, end)}
     if split_newlines:
@@ -61,10 +59,9 @@ def sentence_ends(text: str) -> Iterator[int]:
     """Yield the position after every full stop that ends a sentence, in ascending order.
 
     The position lies after closing quotes and brackets and before white space; an ellipsis ("...") is
-    one full stop. Full stops before a digit ("3.5", ".3") and in an abbreviation ("Mr.", "e.g.", "No.
-    7") end no sentence. An abbreviation that may close a sentence ("3 p.m.", "etc.") ends the sentence
-    unless a lower-case letter or a digit follows. The full stop of a list number ("1. ") counts as an
-    end here.
+    one full stop. Full stops before a digit ("3.5") and in an abbreviation ("Mr.", "e.g.", "No. 7") end
+    no sentence. An abbreviation that may close a sentence ("3 p.m.", "etc.") ends the sentence unless a
+    lower-case letter or a digit follows. The full stop of a list number ("1. ") counts as an end.
     """
     return (stop.end() for stop in _FULL_STOP.finditer(text) if _ends_sentence(stop))
 
@@ -80,17 +77,10 @@ def steps_of_tokens(
     token_starts: Sequence[int] | NDArray[np.integer],
     step_starts: Sequence[int] | NDArray[np.integer],
 ) -> NDArray[np.int64]:
-    """Return the reasoning step of every token: the step that holds the token's first character.
+    """Return the reasoning step, from 0, that holds each token's first character, int64 [L].
 
-    A token that straddles a boundary belongs to the earlier step. A token that starts before the
-    first step belongs to step 0.
-
-    Args:
-        token_starts: [L], character position of each token's start, in any order.
-        step_starts: [S], character position of each step's start, strictly ascending.
-
-    Returns:
-        int64 [L], 0-based steps.
+    ``token_starts`` [L], in any order, and ``step_starts`` [S], strictly ascending, are character
+    positions. A token that starts before the first step belongs to step 0.
 
     Raises:
         ValueError: The step starts don't ascend, or there are tokens but no steps.

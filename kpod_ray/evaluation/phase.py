@@ -32,36 +32,31 @@ def evaluate_student(
     """Write the table ``predictions`` of a model; return the manifest with the accuracy.
 
     The table has one row for each answered question, in the order of the questions, and replaces an
-    existing table. Answers that an interrupted call for the same artifact finished are used, so the
-    model and the settings must be those of that call. Ray must be connected.
+    existing table. Ray must be connected. The model and the settings must be those of interrupted calls
+    for the same artifact, whose finished answers are used.
 
     Args:
-        config: the settings of the run; ``evaluation``, the student's template and precision, and
-            ``resources.evaluate`` are used.
+        config: ``evaluation``, the student's template and precision, and ``resources.evaluate`` are
+            used.
         questions: finished artifact of phase ``questions``; the first ``evaluation.limit`` of its test
             questions (all for None) are answered, at least one.
         model: name of a model as in the config, or the path or address of a trained student's folder.
         artifact: artifact of phase ``evaluate``, which is written, but not marked as finished.
         on_rows: called with the number of finished answers and the number of questions: with vLLM
-            whenever new answers are finished, never if none is missing; with transformers once at the
-            end.
+            whenever new answers are finished; with transformers once at the end.
 
     Returns:
-        The content of the manifest: counts, the accuracy as a fraction with its 95 % Wilson interval,
-        the model, and the nodes that generated answers: with vLLM in this call, with transformers also
-        in earlier calls that were interrupted.
+        The content of the manifest: ``counts``; ``accuracy``, a fraction with its 95 % Wilson interval;
+        ``model``; and ``nodes``, those that generated answers (with vLLM in this call only).
 
     Raises:
-        KpodError: With vLLM: a `KpodError` of `VllmService`, the template is ``chat`` and the tokenizer
-            has no chat template, the engine dies repeatedly, the answers can't be written, or the
-            folder of temporary files is too small for the index of the answers.
-        ray.exceptions.RayError: With vLLM: an actor failed for another reason, as in `generate_missing`.
-            With transformers: an actor failed, also for a `KpodError` of `GeneratorActor`.
-        RuntimeError: With transformers: the files of finished answers don't match the questions, or
-            there is no test question.
-        FileNotFoundError: The artifact of the questions has no table.
-        OSError: The storage fails.
-        ValueError: With vLLM: there is no test question.
+        KpodError: With vLLM: the model can't be served, the template is ``chat`` and the tokenizer has
+            no chat template, the engine dies repeatedly, or the answers can't be written.
+        ray.exceptions.RayError: An actor failed for another reason; with transformers also for a
+            `KpodError`.
+        RuntimeError, ValueError: There is no test question, or, with transformers, the finished answers
+            don't match the questions.
+        OSError: The storage fails, such as for an artifact of the questions without its table.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
@@ -88,19 +83,16 @@ def evaluate_student(
 
 
 def check_backend(config: RunConfig) -> None:
-    """Check that the evaluation backend can generate with the student; no parameters are loaded.
+    """Check that vLLM, if it is the evaluation backend, can generate with the student's model.
 
-    With backend ``transformers`` nothing is checked, and the model isn't looked at. With vLLM, the
-    config of a model at an address or on the hub is read over the network.
-
-    Args:
-        config: the settings of the run; ``evaluation.backend`` and ``student.model`` are used.
+    No parameters are loaded, but the config of a model at an address or on the hub is read over the
+    network. With backend ``transformers`` nothing is checked.
 
     Raises:
-        KpodError: The backend is vLLM, and the student is an encoder-decoder model, or a condition of
-            `is_encoder_decoder` holds, such as a folder without a ``config.json``.
-        OSError: The backend is vLLM, and the config can't be read, or be had from the hub.
-        ValueError: The backend is vLLM, and transformers doesn't know the type of the model.
+        KpodError: The student is an encoder-decoder model, or its folder doesn't exist or has no
+            ``config.json``.
+        OSError: The model's config can't be read, or be had from the hub.
+        ValueError: transformers doesn't know the type of the model.
     """
     if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
         raise KpodError(

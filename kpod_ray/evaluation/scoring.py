@@ -13,13 +13,12 @@ from kpod_ray.records import Completion, Prediction, Question
 def predict(completion: Completion, question: Question) -> Prediction:
     """Return the prediction of a completion: its extracted answer, compared with the gold answer.
 
-    A text that was cut off at the token limit is scored like any other text. An error row, or a text
-    without an answer, has an empty predicted answer and is wrong.
+    An error row, or a text without an answer, has an empty predicted answer and is wrong. A text that
+    was cut off at the token limit is scored like any other text.
 
     Args:
         completion: the generated text, or an error row; its id isn't compared with the question.
-        question: the question that the text answers, with a gold answer; its id becomes the
-            ``question_id`` of the prediction.
+        question: the question that the text answers, with a gold answer.
 
     Raises:
         ValueError: The question's kind is none of ``number``, ``choice``, ``boolean`` and ``text``, and
@@ -41,10 +40,6 @@ def predict(completion: Completion, question: Question) -> Prediction:
 
 def wilson_interval(num_correct: int, num_questions: int) -> tuple[float, float]:
     """Return the lower and upper end of the 95 % Wilson score interval of an accuracy, in [0, 1].
-
-    Args:
-        num_correct: number of correct answers.
-        num_questions: number of questions, at least 1.
 
     Raises:
         ValueError: ``num_questions`` is 0, or ``num_correct`` is negative or over ``num_questions``.

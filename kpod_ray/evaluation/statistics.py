@@ -1,14 +1,13 @@
 """Paired statistics of two methods that answered the same questions with the same training seeds.
 
-Answers are bool arrays [S, Q] with one row per training seed and one column per question; the order of
-seeds and questions is the same for every method. The difference of two accuracies has three sources of
-variance: the sample of questions, the sample of training seeds, and the residual noise of each single
-answer. The bootstrap resamples questions and seeds. The residual noise is part of the question means,
-and removed from the seed effects, so that the noise is counted once.
+Answers are bool arrays [S, Q] with one row per training seed and one column per question, in the same
+order for every method. The difference of two accuracies has three sources of variance: the sample of
+questions, the sample of training seeds, and the residual noise of each single answer. The bootstrap
+resamples questions and seeds. The residual noise is part of the question means, and removed from the
+seed effects, so that the noise is counted once.
 
-Invariants: equal methods have a difference of 0 with p = 1. Swapping two methods changes the sign of
-the difference; the p-value stays the same up to the random draws. Equal bootstrap seeds give equal
-results.
+Invariants: equal methods have a difference of 0 with p = 1. Swapping two methods changes the sign of the
+difference; the p-value stays the same up to the random draws.
 """
 
 from __future__ import annotations
@@ -47,13 +46,11 @@ class PairedDifference:
     value: float
     """The difference over all seeds and questions, in [-1, 1]."""
     low: float
-    """Lower end of the 95 % interval, the 2.5 % quantile of the bootstrap's draws; not cut to [-1,
-    1]."""
+    """Lower end of the 95 % interval: 2.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
     high: float
-    """Upper end of the 95 % interval, the 97.5 % quantile of the bootstrap's draws; not cut, either."""
+    """Upper end of the 95 % interval: 97.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
     p_value: float
-    """Two-sided p-value of the null hypothesis that there is no difference, not corrected for the number
-    of comparisons."""
+    """Two-sided p-value of no difference, not corrected for the number of comparisons."""
     standard_error: float
     """Standard deviation of the bootstrap's draws, in the unit of ``value``."""
 
@@ -70,22 +67,20 @@ class Discordance:
     num_worse: int
     """Number of answers that are wrong with the method and correct with the baseline."""
     p_value: float
-    """Two-sided p-value, which assumes that the pairs of answers are independent; not corrected for the
-    number of comparisons."""
+    """Two-sided p-value for independent pairs of answers, not corrected for multiple comparisons."""
 
 
 def interval_over_seeds(correct: Answers) -> Estimate:
     """Return the mean accuracy with the 95 % t-interval over the accuracies of the seeds, cut to [0, 1].
 
-    The interval covers the variance between training seeds on these questions. The variance between
-    samples of questions is not included.
+    The interval covers the variance between training seeds on these questions, not the variance between
+    samples of questions.
 
     Args:
         correct: whether each answer is correct, bool [S, Q] with S >= 2: a row per seed.
 
     Raises:
-        ValueError: There are no questions, or fewer than two seeds, or the array has another number of
-            dimensions than two.
+        ValueError: There are no questions or fewer than two seeds, or the array isn't two-dimensional.
     """
     num_seeds, num_questions = correct.shape
     if num_seeds < 2 or num_questions == 0:
@@ -103,16 +98,15 @@ def paired_bootstrap(
 
     Let d be the differences of the answers, [S, Q]. One draw is the mean of Q question means of d, drawn
     with replacement, plus the mean of S seed effects, drawn with replacement. A seed effect is the
-    deviation of a seed's mean from the overall mean, scaled in two ways: shrunk to the variance that
-    remains without the residual noise of the answers, and widened because few seeds estimate a variance
-    badly. Drawing rows and columns of d itself would count the residual noise three times. All seed
-    effects are 0 with one seed, with one question, or if the seeds' means vary no more than the residual
-    noise explains: then only the questions are drawn.
+    deviation of a seed's mean from the overall mean, shrunk to the variance that remains without the
+    residual noise of the answers, and widened because few seeds estimate a variance badly. Drawing rows
+    and columns of d itself would count the residual noise three times. All seed effects are 0 with one
+    seed or one question, or if the residual noise explains the variance of the seeds' means.
 
     Args:
         correct: whether each answer of the method is correct, bool [S, Q].
-        baseline: the same for the baseline, bool [S, Q]; row s has the same training seed as row s of
-            ``correct``, column q the same question as column q.
+        baseline: the same for the baseline; each row has the same training seed and each column the same
+            question as in ``correct``.
         seed: seed of the bootstrap's draws.
         num_draws: number of draws, at least 1.
 
@@ -137,16 +131,13 @@ def paired_bootstrap(
 
 
 def compare_paired(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> PairedDifference:
-    """Compare the accuracies of two methods that answered the same questions.
-
-    The interval and the p-value come from a bootstrap of `NUM_DRAWS` draws over questions and, with
-    several seeds, over seeds; see `paired_bootstrap`. Equal arguments give equal results.
+    """Compare the accuracies of two methods that answered the same questions (`paired_bootstrap`).
 
     Args:
         method: whether each answer of the method is correct, as bool or 0 and 1; [Q] for one training,
             or [S, Q] for S trainings with different seeds.
         baseline: the same for the baseline, with the same shape, seeds and questions.
-        seed: seed of the bootstrap's draws.
+        seed: seed of the bootstrap's `NUM_DRAWS` draws; equal seeds give equal results.
 
     Returns:
         The accuracy of the method minus the accuracy of the baseline, as fractions, with the 95 %
@@ -174,12 +165,9 @@ def _answers(correct: ArrayLike) -> Answers:
 def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
     """Return McNemar's exact test on all pairs of answers, pooled over the seeds.
 
-    The answers of several seeds to one question are correlated, so the pooled p-value is too small.
-    With one seed the p-value is exact for the two models. The p-value is 1 if both numbers are equal.
-
-    Args:
-        correct: whether each answer of the method is correct, bool [S, Q].
-        baseline: the same for the baseline, bool [S, Q], with the same seeds and questions.
+    ``correct`` and ``baseline``, bool [S, Q], have the same seeds and questions. Answers of several
+    seeds to one question are correlated, so the p-value is exact with one seed, and too small with more.
+    The p-value is 1 if ``num_better`` and ``num_worse`` are equal.
 
     Raises:
         ValueError: The shapes differ, an array isn't two-dimensional, or there are no answers.
@@ -196,14 +184,9 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
 def smallest_effect(standard_error: float, num_comparisons: int) -> float:
     """Return the true difference that a two-sided test at level 0.05/m detects with a power of 80 %.
 
-    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, where m is ``num_comparisons`` and
-    z_p a quantile of the normal distribution. With m > 1, 0.05/m is the level of the first of m tests
-    under Holm's correction.
-
-    Args:
-        standard_error: standard error of the difference, at least 0, in the unit of the returned
-            difference.
-        num_comparisons: number m of comparisons that are corrected for, at least 1; 1 for no correction.
+    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, in the unit of the standard error,
+    where z_p is a quantile of the normal distribution and m >= 1 is ``num_comparisons``. 0.05/m is the
+    level of the first of m tests under Holm's correction.
     """
     level = stats.norm.ppf(1 - 0.025 / num_comparisons)
     return float((level + stats.norm.ppf(0.8)) * standard_error)
@@ -213,11 +196,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values adjusted by Holm's method, at most 1, in the order of ``p_values``.
 
     If every comparison with an adjusted p-value of at most 0.05 is called significant, the probability
-    of at least one false positive is at most 5 %.
-
-    Args:
-        p_values: unadjusted p-values of all comparisons that are corrected together, in [0, 1], without
-            NaN; may be empty.
+    of at least one false positive is at most 5 %. ``p_values``, in [0, 1] without NaN, holds those of
+    all comparisons that are corrected together, and may be empty.
     """
     order = np.argsort(p_values, kind="stable")
     num_left = np.arange(len(order), 0, -1)

@@ -47,8 +47,8 @@ class Prefix(NamedTuple):
     length: int
     """Number of tokens of the prefix, k of Eq. 5, from 1 to the rationale's length."""
     share: float
-    """Weight of the prefix in the rationale's mean answer loss; the shares of a rationale's
-    prefixes in a batch sum to 1."""
+    """Weight of the prefix in the rationale's mean answer loss; a rationale's shares in a batch sum to
+    1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,9 @@ class MaskedSequences:
     """[S], float32, weight of the sequence in the rationale's mean answer loss."""
 
     def part(self, start: int, stop: int) -> MaskedSequences:
-        """Return the sequences from index ``start`` up to ``stop``, which is excluded.
+        """Return the sequences from index ``start`` up to ``stop`` (excluded) or the end, as views.
 
-        The tensors are views; columns of padding stay, and ``rationale_rows`` still counts the rows of
-        the whole batch. With ``stop`` above S, the part ends with the last sequence.
+        Columns of padding stay, and ``rationale_rows`` still refers to the rows of the whole batch.
         """
         fields = dataclasses.fields(self)
         return MaskedSequences(**{f.name: getattr(self, f.name)[start:stop] for f in fields})
@@ -110,15 +109,9 @@ def build_masked_example(
 ) -> MaskedExample:
     """Tokenise a question and its rationale for the weighter and the answer predictor.
 
-    Nothing is cut, however long the texts are.
-
-    Args:
-        tokenizer: fast tokenizer of the student, which gives character offsets.
-        question: the question.
-        rationale: text of the rationale.
-        template: how the question is rendered.
-        answer_ids: the tokenised answer in the predictor's vocabulary, from `continued_answer` or
-            `decoded_answer`; the list is kept without a copy.
+    The texts aren't truncated. The list ``answer_ids``, the answer in the predictor's vocabulary from
+    `continued_answer` or `decoded_answer`, is kept without a copy. ``tokenizer`` is the student's, a
+    fast one, which gives character offsets; ``template`` renders the question.
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
@@ -136,25 +129,16 @@ def build_masked_example(
 
 
 def continued_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Tokenise an answer for a causal predictor, as the continuation of a sentence.
+    """Tokenise an answer with the tokenizer of a causal predictor, as the continuation of a sentence.
 
     A blank is put before the answer. No special token, such as an end-of-sequence token, is added.
-
-    Args:
-        tokenizer: tokenizer of the predictor.
-        answer: text of the answer.
     """
     ids: list[int] = tokenizer(f" {answer}", add_special_tokens=False).input_ids
     return ids
 
 
 def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Tokenise an answer for a decoder: the answer alone, with the tokenizer's special tokens.
-
-    Args:
-        tokenizer: tokenizer of the predictor.
-        answer: text of the answer.
-    """
+    """Tokenise an answer with the tokenizer of an encoder-decoder predictor, special tokens included."""
     ids: list[int] = tokenizer(answer).input_ids
     return ids
 
@@ -166,8 +150,8 @@ def collate_masked(
 
     Args:
         examples: B examples, at least one.
-        prefixes: S prefixes of the examples' rationales, in any order, at least one of each rationale.
-            Sequence s of the batch belongs to prefix s. Rows, lengths and shares aren't checked.
+        prefixes: S prefixes, in any order, at least one of each example's rationale; prefix s gives
+            sequence s of the batch.
         pad_id: token id of padding in the student's vocabulary.
     """
     rationale_ids, rationale_mask = padded([e.rationale_ids for e in examples], pad_id)

@@ -13,11 +13,8 @@ from kpod_ray.storage.user_files import file_hash
 def model_names(weighting: WeightingConfig | None) -> set[str]:
     """Return the names of the models that the phase loads in addition to the student's model.
 
-    The set holds ``weighting.predictor``, even if it is the student's name. The set is empty without a
-    predictor, and for weights that aren't learned.
-
-    Args:
-        weighting: settings of the phase; None stands for uniform weights.
+    These are ``weighting.predictor``, even if it is the student's name, or none. None as argument stands
+    for uniform weights.
     """
     if isinstance(weighting, LearnedWeighting) and weighting.predictor:
         return {weighting.predictor}
@@ -27,17 +24,13 @@ def model_names(weighting: WeightingConfig | None) -> set[str]:
 def content_hash(weighting: WeightingConfig | None) -> str:
     """Return a hash of the files and models, except the student, that determine the token weights.
 
-    Args:
-        weighting: settings of the phase; None stands for uniform weights.
-
-    Returns:
-        `file_hash` of the file of weights, or `model_hash` of the predictor's model; "" without a file
-        and without a predictor that is a local folder.
+    The hash is the `file_hash` of the file of weights, or the `model_hash` of the predictor's local
+    folder; without either it is "". None as argument stands for uniform weights.
 
     Raises:
-        KpodError: The file of weights doesn't exist, is a folder or can't be read, or the local folder
-            of the predictor doesn't exist or has no ``config.json``.
-        OSError: A file in the predictor's folder can't be read.
+        KpodError: The file of weights can't be read, or the folder doesn't exist or has no
+            ``config.json``.
+        OSError: A file in the folder can't be read.
     """
     if isinstance(weighting, FileWeighting):
         return file_hash(weighting.path)

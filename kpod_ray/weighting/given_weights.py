@@ -1,8 +1,7 @@
 """Token weights that are given, not computed: weights from the user's file, and uniform weights.
 
 A file comes from ``kpod export`` of another run or from another program. `read_weights` checks every row
-against the rationales of this run, since weights are spans of characters and belong to one exact text.
-`unweighted` serves ``weighting: null``: all tokens weigh 1, and only reasoning steps are added.
+against the rationales of this run, since weights are spans of characters of one exact text.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class ImportedWeights:
     """The token weights read from a file."""
 
     table: pa.Table
-    """Rows of `WeightedRationale`, one for each rationale, in the order of the rationales."""
+    """`WeightedRationale` rows, one for each rationale, in the order of the rationales."""
     num_unused: int
     """Number of rows of the file whose question has no rationale in this run."""
 
@@ -45,21 +44,19 @@ def read_weights(
     A row of the file has the fields ``id`` (question id), ``rationale`` (the exact text), ``weights`` (a
     list of spans ``[start, end, weight]`` of characters, ``end`` excluded, with weights from 0 to 1) and
     optionally ``steps`` (a list of spans ``[start, end]``, not empty, that cover the text without gap
-    and overlap; null is no ``steps``). No ``start`` in ``weights`` is below the one before; spans may
-    overlap or be empty. A stretch of text before, between or after the spans becomes a span with the
-    default weight, unless the stretch is white space. Of a row whose id has no rationale, only the id
-    is checked; the row is ignored. Blank lines are skipped.
+    and overlap; or null). No ``start`` in ``weights`` is below the one before; spans may overlap or be
+    empty. Text outside the spans, unless white space alone, becomes spans with the default weight. A row
+    whose id has no rationale is ignored, as are blank lines.
 
     Args:
-        settings: the file, which ends in ``.jsonl`` or ``.parquet``, and the weight of text outside the
-            file's spans.
+        settings: the file, which ends in ``.jsonl`` or ``.parquet``, and the default weight.
         rationales: table of `Rationale` rows, one for each question id.
         split_newlines: whether newlines end reasoning steps where a row of the file has no ``steps``.
 
     Raises:
-        KpodError: The file doesn't exist, has another ending or can't be read, a row is malformed or
-            has another text than the rationale, two rows have the id of one rationale, or a rationale
-            has no row. A line that is no JSON object is malformed, whatever its id.
+        KpodError: The file doesn't exist, has another ending or can't be read, a row is malformed or has
+            another text than the rationale, two rows have the id of one rationale, or a rationale has no
+            row. An ignored row must still be a JSON object with a valid id.
     """
     reader = _Reader(settings, rationales, split_newlines)
     tables = [WeightedRationale.schema.empty_table()]
@@ -155,8 +152,7 @@ def _spans(row: Mapping[str, Any], length: int) -> list[Span]:
     """Return the weighted spans of a row for a text of ``length`` characters.
 
     Raises:
-        FieldError: A span is malformed, out of order or outside the text, or its weight isn't from 0 to
-            1.
+        FieldError: A span is malformed, out of order or outside the text, or its weight isn't in [0, 1].
     """
     spans = list[Span]()
     last = 0
@@ -236,9 +232,7 @@ def _character(value: object) -> int:
 def unweighted(rationale: Rationale, *, split_newlines: bool) -> WeightedRationale:
     """Return a rationale with its reasoning steps and one span of weight 1 over the whole text.
 
-    Args:
-        rationale: the rationale.
-        split_newlines: whether newlines end reasoning steps.
+    ``split_newlines`` is whether newlines end reasoning steps.
     """
     steps = split_steps(rationale.text, split_newlines=split_newlines)
     return WeightedRationale(

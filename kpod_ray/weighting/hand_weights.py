@@ -13,14 +13,14 @@ from kpod_ray.weighting.quality import OPERATORS
 def hand_weighted(
     rationale: Rationale, tokenizer: Any, plain_weight: float, *, split_newlines: bool
 ) -> WeightedRationale:
-    """Split a rationale into reasoning steps and weigh its tokens by the rule.
+    """Split a rationale into reasoning steps and weigh its tokens: 1 with a digit or an operator.
 
-    A token with a digit or an operator (see `has_digit_or_operator`) weighs 1. The white space before a
-    token is no part of its span, except for a token of white space alone.
+    The white space before a token is no part of its span, except for a token of white space alone. The
+    text isn't truncated.
 
     Args:
-        rationale: the rationale; the whole text is tokenised, however long.
-        tokenizer: fast tokenizer of the student, so that the weighted spans are the student's tokens.
+        rationale: the rationale.
+        tokenizer: fast tokenizer of the student, whose tokens are the weighted spans.
         plain_weight: weight of a token without digit and operator, from 0 to 1.
         split_newlines: whether newlines end reasoning steps.
     """
@@ -42,9 +42,8 @@ def hand_weighted(
 
 
 def has_digit_or_operator(text: str) -> bool:
-    """Return whether a text contains a digit (``str.isdigit``) or an operator.
+    """Return whether a text contains a digit (``str.isdigit``) or one of the `OPERATORS`.
 
-    The operators, listed in `OPERATORS`, are ``+-*/=<>^%`` and the Unicode signs for times, division and
-    minus.
+    The operators are ``+-*/=<>^%`` and the Unicode signs for times, division and minus.
     """
     return any(character.isdigit() or character in OPERATORS for character in text)

@@ -1,8 +1,7 @@
 """The description of a token weighter's training that the driver sends to the workers.
 
 `WeightingJob` holds plain values and paths; every worker reads the tables from the store. Ray Train's
-controller process unpickles the job, too, so this module imports neither torch nor transformers, which
-would delay the start of the controller.
+controller process unpickles the job, too, so this module imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class WeightingJob:
     rationales: str
     """Path of the table of rationales."""
     folder: str
-    """Folder of the phase's artifact, to which the training writes ``adapted.safetensors`` (the adapted
-    predictor) and ``weighter.safetensors``."""
+    """Folder of the phase's artifact, which gets ``adapted.safetensors`` (the adapted predictor) and
+    ``weighter.safetensors``."""
     num_threads: int
     """CPU threads of torch on each worker."""

@@ -1,8 +1,7 @@
 """Learned token weights: train the token weighter, then apply it to every rationale.
 
-Ray Train trains the weighter (`kpod_ray.weighting.worker`). A pool of `Annotator` actors then applies
-the trained weighter. Both steps resume: the training from its checkpoint, the pool from the rows already
-stored.
+Ray Train trains the weighter (`kpod_ray.weighting.worker`), and a pool of `Annotator` actors applies the
+weighter. Both resume: the training from its checkpoint, the pool from the rows already stored.
 """
 
 from __future__ import annotations
@@ -37,23 +36,19 @@ BATCH_SIZE = 32
 class Annotator:
     """Weighs the tokens of rationales with a trained weighter and splits the rationales into steps.
 
-    `Annotator` is a plain class, which an `ActorPool` runs in actors. The weighter computes on
-    the GPU if the process sees one, else on the CPU. The student's model may be downloaded first.
+    `Annotator` is a plain class, which an `ActorPool` runs in actors. The weighter computes on the GPU
+    if the process sees one, else on the CPU. The student's model may be downloaded first.
 
     Args:
         model: name of the student's model.
         num_heads: attention heads of the weighter, as in its training; None takes the student's number.
         split_newlines: whether newlines end reasoning steps.
         storage: address of the store.
-        weighter: path of the weighter's parameters relative to the store's root, with the ending
-            ``.safetensors``.
+        weighter: path of the weighter's ``.safetensors`` file relative to the store's root.
 
     Raises:
-        KpodError: A condition of `load_tokenizer`, `load_student` or `build_weighter` holds, or the
-            store can't be opened.
-        OSError: As in `load_tokenizer` and `load_student`; or the file of the weighter can't be read
-            (FileNotFoundError if it doesn't exist).
-        ValueError: As in `load_tokenizer` and `load_student`.
+        KpodError, OSError, ValueError: As in `load_tokenizer`, `load_student` and `build_weighter`; or
+            the store or the file of the weighter can't be opened.
         RuntimeError: The file holds parameters of other names or shapes than this weighter has.
     """
 
@@ -71,10 +66,7 @@ class Annotator:
         """Return the `WeightedRationale` rows of a table of `Rationale` rows, in order.
 
         The spans are the student's tokens, without the white space before each token; the weights are in
-        [0, 1]. A rationale is weighed whole, however long.
-
-        Args:
-            batch: `Rationale` rows; no text is empty.
+        [0, 1]. No text may be empty, and none is truncated.
         """
         rows = Rationale.from_table(batch)
         return WeightedRationale.to_table(self._weigh(row) for row in rows)
@@ -103,36 +95,20 @@ def learn_token_weights(
     artifact: Artifact,
     watch: Watcher,
 ) -> Manifest:
-    """Train the weighter and weigh all rationales; write ``weighter.safetensors`` and ``weighted``.
+    """Train the weighter and weigh all rationales of the artifact ``teacher``, with Ray connected.
 
-    Ray must be connected. ``history.json`` gets the list of the metrics of all validations. An
-    interrupted call is continued from the artifact's ``adapted.safetensors`` (the adapted predictor),
-    the checkpoints in ``fit/`` and the rationales weighed so far; all of these are deleted at the end.
-
-    Args:
-        config: settings of the run.
-        weighting: settings of the weighter and its training, ``config.weighting``.
-        teacher: finished artifact with the questions and the selected rationales.
-        artifact: artifact to write; ``weighted`` gets one row for each rationale, in the order of the
-            table ``rationales``. Its manifest isn't written.
-        watch: callback on the driver, called in a thread with the metrics of every train step and every
-            validation.
-
-    Returns:
-        The manifest entries of the phase: ``counts``; ``best``, the metrics of the best validation, or
-        None if no weighter was sound; ``quality``, see `WeightingValidation.quality`; ``workers``, the
-        number that the settings ask for; ``nodes``, those that trained or weighed; and ``warning``, one
-        text, if the weights were collapsed at the last validation or at all of them, or checkpoints were
-        damaged.
+    The artifact gets the table ``weighted``, one row for each rationale in the order of the table
+    ``rationales``, ``weighter.safetensors``, and ``history.json``, the metrics of all validations. An
+    interrupted call is continued. ``watch`` is called in a thread of the driver with the metrics of
+    every train step and validation. The result holds the entries of the manifest, which isn't written:
+    ``counts``; ``best``, the metrics of the best validation, or None if the weights were collapsed at
+    all validations; ``quality`` (`WeightingValidation.quality`); ``workers``, the configured number;
+    ``nodes``; and ``warning``, a text, only after a collapse at the last validation or damaged
+    checkpoints.
 
     Raises:
-        KpodError: The training has more workers than a train step has rationales.
-        FileNotFoundError: ``teacher`` has no table ``rationales``.
-        TrainingFailedError: The workers failed, or didn't start in time, more often than the settings
-            allow; the cause may be an error of `train_weighter`.
-        RuntimeError: The actors returned another number of rows than there are rationales.
-        ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
-            error of `Annotator`.
+        KpodError: There are more workers than rationales, or than ``global_batch_size``.
+        TrainingFailedError, ray.exceptions.RayError: Workers or actors failed, or didn't start in time.
     """
     workers = config.resources.weighting
     rationales = teacher.read("rationales")

@@ -1,8 +1,8 @@
 """The token weighter (Eq. 2, 3) and its training loss (Eq. 4 to 7).
 
 The weighter reads only the rationale, in the student's tokens. During its training, the answer predictor
-reads the question and a prefix of the masked rationale and predicts the answer. Masking a keypoint
-raises the predictor's loss, from which the weighter learns.
+reads the question and a prefix of the masked rationale and predicts the answer. The weighter learns from
+the rise of the predictor's loss when keypoints are masked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kpod_ray.weighting.batches import MaskedBatch, MaskedSequences
 from kpod_ray.weighting.predictors import AnswerPredictor
 
 CHUNK = 32
-"""Largest number of sequences whose activations are kept at the same time. A batch has more sequences
+"""Largest number of sequences whose activations are kept at the same time; a batch has more sequences
 only with ``weighting.prefixes: all``."""
 
 
@@ -34,12 +34,11 @@ class TokenWeighter(nn.Module):
     """Computes token weights w = sigmoid(f_w(Att(Emb(r)))) of rationales r (Eq. 2, 3).
 
     Emb is a frozen copy of the student's input embeddings, Att a self-attention layer with a residual
-    connection, f_w a two-layer MLP.
+    connection, f_w a two-layer MLP with random initial values from torch's global generator.
 
     Args:
-        embeddings: input embeddings of the student, [V, d], float32, which are copied. Other parameters
-            get random initial values from torch's global generator, on the CPU.
-        num_heads: number of attention heads, at least 1; it must divide d.
+        embeddings: input embeddings of the student, [V, d], float32, on the CPU, which are copied.
+        num_heads: number of attention heads, at least 1.
 
     Raises:
         KpodError: The number of heads doesn't divide d.
@@ -67,13 +66,11 @@ class TokenWeighter(nn.Module):
     def forward(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return the logits of the token weights, [B, R]; the values at padding are undefined.
 
-        The token weights of Eq. 3 are the sigmoids of the logits. The logits have gradients to all
-        parameters, but not to the embeddings.
+        The token weights of Eq. 3 are the sigmoids of the logits. The embeddings get no gradient.
 
         Args:
             rationale_ids: [B, R], int64, token ids of the student, on the weighter's device.
-            rationale_mask: [B, R] bool, False at padding; each row has at least one True, else its
-                logits are NaN.
+            rationale_mask: [B, R] bool, False at padding; a row without True has NaN logits.
         """
         logits: Tensor = self.mlp(self.norm(self._attend(rationale_ids, rationale_mask))).squeeze(
             -1
@@ -83,12 +80,8 @@ class TokenWeighter(nn.Module):
     def attended(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return Att(Emb(r)) of Eq. 2, with gradients, [B, R, d]; values at padding are undefined.
 
-        The attention layer reads embeddings normalized to root mean square 1. Its output is multiplied
-        by the root mean square of the student's embeddings.
-
-        Args:
-            rationale_ids: as in `forward`.
-            rationale_mask: as in `forward`.
+        The attention layer reads embeddings normalized to root mean square 1. The result is multiplied
+        by the root mean square of the student's embeddings. The arguments are those of `forward`.
         """
         return self.scale * self._attend(rationale_ids, rationale_mask)
 
@@ -108,12 +101,12 @@ class TokenWeighter(nn.Module):
 class KeypointLoss(nn.Module):
     """The training loss of the weighter for a batch (Eq. 7).
 
-    The caller freezes the predictor (``requires_grad_(False)``) before the first train step of the
-    weighter; the class doesn't.
+    The class keeps weighter and predictor themselves, which are on one device. The caller freezes the
+    predictor (``requires_grad_(False)``) before the first train step of the weighter.
 
     Args:
-        weighter: the weighter in training; the object itself is kept.
-        predictor: the answer predictor on the same device; the object itself is kept.
+        weighter: the weighter in training.
+        predictor: the answer predictor.
         config: settings of the weighter.
     """
 
@@ -131,12 +124,12 @@ class KeypointLoss(nn.Module):
     def forward(
         self, batch: MaskedBatch, uniform: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute the loss of a batch of B rationales.
+        """Compute the loss of a batch of B rationales, all on the device of the models.
 
         Args:
-            batch: rationales and sequences, on the device of the models.
-            uniform: [B, R], float32, uniform noise in [0, 1] for the rationale tokens, any number in
-                [0, 1] at padding, on the same device; all prefixes of a rationale share one mask.
+            batch: rationales and sequences.
+            uniform: [B, R], float32, uniform noise in [0, 1]; all prefixes of a rationale share one
+                mask.
             temperature: temperature of the Gumbel mask, above 0.
 
         Returns:
@@ -152,13 +145,10 @@ class KeypointLoss(nn.Module):
         return total, answer_nll.detach(), kept_fraction.detach()
 
     def attended(self, batch: MaskedBatch) -> Tensor | None:
-        """Return the attention output that replaces the rationales' embeddings, [B, R, d], or None.
+        """Return `TokenWeighter.attended` of the batch's rationales, which replaces their embeddings.
 
-        The output is `TokenWeighter.attended` of the batch's rationales, with gradients. The result is
-        None with ``mask_position: before_attention``: the predictor reads the embeddings.
-
-        Args:
-            batch: rationales, on the weighter's device; the sequences aren't used.
+        The result is None with ``mask_position: before_attention``: the predictor then reads the
+        embeddings.
         """
         if self.config.mask_position == "before_attention":
             return None
@@ -172,15 +162,14 @@ def mean_answer_nll(
 
     The loss of a prefix is the negative log-likelihood of the whole answer (Eq. 5); the mean is weighted
     by the shares of the sequences. The result, float32, has gradients to the mask, to ``attended`` and
-    to the predictor's trainable parameters. With more than `CHUNK` sequences, the backward pass computes
-    the forward pass once more.
+    to the predictor's trainable parameters. The backward pass recomputes the forward pass if there are
+    more than `CHUNK` sequences.
 
     Args:
         predictor: the answer predictor.
         batch: B rationales and their sequences, on the predictor's device, as are the other tensors.
-        keypoint_mask: [B, R], float32, 1 at kept tokens, 0 at masked ones, or values between.
-        attended: [B, R, width of the student], replaces the rationales' embeddings; None keeps the
-            embeddings.
+        keypoint_mask: [B, R], float32, from 0 (masks a token) to 1 (keeps a token).
+        attended: [B, R, width of the student], replaces the rationales' embeddings, unless None.
     """
     sequences = batch.sequences
     rows = batch.sequences.rationale_rows
@@ -203,14 +192,10 @@ def mean_answer_nll(
 
 
 def build_weighter(language_model: Any, num_heads: int | None) -> TokenWeighter:
-    """Return an untrained weighter, on the CPU, for the input embeddings of a language model.
+    """Return an untrained weighter, on the CPU, with a copy of a language model's input embeddings.
 
-    The embeddings are copied. The initial values of the other parameters come from torch's global
-    generator.
-
-    Args:
-        language_model: the student's language model, in float32 and on the CPU.
-        num_heads: number of attention heads; None takes the language model's.
+    The language model is in float32 and on the CPU. None as ``num_heads`` takes the language model's
+    number of attention heads. The other initial values come from torch's global generator.
 
     Raises:
         KpodError: The number of heads doesn't divide the width of the embeddings.

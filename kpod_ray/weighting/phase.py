@@ -1,8 +1,7 @@
 """Phase ``weigh``: write the artifact with the token weights, for each kind of ``weighting``.
 
-Only this module and `kpod_ray.weighting.content` distinguish the kinds. To add a kind, write a class of
-settings in `kpod_ray.config.weighting`, a module like `hand_weights`, and a branch in the functions of
-this module and of ``content``.
+Only this module and `kpod_ray.weighting.content` distinguish the kinds. A new kind takes a class of
+settings in `kpod_ray.config.weighting`, a module like `hand_weights`, and a branch in both modules.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ def write_token_weights(
     """Write the table ``weighted``, with one row for each rationale, and ``history.json``.
 
     The `WeightedRationale` rows are in the order of the table ``rationales``; existing files are
-    replaced. Ray is used, and must be connected, only for learned weights; see `learn_token_weights` for
-    the further files and for an interrupted call.
+    replaced. The history is an empty list unless a weighter is trained. The manifest isn't written. Ray
+    is used, and must be connected, only for learned weights; see `learn_token_weights` for further files
+    and errors, and for the continuation of an interrupted call.
 
     Args:
         config: settings of the run.
         teacher: finished artifact with the questions and the selected rationales.
-        artifact: artifact to write; the history is an empty list unless a weighter is trained. Its
-            manifest isn't written.
+        artifact: artifact to write.
         watch: see `learn_token_weights`; called only while a weighter is trained.
 
     Returns:
@@ -40,14 +39,9 @@ def write_token_weights(
         ``counts`` alone, with ``rationales`` and, for a file of weights, ``unused_rows``.
 
     Raises:
-        KpodError: A condition of `learn_token_weights` or `read_weights` holds or, with hand weights, of
-            `load_tokenizer`.
+        KpodError: A condition of `learn_token_weights`, `read_weights` or `load_tokenizer` holds.
         FileNotFoundError: ``teacher`` has no table ``rationales``.
-        OSError: With hand weights, as in `load_tokenizer`.
-        ValueError: With hand weights, as in `load_tokenizer`.
-        TrainingFailedError: As in `learn_token_weights`.
-        RuntimeError: As in `learn_token_weights`.
-        ray.exceptions.RayError: As in `learn_token_weights`.
+        OSError, ValueError: With hand weights, as in `load_tokenizer`.
     """
     if isinstance(config.weighting, LearnedWeighting):
         return learn_token_weights(config, config.weighting, teacher, artifact, watch)

@@ -1,8 +1,8 @@
 """Answer predictors, which read a question and a masked rationale prefix (Eq. 5).
 
-The predictor is the student's own model or another model. In both cases the student's tokens are masked:
-the question and the rationale enter the predictor as the student's input embeddings, projected to the
-predictor's width. The answer is in the predictor's vocabulary.
+The predictor is the student's own model or another model. In both cases question and rationale enter the
+predictor as the student's input embeddings, projected to the predictor's width, so the student's tokens
+are masked. The answer is in the predictor's vocabulary.
 """
 
 from __future__ import annotations
@@ -39,11 +39,7 @@ class StudentReader(nn.Module):
         return mean
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the projected embeddings, [..., d], with gradients.
-
-        Args:
-            ids: [...], int64, token ids of the student's vocabulary, on the device of the embeddings.
-        """
+        """Return the projected embeddings, [..., d], with gradients, of token ids, [...] int64."""
         embedded: Tensor = self.projection(self.embeddings(ids))
         return embedded
 
@@ -53,8 +49,7 @@ class MaskedReading(nn.Module):
 
     Args:
         reader: embeds token ids.
-        mask_vector: [d], initial value, which is copied, of the vector that stands for a masked token;
-            on the reader's device.
+        mask_vector: [d], initial value of the vector, which is copied; on the reader's device.
     """
 
     def __init__(self, reader: StudentReader, mask_vector: Tensor) -> None:
@@ -67,15 +62,15 @@ class MaskedReading(nn.Module):
     ) -> Tensor:
         """Return the embeddings of the tokens before the answer, [S, L, d], with gradients.
 
-        Only tokens of the rationale prefix are masked, not those of the question and the closing words.
-        The values at answer tokens and at padding are undefined.
+        Only tokens of the rationale prefix are masked. The values at answer tokens and at padding are
+        undefined.
 
         Args:
             sequences: S sequences, on the device of the parameters, as are the other tensors.
-            keypoint_mask: [S, R], 1 at kept tokens, 0 at masked ones, or values between (Eq. 4); only
-                the first k entries of each row, those of the prefix, have an effect.
+            keypoint_mask: [S, R], from 0 (masks a token) to 1 (keeps a token) (Eq. 4); only the entries
+                of the prefix, the first ones of each row, have an effect.
             attended: [S, R, width of the student], replaces the embeddings of the rationale's tokens
-                before the projection and the mask; None keeps the embeddings.
+                before projection and mask; None keeps the embeddings.
         """
         # Answer ids belong to another vocabulary and could be out of range here.
         embedded = self.reader(sequences.input_ids.masked_fill(sequences.is_answer, 0))
@@ -99,7 +94,7 @@ class AnswerPredictor(nn.Module):
 
     Args:
         language_model: a causal or encoder-decoder model of transformers that `load_student` accepts;
-            the model is shared, not copied, and stays in its mode (`load_student` sets evaluation mode).
+            the model is shared, not copied, and stays in training or evaluation mode.
         reading: turns sequences into the language model's input embeddings.
         compute_dtype: type of the computation under autocast; float32 means no autocast.
     """
@@ -128,13 +123,9 @@ class AnswerPredictor(nn.Module):
     ) -> Tensor:
         """Return the negative log-likelihood of each sequence's answer, [S], float32, in nats (Eq. 5).
 
-        The losses of the answer's tokens are summed, with gradients. A causal model also reads the
+        The losses of the answer's tokens are summed, with gradients. The arguments are those of
+        `MaskedReading.forward`; ``answer_ids`` has tokenised the answers. A causal model also reads the
         closing words, an encoder doesn't.
-
-        Args:
-            sequences: S sequences on `device`, whose answers were tokenised by ``answer_ids``.
-            keypoint_mask: as in `MaskedReading.forward`.
-            attended: as in `MaskedReading.forward`.
         """
         masked = self.reading(sequences, keypoint_mask, attended)
         is_mixed = self.compute_dtype != torch.float32
@@ -163,7 +154,7 @@ def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tens
 def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
     """Return the loss of the answer as the output of a decoder, [S], in nats.
 
-    The encoder reads question and rationale prefix; the closing words are left out.
+    The encoder reads question and rationale prefix, without the closing words.
     """
     num_read = sequences.prefix_starts + sequences.prefix_lengths
     columns = torch.arange(int(num_read.max()), device=masked.device)
@@ -184,12 +175,9 @@ def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor
 def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
     """Return a predictor around the student's language model itself, which isn't copied.
 
-    The mask vector, which starts as the mean input embedding, is trainable. Parameters of the language
-    model, embeddings too, stay trainable or frozen as they are; after `load_student` all are trainable.
-
-    Args:
-        language_model: language model of the student.
-        compute_dtype: type of the computation under autocast; float32 means no autocast.
+    Parameters of the language model stay trainable or frozen as they are; after `load_student` all are
+    trainable. The mask vector is trainable and starts as the mean input embedding. ``compute_dtype`` is
+    the type of the computation under autocast; float32 means no autocast.
     """
     reader = StudentReader(language_model.get_input_embeddings(), nn.Identity())
     return _predictor(language_model, reader, compute_dtype)
@@ -198,11 +186,10 @@ def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> Answer
 def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
     """Load another model, causal or encoder-decoder, as predictor, on the CPU.
 
-    The predictor reads a frozen copy of the student's embeddings through a trainable projection. The
-    initial projection is the identity (a random orthogonal map from torch's global generator if the
-    widths differ), scaled so that projected embeddings have the root mean square of the predictor's own
-    embeddings. The parameters of the loaded model and the mask vector are trainable, too. A model on the
-    hub is downloaded.
+    The predictor reads a frozen copy of the student's embeddings through a trainable projection, which
+    starts as the identity (a random orthogonal map from torch's global generator if the widths differ),
+    scaled to the root mean square of the predictor's own embeddings. The parameters of the loaded model
+    and the mask vector are trainable, too. A model on the hub is downloaded.
 
     Args:
         name: name of the model, as in a config; see `models.sources`.
@@ -210,9 +197,7 @@ def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> Answ
         compute_dtype: type of the computation under autocast; float32 means no autocast.
 
     Raises:
-        KpodError: A condition of `load_student` holds.
-        OSError: As in `load_student`.
-        ValueError: As in `load_student`.
+        KpodError, OSError, ValueError: As in `load_student`.
     """
     language_model = load_student(name, compute_dtype).language_model
     table = student.get_input_embeddings().weight.detach().clone()

@@ -1,9 +1,8 @@
 """Label-free quality metrics of token weights.
 
-The metrics classify tokens by their text. A keypoint is a token with a digit, an operator or a part of a
-number word. A keypoint should weigh more than a function word, whatever the question. All other tokens
-are left out of the comparison. Further metrics compare the ranks of two sets of weights and detect
-collapse.
+The metrics classify tokens by their text: a keypoint (a token with a digit, an operator or a part of a
+number word) should weigh more than a function word, whatever the question. All other tokens are left out
+of the comparison. Further metrics compare the ranks of two sets of weights and detect collapse.
 """
 
 from __future__ import annotations
@@ -50,21 +49,12 @@ SMALLEST_SPREAD = 0.005
 
 
 def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return the kind of each token of a text; a part of a word gets the kind of the whole word.
+    """Return `KEYPOINT`, `FUNCTION_WORD` or `OTHER` for each token of a text, [N].
 
-    Upper and lower case are equal. A token with a digit is a keypoint, as is a token of operators alone,
-    except between two letters ("pull-out").
-
-    Args:
-        text: the text.
-        starts: [N], character at which each token starts.
-        ends: [N], character before which each token ends.
-
-    Returns:
-        [N]: `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
-
-    Raises:
-        ValueError: ``starts`` and ``ends`` differ in length.
+    Keypoints are tokens with a digit, tokens of operators alone (except between two letters, as in
+    "pull-out"), and all parts of the `NUMBER_WORDS`. All parts of the `FUNCTION_WORDS` are function
+    words. Upper and lower case are equal. A token spans the characters from its element of
+    ``starts`` up to that of ``ends`` (excluded), [N] each; other lengths raise a ValueError.
     """
     kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
     return np.array(kinds, dtype=np.int64)
@@ -98,13 +88,8 @@ def ranking_auc(
 ) -> float | None:
     """Return the probability that a keypoint weighs more than a function word; a tie counts one half.
 
-    Args:
-        token_weights: [N].
-        kinds: [N], from `token_kinds`.
-
-    Returns:
-        The area under the ROC curve, in [0, 1]; None if one of the two kinds is missing, or if a
-        compared weight is not a number.
+    The probability is the area under the ROC curve, in [0, 1]. The result is None if one of the two
+    kinds is missing, or if a compared weight is NaN. ``kinds``, [N], comes from `token_kinds`.
     """
     is_compared = kinds != OTHER
     is_keypoint = kinds[is_compared] == KEYPOINT
@@ -119,10 +104,7 @@ def mean_weight(
 ) -> float | None:
     """Return the mean weight of the tokens of a kind; None without such a token.
 
-    Args:
-        token_weights: [N].
-        kinds: [N], from `token_kinds`.
-        kind: `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
+    ``kinds``, [N], comes from `token_kinds`; ``kind`` is `KEYPOINT`, `FUNCTION_WORD` or `OTHER`.
     """
     chosen = token_weights[kinds == kind]
     return float(chosen.mean()) if len(chosen) else None
@@ -131,18 +113,10 @@ def mean_weight(
 def rank_correlation(
     first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> float | None:
-    """Return Spearman's rank correlation of two sets of weights of the same tokens, in [-1, 1].
+    """Return Spearman's rank correlation, in [-1, 1], of two sets of weights of the same N tokens.
 
-    Args:
-        first: [N], one set.
-        second: [N], the other set, in the same order.
-
-    Returns:
-        The correlation; NaN if a weight is NaN; None if there is no token, or all weights of one set are
-        equal, as for a single token.
-
-    Raises:
-        ValueError: The sets differ in length.
+    The result is None if there is no token, or all weights of one set are equal, as for a single token;
+    else NaN if a weight is NaN.
     """
     if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
@@ -150,14 +124,10 @@ def rank_correlation(
 
 
 def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float32]:
-    """Return a mask that keeps the tokens with the highest scores; of equal scores the earlier.
+    """Return a mask, [N] float32, with 1 at the highest of N scores and 0 at the others.
 
-    Args:
-        scores: [N], such as token weights.
-        share: fraction of the tokens to keep, from 0 to 1; the number of tokens is rounded up.
-
-    Returns:
-        [N], float32, 1 at kept tokens and 0 at the others.
+    ``share``, from 0 to 1, is the fraction of ones, whose number is rounded up. Of equal scores the
+    earlier is chosen.
     """
     mask = np.zeros(len(scores), dtype=np.float32)
     mask[np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]] = 1
@@ -167,11 +137,9 @@ def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[n
 def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
     """Return a description of how token weights have collapsed; None if the weights are sound.
 
-    Weights have collapsed if their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, or their
-    standard deviation (of the population) is below `SMALLEST_SPREAD`. Weights with NaN give None.
-
-    Args:
-        token_weights: [N], weights of the tokens of all validation rationales together, N at least 1.
+    The weights of the tokens of all validation rationales together, at least one, have collapsed if
+    their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, or their standard deviation (of the
+    population) is below `SMALLEST_SPREAD`. Weights with NaN give None.
     """
     mean, spread = float(token_weights.mean()), float(token_weights.std())
     if mean < LOWEST_MEAN:

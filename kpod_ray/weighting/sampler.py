@@ -26,7 +26,8 @@ class Draw:
     """The random numbers of one example in one train step, from `draw`."""
 
     prefix_length: int
-    """Number of tokens of the prefix, k of Eq. 5: the rationale's length, or uniform from 1 to that."""
+    """Number of tokens of the prefix, k of Eq. 5: uniform from 1 to the rationale's length, or
+    the whole length."""
     kept_fraction: float
     """Probability that a token is kept while the predictor adapts, uniform in [0, 1)."""
     uniform: npt.NDArray[np.float32]
@@ -40,7 +41,7 @@ def draw(
 
     Args:
         example: the example, with at least one rationale token.
-        whole_fraction: probability that the prefix is the whole rationale.
+        whole_fraction: probability that the whole rationale is chosen, whatever the drawn length.
         seed: seed of the training, not negative.
         train_step: number of the train step, not negative.
         index: index of the example in the data set, from 0.
@@ -61,15 +62,10 @@ def draw(
 
 
 def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
-    """Return all prefixes of a rationale, for Eq. 5 as a mean weighted by probabilities under `draw`.
+    """Return the prefixes of 1, 2, ..., ``length`` tokens of a rationale, for the mean of Eq. 5.
 
-    The prefixes have 1, 2, ..., ``length`` tokens, in this order. The share of a prefix is the
-    probability that `draw` chooses its length.
-
-    Args:
-        row: row of the rationale in the batch.
-        length: number of tokens of the rationale, at least 1.
-        whole_fraction: probability that `draw` chooses the whole rationale.
+    The share of a prefix is the probability that `draw` with this ``whole_fraction`` chooses its length.
+    ``row`` is the row of the rationale in the batch; ``length`` is at least 1.
     """
     share = (1 - whole_fraction) / length
     shorter = [Prefix(row, k, share) for k in range(1, length)]
@@ -77,10 +73,9 @@ def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
 
 
 def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return the uniform noise of B draws, at least one, as a float32 tensor on the CPU, [B, R].
+    """Return a copy of the noise of B draws, at least one, as a float32 tensor on the CPU, [B, R].
 
-    The noise is copied; R is the number of tokens of the longest rationale. A row with fewer than R
-    rationale tokens is filled at its end with 0.5.
+    R is the number of tokens of the longest rationale. Shorter rows are filled at the end with 0.5.
     """
     rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
@@ -111,11 +106,8 @@ class MaskedSampler:
     def indices(self, train_step: int) -> list[int]:
         """Return the indices into ``examples`` of a train step over all workers, `batch_size` many.
 
-        Each epoch has its own order. The last examples of an epoch that don't fill a batch are left out.
-        The result depends on the fields and on ``train_step`` alone.
-
-        Args:
-            train_step: train step, from 0 and counted on over the epochs.
+        Train steps are counted from 0 over all epochs. Each epoch has its own order, derived from the
+        seed. The last examples of an epoch that don't fill a batch are left out.
         """
         epoch, position = divmod(train_step, len(self.examples) // self.batch_size)
         size = self.batch_size
@@ -135,9 +127,6 @@ class MaskedSampler:
         Returns:
             The batch, with one prefix of the drawn length or all prefixes of each rationale, as
             ``prefixes`` says; and B draws. Both are in the order of ``indices``.
-
-        Raises:
-            ValueError: As in `draw`.
         """
         chosen = [self.examples[i] for i in indices]
         draws = [
@@ -162,19 +151,15 @@ class MaskedSampler:
 def split_examples(
     examples: Sequence[MaskedExample], weighting: LearnedWeighting, seed: int, pad_id: int
 ) -> tuple[MaskedSampler, MaskedSampler]:
-    """Split examples into a training set and a validation set.
+    """Split examples into the samplers of a training set and a validation set (`split_for_weighting`).
 
-    Each set has at least one example; a single example is in both. The split is that of
-    `split_for_weighting`; the examples are shared, not copied.
+    Each set has at least one example; a single example is in both. The examples are shared, not copied.
 
     Args:
         examples: all examples, at least one.
         weighting: settings of the weighter.
         seed: seed of the split and of both samplers.
         pad_id: token id of padding in the student's vocabulary.
-
-    Returns:
-        The sampler of the training set and the sampler of the validation set.
     """
     question_ids = [example.question_id for example in examples]
     fraction, most = weighting.validation_fraction, weighting.max_validation

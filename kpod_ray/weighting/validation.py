@@ -23,8 +23,7 @@ from kpod_ray.weighting.quality import (
 from kpod_ray.weighting.sampler import MaskedSampler, stack_noise
 
 VALIDATION_STEP = 2**31
-"""Train step from which validations derive random numbers: all validations use the same noise, and no
-train step of a training reaches this number."""
+"""Train step from which validations derive random numbers; no training reaches this number."""
 BATCH_SIZE = 16
 """Rationales of one forward pass."""
 KEPT_FRACTION = 0.5
@@ -46,15 +45,12 @@ class WeightingValidation:
 
     @torch.no_grad()
     def loss_sums(self, indices: Sequence[int], temperature: float) -> Tensor:
-        """Return the sums of answer loss, in nats, and mean token weight over some rationales, [2].
+        """Return the sums of answer loss, in nats, and mean token weight over some rationales.
 
-        The result, float32, is on the predictor's device, has no gradients, and is 0 without rationales.
-        All calls use the same noise and the same prefixes for a rationale. Sums of several workers over
-        disjoint indices can be added.
-
-        Args:
-            indices: indices of the rationales in ``sampler.examples``.
-            temperature: temperature of the Gumbel mask, above 0.
+        ``indices`` refers to ``sampler.examples``; the sums are 0 without indices. ``temperature``,
+        above 0, is that of the Gumbel mask. All calls use the same noise and the same prefixes for a
+        rationale, so sums over disjoint indices can be added. The result, [2] float32, is on the
+        predictor's device.
         """
         sums = torch.zeros(2, device=self.loss.predictor.device)
         for part in _parts(indices):
@@ -68,10 +64,9 @@ class WeightingValidation:
 
     @torch.no_grad()
     def token_weights(self) -> list[npt.NDArray[np.float64]]:
-        """Return the token weights of each rationale of the validation set, one array [R] for each.
+        """Return the token weights, in [0, 1], of each rationale of the validation set, one array each.
 
-        The weights of the current weighter are computed anew in every call. The arrays are in the order
-        of ``sampler.examples``; the weights are in [0, 1].
+        The arrays are in the order of ``sampler.examples``. The weights are computed anew in every call.
         """
         weights = []
         for example in self.sampler.examples:
@@ -83,15 +78,13 @@ class WeightingValidation:
     def quality(self) -> dict[str, float | None]:
         """Measure the quality of the current weighter's token weights on the whole validation set.
 
-        The random half is the same in every call.
-
         Returns:
             ``auc`` from `ranking_auc`; ``keypoint_weight`` and ``function_word_weight``, mean weights
-            (each is None if a kind of token that it needs is missing; ``auc`` also if a weight is NaN);
-            ``highest_half_loss``, ``random_half_loss`` and ``lowest_half_loss``, the answer loss in nats
-            after the whole rationale, as a mean over the rationales, if only the half of each
-            rationale's tokens with the highest weights, a random half, or the half with the lowest
-            weights is kept. Half of an odd number of tokens is rounded up.
+            (None if the kind of token is missing); and the answer loss in nats after the whole
+            rationale, as a mean over the rationales, if only half of each rationale's tokens is kept:
+            those with the highest weights (``highest_half_loss``), with the lowest weights
+            (``lowest_half_loss``) or random ones (``random_half_loss``, the same in every call). Half of
+            an odd number is rounded up.
         """
         rows = self.token_weights()
         kinds = np.concatenate([np.array(e.rationale_kinds) for e in self.sampler.examples])
@@ -114,8 +107,7 @@ class WeightingValidation:
     def _kept_loss(self, scores: Sequence[npt.NDArray[np.float64]]) -> float:
         """Return the mean answer loss, in nats, if only the half with the highest scores is kept.
 
-        Args:
-            scores: one array [R] for each rationale of the validation set.
+        ``scores`` holds one array [R] for each rationale of the validation set.
         """
         total = 0.0
         for part in _parts(range(len(scores))):
@@ -154,14 +146,12 @@ class WeightingProgress:
         """Record a validation in all fields but ``train_step``; to be called once for each validation.
 
         Args:
-            row: metrics of the validation, ``validation_loss`` among them; ``history`` and ``best`` keep
-                the dict itself.
+            row: metrics of the validation, ``validation_loss`` among them; the dict itself is kept.
             collapse: description of the weights' collapse from `collapse_of`, or None.
 
         Returns:
             Whether to save this weighter: its weights are sound and its loss is below that of all
-            earlier sound validations, or no validation so far had sound weights, so that there is always
-            a saved weighter.
+            earlier sound validations, or no validation so far had sound weights.
         """
         self.history.append(row)
         self.collapse = collapse
@@ -176,11 +166,9 @@ class WeightingProgress:
     def is_over(self, weighting: LearnedWeighting) -> bool:
         """Return whether the training ends, from what `note` and ``train_step`` recorded.
 
-        The training ends after the last train step, after ``patience`` validations since the best one
-        (or since the start, if none was sound), or if the weights collapsed after a sound validation.
-
-        Args:
-            weighting: settings of the weighter, with ``patience`` and ``num_train_steps``.
+        The training ends after ``weighting.num_train_steps`` train steps, after ``weighting.patience``
+        validations since the best one (or since the start, if none was sound), or if the weights are
+        collapsed after an earlier sound validation.
         """
         # Weights that collapse after a sound validation are not expected to recover. Before the first
         # sound validation the training goes on, because the weights of an untrained weighter are nearly

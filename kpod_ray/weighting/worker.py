@@ -53,13 +53,12 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         By name: the fields of `WeightingProgress`; ``quality`` of the best weighter's weights, from
-        `WeightingValidation.quality`; and ``warnings`` about damaged checkpoints. The weighter that was
-        saved last is the best one; without a sound validation it is the one of the last validation.
+        `WeightingValidation.quality`; and ``warnings``, a text for each damaged checkpoint. Without a
+        sound validation, the best weighter is that of the last validation.
 
     Raises:
-        KpodError: A condition of `build_parts` holds, or the checkpoints belong to another artifact.
-        OSError: As in `build_parts`; or the store fails.
-        ValueError: As in `build_parts`.
+        KpodError, OSError, ValueError: As in `build_parts`; the checkpoints belong to another artifact
+            (KpodError); or the store fails (OSError).
         RuntimeError: The adapted predictor or the checkpoint has parameters of other names or shapes
             than the models of the job.
     """
@@ -73,12 +72,7 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Worker:
-    """The training on one worker.
-
-    Args:
-        job: the training.
-        board: handle of the `MetricsBoard` actor.
-    """
+    """The training on one worker of Ray Train."""
 
     def __init__(self, job: WeightingJob, board: Any) -> None:
         context = ray.train.get_context()
@@ -164,9 +158,7 @@ class _Worker:
     def _post(self, train_step: int, metrics: dict[str, float]) -> None:
         """Post the metrics of a train step, those of rank 0's share, on the metrics board.
 
-        Args:
-            train_step: number of the train step, counted over adaptation and training.
-            metrics: metrics by name.
+        ``train_step`` is counted over adaptation and training.
         """
         if self.rank == 0:
             total = self.job.weighting.num_adapt_steps + self.job.weighting.num_train_steps
@@ -234,24 +226,17 @@ def build_parts(
     """Build the models and the data of a training, on the CPU.
 
     The weighter's initial values come from torch's global generator, so the caller sets torch's seed
-    before. Nothing is written. A model on the hub is downloaded.
-
-    Args:
-        job: the training.
-        store: store with the tables of the job. The table of rationales has at least one row, no empty
-            text, and only questions of the table of questions.
+    before. A model on the hub is downloaded. The job's table of rationales in the store has at least one
+    row, no empty text, and only questions of the table of questions.
 
     Returns:
         The loss, which holds the untrained weighter and the predictor; the sampler of the training set;
         the sampler of the validation set.
 
     Raises:
-        KpodError: A condition of `load_student` or `load_tokenizer` holds for the student or the
-            predictor, `build_weighter` refuses ``num_heads``, or the template is ``chat``, and the
-            student's tokenizer has no chat template.
-        OSError: As in `load_student` and `load_tokenizer`, such as for a model that the hub lacks; or a
-            table can't be read (FileNotFoundError if it doesn't exist).
-        ValueError: As in `load_student` and `load_tokenizer`.
+        KpodError, OSError, ValueError: As in `load_student` and `load_tokenizer`, for student and
+            predictor; ``num_heads`` doesn't divide the width of the student, or the template is ``chat``
+            and the tokenizer has no chat template (KpodError); or a table can't be read (OSError).
     """
     weighting = job.weighting
     dtype = compute_dtype(job.weighting.precision)
