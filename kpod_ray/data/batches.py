@@ -57,7 +57,7 @@ class Batch:
 
 
 def num_loss_tokens(example: Example, num_given_steps: int) -> int:
-    """Return the number of tokens of an example in the loss: its target tokens after the given steps."""
+    """Return the number of an example's target tokens after the given steps, those in the loss."""
     return sum(step >= num_given_steps for step in example.token_steps)
 
 

@@ -55,10 +55,7 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
 def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
     """Yield the rows of an artifact's table in order, with `BATCH_ROWS` rows in memory at a time.
 
-    Args:
-        artifact: Artifact that holds the table.
-        name: Name of the table, without ``.parquet``.
-        record: Class of the rows.
+    The rows are instances of ``record``; ``name`` is the name of the table without ``.parquet``.
 
     Raises:
         FileNotFoundError: The table doesn't exist; raised when the iteration starts.

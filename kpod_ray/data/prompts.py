@@ -55,9 +55,8 @@ def question_text(question: Question) -> str:
 def target_text(rationale: str, answer: str) -> tuple[str, int]:
     """Return the target of a student: rationale, `CLOSING`, answer and full stop.
 
-    Args:
-        rationale: Reasoning without closing words; white space at its end is left out. May be empty.
-        answer: Answer without a full stop.
+    White space at the end of the rationale is left out; the rationale may be empty. The answer has no
+    full stop.
 
     Returns:
         The text, and the character position at which the answer segment starts: the blank before the
@@ -98,13 +97,9 @@ def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]
 def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
     """Return the worked examples of one question's prompt, which never include the question itself.
 
-    Args:
-        text: Text of the question, from `question_text`.
-        shots: Result of `worked_examples`.
-
-    Returns:
-        ``shots`` without the example of the question, or without the last one if no example has the
-        question; none if ``shots`` is empty.
+    The argument ``text`` is from `question_text`, and ``shots`` from `worked_examples`. The result is
+    ``shots`` without the example of the question, or without the last one if no example has the
+    question; none if ``shots`` is empty.
     """
     return [shot for shot in shots if shot[0] != text][: max(0, len(shots) - 1)]
 
@@ -114,10 +109,8 @@ def messages(
 ) -> list[Message]:
     """Return the messages of a chat prompt: system message, if any, worked examples, question.
 
-    Args:
-        text: Text of the question, from `question_text`.
-        shots: Worked examples, each of which becomes a user message and an assistant message.
-        affixes: System message, and instruction below the question and those of the worked examples.
+    Each worked example becomes a user message and an assistant message; each question, also of an
+    example, has the instruction below. ``text`` is from `question_text`.
     """
     turns: list[Message] = []
     if affixes.system:
@@ -131,7 +124,7 @@ def messages(
 def plain_text(text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES) -> str:
     """Return a plain prompt: system paragraph, worked examples and question, with Q: and A: lines.
 
-    The text ends with ``A:`` and a newline. The arguments are those of `messages`.
+    The arguments are those of `messages`. The text ends with ``A:`` and a newline.
     """
     opening = f"{affixes.system}\n\n" if affixes.system else ""
     worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{target}\n\n" for asked, target in shots)
@@ -148,14 +141,8 @@ def encode_prompt(
     """Return the token ids of a prompt, up to the position where the model begins its answer.
 
     The ids contain the special tokens of the chat template, or the BOS token before a plain prompt if
-    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated.
-
-    Args:
-        tokenizer: Tokenizer of the model that continues the prompt.
-        text: Text of the question, from `question_text`.
-        template: Kind of the prompt.
-        shots: Worked examples, all of which are used.
-        affixes: System message and instruction.
+    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated. ``text`` is
+    from `question_text`; all worked examples in ``shots`` are used.
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
@@ -192,11 +179,8 @@ class PromptBuilder:
     def encode(self, tokenizer: Any, text: str) -> list[int]:
         """Return the token ids of a question's prompt, see `encode_prompt` and its errors.
 
-        The worked examples are those of `shots_for`, which never include the question itself.
-
-        Args:
-            tokenizer: Tokenizer of the model that continues the prompt.
-            text: Text of the question, from `question_text`.
+        The worked examples are those of `shots_for`, which never include the question itself. ``text``
+        is the text of the question, from `question_text`.
         """
         shots = shots_for(text, self.shots)
         return encode_prompt(tokenizer, text, self.template, shots, self.affixes)

@@ -65,8 +65,8 @@ def micro_batches(
 ) -> list[list[int]]:
     """Return the micro-batches of one worker's share of a global batch.
 
-    A micro-batch holds examples of similar length, and the shares of the workers have similar numbers
-    of tokens. A worker whose share is empty (``rank >= len(indices)``) gets the shortest example of the
+    A micro-batch holds examples of similar length, and the shares of the workers have similar numbers of
+    tokens. A worker whose share is empty (``rank >= len(indices)``) gets the shortest example of the
     global batch, which rank 0 has, too, because every worker must run a forward and a backward pass (see
     `StudentTraining`). The caller must not count this pass in losses and gradients.
 
