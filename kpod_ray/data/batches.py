@@ -62,7 +62,7 @@ def num_loss_tokens(example: Example, num_given_steps: int) -> int:
 
 
 def loss_weight(example: Example, num_given_steps: int) -> float:
-    """Return the sum of the token weights of an example's target tokens after the given steps."""
+    """Return the sum of the token weights of the target tokens that `num_loss_tokens` counts."""
     pairs = zip(example.token_weights, example.token_steps, strict=True)
     return float(sum(weight for weight, step in pairs if step >= num_given_steps))
 

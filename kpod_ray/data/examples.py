@@ -153,10 +153,11 @@ def spread_weights(
 ) -> npt.NDArray[np.float64]:
     """Map the token weights of a rationale to other spans of its text, such as a student's tokens.
 
-    The weight of a span is the mean over its characters of the weights of the rationale's tokens that
-    cover them; uncovered characters don't count. An empty span gets the mean weight of the rationale's
-    empty spans at the same position. A span without any such weight gets the mean weight of all tokens
-    of the rationale, or 1 if there are none.
+    The weight of a span is the mean weight of its characters. A character has the weight of the
+    rationale's token that covers it; a character without a token doesn't count, and a character of two
+    tokens counts twice. An empty span gets the mean weight of the rationale's empty spans at the same
+    position. A span without any such weight gets the mean weight of all tokens of the rationale, or 1 if
+    there are none.
 
     Args:
         rationale: a rationale with token weights.
