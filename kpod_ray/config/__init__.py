@@ -1,8 +1,6 @@
 """All settings of a run, as typed and frozen pydantic models. Defaults are defined only here.
 
-A config is a YAML file. `load` reads the file and applies ``dotted.path=value`` overrides; the command
-line, tests and sweeps use the same method, `RunConfig.override`. An unknown key is an error that names
-the most similar known key. Importing this package loads neither torch nor Ray.
+A config is a YAML file, read by `load`. Importing this package loads neither torch nor Ray.
 """
 
 from kpod_ray.config.base import Config, parse_override

@@ -25,11 +25,9 @@ _TAGS = ("kind", "source")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Return the path and the value of an override.
+    """Split ``dotted.path=value`` at the first ``=`` into the path and the value, parsed as YAML.
 
-    Args:
-        text: ``dotted.path=value``, split at the first ``=``; the value is parsed as YAML, so that an
-            empty value is None. The path isn't checked.
+    An empty value is None. The path isn't checked.
 
     Raises:
         KpodError: The text has no ``=`` or no path before the ``=``, or the value is not YAML.
@@ -44,15 +42,14 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a deep copy of nested settings with the values at dotted paths replaced.
+    """Return a copy of nested settings with the values at dotted paths replaced.
 
-    The mappings in ``raw`` are copied; other values, such as lists, are shared with ``raw``. The new
-    values aren't copied: a later override of a path inside a mapping among them changes this mapping.
+    Groups (mappings) in ``raw`` are copied; other values and the new values are shared with the result.
 
     Args:
         raw: Nested mapping of settings.
         overrides: Dotted path -> value, applied in order. Missing groups on a path are created. A value
-            replaces a whole group, without a merge.
+            replaces a whole group, without a merge, and is itself changed by a later path into it.
 
     Raises:
         KpodError: A path leads through a value that is not a group, such as None.
@@ -72,13 +69,9 @@ def replaced(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return two layers of nested settings merged; where both set a value, ``above`` wins.
 
-    The arguments stay unchanged; the result may share values with them. Only groups (mappings) are
-    merged; a list replaces a list. A group in ``above`` with another ``kind`` or ``source`` than the one
-    set in ``below`` replaces the whole group in ``below``: the kinds have different keys.
-
-    Args:
-        below: Settings of lower priority.
-        above: Settings of higher priority.
+    Only groups (mappings) are merged; a list replaces a list. A group in ``above`` whose ``kind`` or
+    ``source`` differs from the one set in ``below`` replaces the whole group: kinds have different keys.
+    The arguments stay unchanged; the result may share values with them.
     """
     result = _deep_copy(below)
     for key, value in above.items():
@@ -91,16 +84,14 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def explain(problem: Mapping[str, Any], config: type[Config]) -> str:
-    """Return a message of one line for one validation error of pydantic: dotted path and reason.
+    """Return one validation error of pydantic as a message of one line.
 
-    The message for an unknown key names the most similar key of the same group of settings.
+    The message has the dotted path (except for an error of the whole config) and the reason. For an
+    unknown key, the most similar key of the same group is named.
 
     Args:
         problem: One element of ``ValidationError.errors()``.
-        config: Class that was validated, to which the paths are relative.
-
-    Returns:
-        The message, without the name of the config file.
+        config: Class that was validated, to which the path is relative.
     """
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
@@ -132,12 +123,7 @@ def _without_kind(location: Sequence[str | int]) -> list[str]:
 
 
 def _hint(config: type[Config], location: Sequence[str | int]) -> str:
-    """Return what may be meant by an unknown key, to be added to a message; empty if nothing is similar.
-
-    Args:
-        config: Class that was validated.
-        location: Path of the key, as pydantic gives it.
-    """
+    """Return a hint at what an unknown key may mean, to be added to a message, or an empty text."""
     *groups, key = _without_kind(location)
     kind = str(location[1]) if location[0] in _OF_SEVERAL_KINDS and len(groups) == 1 else None
     classes = _classes_of_group(config, groups)

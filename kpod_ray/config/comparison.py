@@ -104,7 +104,7 @@ class ComparisonConfig(Config):
         return self
 
     def chosen(self) -> dict[str, Arm]:
-        """Return the arms to train, built-in and custom ones, by name and in the order of ``arms``.
+        """Return name -> arm of the arms to train, in the order of ``arms``.
 
         A custom arm takes the place of a built-in arm of the same name.
         """

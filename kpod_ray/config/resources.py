@@ -52,15 +52,11 @@ class ActorResources(Placement):
 
 
 def check_parallel(resources: ActorResources, engine: Mapping[str, Any]) -> None:
-    """Check that a vLLM engine uses exactly the GPUs of its actor.
+    """Check that a vLLM engine uses exactly the GPUs of its actor; without GPUs, nothing is checked.
 
-    Without GPUs nothing is checked; a fraction of a GPU counts as one GPU. Without
-    ``tensor_parallel_size`` the engine uses all GPUs in each of its pipeline stages.
-
-    Args:
-        resources: Resources of the actor.
-        engine: Engine arguments, of which ``tensor_parallel_size`` and ``pipeline_parallel_size``, whole
-            numbers of at least 1, are read.
+    The arguments ``tensor_parallel_size`` and ``pipeline_parallel_size`` of ``engine``, whole numbers of
+    at least 1, are read. Without ``tensor_parallel_size``, the GPUs are divided equally among the
+    pipeline stages. A fraction below 1 of a GPU counts as one GPU.
 
     Raises:
         ValueError: The product of the two sizes is not the number of GPUs.

@@ -101,8 +101,6 @@ class RunConfig(Config):
     def override(self, overrides: Mapping[str, Any]) -> RunConfig:
         """Return a validated copy with the values at dotted paths replaced.
 
-        This config stays unchanged. No file or model that a setting names is looked up.
-
         Args:
             overrides: Dotted path -> value, such as ``{"student.learning_rate": 3e-5}``. A mapping
                 replaces a whole group, whose other settings get their defaults.
@@ -115,21 +113,20 @@ class RunConfig(Config):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a YAML file, apply ``dotted.path=value`` overrides and validate the result once.
+    """Read a YAML file, apply overrides and validate the result.
 
     The key ``base`` of a file names one or more base files, relative to the file; a base may have bases.
     The file's settings have priority over those of its bases, and later bases over earlier ones. No file
     or model that a setting names is looked up.
 
     Args:
-        path: YAML file, absolute or relative to the current folder; ``~`` isn't expanded.
+        path: YAML file; ``~`` isn't expanded.
         overrides: Overrides ``dotted.path=value``, later ones over earlier ones.
 
     Raises:
-        KpodError: A file doesn't exist, can't be read, is not a YAML mapping, or is its own base;
-            ``base`` is neither a file nor a list of files; an override has no ``=``, no path, a value
-            that is not YAML, or a path through a value; a key is unknown or missing; a value is not
-            allowed; or settings don't fit together.
+        KpodError: A file can't be read, is not a YAML mapping, or is its own base; an override can't be
+            parsed or leads through a value; a key is unknown or missing; a value is not allowed; or
+            settings don't fit together.
     """
     raw = _read_layers(Path(path), ())
     return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))

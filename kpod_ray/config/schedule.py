@@ -19,7 +19,8 @@ class ScheduleConfig(Config):
     gives no steps at any stage. ``easy_to_hard`` gives no steps and adds whole questions, the easiest
     first, under the same ceiling."""
     full_stage: int | None = Field(None, ge=1)
-    """T: stage at which the ceiling reaches the total difficulty; None is half of ``num_stages``."""
+    """T: stage at which the ceiling reaches the total difficulty; None is half of ``num_stages``,
+    rounded down, at least 1."""
     growth: float = Field(0.5, ge=0)
     """p of Eq. 10: the ceiling grows with the power p + 1 of the stage."""
     initial_fraction: float = Field(0.3, ge=0, le=1)
@@ -59,5 +60,5 @@ class ScheduleConfig(Config):
 
     @property
     def resolved_full_stage(self) -> int:
-        """T, at least 1: ``full_stage``, or half of ``num_stages``, rounded down, if None."""
+        """T: ``full_stage``, or else half of ``num_stages``, rounded down, at least 1."""
         return self.full_stage or max(1, self.num_stages // 2)

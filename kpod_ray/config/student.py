@@ -46,9 +46,8 @@ class StudentConfig(Config):
     """Seed of the training: order of the examples and all other random numbers of phase ``train``. None
     takes the run's ``seed``. Comparisons vary this seed over one shared corpus."""
     loss_token_budget: int | None = Field(None, ge=1)
-    """Number of tokens in the loss after which the training ends. The end may be in the middle of a
-    stage; if the stages are too few, further stages follow. None ends the training after the last
-    stage."""
+    """Number of tokens in the loss after which the training ends, also in the middle of a stage; if the
+    stages are too few, further stages follow. None ends the training after the last stage."""
     validation_fraction: float = Field(0.0, ge=0, lt=1)
     """Fraction of the questions in the validation set, which the student is never trained on. A
     seeded hash of the question ids chooses them. Loss and token accuracy on the validation set are

@@ -93,7 +93,7 @@ class HandWeighting(Config):
 
 
 def with_default_kind(value: Any) -> Any:
-    """Return settings with the default kind added if ``kind`` is missing; the union requires a kind.
+    """Return settings with ``kind: learned`` added if ``kind`` is missing: the union requires a kind.
 
     A mapping is copied; any other value is returned unchanged.
     """

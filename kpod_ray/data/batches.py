@@ -38,19 +38,13 @@ class Batch:
     """[N] bool, whether each label belongs to the rationale rather than to the answer segment."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on a device; tensors that are there already are shared, not copied.
-
-        The types of the tensors stay.
-        """
+        """Return a copy of the batch on a device; tensors that are already there are shared."""
         values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         moved = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
         return dataclasses.replace(self, **moved)
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of the language model's forward pass: token ids and mask.
-
-        The model must be on the device of the batch.
-        """
+        """Return the keyword arguments of the model: ``input_ids`` and ``attention_mask``."""
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
     def num_slots(self) -> int:
@@ -63,20 +57,12 @@ class Batch:
 
 
 def num_loss_tokens(example: Example, num_given_steps: int) -> int:
-    """Return the number of tokens of an example that are in the loss, for a number of given steps.
-
-    In the loss are the target tokens after the given steps: the other reasoning steps, and the answer
-    segment.
-    """
+    """Return the number of an example's target tokens after the given steps, those in the loss."""
     return sum(step >= num_given_steps for step in example.token_steps)
 
 
 def loss_weight(example: Example, num_given_steps: int) -> float:
-    """Return the sum of the weights of an example's tokens in the loss; 0 if no token is in the loss.
-
-    In the loss are the target tokens after the given steps: the other reasoning steps, and the answer
-    segment.
-    """
+    """Return the sum of the token weights of the target tokens that `num_loss_tokens` counts."""
     pairs = zip(example.token_weights, example.token_steps, strict=True)
     return float(sum(weight for weight, step in pairs if step >= num_given_steps))
 
@@ -84,16 +70,12 @@ def loss_weight(example: Example, num_given_steps: int) -> float:
 def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id: int) -> Batch:
     """Pad examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
 
-    A sequence is the prompt and the whole target. Each token is predicted from the preceding position.
+    A row is the prompt and the whole target of an example. The tensors are on the CPU.
 
     Args:
-        examples: B examples, at least one, each with at least one prompt token; row i of the batch is
-            example i.
+        examples: B examples, at least one, each with at least one prompt token.
         num_given_steps: [B], number of given steps of each example, from 0 to its ``num_steps``.
         pad_id: token id of padding.
-
-    Returns:
-        The batch, on the CPU.
 
     Raises:
         ValueError: The numbers of examples and of ``num_given_steps`` differ.
@@ -108,12 +90,7 @@ def collate(examples: Sequence[Example], num_given_steps: Sequence[int], pad_id:
 def padded(
     sequences: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "right"
 ) -> tuple[Tensor, Tensor]:
-    """Pad sequences of token ids to the length of the longest.
-
-    Args:
-        sequences: B sequences, at least one; a sequence may be empty.
-        pad_id: token id of padding.
-        side: side of the padding.
+    """Pad B token id sequences, at least one, to the length L of the longest; a sequence may be empty.
 
     Returns:
         The token ids and the attention mask (1 where a token exists, 0 at padding), both [B, L], int64,
@@ -133,17 +110,15 @@ def padded(
 def loss_tokens(
     examples: Sequence[Example], num_given_steps: Sequence[int], firsts: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Return the fields of `Batch` that describe the tokens in the loss, by field name.
+    """Return the fields of `Batch` that describe the tokens in the loss, by field name, on the CPU.
+
+    The fields are ``rows``, ``columns``, ``labels``, ``token_weights`` and ``in_rationale``.
 
     Args:
-        examples: B examples, one in each row.
+        examples: B examples; example i is in row i.
         num_given_steps: [B], number of given steps of each example.
-        firsts: [B], column from which the first token of each example's target is predicted, given
-            steps included; the position before that token in a causal model.
-
-    Returns:
-        The fields ``rows``, ``columns``, ``labels``, ``token_weights`` and ``in_rationale``, on the CPU.
-        Row i stands for example i.
+        firsts: [B], column that predicts the first target token of each example, whether or not this
+            token is in the loss; in a causal model, the column of the last prompt token.
 
     Raises:
         ValueError: The numbers of examples and of ``num_given_steps`` differ.
@@ -190,22 +165,18 @@ class PackedBatch(Batch):
     """Layout of the sequences in the row."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch on a device; tensors that are there already are shared, not copied.
-
-        The types of the tensors stay.
-        """
+        """Return a copy of the batch on a device; tensors that are already there are shared."""
         return dataclasses.replace(super().to(device), sequences=self.sequences.to(device))
 
     def model_inputs(self) -> dict[str, Any]:
-        """Return the keyword arguments of a language model whose attention reads packed rows.
+        """Return the model's keyword arguments: ``input_ids``, ``position_ids`` and ``sequences``.
 
-        `models.packing.use_packing` must have installed this attention, and the model must be on the
-        device of the batch.
+        The model must be prepared by `models.packing.use_packing`.
         """
         return {name: getattr(self, name) for name in ("input_ids", "position_ids", "sequences")}
 
     def num_tokens(self) -> Tensor:
-        """Return the number of tokens of the examples, an integer scalar on the batch's device.
+        """Return the number of tokens of the examples, an int32 scalar on the batch's device.
 
         The shared prefix counts for each example, and so do the last tokens, which the row leaves out.
         """
@@ -216,15 +187,12 @@ def collate_packed(examples: Sequence[Example], num_given_steps: Sequence[int]) 
     """Pack examples into a batch for a causal model, with the loss after the given steps (Eq. 15).
 
     The leading tokens that all examples share become one shared prefix if that saves at least
-    `MIN_SHARED_PREFIX_FRACTION` of the tokens.
+    `MIN_SHARED_PREFIX_FRACTION` of the tokens. The tensors are on the CPU.
 
     Args:
-        examples: the examples, at least one, in the order of the row. Each has at least one prompt token
-            and one target token.
+        examples: at least one, in the order of the row, each with at least one prompt token and one
+            target token.
         num_given_steps: number of given steps of each example, from 0 to its ``num_steps``.
-
-    Returns:
-        The batch, on the CPU, for a model that `models.packing.use_packing` has prepared.
 
     Raises:
         ValueError: There is no example, or the numbers of examples and of ``num_given_steps`` differ.

@@ -29,22 +29,19 @@ class CorpusRow:
 
 
 def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
-    """Yield the rows of the corpus in the order of the weighted rationales.
+    """Yield the rows of the corpus: one for each row of the table ``weighted``, in the same order.
 
-    The rows are those of the table ``weighted``. The three tables are read in parallel. Memory is
-    constant if the tables are in the same order, in which the phases write the tables. Rows in another
-    order are all yielded too, and need more memory.
+    The tables are read in batches. Memory is constant if all tables are in the same order, as the phases
+    write them; other orders need more memory.
 
     Args:
-        teacher: Finished artifact with the tables ``questions`` and ``rationales`` (the rationales to
-            train on, without rejected samples). Each question id occurs once in each table.
-        weigh: Finished artifact with the table ``weighted``, where each question id occurs once, too.
+        teacher: Finished artifact with the tables ``questions`` and ``rationales``, in each of which a
+            question id occurs once.
+        weigh: Finished artifact with the table ``weighted``, where a question id occurs once, too.
 
     Raises:
-        RuntimeError: A weighted rationale has no rationale or no question; raised when the iteration
-            reaches this rationale.
-        FileNotFoundError: A table doesn't exist. As all errors of `table_rows`, raised during the
-            iteration.
+        RuntimeError: A weighted rationale has no rationale or no question. This error, and those of
+            `table_rows`, are raised during the iteration.
     """
     questions = _Lookup((row.id, row) for row in table_rows(teacher, "questions", Question))
     rationales = _Lookup(
@@ -58,17 +55,10 @@ def corpus_rows(teacher: Artifact, weigh: Artifact) -> Iterator[CorpusRow]:
 def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
     """Yield the rows of an artifact's table in order, with `BATCH_ROWS` rows in memory at a time.
 
-    Errors are raised during the iteration. A table without rows yields nothing.
-
-    Args:
-        artifact: Artifact that holds the table.
-        name: Name of the table, without ``.parquet``.
-        record: Class of the rows.
+    The rows are instances of ``record``; ``name`` is the name of the table without ``.parquet``.
 
     Raises:
-        FileNotFoundError: The table doesn't exist.
-        OSError: The storage fails.
-        pa.ArrowInvalid: The file is no complete Parquet file.
+        FileNotFoundError: The table doesn't exist; raised when the iteration starts.
         KeyError: The table lacks a column of the class.
     """
     for batch in artifact.batches(name, BATCH_ROWS):

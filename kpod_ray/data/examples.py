@@ -1,8 +1,7 @@
 """Tokenised training examples: prompt, target, and the weight and reasoning step of every target token.
 
-Weights and steps, which are spans of characters in a rationale, are mapped to the student's tokens once.
-The same example serves all stages: with ``num_given_steps`` c, the target tokens of steps c, c + 1, ...
-and of the answer are in the loss, and the tokens before them are input.
+The same example serves all stages: with c given steps, the target tokens of the steps c, c + 1, ... and
+of the answer are in the loss, and the target tokens before them are only input.
 """
 
 from __future__ import annotations
@@ -64,14 +63,13 @@ class Example(Record):
 def build_example(
     tokenizer: Any, question: Question, rationale: WeightedRationale, template: Template
 ) -> Example:
-    """Tokenise a question and its weighted rationale for a student, without a limit of the length.
+    """Tokenise a question and its weighted rationale for a student; nothing is truncated.
 
     Args:
         tokenizer: fast tokenizer of the student, with an end-of-sequence token.
-        question: the question with its gold answer, which ends the target; a predicted answer isn't
-            used.
-        rationale: the question's rationale with its reasoning steps and token weights. White space at
-            the end of its text is left out.
+        question: the question; its gold answer ends the target.
+        rationale: the question's rationale with reasoning steps and token weights. White space at the
+            end of its text is left out.
         template: how the question is rendered.
 
     Raises:
@@ -79,7 +77,6 @@ def build_example(
         ValueError: The rationale has no reasoning step, its step starts don't ascend, or the numbers of
             its spans and token weights differ.
         NotImplementedError: The tokenizer isn't fast.
-        TemplateError: As in `encode_prompt`.
     """
     text, answer_start = target_text(rationale.text, question.answer)
     ids, starts, ends = encode_with_spans(tokenizer, text)
@@ -98,18 +95,18 @@ def build_example(
 
 
 def cut_example(example: Example, max_length: int) -> Example | None:
-    """Cut an example that is too long after the last reasoning step that fits, without the answer.
+    """Return a copy of an example that ends after the last reasoning step that fits, without the answer.
 
-    The answer segment is always left out, even if the example fits: call `cut_example` only for an
-    example of over ``max_length`` tokens.
+    The answer segment is left out even if the whole example fits: call `cut_example` only for an example
+    of over ``max_length`` tokens.
 
     Args:
-        example: the example, with its prompt and its whole target.
+        example: the example with its whole target.
         max_length: largest number of tokens of prompt and target together.
 
     Returns:
-        A shorter copy of at most ``max_length`` tokens, whose number of steps is that of the steps left;
-        None if not even the prompt and the first reasoning step fit.
+        The copy, whose ``num_steps`` is the number of steps left; None if not even the prompt and the
+        first reasoning step fit.
     """
     room = max_length - len(example.prompt_ids)
     steps = example.token_steps
@@ -129,16 +126,12 @@ def cut_example(example: Example, max_length: int) -> Example | None:
 def encode_with_spans(
     tokenizer: Any, text: str
 ) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenise a text without special tokens.
-
-    Args:
-        tokenizer: fast tokenizer, which gives character offsets.
-        text: the text.
+    """Tokenise a text with a fast tokenizer, without special tokens and without truncation.
 
     Returns:
-        Token ids; the character at which each token starts, leading white space excluded (but not for a
-        token of white space alone); the character before which each token ends. All have length N, which
-        is 0 for an empty text. The text isn't truncated.
+        Token ids; the character at which each token starts, after the token's leading white space (a
+        token of white space alone starts at its first character); the character before which each token
+        ends. All have the same length, which is 0 for an empty text.
 
     Raises:
         NotImplementedError: The tokenizer isn't fast.
@@ -160,14 +153,16 @@ def spread_weights(
 ) -> npt.NDArray[np.float64]:
     """Map the token weights of a rationale to other spans of its text, such as a student's tokens.
 
-    The weight of a span is the mean weight of the characters in it. An empty span (a blank whose offsets
-    the tokenizer trims) gets the mean weight of the rationale's empty spans at the same position. A span
-    without a weighted character gets the mean weight of the rationale's spans, or 1 if there are none.
+    The weight of a span is the mean weight of its characters. A character has the weight of the
+    rationale's token that covers it; a character without a token doesn't count, and a character of two
+    tokens counts twice. An empty span gets the mean weight of the rationale's empty spans at the same
+    position. A span without any such weight gets the mean weight of all tokens of the rationale, or 1 if
+    there are none.
 
     Args:
-        rationale: a rationale with weighted spans; of overlapping spans, each counts.
-        starts: [N], character of ``rationale.text`` at which each span starts; may lie behind the text.
-        ends: [N], character before which each span ends; may lie behind the text.
+        rationale: a rationale with token weights.
+        starts: [N], character of ``rationale.text`` at which each span starts.
+        ends: [N], character before which each span ends. Positions behind the text are allowed.
 
     Returns:
         The weight of each span, [N].
@@ -208,10 +203,10 @@ def _range_sums(
 
 
 def training_example(example: Example, student: StudentConfig) -> Example:
-    """Return an example with the settings ``student.token_weights`` and ``student.target`` applied.
+    """Return an example with the settings ``token_weights`` and ``target`` of the student applied.
 
     ``uniform`` sets the weights of all target tokens to 1, and ``answer`` leaves out the rationale
-    (`answer_alone`). With neither setting, the argument itself is returned.
+    (`answer_alone`). With other values of both settings, the argument itself is returned.
     """
     if student.token_weights == "uniform":
         example = dataclasses.replace(example, token_weights=[1.0] * len(example.target_ids))
@@ -219,10 +214,9 @@ def training_example(example: Example, student: StudentConfig) -> Example:
 
 
 def answer_alone(example: Example) -> Example:
-    """Return a copy of an example without its rationale: the target is the answer segment alone.
+    """Return a copy of an example whose target is the answer segment alone; ``num_steps`` stays.
 
-    ``num_steps`` stays, so that the answer segment has the same step as before. The target of a cut
-    example (`cut_example`) becomes empty.
+    The target of a cut example (`cut_example`) becomes empty.
     """
     kept = [j for j, step in enumerate(example.token_steps) if step >= example.num_steps]
     return dataclasses.replace(

@@ -41,9 +41,9 @@ NO_AFFIXES = PromptAffixes()
 
 
 def question_text(question: Question) -> str:
-    """Return the text of a question, with the lettered answer choices on lines below, if any.
+    """Return the text of a question, with its choices, if any, on the lines below.
 
-    The lines are ``Answer choices:``, ``A. ...``, ``B. ...``, and so on; at most 26 choices.
+    These lines are ``Answer choices:``, ``A. ...``, ``B. ...``, and so on; at most 26 choices.
     """
     if not question.choices:
         return question.question
@@ -55,9 +55,8 @@ def question_text(question: Question) -> str:
 def target_text(rationale: str, answer: str) -> tuple[str, int]:
     """Return the target of a student: rationale, `CLOSING`, answer and full stop.
 
-    Args:
-        rationale: Reasoning without closing words; white space at its end is left out. May be empty.
-        answer: Answer in plain form, without a full stop.
+    White space at the end of the rationale is left out; the rationale may be empty. The answer has no
+    full stop.
 
     Returns:
         The text, and the character position at which the answer segment starts: the blank before the
@@ -69,22 +68,21 @@ def target_text(rationale: str, answer: str) -> tuple[str, int]:
 
 
 def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]:
-    """Return worked examples from the first questions that have a reference rationale.
+    """Return worked examples made of the first questions that have a reference rationale.
 
-    The target of a worked example is made of the reference rationale and the gold answer. A question
-    that is itself a worked example is left out of its own prompt. One example more than ``num_shots`` is
-    returned, so that the prompts of these questions have ``num_shots`` examples, too.
+    A question that is itself a worked example is left out of its own prompt. One example more than
+    ``num_shots`` is returned, so that this prompt has ``num_shots`` examples, too.
 
     Args:
-        questions: Training questions, of which only as many as needed are read. A question with a
-            reference rationale must have a gold answer, which isn't checked.
+        questions: Training questions, read only as far as needed. A question with a reference rationale
+            must have a gold answer, which isn't checked.
         num_shots: Number of worked examples of one prompt, at least 0.
 
     Returns:
         ``num_shots + 1`` examples in the order of the questions; none if ``num_shots`` is 0.
 
     Raises:
-        KpodError: Fewer than ``num_shots + 1`` questions have a reference rationale.
+        KpodError: Too few questions have a reference rationale.
     """
     num_needed = num_shots + 1 if num_shots else 0
     worked = list(itertools.islice((q for q in questions if q.reference_rationale), num_needed))
@@ -99,13 +97,9 @@ def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]
 def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
     """Return the worked examples of one question's prompt, which never include the question itself.
 
-    Args:
-        text: Text of the question, from `question_text`.
-        shots: Result of `worked_examples`.
-
-    Returns:
-        The examples with another question than ``text``, or all but the last one if no example has this
-        question: one fewer than ``shots``; none if ``shots`` is empty.
+    The argument ``text`` is from `question_text`, and ``shots`` from `worked_examples`. The result is
+    ``shots`` without the example of the question, or without the last one if no example has the
+    question; none if ``shots`` is empty.
     """
     return [shot for shot in shots if shot[0] != text][: max(0, len(shots) - 1)]
 
@@ -113,13 +107,10 @@ def shots_for(text: str, shots: Sequence[Shot]) -> list[Shot]:
 def messages(
     text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES
 ) -> list[Message]:
-    """Return the messages of a chat prompt: system message, worked examples, question.
+    """Return the messages of a chat prompt: system message, if any, worked examples, question.
 
-    Args:
-        text: Text of the question, from `question_text`.
-        shots: Worked examples, all of which are used; each becomes a user message and an assistant
-            message.
-        affixes: System message, and instruction below the question and those of the worked examples.
+    Each worked example becomes a user message and an assistant message; each question, also of an
+    example, has the instruction below. ``text`` is from `question_text`.
     """
     turns: list[Message] = []
     if affixes.system:
@@ -131,15 +122,9 @@ def messages(
 
 
 def plain_text(text: str, shots: Sequence[Shot] = (), affixes: PromptAffixes = NO_AFFIXES) -> str:
-    """Return a plain prompt: system paragraph, worked examples and question with Q: and A: lines.
+    """Return a plain prompt: system paragraph, worked examples and question, with Q: and A: lines.
 
-    Args:
-        text: Text of the question, from `question_text`.
-        shots: Worked examples, all of which are used.
-        affixes: System paragraph, and instruction below the question and those of the worked examples.
-
-    Returns:
-        A text that ends with ``A:`` and a newline.
+    The arguments are those of `messages`. The text ends with ``A:`` and a newline.
     """
     opening = f"{affixes.system}\n\n" if affixes.system else ""
     worked = "".join(f"Q: {affixes.asked(asked)}\nA:\n{target}\n\n" for asked, target in shots)
@@ -156,18 +141,12 @@ def encode_prompt(
     """Return the token ids of a prompt, up to the position where the model begins its answer.
 
     The ids contain the special tokens of the chat template, or the BOS token before a plain prompt if
-    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated.
-
-    Args:
-        tokenizer: Tokenizer of the model that continues the prompt.
-        text: Text of the question, from `question_text`.
-        template: Kind of the prompt.
-        shots: Worked examples, all of which are used.
-        affixes: System message and instruction.
+    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated. ``text`` is
+    from `question_text`; all worked examples in ``shots`` are used.
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
-        TemplateError: The chat template refuses the messages, such as a system message (jinja2's error).
+        jinja2.TemplateError: The chat template refuses the messages, such as a system message.
     """
     if template == "chat":
         if not tokenizer.chat_template:
@@ -198,18 +177,10 @@ class PromptBuilder:
     """System message and instruction."""
 
     def encode(self, tokenizer: Any, text: str) -> list[int]:
-        """Return the token ids of the prompt of a question, up to the position where the answer begins.
+        """Return the token ids of a question's prompt, see `encode_prompt` and its errors.
 
-        The prompt has the worked examples of `shots_for`, so never the question itself as an example.
-        The prompt isn't truncated.
-
-        Args:
-            tokenizer: Tokenizer of the model that continues the prompt.
-            text: Text of the question, from `question_text`.
-
-        Raises:
-            KpodError: The template is ``chat``, and the tokenizer has no chat template.
-            TemplateError: As in `encode_prompt`.
+        The worked examples are those of `shots_for`, which never include the question itself. ``text``
+        is the text of the question, from `question_text`.
         """
         shots = shots_for(text, self.shots)
         return encode_prompt(tokenizer, text, self.template, shots, self.affixes)

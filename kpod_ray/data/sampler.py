@@ -17,18 +17,17 @@ def global_batches(
 ) -> list[list[int]]:
     """Return the global batch of every train step of a stage.
 
-    The examples are visited in a random order. If the stage has more train steps than one pass over
-    the examples needs, further passes in other random orders follow. A global batch that holds examples
-    of several passes may hold an example several times.
+    The examples are visited in a random order, which depends on ``seed``, ``stage`` and the order of
+    ``indices``. If one pass over the examples isn't enough, passes in other random orders follow; a
+    global batch across the end of a pass may hold an example several times.
 
     Args:
-        indices: Indices of the examples included in the stage, at least one; the random order depends
-            on their order.
+        indices: Indices of the examples included in the stage, at least one.
         global_batch_size: Examples of one train step, over all workers.
-        num_train_steps: Train steps of the stage, at least 1; fewer than one pass needs leave examples
+        num_train_steps: Train steps of the stage, at least 1. If one pass needs more, examples are left
             out.
         seed: Seed of the training, at least 0.
-        stage: Stage, at least 0, which changes the random order.
+        stage: Stage, at least 0.
 
     Returns:
         One list of example indices for each train step, never empty; the last list may be shorter than
@@ -50,25 +49,14 @@ def global_batches(
 def num_stage_train_steps(num_examples: int, global_batch_size: int) -> int:
     """Return the number of train steps of one pass over all examples, which every stage has.
 
-    An incomplete last global batch counts as a train step.
-
-    Args:
-        num_examples: Number of training examples, whether or not a stage includes them.
-        global_batch_size: Examples of one train step, over all workers.
+    An incomplete last global batch counts as a train step. ``num_examples`` includes the training
+    examples that a stage leaves out.
     """
     return -(-num_examples // global_batch_size)  # rounded up
 
 
 def worker_share(indices: Sequence[int], rank: int, num_workers: int) -> list[int]:
-    """Return the elements of a list that belong to one worker; possibly none.
-
-    The elements are dealt in turn: a worker gets the positions ``rank``, ``rank + num_workers``, ...
-
-    Args:
-        indices: Example indices, such as a global batch.
-        rank: Rank of the worker, from 0.
-        num_workers: Number of workers.
-    """
+    """Return the elements at the positions ``rank``, ``rank + num_workers``, ...; possibly none."""
     return list(indices[rank::num_workers])
 
 
@@ -77,10 +65,10 @@ def micro_batches(
 ) -> list[list[int]]:
     """Return the micro-batches of one worker's share of a global batch.
 
-    A micro-batch holds examples of similar length, and the shares of the workers have similar numbers
-    of tokens. A worker whose share is empty (``rank >= len(indices)``) gets the shortest example of the
-    global batch, which belongs to rank 0, a second time, because every worker must run a forward and a
-    backward pass (see `StudentTraining`). The caller must not count this pass in losses and gradients.
+    A micro-batch holds examples of similar length, and the shares of the workers have similar numbers of
+    tokens. A worker whose share is empty (``rank >= len(indices)``) gets the shortest example of the
+    global batch, which rank 0 has, too, because every worker must run a forward and a backward pass (see
+    `StudentTraining`). The caller must not count this pass in losses and gradients.
 
     Args:
         indices: Example indices of the global batch, at least one.
@@ -91,8 +79,7 @@ def micro_batches(
         num_workers: Number of workers.
 
     Returns:
-        One list of example indices for each micro-batch, the shortest examples first; at least one list,
-        none of them empty.
+        At least one list of example indices, none of them empty, the shortest examples first.
     """
     by_length = sorted(indices, key=lambda i: (lengths[i], i))
     share = worker_share(by_length, rank, num_workers) or by_length[:1]
@@ -101,15 +88,13 @@ def micro_batches(
 
 
 def batches_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Group rows of similar length into batches of a bounded number of tokens, padding included.
+    """Group rows of similar length into batches of at most ``max_tokens`` tokens, padding included.
 
-    Args:
-        lengths: Number of tokens of each row.
-        max_tokens: Most tokens of a batch after padding; a longer row is a batch of its own.
+    A longer row is a batch of its own.
 
     Returns:
-        One list of row indices for each batch, never empty. Batches, and the rows in a batch, are in
-        ascending order of length; rows of equal length are in ascending order of index.
+        Non-empty lists of row indices. Batches, and the rows in a batch, are in ascending order of
+        length; rows of equal length are in ascending order of index.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):

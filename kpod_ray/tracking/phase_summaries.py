@@ -1,6 +1,6 @@
 """Build the `PhaseSummary` of a finished phase from its artifact.
 
-Tables of artifacts are read in batches, and a summary's size is bounded whatever the size of the run.
+Tables of artifacts are read in batches, and a summary's size doesn't grow with the number of questions.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
 
     Args:
         name: name of the artifact, such as ``teacher`` or ``evaluate_before``.
-        artifacts: name -> artifact of the run, all of `name_artifacts`; the named artifact and those
-            that it was made from are finished. The gain in accuracy and the earlier predictions are left
-            out of the summary of ``evaluate`` while ``evaluate_before`` isn't finished.
+        artifacts: name -> artifact of the run, all of `name_artifacts`; those that the summary is read
+            from are finished. While ``evaluate_before`` isn't finished, the gain in accuracy and the
+            earlier predictions are left out of the summary of ``evaluate``.
 
     Raises:
         KeyError: No artifact has the name.
-        FileNotFoundError: The artifact, or another one that the summary is read from, isn't finished.
-        OSError: The storage fails.
+        FileNotFoundError: An artifact that the summary is read from isn't finished.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()
@@ -99,7 +98,7 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _assess(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
-    """Summarise the step difficulties by a histogram; the table is read twice, first for the maximum."""
+    """Summarise the step difficulties by a histogram."""
     assess = artifacts["assess"]
     highest = max(
         (float(v.max()) for v in _values(assess, "difficulties", "step_difficulties") if len(v)),
@@ -192,12 +191,8 @@ def _values(artifact: Artifact, table: str, column: str) -> Iterator[npt.NDArray
 def _curve(histogram: Histogram, x: str, y: str) -> list[dict[str, float]]:
     """Return a histogram as a curve: fraction of the counts over the middle of each bin.
 
-    As a curve, the histograms of several runs can be compared in one W&B chart.
-
-    Args:
-        histogram: histogram to convert.
-        x: metric name of the bins' middles.
-        y: metric name of the fractions.
+    As a curve, the histograms of several runs can be compared in one W&B chart. ``x`` and ``y`` are the
+    metric names of the middles and the fractions.
     """
     total = max(1, sum(histogram.counts))
     middles = [(low + high) / 2 for low, high in itertools.pairwise(histogram.edges)]

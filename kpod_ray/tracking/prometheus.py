@@ -36,8 +36,8 @@ OTHERS = {
 class Gauges:
     """The gauges of one run, named ``kpod_NAME`` with the tags ``run`` and ``phase``.
 
-    Values that are set while this process isn't connected to Ray are dropped: Ray exports gauges of
-    connected processes only. A gauge keeps its last value.
+    Values that are set while this process isn't connected to Ray are dropped, because Ray exports gauges
+    of connected processes only. A gauge keeps its last value.
 
     Args:
         run: name of the run; value of the tag ``run``.
@@ -48,19 +48,16 @@ class Gauges:
         self.gauges: dict[str, Gauge] = {}
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Set the gauges of a train step, unless this process isn't connected to Ray.
+        """Set the gauges of a train step.
 
         Args:
             phase: ``weigh`` or ``train``; value of the tag ``phase``.
-            metrics: metrics of the train step by their names in `TRAINING`; others are ignored, and the
-                gauge of a missing metric isn't set.
+            metrics: metrics of the train step by name; only those in `TRAINING` have gauges.
         """
         self._set(phase, {name: metrics[name] for name in TRAINING if name in metrics})
 
     def rows(self, phase: str, num_done: int, num_rows: int) -> None:
         """Set the gauges of the texts that a phase has generated, and has yet to generate.
-
-        Nothing is set while this process isn't connected to Ray.
 
         Args:
             phase: name of the artifact whose texts are generated, such as ``evaluate``; value of the tag
@@ -71,15 +68,9 @@ class Gauges:
         self._set(phase, {"texts_done": num_done, "texts_waiting": num_rows - num_done})
 
     def finish(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Set the gauges of the kept samples and of the accuracy, each if the manifest has the value.
+        """Set the gauges of `kept_samples_fraction` and the accuracy, as far as the manifest has them.
 
-        The kept samples are a fraction of all samples, see `kept_samples_fraction`. Nothing is set while
-        this process isn't connected to Ray.
-
-        Args:
-            phase: name of the finished artifact, such as ``teacher`` or ``evaluate``; value of the tag
-                ``phase``.
-            manifest: manifest of the artifact.
+        The tag ``phase`` is the name of the finished artifact, such as ``teacher``.
         """
         kept = kept_samples_fraction(manifest)
         if kept is not None:

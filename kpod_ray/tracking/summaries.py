@@ -39,11 +39,8 @@ class PhaseSummary:
 def kept_samples_fraction(manifest: Mapping[str, Any]) -> float | None:
     """Return the fraction of the teacher's samples with the verdict ``kept``, in [0, 1].
 
-    Args:
-        manifest: manifest of any finished artifact; ``counts`` and ``verdicts`` are read.
-
-    Returns:
-        The fraction; None if the manifest's count ``samples`` is 0 or missing, as in other phases.
+    The argument is the manifest of any finished artifact. The result is None if the manifest's count
+    ``samples`` is 0 or missing, as in other phases than the teacher's.
     """
     num_samples = manifest["counts"].get("samples")
     return manifest["verdicts"].get("kept", 0) / num_samples if num_samples else None

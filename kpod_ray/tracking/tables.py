@@ -33,17 +33,12 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
     """Return up to `MAX_ROWS` of the teacher's rationales that aren't trained on, sorted by verdict.
 
     Each verdict gets an equal share of the rows, filled with its first rationales in the table
-    ``rejects``; a share that a rarer verdict leaves free stays empty.
-
-    Args:
-        artifacts: name -> artifact of the run; ``teacher`` and ``questions`` are finished.
+    ``rejects``; a share that a rare verdict doesn't fill isn't given to other verdicts. The artifacts
+    ``teacher`` and ``questions`` must be finished.
 
     Returns:
         Rows with the columns ``verdict``, ``question_id``, ``question``, ``rationale``, ``answer`` (the
         answer extracted from the rationale), ``gold`` and ``finish_reason``. Texts are clipped.
-
-    Raises:
-        FileNotFoundError: The artifact ``teacher`` isn't finished.
     """
     verdicts = artifacts["teacher"].manifest()["verdicts"]
     reasons = {
@@ -77,18 +72,13 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
 def rationale_rows(artifacts: Artifacts) -> list[Row]:
     """Return the first `MAX_RATIONALES` rationales, with token weights as background colours.
 
-    The scale of the colours goes from the lowest to the highest weight of the returned rationales.
-
-    Args:
-        artifacts: name -> artifact of the run; ``weigh``, ``questions`` and ``teacher`` are finished.
+    The colours span the lowest to the highest weight of these rationales. The artifacts ``weigh``,
+    ``questions`` and ``teacher`` must be finished.
 
     Returns:
         Rows in the order of the table ``weighted``, with the columns ``question_id``, ``question``
         (clipped), ``rationale`` (`Markup` of `weighted_html`), ``steps`` and ``tokens`` (counts), and
         ``mean_weight``.
-
-    Raises:
-        FileNotFoundError: The artifact ``weigh`` isn't finished.
     """
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
@@ -110,14 +100,12 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
 def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
     """Return a rationale as HTML: a list item for each reasoning step, a background for each token.
 
-    All text is escaped: a model's text can't add a script or a link. Only the first `MAX_TOKENS` pieces
-    of the rationale (see `shown_steps`) are shown; the rest of the text is left out without a mark.
-    Characters that no token covers have no background.
+    All text is escaped, so that a model's text can't add a script or a link. Only the first `MAX_TOKENS`
+    pieces of the rationale (see `shown_steps`) are shown, without a mark where the text is cut.
 
     Args:
         rationale: rationale with its token weights.
-        scale: maps a token weight to the opacity of the background; the weight, with three decimals, is
-            the tooltip.
+        scale: maps a token weight to the opacity of the background; the weight is the tooltip.
     """
     steps = shown_steps(rationale, (), scale)
     num_left = MAX_TOKENS
@@ -138,16 +126,10 @@ def _piece(piece: Piece) -> str:
 
 
 def given_steps_rows(plan: Artifact) -> list[Row]:
-    """Return rows ``stage``, ``given_steps``, ``questions`` (a count), sorted by stage and given steps.
+    """Return the number of questions of a plan by stage and number of given steps, sorted by both.
 
-    Stage 0 is the state before training. Combinations without questions have no row. The number of rows
-    isn't limited: there are few stages and few steps in a rationale.
-
-    Args:
-        plan: finished artifact with the table ``schedule``.
-
-    Raises:
-        FileNotFoundError: The table doesn't exist.
+    The columns are ``stage``, ``given_steps`` and ``questions``; ``plan`` is a finished artifact. Stage
+    0 is the state before training. Combinations without questions have no row.
     """
     counts = Counter[tuple[int, int]]()
     for batch in plan.batches("schedule", 1 << 16):
@@ -160,23 +142,17 @@ def given_steps_rows(plan: Artifact) -> list[Row]:
 
 
 def prediction_rows(artifacts: Artifacts) -> list[Row]:
-    """Return the first `MAX_ROWS` test questions with the untouched and distilled student's predictions.
+    """Return the first `MAX_ROWS` test questions with the predictions of the student before and after.
 
-    Args:
-        artifacts: name -> artifact of the run; ``evaluate`` and ``questions`` are finished,
-            ``evaluate_before`` may be.
+    The artifacts ``evaluate`` and ``questions`` must be finished, but ``evaluate_before`` need not be.
 
     Returns:
-        Rows in the order of the distilled student's predictions, with the columns ``question_id``,
+        Rows in the order of the table ``predictions`` of ``evaluate``, with the columns ``question_id``,
         ``question``, ``gold`` and ``change``; and ``correct`` (a boolean), ``answer`` (extracted from
-        the text) and ``text``, each with the prefix ``before_`` and ``after_``. Texts are clipped.
-        ``change`` is ``right before and after``, ``lost``, ``gained`` or ``wrong before and after``.
-        Where the untouched student has no prediction, or isn't evaluated yet, ``change`` is ``unknown``
-        and the cells ``before_...`` are None. A question that isn't found is ``(belongs to no
-        question)``.
-
-    Raises:
-        FileNotFoundError: The artifact ``evaluate`` isn't finished.
+        the text) and ``text``, each with the prefix ``before_`` (the untouched student) and ``after_``
+        (the distilled student). Texts are clipped. ``change`` is ``right before and after``, ``lost``,
+        ``gained`` or ``wrong before and after``; without a prediction of the untouched student,
+        ``change`` is ``unknown`` and the cells ``before_...`` are None.
     """
     rows = table_rows(artifacts["evaluate"], "predictions", Prediction)
     after = list(itertools.islice(rows, MAX_ROWS))

@@ -40,26 +40,25 @@ _MODES: dict[str, Literal["offline", "disabled"]] = {"offline": "offline", "disa
 class Tracker(Protocol):
     """Receives the metrics and summaries of a run. Only `finish` blocks; no method raises.
 
-    `finish` is called once, as the last method; what is logged after `finish` is lost.
+    `finish` is called once, as the last method.
     """
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Log metrics by name, as one row; return without waiting. Call before `finish`.
+        """Log metrics by name, as one row; return without waiting.
 
         Metrics with an x-axis in `wandb_run.X_AXES` (``train/...``, ``weigh/...`` and others) need the
-        value of the axis, such as ``train/train_step``, in the same call. The mapping is copied. A
-        failure of W&B raises nothing; the metrics are lost.
+        value of the axis, such as ``train/train_step``, in the same call. The mapping is copied. After a
+        failure of W&B, metrics are lost.
         """
         ...
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Log the summary of something finished, unless a summary with this key was logged before.
+        """Log a summary, unless a summary with this key was logged before; return without waiting.
 
-        The method returns without waiting, and is called before `finish`. A run that is resumed
-        remembers the keys that it logged before.
+        A run that is resumed remembers the keys that it logged before.
 
         Args:
-            key: identifies the finished thing and its version, such as the folder of an artifact.
+            key: identifies the summarised thing and its version, such as the folder of an artifact.
             collect: builds the summary; is called later in the tracker's thread, also during `finish`,
                 and only if the summary is logged. An exception switches tracking off.
         """
@@ -90,8 +89,8 @@ class NullTracker:
 class WandbTracker:
     """A tracker that writes one W&B run in a thread. The first failure switches the tracker off.
 
-    The thread, a daemon, starts when the instance is created; only `finish` waits until the entries are
-    written. A failure is logged as one warning; later entries are dropped.
+    The thread, a daemon, starts when the instance is created. A failure is logged as one warning; later
+    entries are dropped.
 
     Args:
         open_run: opens the W&B run; is called in the thread, because opening may take long.
@@ -114,21 +113,17 @@ class WandbTracker:
         self._thread.start()
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Put a copy of the metrics into the queue, as one row; return without waiting.
+        """Queue a copy of the metrics as one row (see `Tracker.log`); return without waiting.
 
-        Metrics with an x-axis in `wandb_run.X_AXES` need the value of the axis in the same call. The
-        metrics are dropped if the tracker is off, or if `MAX_WAITING` entries are waiting. Call before
-        `finish`.
+        The metrics are dropped if the tracker is off, or if `MAX_WAITING` entries are waiting.
         """
         row = dict(metrics)  # a copy: the caller may change its mapping before the thread reads it
         self._put(lambda run: run.log(row))
 
     def log_summary(self, key: str, collect: Callable[[], PhaseSummary]) -> None:
-        """Put the logging of a summary into the queue; return without waiting.
+        """Queue the logging of a summary (see `Tracker.log_summary`); return without waiting.
 
-        The thread later calls ``collect``, unless a summary with this key was logged before, also in an
-        earlier part of a resumed run. The summary is dropped if the tracker is off, or if `MAX_WAITING`
-        entries are waiting; an exception of ``collect`` switches the tracker off. Call before `finish`.
+        The summary is dropped if the tracker is off, or if `MAX_WAITING` entries are waiting.
         """
         self._put(lambda run: run.log_summary(key, collect))
 
@@ -161,10 +156,11 @@ class WandbTracker:
     def finish(self, exit_code: int = 0) -> None:
         """Write the waiting entries, close the run, and wait for the upload, each with a time limit.
 
-        The writing may take ``write_seconds``; then W&B's process on this machine is killed, and the
-        method waits for ``write_seconds`` once more. The upload may take the time of `Upload.finish`.
-        Dropped entries or an incomplete upload cause a warning; nothing is raised. The method is called
-        once, as the last one. An exit code other than 0 marks the run as failed.
+        If the writing takes ``write_seconds``, W&B's process on this machine is killed, and the method
+        waits for ``write_seconds`` once more. The upload may take the time of `Upload.finish`. Dropped
+        entries or an incomplete upload cause a warning; nothing is raised. An exit code other than 0
+        marks the run as failed. After an earlier failure, the run is closed already, and no further
+        warning follows.
         """
         self._exit_code = exit_code
         self._waiting.put(None)
@@ -194,13 +190,14 @@ class WandbTracker:
 def open_tracker(config: RunConfig, folder: Path) -> Tracker:
     """Open the tracker of a run, without waiting for W&B; the caller must call its `finish`.
 
-    The mode ``disabled`` gives a `NullTracker`, any other mode a `WandbTracker`. The mode ``auto``
-    becomes the value of the environment variable ``WANDB_MODE`` if that is ``offline`` or ``disabled``.
-    Files are uploaded during the run with ``online``, and with ``auto`` if `has_wandb_login` is true;
-    otherwise they stay on this machine. A failure to open the run is a warning, not an error.
+    The mode is ``tracking.mode`` of the config: ``disabled`` gives a `NullTracker`, any other mode a
+    `WandbTracker`. The mode ``auto`` becomes the value of the environment variable ``WANDB_MODE`` if
+    that is ``offline`` or ``disabled``. Files are uploaded during the run with ``online``, and with
+    ``auto`` if `has_wandb_login` is true; otherwise they stay on this machine. A failure to open the run
+    is a warning, not an error.
 
     Args:
-        config: config of the run; ``tracking.mode`` is the mode.
+        config: config of the run.
         folder: local folder of the run, see `wandb_upload.files_of`. Its last part is the name of the
             run on W&B; W&B's files are written to its subfolder ``wandb``.
     """
@@ -221,15 +218,10 @@ def open_tracker(config: RunConfig, folder: Path) -> Tracker:
 
 @contextlib.contextmanager
 def tracked(config: RunConfig, folder: Path) -> Iterator[Tracker]:
-    """Open the tracker of a run (see `open_tracker`) for a ``with`` block, and close it at the end.
+    """Open the tracker of a run (see `open_tracker`) for a ``with`` block, and finish it at the end.
 
-    The end of the block waits for the waiting entries and the upload, with the time limits of
-    `WandbTracker.finish`; the block must not call `Tracker.finish` itself. An exception in the block
-    marks the run as failed on W&B, and is passed on.
-
-    Args:
-        config: as in `open_tracker`.
-        folder: as in `open_tracker`.
+    The block must not call `Tracker.finish` itself. The end waits as `WandbTracker.finish` does. An
+    exception in the block marks the run as failed on W&B, and is passed on.
     """
     tracker = open_tracker(config, folder)
     exit_code = 1

@@ -18,11 +18,9 @@ SILENT_SECONDS = 25.0
 
 
 def base_url() -> str:
-    """Return the URL of the W&B server: ``WANDB_BASE_URL`` if set, else that of W&B's own settings.
+    """Return the URL of the W&B server: ``WANDB_BASE_URL`` as it is, or else that of W&B's own settings.
 
-    The value of ``WANDB_BASE_URL`` is returned unchanged and unchecked. Without a settings file, W&B's
-    settings name its public server. No request is sent, but reading the settings may start W&B's process
-    on this machine.
+    No request is sent, but reading W&B's settings may start W&B's process on this machine.
     """
     import wandb
 
@@ -32,8 +30,7 @@ def base_url() -> str:
 def has_wandb_login() -> bool:
     """Return whether ``WANDB_API_KEY`` isn't empty, or the netrc file has an API key for `base_url`.
 
-    The server isn't asked whether the key is valid. Without ``WANDB_API_KEY``, W&B's process on this
-    machine may be started, see `base_url`. A netrc file that can't be read counts as one without key.
+    The server isn't asked whether the key is valid. A netrc file that can't be read has no key.
 
     Raises:
         wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
@@ -48,11 +45,8 @@ def has_wandb_login() -> bool:
 def answers(url: str) -> bool:
     """Return whether a server responds to ``GET url/healthz``, with any status, within `ANSWER_SECONDS`.
 
-    The call blocks until the response, `ANSWER_SECONDS` at most. Nothing is raised: a URL that can't be
+    The argument ``url`` has a scheme and no slash at the end. Nothing is raised: a URL that can't be
     reached or is malformed gives False.
-
-    Args:
-        url: URL of the server with its scheme and without a slash at the end.
     """
     heard = threading.Event()
 
@@ -70,9 +64,7 @@ def answers(url: str) -> bool:
 
 
 class SignsOfLife:
-    """Polls a server in a thread, so that `is_there` knows without waiting whether the server responds.
-
-    The polling begins when the instance is created, and goes on until `stop`.
+    """Polls a server in a thread from the creation of the instance until `stop`.
 
     Args:
         url: URL of the server, as `answers` takes it.
@@ -91,15 +83,15 @@ class SignsOfLife:
         threading.Thread(target=self._ask, name="kpod-wandb-signs", daemon=True).start()
 
     def is_there(self) -> bool:
-        """Return whether the server responded, or the polling began, in the last ``silent_seconds``.
+        """Return, without waiting, whether the server responded in the last ``silent_seconds``.
 
-        No request is sent and nothing is waited for. After `stop`, the result becomes False once
+        The start of the polling counts as a response. After `stop`, the result becomes False once
         ``silent_seconds`` have passed since the last response.
         """
         return time.monotonic() - self._heard_at < self._silent_seconds
 
     def stop(self) -> None:
-        """Stop polling, without waiting for a request under way; polling can't be started again."""
+        """Stop polling for good, without waiting for a request under way."""
         self._is_over.set()
 
     def _ask(self) -> None:

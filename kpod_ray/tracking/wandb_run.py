@@ -30,11 +30,11 @@ X_AXES = {
 
 
 class WandbRun:
-    """A W&B run whose files are in ``folder/wandb``.
+    """A W&B run whose files are in ``folder/wandb``; the instance opens the run.
 
     A second run in the same folder writes a new file and continues the run on W&B. The keys of the
     logged summaries are kept in ``folder/wandb/told.json``, so that a resumed run doesn't log a summary
-    again. The instance opens the run, for which W&B's process on this machine has `INIT_SECONDS`.
+    again. W&B's process on this machine has `INIT_SECONDS` to open the run.
 
     Args:
         config: config of the run; its settings become columns of W&B's table of runs.
@@ -43,7 +43,6 @@ class WandbRun:
 
     Raises:
         wandb.errors.Error: W&B's library can't open the run.
-        OSError: The files can't be written or read, or the child process can't be started.
         ValueError: ``told.json`` is damaged.
     """
 
@@ -80,10 +79,11 @@ class WandbRun:
         )
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics to the run's file, as one row at W&B's next step; call before `finish`.
+        """Log metrics, as one row at W&B's next step.
 
         Metrics with an x-axis in `X_AXES` need the value of the axis, such as ``train/train_step``, in
-        the same call. The network isn't used. The row reaches the file within `FLUSH_SECONDS`.
+        the same call. The row reaches the run's file within `FLUSH_SECONDS`; the network isn't used.
+        Call before `finish`.
 
         Raises:
             wandb.errors.Error: W&B's library refuses the row, or the run is closed.
@@ -95,17 +95,12 @@ class WandbRun:
 
         Each row of ``curves`` becomes a row of the run; histograms, tables and pages share one further
         row; ``numbers`` and ``outcome`` become the run's summary values; ``artifact`` becomes a W&B
-        artifact that holds only the address. The key is kept in ``told.json`` after the writing. After
-        an exception of ``collect`` or of W&B's library, the key isn't kept, and a later call writes the
-        whole summary again. The network isn't used. Call before `finish`.
-
-        Args:
-            key: identifies the summarised thing and its version.
-            collect: builds the summary; isn't called if the key was logged before.
+        artifact that holds only the address. Call before `finish`; ``key`` and ``collect`` are those of
+        `Tracker.log_summary`.
 
         Raises:
-            Exception: ``collect`` or W&B's library raised it.
-            OSError: ``told.json`` can't be written.
+            Exception: ``collect`` or W&B's library raised it. A later call with the same key writes the
+                whole summary again.
         """
         if key in self._logged_keys:
             return
@@ -128,29 +123,20 @@ class WandbRun:
     def finish(self, exit_code: int) -> None:
         """Close the run's file; an exit code other than 0 marks the run as failed.
 
-        Call `finish` once, as the last method; nothing can be logged afterwards. The method waits,
-        without a time limit, until W&B's process on this machine has written the file. The upload isn't
-        ended: call `Upload.finish` of ``self.upload`` afterwards.
+        Call `finish` once, as the last method. The method waits, without a time limit, until W&B's
+        process on this machine has written the file. The upload isn't ended: call `Upload.finish` of
+        ``self.upload`` afterwards.
         """
         self.run.finish(exit_code)
 
 
 def run_id(storage: str, folder: Path) -> str:
-    """Return the W&B id of the run in a folder, the same whenever the run is resumed.
+    """Return the W&B id of the run in a folder, 16 hexadecimal digits, the same in each resumed run.
 
-    In an object store, the id is a hash of ``storage`` and ``folder``, which are unique together. A path
-    on a disk isn't unique: other machines may have the same path. There the id is random, written to
-    ``folder/wandb_id`` by the first call and read by later calls.
-
-    Args:
-        storage: the config's storage, a path or an address with ``://``.
-        folder: local folder of the run; must exist unless ``storage`` is an address.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        OSError: ``folder/wandb_id`` can't be read or written.
+    In an object store (``storage`` has ``://``), the id is a hash of ``storage`` and ``folder``, which
+    are unique together. A path on a disk isn't unique, since other machines may have the same path:
+    there the id is random, written to ``folder/wandb_id`` by the first call and read by later calls. The
+    folder must exist then.
     """
     if "://" in storage:
         return hashlib.sha256(f"{storage}/{folder}".encode()).hexdigest()[:16]

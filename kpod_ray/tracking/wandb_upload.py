@@ -28,12 +28,9 @@ LOG = "upload.log"
 def files_of(store: Store, folder: str) -> Path:
     """Return the local folder whose subfolder ``wandb`` holds a run's W&B files; create nothing.
 
-    In a local store, this is the absolute path of the run's folder. For an object store, it is
+    In a local store, this is the absolute path of the run's folder. For an object store, the result is
     ``folder`` itself, relative to the current directory, because W&B writes to local files only.
-
-    Args:
-        store: store of the run.
-        folder: folder of the run, relative to the store's root, such as ``runs/NAME``.
+    The argument ``folder`` is relative to the store's root, such as ``runs/NAME``.
     """
     return Path(store.root if store.is_local() else ".") / folder
 
@@ -48,9 +45,6 @@ class Upload:
     Args:
         file: the run's existing ``.wandb`` file, ``FOLDER/wandb/RUN/NAME.wandb``; the output of the
             child process goes to `LOG` beside the file.
-
-    Raises:
-        OSError: The file doesn't exist, or the child process can't be started.
     """
 
     def __init__(self, file: Path) -> None:
@@ -73,14 +67,13 @@ class Upload:
     def finish(self) -> str | None:
         """Wait up to `SEND_SECONDS` for the rest of the upload, then kill the child process if needed.
 
-        Call `finish` once, after the run is closed (`WandbRun.finish`), so that its file is complete. If
-        W&B didn't respond in the last `SILENT_SECONDS`, or doesn't respond to a request of `finish`
-        within `ANSWER_SECONDS`, the child process is killed at once.
+        Call `finish` once, after `WandbRun.finish`, so that the file is complete. If W&B didn't respond
+        in the last `SILENT_SECONDS`, or doesn't respond to a request of `finish` within
+        `ANSWER_SECONDS`, the child process is killed at once.
 
         Returns:
-            None if the run's own file is uploaded completely, else the reason in one line: the last line
-            of the child's output, with the value of ``WANDB_API_KEY`` replaced, or that W&B doesn't
-            answer or is slow.
+            None if the run's own file is uploaded completely, else the reason in one line without the
+            API key: the last line of the child's output, or that W&B doesn't answer or is slow.
         """
         self.signs.stop()
         if self.process.poll() is None and self.signs.is_there() and answers(self.url):
@@ -106,9 +99,8 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
         overrides: ``dotted.path=value`` texts that change settings of the config.
 
     Raises:
-        KpodError: Overrides are given for a folder; ``run`` is no folder and the config can't be read or
-            is invalid, see `config.load`; or the config's storage contains a key or names no file
-            system.
+        KpodError: Overrides are given for a folder, the config can't be read or is invalid (see
+            `config.load`), or the config's storage contains a key or names no file system.
     """
     path = Path(run).expanduser()
     if path.is_dir():
@@ -122,9 +114,8 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
 def send(folder: Path) -> str:
     """Upload the W&B files below a folder that aren't uploaded yet, and wait for the upload's end.
 
-    The ``.wandb`` files at any depth are sent in the order of their paths by ``wandb sync``, without a
-    time limit. A file with ``NAME.wandb.synced`` beside it is uploaded already. W&B is contacted only if
-    a file is left to upload.
+    The ``.wandb`` files at any depth are sent in the order of their paths, without a time limit. A file
+    with ``NAME.wandb.synced`` beside it is uploaded already. W&B is contacted only if a file is left.
 
     Returns:
         One line for the user: the number of files, and the pages of the runs or the server's address; or

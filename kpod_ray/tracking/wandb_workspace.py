@@ -41,11 +41,10 @@ MAX_RUNS = 50
 
 
 def save_dashboard(config: RunConfig) -> str:
-    """Create a workspace on W&B and return its URL; every call creates a new workspace.
+    """Create a new workspace on W&B (see `build_workspace`) and return its URL.
 
-    Args:
-        config: see `build_workspace`. Without ``tracking.entity``, the workspace belongs to
-            ``WANDB_ENTITY``, or to the user's default entity on W&B.
+    The workspace belongs to ``tracking.entity``, or else to ``WANDB_ENTITY``, or else to the user's
+    default entity on W&B.
 
     Raises:
         KpodError: There is no API key, the server doesn't respond, or W&B fails to name the default
@@ -84,15 +83,17 @@ def _refusals() -> Iterator[None]:
 def build_workspace(config: RunConfig, entity: str) -> Any:
     """Build the workspace of a config's project and group; nothing is saved and no request is sent.
 
+    The group is ``tracking.group`` or, if that is None and ``sweep.space`` isn't empty, the config's
+    name. With a group, the workspace shows only its runs. The runs are ordered by the objective of the
+    sweep, the best first. Scatter plots show the objective against the first `MAX_SCATTERS` of
+    `settings_of`.
+
     Args:
-        config: ``tracking.project``, ``tracking.group`` (or, if it is None and ``sweep.space`` isn't
-            empty, the config's name) and ``sweep.objective`` are used; the settings in `settings_of` are
-            drawn, in scatter plots only the first `MAX_SCATTERS`.
+        config: config of the runs.
         entity: user or team on W&B that owns the project.
 
     Returns:
-        An unsaved `wandb_workspaces.workspaces.Workspace`. With a group, it shows only the runs of the
-        group. Runs are ordered by the objective, the best first.
+        An unsaved `wandb_workspaces.workspaces.Workspace`.
     """
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
@@ -143,8 +144,7 @@ def settings_of(config: RunConfig) -> dict[str, str]:
     """Return dotted path -> label of the drawn settings, in order.
 
     The settings are those of ``sweep.space``, or those of `VALUE_SETTINGS` if the space is empty. A
-    label is the last part of the path, followed by the symbol of `VALUE_SETTINGS` in brackets if there
-    is one, such as ``num_clusters (K)``.
+    label is the last part of the path and its symbol of `VALUE_SETTINGS`, if any: ``num_clusters (K)``.
     """
     paths = list(config.sweep.space) or list(VALUE_SETTINGS)
     symbols = {
