@@ -96,13 +96,14 @@ class Endpoint:
         """Request ``/models`` once, to check that the server answers and accepts the key.
 
         The request is independent of `generate` and of the rate limits, and may use another event loop.
+        Any status is accepted, except those below: some servers have no list of models.
 
         Args:
             patience_s: seconds to wait for the whole answer.
 
         Raises:
-            KpodError: The server doesn't answer, rejects the key (status 401 or 403), or redirects to
-                another address. Any other status is accepted.
+            KpodError: ``base_url`` is no valid address, the server doesn't answer, rejects the key
+                (status 401 or 403), or redirects to another address.
         """
         url = f"{self._base}/models"
         try:
@@ -126,10 +127,9 @@ class Endpoint:
 
         Each attempt waits until the concurrency and rate limits of the teacher's settings allow it.
         Transient failures are: no connection, no answer within ``timeout_s`` after sending, status 408,
-        409, 425, 429 or 5xx, and an answer without a text or of an aborted generation (see
-        `read_completion`). Before a retry, the call waits for the server's ``Retry-After``, during which
-        no other request is sent either, or for a random time of at most ``max_wait_s``. At temperature 0
-        the seed of the request isn't sent.
+        409, 425, 429 or 5xx, and an `UnreadableAnswer`. Before a retry, the call waits for the server's
+        ``Retry-After``, during which no other request is sent either, or for a random time of at most
+        ``max_wait_s``. At temperature 0 the seed of the request isn't sent.
 
         Returns:
             The completion. After ``max_tries`` attempts with transient failures, or if the server
@@ -158,8 +158,7 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections; call it while no call of `generate` is running.
 
-        A later call of `generate` opens new connections, and its rate limits forget all earlier
-        requests.
+        A later call of `generate` opens new connections; its rate limits forget all earlier requests.
         """
         if self.client is not None:
             await self.client.aclose()

@@ -16,11 +16,8 @@ class Rate:
     """Spaces out the uses of a limited quantity, such as requests or tokens, by their actual times.
 
     Invariant, as long as no units are given back: the units used within any minute, without the last
-    use, are fewer than ``per_minute``. If every use is one unit, the units used within any minute are
-    therefore at most ``per_minute``.
-
-    Args:
-        per_minute: units that may be used per minute, over 0.
+    use, are fewer than ``per_minute``, which is over 0. If every use is one unit, at most ``per_minute``
+    units are therefore used within any minute.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -32,8 +29,6 @@ class Rate:
     def use(self, num_units: float, now: float) -> None:
         """Record that units are used, and move `free_at` accordingly; the call doesn't wait.
 
-        The caller waits until `free_at` before the call.
-
         Args:
             num_units: units used, at least 0; may be more than ``per_minute``.
             now: time of the use in seconds of the event loop's clock; not before `free_at`.
@@ -43,8 +38,7 @@ class Rate:
     def give_back(self, num_units: float) -> None:
         """Return units of earlier calls of `use` that weren't used after all; `free_at` moves back.
 
-        Args:
-            num_units: units to return; a negative number records that more units were used.
+        A negative number records that more units were used.
         """
         self.free_at -= num_units * self.seconds_per_unit
 
@@ -54,9 +48,8 @@ class Pacing:
 
     Args:
         max_concurrent: largest number of requests in flight, at least 1.
-        requests_per_minute: requests that may be sent per minute; None or 0 for no limit.
-        tokens_per_minute: tokens of prompts and texts that may be requested per minute; None or 0 for
-            no limit.
+        requests_per_minute: None or 0 for no limit.
+        tokens_per_minute: tokens of prompts and generated texts together; None or 0 for no limit.
     """
 
     def __init__(
@@ -93,7 +86,7 @@ class Pacing:
         """Replace the expected number of tokens of a finished request by the actual number.
 
         Call it at most once for each request, after its `turn`. Without a call, the expected number
-        stays counted. The call has no effect without a limit of tokens.
+        stays counted.
 
         Args:
             expected_tokens: number of tokens given to `turn`.

@@ -17,8 +17,7 @@ OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
 class CompletionWriter:
     """Writes completions to new files of a folder, each as an atomic write.
 
-    An instance belongs to one event loop. After the last `add`, the caller awaits `flush`. The rows of a
-    file that can't be written are lost.
+    An instance belongs to one event loop. After the last `add`, the caller awaits `flush`.
 
     Args:
         store: store that the files are written to.
@@ -51,14 +50,13 @@ class CompletionWriter:
         self.timer: asyncio.Task[None] | None = None
 
     async def add(self, row: Completion) -> None:
-        """Add a row; if ``num_rows`` rows are waiting, `flush`.
+        """Add a row; if ``num_rows`` rows are waiting, `flush`, else return before the row is written.
 
-        Otherwise the call returns before the row is written; a task in the background calls `flush` at
-        most ``max_seconds`` later. After the last row, the caller awaits `flush`.
+        A background task calls `flush` at most ``max_seconds`` later. After the last row, the caller
+        awaits `flush`.
 
         Raises:
-            OSError: The file can't be written, or an earlier file couldn't be written in the background.
-                An exception of ``on_written`` passes on in the same ways.
+            OSError: As in `flush`. An exception of ``on_written`` passes on in the same ways.
         """
         self.rows.append(row)
         if len(self.rows) >= self.num_rows:
