@@ -154,7 +154,7 @@ class AttemptTracker:
 
         Call it before the rows are given to the engine: the next call of `begin` for the block counts a
         death for each of these rows that isn't written by then. ``key`` is the id of the block's first
-        row; ``ids`` are rows of the block, and replace those of an earlier call for the block.
+        row; ``ids`` are the ids of some or all of its rows, and replace those of an earlier call.
         """
         # The block is unknown if the tracker has restarted since the block was opened.
         self.blocks.setdefault(key, _Block(dict.fromkeys(ids, 0))).under_way = set(ids)

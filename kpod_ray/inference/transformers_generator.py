@@ -112,7 +112,8 @@ class GreedyGenerator:
     def _read(self, ids: list[int], stop_length: int | None) -> Generated:
         """Return the text of a row of generated token ids; ids after the end of the text are padding.
 
-        ``stop_length`` is the number of tokens with which the stop text was complete; None without one.
+        ``stop_length`` is the number of tokens with which the stop text was complete; None without stop
+        text.
         """
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         length = len(ids) if end is None else end + 1
@@ -209,7 +210,8 @@ def generator_pool(
 ) -> ActorPool:
     """Return the description of a pool of `GeneratorActor` for one model; nothing is started or checked.
 
-    The arguments are those of `GeneratorActor`; ``batch_size`` and ``max_new_tokens`` of ``evaluation``
+    ``model`` is the name of a model as in a config, or its folder, which each actor loads on its own
+    node; ``precision`` is ``fp32`` or ``bf16``. ``batch_size`` and ``max_new_tokens`` of ``evaluation``
     are used. ``resources`` are the number of actors and the resources of each actor.
     """
     return ActorPool(
