@@ -46,11 +46,9 @@ class Trial:
     """One arm with one seed."""
 
     arm: str
-    """Name of the arm."""
     seed: int
     """``student.seed``, from 0."""
     run: Run
-    """Run with the settings of the arm and the seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +68,10 @@ class ComparisonCallbacks:
 def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResults:
     """Train and evaluate every arm with every seed; return the results.
 
-    Finished artifacts are reused, and only artifacts are written. Ray is joined or started if an
-    artifact is unfinished, and stays connected. The first trial that fails ends the comparison; the
-    trials that still run are killed.
-
-    Args:
-        config: the base settings, with the arms and the number of seeds in ``comparison``.
-        callbacks: callbacks for the progress.
+    ``config`` has the base settings, and the arms and the number of seeds in ``comparison``. Finished
+    artifacts are reused, and only artifacts are written. Ray is joined or started if an artifact is
+    unfinished, and stays connected. The first trial that fails ends the comparison; the trials that
+    still run are killed.
 
     Returns:
         The results of the untouched student as the first arm, and of every arm.

@@ -21,8 +21,8 @@ FEW = 8
 TRIES_ALONE = 3
 """Number of times that a row is retried alone."""
 MOST_DEATHS = 2 + TRIES_ALONE
-"""Number of deaths after which a row becomes an error row: one in the first attempt with all rows of a
-block, one in a group of `FEW` rows, and `TRIES_ALONE` alone."""
+"""Number of deaths after which a row becomes an error row: the first with all rows of a block, the
+second in a group of `FEW` rows, the others alone."""
 MOST_STARTS = 10
 """Number of consecutive starts per engine without a written row after which the run fails."""
 
@@ -74,17 +74,12 @@ class AttemptTracker:
     """Tracks the attempts of all open blocks of one run; deployed as one actor.
 
     A block is identified by its key, the id of its first row. The constructor reads the ids in the files
-    of the folder whose names start with ``run``. If the tracker itself dies and restarts without its
-    counts, some rows are generated again; the results stay correct.
+    of the folder whose names start with ``run``; only this run may write such files. If the tracker
+    itself dies and restarts without its counts, some rows are generated again; the results stay correct.
 
     Args:
-        store: store that the completions are written to.
         folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the files that this run writes; no other file has the prefix.
         num_engines: largest number of engines at the same time.
-
-    Raises:
-        OSError: A file of the run can't be read.
     """
 
     def __init__(self, store: Store, folder: str, run: str, num_engines: int) -> None:
@@ -126,10 +121,8 @@ class AttemptTracker:
 
         Opening a block again counts one death for each row of the block's last call of `under_way` that
         isn't written. Files of the run that `written` hasn't reported are read first. A closed block
-        counts as never opened.
-
-        Args:
-            ids: ids of the block's rows, at least one, the same at every call.
+        counts as never opened. ``ids`` are the ids of the block's rows, at least one, the same at every
+        call.
 
         Returns:
             For each row the number of deaths in which the row was in flight, or `FINISHED`.

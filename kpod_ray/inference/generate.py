@@ -39,11 +39,11 @@ from kpod_ray.storage.artifacts import Store
 Acquire = Callable[[], AbstractAsyncContextManager[None]]
 """A method of `SharedExclusiveLock` that acquires the lock, shared or exclusive."""
 OPEN_FACTOR = 4
-"""Rows in open blocks per row that may be in flight. The longest text of a block is assumed to be at
-most this many times as long as a usual text; meanwhile the other open blocks keep the engine busy."""
+"""Rows in open blocks per row in flight. The longest text of a block is assumed to be at most this many
+times as long as a usual text; meanwhile the other open blocks keep the engine busy."""
 MOST_CALLS = 1000
-"""Largest number of actor calls that the blocks are distributed over, unless the actors need more
-calls. The limit keeps the bookkeeping of Ray Data constant for any number of rows."""
+"""Largest number of actor calls that the blocks are distributed over, unless the actors need more; keeps
+the bookkeeping of Ray Data constant for any number of rows."""
 CALLS_FOR_EACH = 4
 """Calls per call that may be in flight, so that all actors finish at about the same time."""
 FILES_IN_MEMORY = 4
@@ -73,10 +73,8 @@ def generate(
 
     Raises:
         KpodError: The engines died `MOST_STARTS` times per actor without a row in between, the service
-            raises a `KpodError` when it starts or generates, the disk is full, or the object store
-            fails.
-        ray.exceptions.RayError: An actor failed for another reason, such as another error of the
-            service.
+            raises a `KpodError`, the disk is full, or the object store fails.
+        ray.exceptions.RayError: An actor failed for another reason.
     """
     resources = pool.resources
     run = uuid.uuid4().hex[:8]
@@ -136,14 +134,8 @@ class GenerationActor:
     """Generates the completions of blocks of requests with a service, and writes the completions.
 
     An instance is an actor of Ray Data; all of its calls run in one event loop. The constructor starts
-    the service, and reports the start and the processes to ``attempts``.
-
-    Args:
-        pool: the service to start, and the number of its requests in flight.
-        store: store of the requests and the completions.
-        folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the completion files, the same as that of ``attempts``.
-        attempts: actor handle of the run's `AttemptTracker`.
+    the service, and reports the start and the processes to ``attempts``, the actor handle of the run's
+    `AttemptTracker`. ``store``, ``folder`` and ``run`` are those of the tracker.
 
     Raises:
         KpodError: The engines of the run died too often (`AttemptTracker.starts`).

@@ -54,8 +54,7 @@ def generate_missing(
             then and the number of all requests; never called if no completion is missing.
 
     Raises:
-        KpodError: A condition of `generate` holds, ``start_pool`` raises it, or the folder of temporary
-            files is too small for the index.
+        KpodError: As in `generate`, ``start_pool`` and `CompletionIndex.refresh`.
         ray.exceptions.RayError: As in `generate`.
         OSError: The requests can't be written, or a file of completions can't be read.
     """

@@ -29,9 +29,8 @@ class Rate:
     def use(self, num_units: float, now: float) -> None:
         """Record that units are used, and move `free_at` accordingly; the call doesn't wait.
 
-        Args:
-            num_units: units used, at least 0; may be more than ``per_minute``.
-            now: time of the use in seconds of the event loop's clock; not before `free_at`.
+        ``num_units`` may be more than ``per_minute``. ``now`` is the time of the use in seconds of the
+        event loop's clock, and not before `free_at`.
         """
         self.free_at = max(self.free_at, now - self.slack) + num_units * self.seconds_per_unit
 
@@ -67,11 +66,9 @@ class Pacing:
         """Return an async context that waits until a request may be sent; the request is sent inside.
 
         The request counts as in flight inside the context. Requests are sent in the order in which their
-        contexts are entered. The request and its tokens count against the rates as soon as the wait
-        ends, also if the request fails; `used` corrects the number of tokens.
-
-        Args:
-            num_tokens: largest number of tokens of the prompt and the generated text together.
+        contexts are entered. The request and its ``num_tokens``, the largest number of tokens of prompt
+        and generated text together, count against the rates as soon as the wait ends, also if the
+        request fails; `used` corrects the number of tokens.
         """
         async with self.slots:
             async with self.queue:  # requests are sent in the order of their calls
@@ -86,11 +83,8 @@ class Pacing:
         """Replace the expected number of tokens of a finished request by the actual number.
 
         Call it at most once for each request, after its `turn`. Without a call, the expected number
-        stays counted.
-
-        Args:
-            expected_tokens: number of tokens given to `turn`.
-            num_tokens: tokens of the prompt and the generated text that the server reports.
+        stays counted. ``expected_tokens`` is the number given to `turn`, ``num_tokens`` the tokens of
+        the prompt and the generated text that the server reports.
         """
         if self.tokens is not None:
             self.tokens.give_back(expected_tokens - num_tokens)

@@ -68,12 +68,11 @@ class Block:
 
 
 class Pending:
-    """The pending requests of one artifact, in files.
+    """The pending requests of one artifact, in files of its subfolder ``pending``.
 
     The constructor deletes the files that an earlier instance for the same artifact left behind, so one
     artifact has one instance at a time. ``num_rows`` is the number of requests added so far,
-    ``num_chars`` the characters of their texts. The files lie in the subfolder ``pending`` of
-    ``artifact``.
+    ``num_chars`` the characters of their texts.
 
     Raises:
         OSError: The files of an earlier instance can't be deleted.

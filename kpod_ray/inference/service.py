@@ -51,6 +51,5 @@ class Sampling:
     top_p: float
     """Nucleus sampling: tokens are drawn from the smallest set with this total probability."""
     max_new_tokens: int
-    """Largest number of generated tokens."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation; the generated text doesn't contain them."""

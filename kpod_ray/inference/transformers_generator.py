@@ -112,8 +112,7 @@ class GreedyGenerator:
     def _read(self, ids: list[int], stop_length: int | None) -> Generated:
         """Return the text of a row of generated token ids; ids after the end of the text are padding.
 
-        ``stop_length`` is the number of tokens with which the stop text was complete; None without stop
-        text.
+        The stop text was complete after ``stop_length`` tokens; None for a row without the stop text.
         """
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         length = len(ids) if end is None else end + 1
@@ -175,12 +174,7 @@ class GeneratorActor:
 
     The constructor loads the model, and downloads it where necessary, onto the GPU of the process, if
     any. ``model`` is the name of a model as in a config, or its folder. The other arguments are those of
-    `RequestGenerator`.
-
-    Raises:
-        KpodError: As in `load_student` and `load_tokenizer`.
-        OSError: As in `load_student` and `load_tokenizer`.
-        ValueError: As in `load_student` and `load_tokenizer`.
+    `RequestGenerator`. Errors of `load_student` and `load_tokenizer` pass on.
     """
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
@@ -192,10 +186,8 @@ class GeneratorActor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return a table of `Completion` rows, in the order of a table of `GenerationRequest` rows.
 
-        The table has at least one row; all rows are generated as one batch.
-
-        Raises:
-            KpodError: As in `RequestGenerator.complete`.
+        The table has at least one row; all rows are generated as one batch. Errors are those of
+        `RequestGenerator.complete`.
         """
         requests = GenerationRequest.from_table(batch)
         return Completion.to_table(self.generator.complete(requests, len(requests)))

@@ -35,7 +35,6 @@ class VllmService:
         model: name of a causal model as in a config, or its folder.
         prompt_builder: builds the prompts; with the template ``plain``, a text also ends before the next
             question.
-        sampling: settings of sampling.
         arguments: further arguments of ``AsyncEngineArgs``.
 
     Raises:
@@ -68,8 +67,8 @@ class VllmService:
 
         The completion has the log-probability of the generated tokens. A request that vLLM refuses, such
         as a prompt of more tokens than ``max_model_len``, becomes an error row. At temperature 0 the
-        seed of the request has no effect. Calls in flight at the same time share one event loop and have
-        different request ids.
+        seed has no effect. Calls in flight at the same time share one event loop and have different
+        request ids.
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
@@ -145,16 +144,16 @@ def vllm_pool(
 ) -> ServicePool:
     """Return the description of a pool of vLLM engines for one model; nothing is started or checked.
 
-    The errors of `VllmService` are raised when the pool runs.
+    The errors of `VllmService` are raised when the pool runs. Twice ``max_num_seqs`` (default
+    `MAX_NUM_SEQS`) requests are given to an engine at the same time.
 
     Args:
         model: name of a causal model as in a config, or its folder; loaded on the node of each actor.
         prompt_builder: builds the prompts.
         sampling: settings of sampling.
-        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``; not changed. They
-            take precedence over the defaults: on several GPUs tensor parallelism over all GPUs of an
-            actor, without a GPU those of `cpu_arguments`. Twice ``max_num_seqs`` (default
-            `MAX_NUM_SEQS`) requests are given to an engine at the same time.
+        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``. They take precedence
+            over the defaults: on several GPUs tensor parallelism over all GPUs of an actor, without a
+            GPU those of `cpu_arguments`.
         resources: number of actors and the resources of each actor; the engines run on GPUs if
             ``num_gpus`` is over 0.
     """

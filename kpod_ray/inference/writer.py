@@ -20,7 +20,6 @@ class CompletionWriter:
     An instance belongs to one event loop. After the last `add`, the caller awaits `flush`.
 
     Args:
-        store: store that the files are written to.
         folder: folder of the files, relative to the store's root.
         run: prefix of the names of the files, before a hyphen and a random part.
         num_rows: number of waiting rows at which a file is written, at least 1.
@@ -53,10 +52,7 @@ class CompletionWriter:
         """Add a row; if ``num_rows`` rows are waiting, `flush`, else return before the row is written.
 
         A background task calls `flush` at most ``max_seconds`` later. After the last row, the caller
-        awaits `flush`.
-
-        Raises:
-            OSError: As in `flush`. An exception of ``on_written`` passes on in the same ways.
+        awaits `flush`. The errors of `flush` are raised, too.
         """
         self.rows.append(row)
         if len(self.rows) >= self.num_rows:
