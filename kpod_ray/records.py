@@ -66,7 +66,7 @@ class Record:
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows, in order, as an Arrow table with the schema of this class, also without rows.
+        """Return the rows, in order, as an Arrow table with this class's schema; ``rows`` may be empty.
 
         Raises:
             pa.ArrowException: A value has another type than its column, or is too large for the column.

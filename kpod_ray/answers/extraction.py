@@ -49,8 +49,8 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
       ("twenty-one") count only directly after an announcement. Without an announcement, a number that
       repeats the result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4
       days."). Numbers of over 400 characters or with an exponent beyond ±300 are ignored.
-    - Choice: a letter ("(c)", "c)", "C"), or in a sentence without such a letter the text of a choice,
-      as whole words in any case.
+    - Choice: the letter of a choice ("(c)", "c)", "C"), or in a sentence without such a letter the text
+      of a choice, as whole words in any case.
     - Boolean: "yes", "no", "true" or "false" in any case; "true" gives "yes", "false" gives "no".
     - Text: the rest of the sentence after an announcement, at most 300 characters, without the quotes
       around the rest and the full stop at its end. Without an announcement there is no answer.

@@ -126,9 +126,6 @@ class AttemptTracker:
 
         Returns:
             For each row the number of deaths in which the row was in flight, or `FINISHED`.
-
-        Raises:
-            OSError: A file of the run can't be read.
         """
         block = self.blocks.get(ids[0])
         if block is None:
@@ -147,7 +144,8 @@ class AttemptTracker:
 
         Call it before the rows are given to the engine: the next call of `begin` for the block counts a
         death for each of these rows that isn't written by then. ``key`` is the id of the block's first
-        row; ``ids`` are the ids of some or all of its rows, and replace those of an earlier call.
+        row; ``ids`` are the ids of some or all of its rows, and replace those of an earlier call for the
+        block.
         """
         # The block is unknown if the tracker has restarted since the block was opened.
         self.blocks.setdefault(key, _Block(dict.fromkeys(ids, 0))).under_way = set(ids)
@@ -155,8 +153,8 @@ class AttemptTracker:
     def written(self, part: str, ids: Sequence[str]) -> None:
         """Record that a file of this run holds the completions of some rows; call it after the write.
 
-        `begin` returns `FINISHED` for the rows until `close` is called for their block, and the count of
-        `starts` begins anew. ``part`` is the name of the file inside the folder, with its ending.
+        `begin` returns `FINISHED` for the rows until `close` is called for their block. The count of
+        `starts` is reset. ``part`` is the name of the file inside the folder, with its ending.
         """
         self.parts.add(part)
         self.written_ids.update(ids)

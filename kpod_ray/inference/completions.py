@@ -69,7 +69,6 @@ class CompletionIndex:
 
         Raises:
             KpodError: The folder of temporary files has too little space for the index.
-            OSError: A file can't be read.
             pa.ArrowInvalid: A file is no Parquet file, or lacks the columns of a completion.
         """
         indexed = set(self.files)
@@ -101,7 +100,6 @@ class CompletionIndex:
 
         Raises:
             KeyError: An id has no completion.
-            OSError: A file can't be read.
         """
         # The ids are passed as one JSON array: SQLite limits the number of parameters of a statement.
         completions = []

@@ -43,7 +43,7 @@ class SharedExclusiveLock:
     async def alone(self) -> AsyncIterator[None]:
         """Return an async context that waits for the lock, and holds it without any other holder.
 
-        New holders of `together` wait until this holder has released the lock.
+        New holders of `together` wait from the start of this wait until the lock is released.
         """
         async with self.changed:
             self.num_waiting_alone += 1

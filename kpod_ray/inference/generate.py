@@ -169,7 +169,6 @@ class GenerationActor:
 
         Raises:
             KpodError: The service raises it, because no request can succeed.
-            OSError: The requests can't be read, or the completions can't be written.
         """
         blocks = [Block(**row) for row in call.to_pylist()]
         keys = [await self._finish(block) for block in blocks]

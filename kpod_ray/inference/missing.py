@@ -56,7 +56,6 @@ def generate_missing(
     Raises:
         KpodError: As in `generate`, ``start_pool`` and `CompletionIndex.refresh`.
         ray.exceptions.RayError: As in `generate`.
-        OSError: The requests can't be written, or a file of completions can't be read.
     """
     pending = Pending(artifact)
     num_requests = 0

@@ -121,10 +121,10 @@ class Endpoint:
         """Return the completion of one request; retry after transient failures.
 
         Each attempt waits until the concurrency and rate limits of the teacher's settings allow it.
-        Transient failures are: no connection, no answer within ``timeout_s`` after sending, status 408,
-        409, 425, 429 or 5xx, and an `UnreadableAnswer`. Before a retry, the call waits for the server's
-        ``Retry-After``, during which no other request is sent either, or for a random time of at most
-        ``max_wait_s``. At temperature 0 the seed of the request isn't sent.
+        Transient failures are: no connection, no complete answer within ``timeout_s`` after sending,
+        status 408, 409, 425, 429 or 5xx, and an `UnreadableAnswer`. A retry waits a little longer than
+        the server's ``Retry-After``, during which no other request is sent either, or without the header
+        for a random time of at most ``max_wait_s``. At temperature 0 the seed of the request isn't sent.
 
         Returns:
             The completion. After ``max_tries`` attempts with transient failures, or if the server

@@ -73,9 +73,6 @@ class Pending:
     The constructor deletes the files that an earlier instance for the same artifact left behind, so one
     artifact has one instance at a time. ``num_rows`` is the number of requests added so far,
     ``num_chars`` the characters of their texts.
-
-    Raises:
-        OSError: The files of an earlier instance can't be deleted.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -88,11 +85,7 @@ class Pending:
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Write some requests, after those added before, as one new file; no file for an empty sequence.
-
-        Raises:
-            OSError: The file can't be written; the requests aren't counted.
-        """
+        """Write requests, after those added before, as one new file; no file for an empty sequence."""
         if not requests:
             return
         name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
@@ -113,9 +106,6 @@ class Pending:
         """Delete the files of all requests; call it once the requests aren't read any more.
 
         The counts stay, and `blocks` still yields the positions in the deleted files.
-
-        Raises:
-            OSError: The files can't be deleted.
         """
         self.store.delete(self.folder)
 
@@ -126,6 +116,6 @@ def read_requests(store: Store, path: str) -> list[GenerationRequest]:
     ``path`` is relative to the store's root, as in `Block.path`.
 
     Raises:
-        OSError: The file can't be read; `FileNotFoundError` if it doesn't exist or is discarded.
+        FileNotFoundError: The file doesn't exist, or `Pending.discard` has deleted the file.
     """
     return GenerationRequest.from_table(store.read_table(path))
