@@ -42,8 +42,9 @@ def estimate(
 ) -> CostEstimate:
     """Estimate the cost of requests to an endpoint, each sent once; the endpoint isn't called.
 
-    Every prompt is counted with the worked examples, the system message and the instruction, every
-    generated text with half of ``max_new_tokens`` (``expected``) or ``max_new_tokens`` (``largest``).
+    Every prompt is counted with the worked examples, the system message and the instruction, at
+    `CHARS_PER_TOKEN` characters per token; every generated text with half of ``max_new_tokens``
+    (``expected``) or with ``max_new_tokens`` (``largest``).
 
     Args:
         teacher: settings of the endpoint, with the prices.

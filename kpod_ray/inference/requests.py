@@ -46,9 +46,9 @@ def generation_requests(
 ) -> Iterator[GenerationRequest]:
     """Yield one request for each sample index of each question, question by question.
 
-    ``generation`` is the fingerprint of the teacher and its sampling settings, from
-    `generation_fingerprint`. The seed of a request, in [0, 2^31), follows from its id (`request_id`), so
-    that the seed doesn't depend on other requests.
+    The indices count from 0. ``generation`` is the fingerprint of the teacher and its sampling settings,
+    from `generation_fingerprint`. The seed of a request, in [0, 2^31), follows from its id
+    (`request_id`), so that the seed doesn't depend on other requests.
     """
     for question in questions:
         text = question_text(question)
