@@ -1,10 +1,10 @@
 """Compare methods: train and evaluate every arm with every seed, and test each arm against a baseline.
 
-All arms share the questions and rationales, and also the token weights and step difficulties, unless
-the settings of an arm change how these are computed. Each arm has its own plan. Each pair of an arm and
-a seed is a trial with its own training and evaluation; several trials run at the same time. All results
-are ordinary artifacts, so a comparison that was killed is resumed, and a repeated comparison with
-additional arms runs only these arms.
+All arms share the questions and rationales, and also the token weights and step difficulties, unless the
+settings of an arm change how these are computed. Each arm has its own plan, each trial (an arm with a
+seed) its own training and evaluation; several trials run at the same time. All results are ordinary
+artifacts, so a killed comparison is resumed, and a repeated comparison with additional arms runs only
+these arms.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from kpod_ray.storage.artifacts import Artifact, Manifest
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
 """Artifacts of the base settings, which the arms share, in the order of the phases."""
 PREPARED = ("weigh", "assess", "plan")
-"""Artifacts that an arm is trained on, in the order of the phases. Most arms share the artifacts of
-``weigh`` and ``assess`` with the base settings."""
+"""Artifacts that an arm is trained on, in the order of the phases."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +46,9 @@ class Trial:
     """One arm with one seed."""
 
     arm: str
-    """Name of the arm."""
     seed: int
     """``student.seed``, from 0."""
     run: Run
-    """Run with the settings of the arm and the seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +68,10 @@ class ComparisonCallbacks:
 def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResults:
     """Train and evaluate every arm with every seed; return the results.
 
-    Finished artifacts are reused. Ray is joined or started if an artifact is unfinished, and stays
-    connected. The first trial that fails ends the comparison; the trials that still run are killed.
-    Besides artifacts, no file is written.
-
-    Args:
-        config: the base settings, with the arms and the number of seeds in ``comparison``.
-        callbacks: callbacks for the progress.
+    ``config`` has the base settings, and the arms and the number of seeds in ``comparison``. Finished
+    artifacts are reused, and only artifacts are written. Ray is joined or started if an artifact is
+    unfinished, and stays connected. The first trial that fails ends the comparison; the trials that
+    still run are killed.
 
     Returns:
         The results of the untouched student as the first arm, and of every arm.
@@ -151,9 +145,9 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def train_and_evaluate(config: RunConfig) -> None:
-    """Train and evaluate a run whose earlier artifacts are finished, without callbacks.
+    """Train and evaluate a run, without callbacks; finished artifacts aren't made again.
 
-    The function runs in a Ray actor of `run_tasks`. Finished artifacts aren't made again.
+    The artifacts of the earlier phases must be finished. `run_tasks` runs the function in a Ray actor.
 
     Raises:
         KpodError: `name_run` or `finish_artifact` fails.

@@ -1,7 +1,7 @@
 """The rows of the tables that phases write and read: frozen dataclasses, each with an Arrow schema.
 
-Token weights and reasoning steps are stored as spans of characters ``[start, end)`` of the rationale's
-text. Character spans stay valid with another tokenizer, a chat template, truncation and packing.
+Spans are characters ``[start, end)`` of the rationale's text: they stay valid with another tokenizer, a
+chat template, truncation and packing. A ``question_id`` is a `Question.id`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,9 @@ VERDICT_MEANINGS: Mapping[str, str] = {
     "unknown_question": "belongs to no training question",
     "error": "generation failed",
 }
-"""Verdict -> the meaning of the verdict, for reports and the terminal."""
 USED_VERDICTS: tuple[Verdict, ...] = ("kept", "reference")
 """Verdicts of the rationales that the token weighter and the student train on."""
 _SPANS = pa.list_(pa.int32())
-"""Arrow type of the starts or the ends of spans of characters."""
 
 
 def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
@@ -68,13 +66,11 @@ class Record:
 
     @classmethod
     def to_table(cls, rows: Iterable[Self]) -> pa.Table:
-        """Return the rows, in order, as an Arrow table with the schema of this class.
-
-        Without rows, the table has the columns of the schema and no rows.
+        """Return the rows, in order, as an Arrow table with this class's schema; ``rows`` may be empty.
 
         Raises:
             pa.ArrowException: A value has another type than its column, or is too large for the column.
-            UnicodeEncodeError: A text holds half a surrogate pair.
+            UnicodeEncodeError: A text holds an unpaired surrogate.
         """
         names = cls.schema.names
         columns: dict[str, list[Any]] = {name: [] for name in names}
@@ -85,10 +81,9 @@ class Record:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> list[Self]:
-        """Return the rows of an Arrow table, in order; columns outside the schema are ignored.
+        """Return the rows of an Arrow table, in order; sequences become tuples.
 
-        Sequences are read as tuples. Numbers of float32 columns are rounded to float32. The types of the
-        columns aren't checked.
+        Columns outside the schema are ignored, and the types of the columns aren't checked.
 
         Raises:
             KeyError: The table lacks a column of the schema.
@@ -109,13 +104,11 @@ class Question(Record):
     """Gold answer: a plain number, a letter of the choices, ``yes``/``no``, or a short text. Empty for a
     training question without a gold answer, which gets the majority answer of the teacher's samples."""
     kind: AnswerKind
-    """Kind of the answer, which determines how answers are extracted and compared."""
     choices: Sequence[str]
     """Options of a multiple-choice question in the order of their letters, else empty."""
     split: Split
     reference_rationale: str
     """A rationale that came with the question, else empty."""
-
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "id": pa.string(),
@@ -136,8 +129,7 @@ class Rationale(Record):
     id: str
     """``<question id>/<sample index>``, or ``<question id>/reference``; unique."""
     question_id: str
-    """Id of the question. If several rationales of a question are kept, each rationale after the first
-    belongs to a copy of the question with the id ``<question id>#<sample index>``."""
+    """Id of the question; kept rationales after the first belong to a copy ``<id>#<sample index>``."""
     sample_index: int
     """Number of the sample among the samples of the question, from 0; -1 for a reference rationale."""
     text: str
@@ -152,9 +144,7 @@ class Rationale(Record):
     """Answer extracted from the whole text of the sample; empty if none was found."""
     verdict: Verdict
     logprob: float | None = None
-    """Log-probability of the generated text under the teacher, summed over its tokens, in nats; None
-    when unknown."""
-
+    """Log-probability of the generated text, summed over its tokens, in nats; None when unknown."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "id": pa.string(),
@@ -176,20 +166,16 @@ class WeightedRationale(Record):
     """The rationale of a question with its token weights and reasoning steps."""
 
     question_id: str
-    """Id of the question; equal to `Rationale.question_id`, so that a copy has its own id."""
     text: str
     """Text of the rationale, to which all spans refer."""
     token_starts: Sequence[int]
-    """First character of each token's span, from 0."""
     token_ends: Sequence[int]
-    """End of each token's span in characters, excluded."""
+    """Start and end of each token's span, in two lists of equal length."""
     token_weights: Sequence[float]
     """Token weight w of Eq. 3 of each token, in [0, 1]."""
     step_starts: Sequence[int]
-    """First character of each reasoning step; the steps cover the whole text without gaps."""
     step_ends: Sequence[int]
-    """End of each reasoning step in characters, excluded."""
-
+    """Start and end of each reasoning step; the steps cover the whole text without gaps."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question_id": pa.string(),
@@ -208,12 +194,9 @@ class StepDifficulty(Record):
     """Step difficulty d of Eq. 8 of every reasoning step of a question's rationale, in nats."""
 
     question_id: str
-    """Id of the question; equal to `Rationale.question_id`."""
     step_difficulties: Sequence[float]
-    """Step difficulty of each reasoning step in order, with the token weights of the weighting."""
     uniform_step_difficulties: Sequence[float]
-    """Step difficulties with equal token weights inside each step, in nats."""
-
+    """Step difficulties with equal token weights inside each step."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question_id": pa.string(),
@@ -225,19 +208,13 @@ class StepDifficulty(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageRow(Record):
-    """The number of given steps c_i(t) of a question at a stage.
-
-    Given steps are leading reasoning steps put into the input. A question that isn't trained on at a
-    stage has no row for the stage.
-    """
+    """Number of given steps c_i(t) of a question at a stage; a question not trained on has no row."""
 
     question_id: str
-    """Id of the question; equal to `Rationale.question_id`."""
     stage: int
     """0 is the state before training; the first stage of training is 1."""
     num_given_steps: int
-    """Leading reasoning steps in the input, from 0 to the rationale's number of steps."""
-
+    """Leading reasoning steps put into the input, from 0 to the rationale's number of steps."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {"question_id": pa.string(), "stage": pa.int32(), "num_given_steps": pa.int32()}
     )
@@ -248,11 +225,8 @@ class StepLosses(Record):
     """Weighted mean loss of every reasoning step of a question during a stage's training, in nats."""
 
     question_id: str
-    """Id of the question; equal to `Rationale.question_id`."""
     step_losses: Sequence[float]
-    """Loss of each step as in Eq. 8, of the student at the train step with the question; NaN for a
-    given step."""
-
+    """Loss as in Eq. 8 of each step at the train step with the question; NaN for a given step."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {"question_id": pa.string(), "step_losses": pa.list_(pa.float32())}
     )
@@ -266,16 +240,12 @@ class Prediction(Record):
     text: str
     """Generated text, without the prompt; the message of an error row."""
     finish_reason: str
-    """``stop``, ``length``, ``error`` or another word of the backend."""
     num_tokens: int
-    """Generated tokens."""
     predicted_answer: str
     """Answer extracted from the text; empty if none was found."""
     gold_answer: str
-    """`Question.answer` of the question."""
     is_correct: bool
     """Whether the two answers are equal (`answers_equal`); False without a predicted answer."""
-
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question_id": pa.string(),
@@ -296,11 +266,9 @@ class GenerationRequest(Record):
     id: str
     """Id of the request, which the completion repeats; unique."""
     text: str
-    """The question with its lettered choices (`question_text`), without worked examples and
-    instructions."""
+    """The question with its lettered choices (`question_text`), without examples and instructions."""
     seed: int
     """Seed of the sampling, from 0 to 2^31 - 1."""
-
     schema: ClassVar[pa.Schema] = pa.schema(
         {"id": pa.string(), "text": pa.string(), "seed": pa.int64()}
     )
@@ -311,7 +279,6 @@ class Completion(Record):
     """One generated text, or an error row: its finish reason is ``error``, its text the message."""
 
     id: str
-    """Id of the request (`GenerationRequest.id`)."""
     text: str
     finish_reason: str
     """``stop``, ``length``, ``error`` or another word of the service."""
@@ -321,7 +288,6 @@ class Completion(Record):
     """Tokens of the prompt; 0 when unknown."""
     logprob: float | None = None
     """Log-probability of the text, summed over its tokens, in nats; None when unknown."""
-
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "id": pa.string(),

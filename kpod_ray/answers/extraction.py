@@ -1,12 +1,8 @@
-r"""Extraction of the answer from a text, and comparison of answers with gold answers.
+"""Extraction of the answer from a text, and comparison of answers with gold answers.
 
-The last-answer rule: the answer follows the LAST announcement ("the answer is", "Answer:", "####",
-``\boxed{}``, a last line "A: 18") after which an answer of the requested kind stands. Without such an
-announcement the answer is the last candidate in the last sentence that has a candidate.
-
-Kinds are "number", "choice" (a letter), "boolean" ("yes"/"no") and "text". Answers are strings. A number
-in plain form is a decimal without commas, currency signs, percent signs or trailing zeros, or a reduced
-fraction if the number has no finite decimal.
+Answers are strings in plain form. A number in plain form is a decimal without commas, currency signs,
+percent signs or trailing zeros, or a reduced fraction if the number has no finite decimal. A choice is a
+capital letter, a boolean "yes" or "no", and a text any text.
 
 Invariant: the time is linear in the length of the text, for any text.
 """
@@ -41,35 +37,32 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
-    r"""Return the answer that a text gives, by the last-answer rule of this module.
+    r"""Return the answer that a text gives, by the last-answer rule.
 
-    Numbers:
+    The answer is the first candidate after the LAST announcement ("the answer is", "Answer:", "####",
+    ``\boxed{}``, a last line "A: 18") that a candidate follows in the same sentence. Without such an
+    announcement, the answer is the last candidate of the last sentence that has a candidate.
 
-    - Currency signs, percent signs, units and scale words are dropped ("1.8 billion" gives 1.8,
-      because gold answers mostly use the question's unit).
-    - In an equation the number after the last "=" is the answer.
-    - A dash between two numbers is not a sign: "16 - 10 = 6" gives 6, and the range "10-15" holds the
-      numbers 10 and 15.
-    - After an announcement the first number is the answer; a number in words counts ("twenty-one").
-    - Without an announcement the last number of the sentence is the answer. A number that repeats the
-      result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4 days.").
-    - Numbers of over 400 characters or with an exponent over 300 are ignored.
-
-    Choices are letters ("(c)", "c)", "C"). The texts of the choices, as whole words in any case, count
-    only in a sentence without such a letter. Booleans are "yes", "no", "true" and "false" in any
-    case; "true" is returned as "yes", and "false" as "no".
+    - Number: currency signs, percent signs, units and scale words are dropped ("1.8 billion" gives 1.8,
+      because gold answers mostly use the question's unit). The dash in "16 - 10" or "10-15" is no sign.
+      In an equation the first number after the last "=" is the only candidate. Numbers in words
+      ("twenty-one") count only directly after an announcement. Without an announcement, a number that
+      repeats the result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4
+      days."). Numbers of over 400 characters or with an exponent beyond ±300 are ignored.
+    - Choice: the letter of a choice ("(c)", "c)", "C"), or in a sentence without such a letter the text
+      of a choice, as whole words in any case.
+    - Boolean: "yes", "no", "true" or "false" in any case; "true" gives "yes", "false" gives "no".
+    - Text: the rest of the sentence after an announcement, at most 300 characters, without the quotes
+      around the rest and the full stop at its end. Without an announcement there is no answer.
 
     Args:
         text: Complete output of a model.
         kind: "number", "choice", "boolean" or "text".
-        choices: Options of a multiple-choice question in the order of their letters, at most 26; any
-            letter is accepted if empty. Other kinds don't use the choices.
+        choices: Options of a multiple-choice question in the order of their letters, at most 26; if
+            empty, any letter is accepted. Other kinds don't use the choices.
 
     Returns:
-        The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"). For kind "text": the text after the
-        last announcement up to the end of its sentence, at most 300 characters, without the quotes
-        around the text and the full stop at its end. None if the text gives no answer; for kind "text",
-        if there is no announcement. The answer is never empty.
+        The answer in plain form ("1250.5", "-2", "2/3", "C", "yes"), never empty; None for no answer.
 
     Raises:
         ValueError: The kind is none of the four.
@@ -91,21 +84,20 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
 
 
 def answers_equal(predicted: str, gold: str, kind: str) -> bool:
-    """Return whether two answers are equal.
+    """Return whether two answers of a kind are equal; exchanging the two changes nothing.
 
-    Numbers are compared exactly, as fractions. A relative difference of 1e-6 is allowed only if one of
-    the numbers has more than five decimals or no finite decimal: "0.333333" equals "1/3" and
-    "2.9999999999999996" equals "3", but "0.33" differs from "1/3" and "1000001" from "1000000". A text
-    that isn't a number, or a number that is too large (`extract_answer`), equals nothing.
+    Numbers are compared exactly. A relative difference of 1e-6 is allowed only if one of the numbers has
+    more than five decimals or no finite decimal: "0.333333" equals "1/3", but "0.33" differs from "1/3"
+    and "1000001" from "1000000". A text that `parse_number` doesn't read equals nothing.
 
-    Letters and booleans are compared without case, and without the parentheses and full stops around
-    them; "true" equals "yes". Texts are compared without case, outer quotes, final full stop,
-    differences of white space, and blanks between single letters ("k p o d" equals "kpod"). Articles
-    count. Two empty answers are equal, except as numbers.
+    Choices and booleans are compared without case, and without the parentheses and full stops around
+    them; "true" equals "yes", "false" equals "no". Texts are compared without case, outer quotes, final
+    full stop, differences of white space, and blanks between single letters ("k p o d" equals "kpod").
+    Two empty answers are equal, except as numbers.
 
     Args:
         predicted: First answer, as `extract_answer` returns or as a person writes it.
-        gold: Second answer, in the same form; exchanging the two answers changes nothing.
+        gold: Second answer, in the same form.
         kind: "number", "choice", "boolean" or "text".
 
     Raises:

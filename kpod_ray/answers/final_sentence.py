@@ -1,9 +1,7 @@
 """Statements of the answer in a rationale: at the end, and before the reasoning.
 
-`strip_closing` cuts off a closing, the final sentence that announces the answer; the student's target
-states the gold answer in its own closing sentence. `leaks_answer` finds rationales that state the answer
-before or without any reasoning. `is_readable` rejects broken text. All functions take time linear in the
-length of the text.
+A closing is the final sentence that announces the answer; the student's target states the gold answer in
+its own closing. All functions take time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -57,17 +55,14 @@ def strip_closing(text: str) -> str:
     r"""Return a rationale without its closings, the final sentences that announce the answer.
 
     Closings are "Therefore, the answer is 18.", "So the answer is (c) bank.", "Answer: 18", "#### 18"
-    and ``\boxed{18}`` on its own. Up to eight closings in a row are cut off. Reasoning is never cut
-    off: "16 - 3 = 13, so the answer is 13." keeps the calculation; "The answer is 54 - 48 = 6.",
-    "Therefore, she has 18 eggs." and sentences with more than 80 characters after the announcement
-    are kept completely.
-
-    Args:
-        text: The rationale.
+    and ``\boxed{18}`` on its own; up to eight in a row are cut off. "16 - 3 = 13, so the answer is 13."
+    becomes "16 - 3 = 13". A sentence is no closing if it calculates the answer ("The answer is 54 - 48 =
+    6."), announces no answer ("Therefore, she has 18 eggs."), or has more than 80 characters after the
+    announcement.
 
     Returns:
-        The part of the text before the closings, without trailing white space, empty if nothing else
-        is there; the unchanged text if the text ends with no closing.
+        The text before the closings without trailing white space, maybe empty; the unchanged text if
+        there is no closing.
     """
     end = len(text)
     for _ in range(_MOST_CLOSINGS):
@@ -81,10 +76,10 @@ def strip_closing(text: str) -> str:
 def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] = ()) -> bool:
     """Return whether a rationale states its answer before any reasoning, or consists of the answer.
 
-    A short rationale consists of the answer if it has no words but those of the answer and, with
-    ``choices``, of the text of the answer's choice. An empty rationale leaks nothing. "The answer is 12.
-    Because 5 + 7 = 12." and "12." leak the answer 12. "5 + 7 = 12. The answer is 12." and "The answer is
-    5 + 7 = 12." don't: both calculate the answer.
+    "The answer is 12. Because 5 + 7 = 12." and "12." leak the answer 12. "5 + 7 = 12. The answer is 12."
+    and "The answer is 5 + 7 = 12." don't: both calculate the answer. An empty rationale leaks nothing. A
+    rationale consists of the answer if it equals the answer (`answers_equal`), or if it is short and all
+    its words occur in the answer or, with ``choices``, in the text of the answer's choice.
 
     Args:
         reasoning: The rationale without closings, from `strip_closing`.
@@ -92,9 +87,6 @@ def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] 
             letter of one of them.
         kind: "number", "choice", "boolean" or "text".
         choices: Options of a multiple-choice question in the order of their letters.
-
-    Raises:
-        ValueError: The kind is none of the four.
     """
     first = _announced_first(reasoning)
     if first and "=" not in first:
@@ -107,13 +99,8 @@ def leaks_answer(reasoning: str, answer: str, kind: str, choices: Sequence[str] 
 def is_readable(text: str, max_chars: int) -> bool:
     """Return whether a text can be a rationale.
 
-    A readable text has a letter or digit and at most ``max_chars`` characters. A readable text has no
-    control characters (except newline, tab and carriage return), and none of the signs of wrong
-    decoding: replacement characters U+FFFD and unpaired surrogates.
-
-    Args:
-        text: Text of any length.
-        max_chars: Most characters of a readable text.
+    A readable text has a letter or digit, at most ``max_chars`` characters, no control characters except
+    newline, tab and carriage return, and no signs of wrong decoding: U+FFFD and unpaired surrogates.
     """
     if len(text) > max_chars or _UNREADABLE.search(text):
         return False
@@ -142,11 +129,11 @@ def _is_last_sentence(rest: str) -> bool:
 
 
 def _lead_start(lead: str, announcement: str) -> int | None:
-    """Return the position in ``lead`` at which the closing starts.
+    """Return the position in ``lead`` at which the closing starts; None if there is no closing.
 
     ``lead`` is the part of the sentence before the announcement. If a connective or a comma separates
     reasoning from the announcement, the closing starts after the reasoning. Otherwise the closing is the
-    whole sentence (position 0), or there is no closing (None) if the sentence holds a calculation.
+    whole sentence, or there is none if the sentence holds a calculation.
     """
     words = list(_WORD.finditer(lead))
     is_separated = announcement.startswith("#")

@@ -37,11 +37,11 @@ _SENTENCE_BREAK = re.compile(r"[!?](?=\s|\Z)|\n\s*")
 def announced(text: str) -> Iterator[str]:
     r"""Yield the text after each announcement up to the sentence's end, the last announcement first.
 
-    The yielded text has at most 300 characters, may be empty, includes the mark that ends the sentence,
-    and begins after the white space, colons, "=" and "*" that follow the announcement. Only the last 100
-    announcements count. A calculation continues over the following lines as long as these contain "=",
-    or as long as the line before ends with "=". After ``\boxed{`` the text before the closing brace is
-    yielded, or the rest of the line if no brace closes. White space at the end of ``text`` is ignored.
+    A yielded text has at most 300 characters, may be empty, includes the mark that ends the sentence,
+    and begins after the white space, colons, "=" and "*" that follow the announcement. A calculation
+    continues over the following lines as long as these contain "=", or the line before ends with "=".
+    After ``\boxed{`` the text before the closing brace is yielded, or the rest of the line if no brace
+    closes. Only the last 100 announcements count. White space at the end of ``text`` is ignored.
     """
     text = text.rstrip()
     for match in reversed(deque(ANNOUNCEMENT.finditer(text), maxlen=_MOST_ANNOUNCEMENTS)):
@@ -54,11 +54,11 @@ def announced(text: str) -> Iterator[str]:
 
 
 def breaks(text: str) -> list[int]:
-    """Return the positions AFTER the ends of the sentences and lines of a text, in ascending order.
+    """Return the positions AFTER the ends of the sentences and lines of a text, ascending, each once.
 
     A position lies after a full stop and the closing quotes and brackets that follow (`sentence_ends`),
     after "!" or "?" before white space or the end of the text, or after a newline and the white space
-    that follows. Each position occurs once.
+    that follows.
     """
     return sorted({*sentence_ends(text), *(m.end() for m in _SENTENCE_BREAK.finditer(text))})
 
@@ -69,11 +69,10 @@ def last_break(text: str) -> int:
 
 
 def sentence_length(segment: str) -> int:
-    """Return the length of the first sentence in characters, with what ends the sentence.
+    """Return the length of the first sentence in characters, with the mark or newline that ends it.
 
-    The end is the first position of `breaks`: after a full stop, "!" or "?", or after a newline and the
-    white space that follows. Without such an end, the length of the whole segment is returned. The full
-    stop after the letter of a choice ("B. the bank") ends no sentence.
+    The sentence ends at the first position of `breaks`, or at the end of the segment. The full stop
+    after the letter of a choice ("B. the bank") ends no sentence.
     """
     label = _LABEL.match(segment)
     start = label.end() if label else 0

@@ -1,7 +1,7 @@
 """Numbers in texts: parsing of digits and number words, plain form, comparison.
 
 Numbers are exact: a number is a `fractions.Fraction`. Numbers of over 400 characters or with an exponent
-over 300 are not parsed, because their powers of ten would take too much time and memory.
+beyond ±300 are not parsed, because their powers of ten would take too much time and memory.
 
 `plain_spelling` and `spelled_in_digits` rewrite the numbers in a text in the ASCII form that `NUMBER`
 matches. Both take time linear in the length of the text.
@@ -93,13 +93,11 @@ _TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE | re.ASCII)
 def plain_spelling(text: str) -> str:
     """Return a text with its numbers rewritten in one ASCII form.
 
-    Minus signs become "-", currency signs disappear, fractions become a/b and powers of ten an
-    exponent: "1{,}000" becomes "1,000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5", and "5 dollars and 20
-    cents" "5.20". "equals", "equal to" and signs of approximate equality become "=". White space other
-    than single blanks and line ends becomes one blank. Number words stay (`spelled_in_digits`).
-
-    Args:
-        text: Any text.
+    Minus signs and en dashes become "-", currency signs before numbers disappear, fractions become a/b
+    and powers of ten an exponent: "1{,}000" becomes "1,000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5",
+    and "5 dollars and 20 cents" "5.20". "equals", "equal to" and signs of approximate equality become
+    "=". White space other than single blanks and line ends becomes one blank. Number words stay
+    (`spelled_in_digits`).
     """
     is_latex = "\\" in text or "{" in text
     is_ascii = text.isascii()
@@ -123,10 +121,10 @@ def plain_spelling(text: str) -> str:
 def parse_number(answer: str) -> Fraction | None:
     """Return the value of a text that is one number; None for any other text.
 
-    The text is a decimal, a fraction or a mixed number, in a spelling that `plain_spelling` rewrites. A
-    currency sign before the number, and percent signs, full stops and blanks after the number are
-    dropped: "$5", "5%" and "5." are all 5. Number words and units are not read. A number with the
-    denominator 0, with over 400 characters or with an exponent over 300 gives None.
+    The text is a decimal, a fraction or a mixed number, in any spelling that `plain_spelling` rewrites.
+    A currency sign before the number, and percent signs, full stops and blanks after it are dropped:
+    "$5", "5%" and "5." are all 5. Number words ("five") and numbers with a unit give None, as do a
+    denominator 0, a text of over 400 characters and an exponent beyond ±300.
     """
     if len(answer) > _LONGEST_NUMBER:
         return None
@@ -144,10 +142,9 @@ def parse_number(answer: str) -> Fraction | None:
 
 
 def plain_number(answer: str) -> str | None:
-    """Return the plain form of a text that is one number; None for any other text.
+    """Return `write_number` of a text that is one number (`parse_number`); None for any other text.
 
-    `parse_number` says which texts are numbers, and `write_number` what the plain form is: "$1,250.50"
-    gives "1250.5", "4/6" gives "2/3".
+    "$1,250.50" gives "1250.5", "4/6" gives "2/3".
     """
     if answer.isascii() and answer.isdecimal() and len(answer) <= _LONGEST_NUMBER:
         return answer.lstrip("0") or "0"  # the common case, without parsing
@@ -156,10 +153,7 @@ def plain_number(answer: str) -> str | None:
 
 
 def write_number(number: Fraction) -> str:
-    """Return a number as an exact decimal ("1250.5"), or as a reduced fraction ("2/3").
-
-    The fraction is used for numbers without a finite decimal.
-    """
+    """Return a number as an exact decimal ("1250.5", "5"), else as a reduced fraction ("2/3")."""
     scale = number.denominator
     # 2^a 5^b has a finite decimal of max(a, b) digits, and max(a, b) <= a + b <= bit length.
     num_decimals = scale.bit_length()
@@ -184,14 +178,12 @@ def numbers_equal(first: Fraction | None, second: Fraction | None) -> bool:
 
 
 def spelled_in_digits(text: str) -> str:
-    """Return a text that begins with a number in words, with all number words replaced by digits.
+    """Return a text that begins with a number in words, with all of its number words replaced by digits.
 
-    "About twenty-one dollars" becomes "About 21 dollars". White space, opening quotes and brackets, and
-    then one of about, approximately, exactly, only and just, may stand before the first number. A text
-    that begins with anything else, or with the pronoun "one" ("one of them"), is returned unchanged.
-
-    Args:
-        text: Text after the announcement of an answer.
+    "About twenty-one dollars for one" becomes "About 21 dollars for 1". White space, opening quotes and
+    brackets, "*", and then one of about, approximately, exactly, only and just, may stand before the
+    first number. A text that begins with anything else, or with the pronoun "one" ("one of them"), is
+    returned unchanged.
     """
     opening = _OPENING.match(text)
     start = opening.end() if opening else 0

@@ -2,8 +2,8 @@
 
 A row is a generation request. The counts are kept in an actor of their own, because the process of a
 dead engine loses its memory. Rows that were in flight when an engine died are retried: in groups of
-`FEW` after the first death, then each row alone. A row that was in flight in `MOST_DEATHS` deaths
-becomes an error row. Rows that were written before a death are found in the files, and not retried.
+`FEW` after the first death, then each row alone. Rows that were written before a death are found in the
+files, and not retried.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FEW = 8
 TRIES_ALONE = 3
 """Number of times that a row is retried alone."""
 MOST_DEATHS = 2 + TRIES_ALONE
-"""Number of deaths after which a row becomes an error row: one in the first attempt with all rows of a
-block, one in a group of `FEW` rows, and `TRIES_ALONE` alone."""
+"""Number of deaths after which a row becomes an error row: the first with all rows of a block, the
+second in a group of `FEW` rows, the others alone."""
 MOST_STARTS = 10
 """Number of consecutive starts per engine without a written row after which the run fails."""
 
@@ -32,7 +32,7 @@ class NextAttempt:
     """How the rows of a block are tried next; rows are given as indices into the block."""
 
     together: list[int]
-    """Rows that were in flight in no death: all of them are tried at once, beside other blocks' rows."""
+    """Rows without a death: all of them are tried at once, beside other blocks' rows."""
     apart: list[list[int]]
     """Groups of rows that may have killed an engine; while a group is tried, no other row is."""
     failed: list[int]
@@ -40,16 +40,15 @@ class NextAttempt:
 
 
 def next_attempt(deaths: Sequence[int]) -> NextAttempt:
-    """Decide from their deaths which rows of a block are tried together, in a group, alone, or no more.
+    """Decide from the deaths of the rows of a block how each row is tried next.
 
-    Args:
-        deaths: result of `AttemptTracker.begin`: for each row of the block the number of deaths in which
-            the row was in flight, or `FINISHED`.
+    ``deaths`` is the result of `AttemptTracker.begin`: for each row the number of deaths in which the
+    row was in flight, or `FINISHED`.
 
     Returns:
-        Rows without a death in ``together``; rows with one death in ``apart``, in groups of at most
-        `FEW`; rows with more, but fewer than `MOST_DEATHS` deaths in ``apart``, each as a group of its
-        own; rows with `MOST_DEATHS` deaths in ``failed``; finished rows nowhere.
+        Indices into ``deaths``: rows without a death in ``together``; rows with one death in ``apart``,
+        in groups of at most `FEW`; rows with more deaths in ``apart``, each as a group of its own; rows
+        with `MOST_DEATHS` deaths or more in ``failed``. Finished rows are left out.
     """
     once = [row for row, num_deaths in enumerate(deaths) if num_deaths == 1]
     groups = [once[start : start + FEW] for start in range(0, len(once), FEW)]
@@ -74,18 +73,13 @@ class _Block:
 class AttemptTracker:
     """Tracks the attempts of all open blocks of one run; deployed as one actor.
 
-    A block is identified by the id of its first row. The constructor reads the ids in the files of the
-    folder whose names start with ``run``. If the tracker itself dies and restarts without its counts,
-    some rows are generated again; the results stay correct.
+    A block is identified by its key, the id of its first row. The constructor reads the ids in the files
+    of the folder whose names start with ``run``; only this run may write such files. If the tracker
+    itself dies and restarts without its counts, some rows are generated again; the results stay correct.
 
     Args:
-        store: store that the completions are written to.
         folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the files that this run writes; no other file has the prefix.
         num_engines: largest number of engines at the same time.
-
-    Raises:
-        OSError: A file of the run can't be read.
     """
 
     def __init__(self, store: Store, folder: str, run: str, num_engines: int) -> None:
@@ -115,31 +109,23 @@ class AttemptTracker:
             )
 
     def started(self, node: str, processes: Mapping[int, float]) -> None:
-        """Record the processes of an engine, in addition to those recorded before.
+        """Add the processes of an engine to `seen_processes`; call it after each start of an engine.
 
-        Call it after each start of an engine: only recorded processes are in `seen_processes`.
-
-        Args:
-            node: Ray node id of the engine.
-            processes: process id -> start time in seconds since the epoch.
+        ``node`` is the Ray node id of the engine; ``processes`` maps the process id to the start time in
+        seconds since the epoch.
         """
         self.processes.setdefault(node, {}).update(processes)
 
     def begin(self, ids: Sequence[str]) -> list[int]:
-        """Open a block, or open it again after its engine has died.
+        """Open a block, or open it again after its engine has died; call it once before each attempt.
 
-        Call it once for each attempt at the block, before `under_way`. Opening a block again reads the
-        files of the run that weren't reported, then counts one death for each row of the last call of
-        `under_way` that isn't written. A closed block counts as never opened.
-
-        Args:
-            ids: ids of the block's rows, at least one, the same at every call.
+        Opening a block again counts one death for each row of the block's last call of `under_way` that
+        isn't written. Files of the run that `written` hasn't reported are read first. A closed block
+        counts as never opened. ``ids`` are the ids of the block's rows, at least one, the same at every
+        call.
 
         Returns:
             For each row the number of deaths in which the row was in flight, or `FINISHED`.
-
-        Raises:
-            OSError: A file of the run can't be read.
         """
         block = self.blocks.get(ids[0])
         if block is None:
@@ -156,36 +142,28 @@ class AttemptTracker:
     def under_way(self, key: str, ids: Sequence[str]) -> None:
         """Record that exactly these rows of a block are being generated from now on.
 
-        Call it before the rows are given to the engine: if the engine dies, the next call of `begin`
-        counts the death for these rows, except those written by then. Rows of an earlier call for the
-        block are no longer under way.
-
-        Args:
-            key: id of the block's first row.
-            ids: ids of the rows, a part of the block or all of it.
+        Call it before the rows are given to the engine: the next call of `begin` for the block counts a
+        death for each of these rows that isn't written by then. ``key`` is the id of the block's first
+        row; ``ids`` are the ids of some or all of its rows, and replace those of an earlier call for the
+        block.
         """
         # The block is unknown if the tracker has restarted since the block was opened.
         self.blocks.setdefault(key, _Block(dict.fromkeys(ids, 0))).under_way = set(ids)
 
     def written(self, part: str, ids: Sequence[str]) -> None:
-        """Record that a file of this run holds the completions of these rows.
+        """Record that a file of this run holds the completions of some rows; call it after the write.
 
-        Call it after the file is written. `begin` returns `FINISHED` for the rows until `close` is
-        called for their block, and the count of `starts` begins anew.
-
-        Args:
-            part: name of the file inside the folder, with its ending.
-            ids: ids of the rows.
+        `begin` returns `FINISHED` for the rows until `close` is called for their block. The count of
+        `starts` is reset. ``part`` is the name of the file inside the folder, with its ending.
         """
         self.parts.add(part)
         self.written_ids.update(ids)
         self.starts_left = self.most_starts
 
     def close(self, keys: Iterable[str]) -> None:
-        """Forget blocks that are finished and won't be opened again, with their deaths and written rows.
+        """Forget blocks that won't be opened again, with their deaths and written rows.
 
-        Args:
-            keys: id of the first row of each block; a block that isn't open is ignored.
+        A key is the id of the block's first row; keys of blocks that aren't open are ignored.
         """
         for key in keys:
             block = self.blocks.pop(key, None)
@@ -193,10 +171,9 @@ class AttemptTracker:
                 self.written_ids.difference_update(block.deaths)
 
     def seen_processes(self) -> dict[str, dict[int, float]]:
-        """Return the processes that `started` has recorded for all engines, also those that have ended.
+        """Return the processes that `started` has recorded, also those that have ended.
 
-        Returns:
-            Ray node id -> process id -> start time in seconds since the epoch.
+        The mapping is Ray node id -> process id -> start time in seconds since the epoch.
         """
         return self.processes
 

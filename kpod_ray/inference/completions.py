@@ -40,20 +40,15 @@ LEFT JOIN completion ON completion.id = wanted.value ORDER BY wanted.key
 class CompletionIndex:
     """Index of all completions of a folder by their ids, error rows included.
 
-    The constructor indexes the files that exist; `refresh` adds later files. ``len()`` is the number of
-    ids. If several completions have the same id, a completion without an error takes precedence over an
-    error row; among equals, the file that was indexed first (one call indexes in the order of names).
-    An instance is used only in the thread that created it, and can't be pickled.
+    The constructor calls `refresh`, whose errors pass on. ``len()`` is the number of ids. If several
+    completions have the same id, a completion without an error takes precedence over an error row; among
+    equals, the file that was indexed first (one call indexes in the order of names). An instance is used
+    only in the thread that created it, and can't be pickled.
 
     Args:
         store: store of the completions.
         folder: folder of the completion files, relative to the store's root; may be missing. All of its
             files are Parquet files of `Completion` rows, which aren't changed or deleted.
-
-    Raises:
-        KpodError: The folder of temporary files has too little space for the index.
-        OSError: A file can't be read.
-        pa.ArrowInvalid: A file is no Parquet file, or lacks the columns of a completion.
     """
 
     def __init__(self, store: Store, folder: str) -> None:
@@ -70,11 +65,10 @@ class CompletionIndex:
         return int(self.database.execute("SELECT COUNT(*) FROM completion").fetchone()[0])
 
     def refresh(self) -> None:
-        """Add the files to the index that the folder has and the index lacks.
+        """Index the files of the folder that aren't indexed yet; after an error, discard the instance.
 
         Raises:
             KpodError: The folder of temporary files has too little space for the index.
-            OSError: A file can't be read.
             pa.ArrowInvalid: A file is no Parquet file, or lacks the columns of a completion.
         """
         indexed = set(self.files)
@@ -92,10 +86,8 @@ class CompletionIndex:
     def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return for each id whether the index has a completion without an error, bool [number of ids].
 
-        No file is read; files written since the last `refresh` aren't seen.
-
-        Args:
-            ids: ids of requests, in any order; may repeat.
+        No file is read, and completions that were written since the last `refresh` aren't found. The ids
+        may have any order and repeat.
         """
         found = self.database.execute(_FIND, [json.dumps(ids)])
         return np.array([is_error == 0 for _, _, _, is_error in found], np.bool_)
@@ -103,15 +95,11 @@ class CompletionIndex:
     def find(self, ids: Sequence[str]) -> list[Completion]:
         """Return the completions of some ids, error rows included, in the order of the ids.
 
-        The rows are read from the files, of which the last 64 are cached. Files written since the last
-        `refresh` aren't seen.
-
-        Args:
-            ids: ids of requests, in any order; may repeat.
+        The rows are read from the files; the last 64 files are cached. Completions that were written
+        since the last `refresh` aren't found. The ids may have any order and repeat.
 
         Raises:
             KeyError: An id has no completion.
-            OSError: A file can't be read.
         """
         # The ids are passed as one JSON array: SQLite limits the number of parameters of a statement.
         completions = []

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 class SharedExclusiveLock:
     """A readers-writer lock for coroutines: many shared holders, or one exclusive holder.
 
-    A waiting exclusive holder has priority: new shared holders wait until it has released the lock. The
-    lock isn't reentrant: a coroutine that holds the lock must not ask for it again.
+    A waiting exclusive holder has priority over new shared holders. The lock isn't reentrant: a
+    coroutine that holds the lock must not ask for it again.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class SharedExclusiveLock:
     async def alone(self) -> AsyncIterator[None]:
         """Return an async context that waits for the lock, and holds it without any other holder.
 
-        The wait lasts while any other holder has the lock; new holders of `together` wait meanwhile.
+        New holders of `together` wait from the start of this wait until the lock is released.
         """
         async with self.changed:
             self.num_waiting_alone += 1
@@ -65,11 +65,7 @@ class CapacityLimiter:
     """Limits the number of rows in flight; a block takes the capacity for all its rows at once.
 
     Capacity is released row by row, so that other blocks can start while a block waits for its longest
-    row.
-
-    Args:
-        num_rows: largest number of rows in flight. A block with more rows starts when no other row is
-            in flight.
+    row. The limit is ``num_rows``.
     """
 
     def __init__(self, num_rows: int) -> None:
@@ -80,11 +76,8 @@ class CapacityLimiter:
     async def enter(self, num_rows: int) -> None:
         """Wait until there is capacity for all ``num_rows`` rows of a block, and take the capacity.
 
-        A block with more rows than the limit waits until no other row is in flight. The caller releases
-        the capacity by one call of `leave` for each row. Waiting blocks have no fixed order.
-
-        Args:
-            num_rows: number of rows of the block.
+        A block with more rows than the limit waits until no other row is in flight. The caller then
+        calls `leave` once for each row. Waiting blocks have no fixed order.
         """
         async with self.changed:
             await self.changed.wait_for(

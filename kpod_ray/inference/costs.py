@@ -1,11 +1,9 @@
 """The cost of an endpoint: an estimate before the requests are sent, and the cost afterwards.
 
 The estimate assumes one token for every four characters of a prompt, which holds for English; other
-scripts need more tokens. A generated text has at most ``max_new_tokens`` tokens, and is expected to
-have half as many. Each request is counted once.
-
-The cost afterwards is computed from the numbers of tokens of the completions. Failed attempts, which
-some servers charge for, and completions of a server that reports no numbers of tokens are not included.
+scripts need more tokens. A generated text is expected to have half of ``max_new_tokens``. The cost
+afterwards is computed from the numbers of tokens of the completions. Failed attempts, which some servers
+charge for, and completions of a server that reports no numbers of tokens are not included.
 """
 
 from __future__ import annotations
@@ -42,10 +40,11 @@ class CostEstimate:
 def estimate(
     teacher: EndpointTeacher, shots: Sequence[Shot], num_requests: int, num_question_chars: int
 ) -> CostEstimate:
-    """Estimate the cost of requests to an endpoint; the endpoint isn't called.
+    """Estimate the cost of requests to an endpoint, each sent once; the endpoint isn't called.
 
     Every prompt is counted with the worked examples, the system message and the instruction, at
-    `CHARS_PER_TOKEN` characters per token.
+    `CHARS_PER_TOKEN` characters per token; every generated text with half of ``max_new_tokens``
+    (``expected``) or with ``max_new_tokens`` (``largest``).
 
     Args:
         teacher: settings of the endpoint, with the prices.
@@ -67,12 +66,9 @@ def estimate(
 
 
 def cost(num_prompt_tokens: float, num_tokens: float, price: PriceConfig) -> float:
-    """Return the cost of tokens of prompts and of generated texts, in the currency of the prices.
+    """Return the cost of prompt tokens and generated tokens, in the currency of the prices.
 
-    Args:
-        num_prompt_tokens: tokens of all prompts.
-        num_tokens: generated tokens of all texts.
-        price: prices of a million prompt tokens (``input``) and of a million generated tokens
-            (``output``).
+    The fields ``input`` and ``output`` of ``price`` are the prices of a million prompt tokens and of a
+    million generated tokens.
     """
     return (num_prompt_tokens * price.input + num_tokens * price.output) / 1e6

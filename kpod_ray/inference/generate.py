@@ -1,14 +1,13 @@
 """Generate a completion for every request exactly once, even if actors or engines die in between.
 
-Ray Data streams blocks of requests through a pool of actors. Each actor runs one service: a vLLM
-engine or a client of an endpoint. Only the position of a block is streamed (`Block`); the actor reads
-the requests from the store. Many blocks are in flight at once, so that the engine's batches stay full
-while a block waits for its longest completion. The actor itself writes finished completions, soon
-after they finish and before their blocks end. A later run therefore generates only the rows that no
-file holds.
+Ray Data streams the positions of blocks of requests (`Block`) through a pool of actors; each actor runs
+one service and reads the requests from the store. Many blocks are in flight at once, so that the
+engine's batches stay full while a block waits for its longest completion. The actor itself writes
+finished completions, before their blocks end. A later run therefore generates only the rows that no file
+holds.
 
-`kpod_ray.cluster.actor_pool` is a simpler stream for rows that take milliseconds; its docstring
-compares both streams.
+`kpod_ray.cluster.actor_pool` is a simpler stream for rows that take milliseconds; its docstring compares
+both streams.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ from kpod_ray.storage.artifacts import Store
 Acquire = Callable[[], AbstractAsyncContextManager[None]]
 """A method of `SharedExclusiveLock` that acquires the lock, shared or exclusive."""
 OPEN_FACTOR = 4
-"""Rows in open blocks per row that may be in flight. The longest text of a block is assumed to be at
-most this many times as long as a usual text; meanwhile the other open blocks keep the engine busy."""
+"""Rows in open blocks per row in flight. The longest text of a block is assumed to be at most this many
+times as long as a usual text; meanwhile the other open blocks keep the engine busy."""
 MOST_CALLS = 1000
-"""Largest number of actor calls that the blocks are distributed over, unless the actors need more
-calls. The limit keeps the bookkeeping of Ray Data constant for any number of rows."""
+"""Largest number of actor calls that the blocks are distributed over, unless the actors need more; keeps
+the bookkeeping of Ray Data constant for any number of rows."""
 CALLS_FOR_EACH = 4
 """Calls per call that may be in flight, so that all actors finish at about the same time."""
 FILES_IN_MEMORY = 4
@@ -54,30 +53,28 @@ FILES_IN_MEMORY = 4
 def generate(
     pending: Pending, folder: str, pool: ServicePool, on_rows: Callable[[int], None]
 ) -> frozenset[str]:
-    """Write a completion for every pending request into files of a folder.
+    """Write a completion for every pending request into new files of a folder.
 
-    All pending requests are generated, also those that already have a completion in the folder. A
-    request in whose generation an engine died `MOST_DEATHS` times gets an error row. Ray must be
-    connected. At the end, the function waits at most `PATIENCE_SECONDS` for the processes of the
-    services to end, and kills the others; after an error it kills all of them at once. Completions that
-    were written before an error stay. The files of ``pending`` aren't deleted.
+    Requests that already have a completion in the folder are generated, too. A request in whose
+    generation an engine died `MOST_DEATHS` times gets an error row. Ray must be connected. At the end,
+    the processes of the services have ended: those that still run after `PATIENCE_SECONDS`, or after an
+    error at once, are killed. Completions that were written before an error stay. The files of
+    ``pending`` aren't deleted.
 
     Args:
         pending: the requests, at least one, with unique ids; not yet discarded.
-        folder: folder of the completions, relative to the root of ``pending.store``; the folder may be
-            missing, or hold completions of other requests.
+        folder: folder of the completions, relative to the root of ``pending.store``; may be missing.
         pool: the service to run, and its number of actors and their resources.
-        on_rows: called in this process, whenever blocks are finished, with the number of rows of these
+        on_rows: called in this process whenever blocks are finished, with the number of rows of these
             blocks, error rows included.
 
     Returns:
         The Ray ids of the nodes that the services ran on.
 
     Raises:
-        KpodError: The engines die again and again without a row in between, the service raises a
-            `KpodError` when it starts or generates, the disk is full, or the object store fails.
-        ray.exceptions.RayError: An actor failed for another reason, such as another error of the service
-            at its start.
+        KpodError: The engines died `MOST_STARTS` times per actor without a row in between, the service
+            raises a `KpodError`, the disk is full, or the object store fails.
+        ray.exceptions.RayError: An actor failed for another reason.
     """
     resources = pool.resources
     run = uuid.uuid4().hex[:8]
@@ -137,18 +134,12 @@ class GenerationActor:
     """Generates the completions of blocks of requests with a service, and writes the completions.
 
     An instance is an actor of Ray Data; all of its calls run in one event loop. The constructor starts
-    the service, and reports the start and the processes to ``attempts``.
-
-    Args:
-        pool: the service to start, and the number of its requests in flight.
-        store: store of the requests and the completions.
-        folder: folder of the completions, relative to the store's root.
-        run: prefix of the names of the completion files, the same as that of ``attempts``.
-        attempts: actor handle of the run's `AttemptTracker`.
+    the service, and reports the start and the processes to ``attempts``, the actor handle of the run's
+    `AttemptTracker`. ``store``, ``folder`` and ``run`` are those of the tracker.
 
     Raises:
-        KpodError: The engines of the run died too often (`AttemptTracker.starts`). All errors of
-            ``pool.start`` pass on, too.
+        KpodError: The engines of the run died too often (`AttemptTracker.starts`).
+        Exception: ``pool.start`` raises it.
     """
 
     def __init__(
@@ -168,7 +159,7 @@ class GenerationActor:
         self.reading = asyncio.Lock()
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
-        """Write the completions of some blocks, block by block; return when all of them are in files.
+        """Write the completions of blocks, one block after the other; return when all are in files.
 
         Args:
             call: one row per block, with the fields of `Block` as columns.
@@ -178,7 +169,6 @@ class GenerationActor:
 
         Raises:
             KpodError: The service raises it, because no request can succeed.
-            OSError: The requests can't be read, or the completions can't be written.
         """
         blocks = [Block(**row) for row in call.to_pylist()]
         keys = [await self._finish(block) for block in blocks]

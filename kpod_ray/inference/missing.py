@@ -46,21 +46,16 @@ def generate_missing(
             time is in memory.
         completions: index of the folder that the new completions are written to, in the store of
             ``artifact``.
-        artifact: artifact whose folder holds the missing requests during generation; they are deleted
-            at the end, or by the next call after an error.
-        start_pool: called once, with the number of missing completions and the characters of their
-            questions, if a completion is missing.
-        on_rows: called, whenever rows are finished, with the number of requests that have a completion
-            by then and the number of all requests; never called if no completion is missing.
-
-    Returns:
-        The number of new completions, and the nodes that they were generated on.
+        artifact: artifact whose folder holds the missing requests during generation; they are deleted at
+            the end, or by the next call after an error.
+        start_pool: called once if a completion is missing, with the number of missing completions and
+            the characters of their questions.
+        on_rows: called whenever rows are finished, with the number of requests that have a completion by
+            then and the number of all requests; never called if no completion is missing.
 
     Raises:
-        KpodError: A condition of `generate` holds, ``start_pool`` raises it, or the folder of temporary
-            files is too small for the index.
+        KpodError: As in `generate`, ``start_pool`` and `CompletionIndex.refresh`.
         ray.exceptions.RayError: As in `generate`.
-        OSError: The requests can't be written, or a file of completions can't be read.
     """
     pending = Pending(artifact)
     num_requests = 0

@@ -1,8 +1,7 @@
 """Client of an OpenAI-compatible endpoint: requests, retries, rate limits and error messages.
 
-Failures are of three classes. Transient failures (`_Busy`) are retried with backoff. Failures of one
-request (`_Refused`) become an error row. Failures that every request would meet, such as a wrong key,
-end the run with a `KpodError`.
+Transient failures (`_Busy`) are retried with backoff. Failures of one request (`_Refused`) become an
+error row. Failures that every request would meet, such as a wrong key, end the run with a `KpodError`.
 """
 
 from __future__ import annotations
@@ -49,9 +48,8 @@ _FATAL = {401, 403, 404}
 class _Busy(Exception):
     """A transient failure; a retry of the request may succeed.
 
-    Args:
-        message: description of the failure.
-        retry_after: seconds that the server asks the client to wait; None if the server doesn't say.
+    ``retry_after`` are the seconds that the server asks the client to wait; None if the server doesn't
+    say.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -71,8 +69,8 @@ class Endpoint:
     Args:
         teacher: the endpoint's address, model, sampling and limits.
         shots: result of `worked_examples`: one more than a prompt contains, or none.
-        api_key: sent as bearer token, without surrounding white space; an empty key isn't sent. The key
-            is removed from all messages, even if the server repeats the key.
+        api_key: bearer token; white space around the key is dropped, and an empty key isn't sent. The
+            key is removed from all messages.
 
     Raises:
         KpodError: The key contains characters that an HTTP header can't contain.
@@ -96,13 +94,11 @@ class Endpoint:
         """Request ``/models`` once, to check that the server answers and accepts the key.
 
         The request is independent of `generate` and of the rate limits, and may use another event loop.
-
-        Args:
-            patience_s: seconds to wait for the whole answer.
+        ``patience_s`` are the seconds to wait for the whole answer.
 
         Raises:
-            KpodError: The server doesn't answer, rejects the key (status 401 or 403), or redirects to
-                another address. Any other status is accepted.
+            KpodError: ``base_url`` is no valid address, the server doesn't answer, rejects the key
+                (status 401 or 403), or redirects to another address. Any other status is accepted.
         """
         url = f"{self._base}/models"
         try:
@@ -125,11 +121,10 @@ class Endpoint:
         """Return the completion of one request; retry after transient failures.
 
         Each attempt waits until the concurrency and rate limits of the teacher's settings allow it.
-        Transient failures are: no connection, no answer within ``timeout_s`` after sending, status 408,
-        409, 425, 429 or 5xx, and an answer without a text or of an aborted generation (see
-        `read_completion`). Before a retry, the call waits for the server's ``Retry-After``, during which
-        no other request is sent either, or for a random time of at most ``max_wait_s``. At temperature 0
-        the seed of the request isn't sent.
+        Transient failures are: no connection, no complete answer within ``timeout_s`` after sending,
+        status 408, 409, 425, 429 or 5xx, and an `UnreadableAnswer`. A retry waits a little longer than
+        the server's ``Retry-After``, during which no other request is sent either, or without the header
+        for a random time of at most ``max_wait_s``. At temperature 0 the seed of the request isn't sent.
 
         Returns:
             The completion. After ``max_tries`` attempts with transient failures, or if the server
@@ -158,8 +153,7 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections; call it while no call of `generate` is running.
 
-        A later call of `generate` opens new connections, and its rate limits forget all earlier
-        requests.
+        A later call of `generate` opens new connections; its rate limits forget all earlier requests.
         """
         if self.client is not None:
             await self.client.aclose()

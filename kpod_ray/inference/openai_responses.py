@@ -29,16 +29,16 @@ def read_completion(request_id: str, response: httpx.Response) -> Completion:
     """Return the completion that an answer with a status code of success contains.
 
     Only the first choice is read. Reasoning in a field of its own (``reasoning_content`` or
-    ``reasoning``) precedes the content, with a newline in between. An empty text is a text; null isn't.
-    Unpaired surrogates in the text become U+FFFD. A missing finish reason is empty, a number of tokens
-    that is missing or no number is 0, and the log-probability is None unless every token has one.
+    ``reasoning``) precedes the content, with a newline in between. An empty string counts as a text,
+    null doesn't. Unpaired surrogates in the text become U+FFFD. A missing finish reason is empty, a
+    missing or invalid number of tokens is 0, and the log-probability is None unless every token has one.
 
     Args:
         request_id: id of the request, which becomes the id of the completion.
         response: answer of ``/completions`` or ``/chat/completions``, whose status isn't checked.
 
     Raises:
-        UnreadableAnswer: The answer contains no text, isn't JSON, or has the finish reason ``error`` or
+        UnreadableAnswer: The answer isn't JSON, contains no text, or has the finish reason ``error`` or
             ``abort``.
     """
     try:
@@ -125,13 +125,9 @@ def error_message(response: httpx.Response) -> str:
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, which is a number of seconds or an HTTP date.
+    """Return the seconds from now in a Retry-After header, at least 0; None for an unreadable header.
 
-    Args:
-        header: value of the header; None if the answer has no such header.
-
-    Returns:
-        The seconds from now, at least 0; None without a header, or if the header can't be read.
+    The header is a number of seconds or an HTTP date; None (no header) gives None.
     """
     if header is None:
         return None

@@ -16,11 +16,8 @@ class Rate:
     """Spaces out the uses of a limited quantity, such as requests or tokens, by their actual times.
 
     Invariant, as long as no units are given back: the units used within any minute, without the last
-    use, are fewer than ``per_minute``. If every use is one unit, the units used within any minute are
-    therefore at most ``per_minute``.
-
-    Args:
-        per_minute: units that may be used per minute, over 0.
+    use, are fewer than ``per_minute``, which is over 0. If every use is one unit, at most ``per_minute``
+    units are therefore used within any minute.
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -32,19 +29,15 @@ class Rate:
     def use(self, num_units: float, now: float) -> None:
         """Record that units are used, and move `free_at` accordingly; the call doesn't wait.
 
-        The caller waits until `free_at` before the call.
-
-        Args:
-            num_units: units used, at least 0; may be more than ``per_minute``.
-            now: time of the use in seconds of the event loop's clock; not before `free_at`.
+        ``num_units`` may be more than ``per_minute``. ``now`` is the time of the use in seconds of the
+        event loop's clock, and not before `free_at`.
         """
         self.free_at = max(self.free_at, now - self.slack) + num_units * self.seconds_per_unit
 
     def give_back(self, num_units: float) -> None:
         """Return units of earlier calls of `use` that weren't used after all; `free_at` moves back.
 
-        Args:
-            num_units: units to return; a negative number records that more units were used.
+        A negative number records that more units were used.
         """
         self.free_at -= num_units * self.seconds_per_unit
 
@@ -54,9 +47,8 @@ class Pacing:
 
     Args:
         max_concurrent: largest number of requests in flight, at least 1.
-        requests_per_minute: requests that may be sent per minute; None or 0 for no limit.
-        tokens_per_minute: tokens of prompts and texts that may be requested per minute; None or 0 for
-            no limit.
+        requests_per_minute: None or 0 for no limit.
+        tokens_per_minute: tokens of prompts and generated texts together; None or 0 for no limit.
     """
 
     def __init__(
@@ -74,11 +66,9 @@ class Pacing:
         """Return an async context that waits until a request may be sent; the request is sent inside.
 
         The request counts as in flight inside the context. Requests are sent in the order in which their
-        contexts are entered. The request and its tokens count against the rates as soon as the wait
-        ends, also if the request fails; `used` corrects the number of tokens.
-
-        Args:
-            num_tokens: largest number of tokens of the prompt and the generated text together.
+        contexts are entered. The request and its ``num_tokens``, the largest number of tokens of prompt
+        and generated text together, count against the rates as soon as the wait ends, also if the
+        request fails; `used` corrects the number of tokens.
         """
         async with self.slots:
             async with self.queue:  # requests are sent in the order of their calls
@@ -93,11 +83,8 @@ class Pacing:
         """Replace the expected number of tokens of a finished request by the actual number.
 
         Call it at most once for each request, after its `turn`. Without a call, the expected number
-        stays counted. The call has no effect without a limit of tokens.
-
-        Args:
-            expected_tokens: number of tokens given to `turn`.
-            num_tokens: tokens of the prompt and the generated text that the server reports.
+        stays counted. ``expected_tokens`` is the number given to `turn`, ``num_tokens`` the tokens of
+        the prompt and the generated text that the server reports.
         """
         if self.tokens is not None:
             self.tokens.give_back(expected_tokens - num_tokens)

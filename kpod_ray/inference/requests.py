@@ -1,8 +1,7 @@
 """Generation requests, and the files that hold the requests during generation.
 
-The id of a request is a hash of everything that determines its completion, and the seed follows from
-the id. Completions can therefore be reused by any run that makes the same request. The requests of one
-call of `generate` are pending: they are written to files, which actors read block by block.
+The id of a request is a hash of everything that determines its completion, and the seed follows from the
+id. Completions can therefore be reused by any run that makes the same request.
 """
 
 from __future__ import annotations
@@ -24,21 +23,19 @@ _FOLDER = "pending"
 def request_id(generation: str, question_id: str, text: str, sample_index: int) -> str:
     """Return the id of the request for one sample: a hash of all arguments, 24 hex digits.
 
-    Args:
-        generation: fingerprint of the teacher and its sampling settings, from `generation_fingerprint`.
-        question_id: id of the question.
-        text: the question as a model reads it, from `question_text`.
-        sample_index: number of the sample among the samples of the question, from 0.
+    ``generation`` is the fingerprint of the teacher and its sampling settings
+    (`generation_fingerprint`), ``text`` the question as a model reads it (`question_text`), and
+    ``sample_index`` the number of the sample among the samples of the question, from 0.
     """
     content = json.dumps([generation, question_id, text, sample_index])
     return hashlib.sha256(content.encode()).hexdigest()[:_ID_DIGITS]
 
 
 def question_request(question: Question) -> GenerationRequest:
-    """Return the request for the greedy answer of the evaluated model to a question.
+    """Return the request for the greedy answer of the evaluated model to a question, with seed 0.
 
-    The request's id is `request_id` of the question's id and text (`question_text`) alone, because the
-    answers are stored with the artifact of one model. The seed is 0.
+    The id is `request_id` of the question's id and text (`question_text`) alone, because the answers are
+    stored with the artifact of one model.
     """
     text = question_text(question)
     return GenerationRequest(request_id("", question.id, text, 0), text, 0)
@@ -49,13 +46,9 @@ def generation_requests(
 ) -> Iterator[GenerationRequest]:
     """Yield one request for each sample index of each question, question by question.
 
-    The id of a request is that of `request_id`. The seed of a request, in [0, 2^31), follows from its
-    id, so that the seed doesn't depend on other requests.
-
-    Args:
-        questions: the questions.
-        sample_indices: numbers of the samples to request of every question, from 0.
-        generation: fingerprint of the teacher and its sampling settings, from `generation_fingerprint`.
+    The indices count from 0. ``generation`` is the fingerprint of the teacher and its sampling settings,
+    from `generation_fingerprint`. The seed of a request, in [0, 2^31), follows from its id
+    (`request_id`), so that the seed doesn't depend on other requests.
     """
     for question in questions:
         text = question_text(question)
@@ -75,17 +68,11 @@ class Block:
 
 
 class Pending:
-    """The pending requests of one artifact, in files.
+    """The pending requests of one artifact, in files of its subfolder ``pending``.
 
     The constructor deletes the files that an earlier instance for the same artifact left behind, so one
     artifact has one instance at a time. ``num_rows`` is the number of requests added so far,
     ``num_chars`` the characters of their texts.
-
-    Args:
-        artifact: artifact whose folder holds the files, in the subfolder ``pending``.
-
-    Raises:
-        OSError: The files of an earlier instance can't be deleted.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -98,11 +85,7 @@ class Pending:
         self.discard()
 
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Write some requests, after those added before, as one new file; no file for an empty sequence.
-
-        Raises:
-            OSError: The file can't be written; the requests aren't counted.
-        """
+        """Write requests, after those added before, as one new file; no file for an empty sequence."""
         if not requests:
             return
         name = self.store.add_part(self.folder, GenerationRequest.to_table(requests))
@@ -111,22 +94,18 @@ class Pending:
         self.num_chars += sum(len(request.text) for request in requests)
 
     def blocks(self, num_rows: int) -> Iterator[Block]:
-        """Yield the positions of all requests added so far, in order; a block lies in one file.
+        """Yield the positions of all requests added so far, in order, ``num_rows`` in a block.
 
-        Args:
-            num_rows: requests per block, at least 1; the last block of each file may have fewer.
+        A block lies in one file; the last block of each file may have fewer requests.
         """
         for path, length in self.files:
             for start in range(0, length, num_rows):
                 yield Block(path, start, min(start + num_rows, length))
 
     def discard(self) -> None:
-        """Delete the files of all requests, to be called once the requests aren't read any more.
+        """Delete the files of all requests; call it once the requests aren't read any more.
 
         The counts stay, and `blocks` still yields the positions in the deleted files.
-
-        Raises:
-            OSError: The files can't be deleted.
         """
         self.store.delete(self.folder)
 
@@ -134,12 +113,9 @@ class Pending:
 def read_requests(store: Store, path: str) -> list[GenerationRequest]:
     """Return all requests of one file of `Pending`, in their order.
 
-    Args:
-        store: store of the file.
-        path: path of the file, relative to the store's root, as in `Block.path`.
+    ``path`` is relative to the store's root, as in `Block.path`.
 
     Raises:
         FileNotFoundError: The file doesn't exist, or `Pending.discard` has deleted the file.
-        OSError: The storage fails.
     """
     return GenerationRequest.from_table(store.read_table(path))

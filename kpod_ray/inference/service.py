@@ -1,7 +1,6 @@
 """The interface of a text generation service, and the settings of a pool of services.
 
-Two classes implement `Service`: `vllm_engine.VllmService` and `openai_client.Endpoint`. `generate`
-runs a `ServicePool`.
+`vllm_engine.VllmService` and `openai_client.Endpoint` implement `Service`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Service(Protocol):
         """Return the completion of one request; the completion's ``id`` is the request's ``id``.
 
         Many calls run concurrently, all in the same event loop, with different ids. A service whose
-        engine is dead ends its process instead of an exception, so that Ray restarts the actor.
+        engine is dead exits its process and raises nothing, so that Ray restarts the actor.
 
         Raises:
             KpodError: No request can succeed; the run ends.
@@ -52,6 +51,5 @@ class Sampling:
     top_p: float
     """Nucleus sampling: tokens are drawn from the smallest set with this total probability."""
     max_new_tokens: int
-    """Largest number of generated tokens."""
     stop: tuple[str, ...] = ()
     """Texts that end the generation; the generated text doesn't contain them."""

@@ -1,8 +1,7 @@
 """Greedy generation with transformers: from token ids, from requests, and as an actor of Ray Data.
 
-`GreedyGenerator` continues prompts of token ids, `RequestGenerator` completes generation requests in
-this process, and `generator_pool` returns a pool of Ray Data actors that do so. Transformers starts in
-seconds, whereas a vLLM engine takes half a minute, and also generates with encoder-decoder models.
+Transformers starts in seconds, whereas a vLLM engine takes half a minute, and also generates with
+encoder-decoder models.
 """
 
 from __future__ import annotations
@@ -75,16 +74,13 @@ class GreedyGenerator:
 
         A text ends at an end-of-sequence token of the tokenizer or of the generation config that the
         model had before this instance was created, at the stop text, or after ``max_new_tokens``;
-        special tokens and the stop text are left out. Prompts of similar length share a batch, to save
-        padding. A prompt that doesn't fit the model's positions with ``max_new_tokens``
-        (`fits_positions`) isn't generated and gets the finish reason ``error``.
+        special tokens and the stop text are left out. A prompt that doesn't fit the model's positions
+        with ``max_new_tokens`` (`fits_positions`) isn't generated and gets the finish reason ``error``.
 
         Args:
             prompts: token ids of each prompt, from `encode_prompt`; none gives an empty list.
-            batch_size: largest number of prompts per batch, at least 1.
-
-        Raises:
-            torch.OutOfMemoryError: A batch doesn't fit the memory of the GPU.
+            batch_size: largest number of prompts per batch, at least 1; each batch has prompts of
+                similar length, to save padding.
         """
         generated: dict[int, Generated] = {}
         fitting = []
@@ -114,12 +110,9 @@ class GreedyGenerator:
         return [self._read(row, stop.lengths.get(i)) for i, row in enumerate(rows)]
 
     def _read(self, ids: list[int], stop_length: int | None) -> Generated:
-        """Return the text of a row of token ids; the ids after the end of the text are padding.
+        """Return the text of a row of generated token ids; ids after the end of the text are padding.
 
-        Args:
-            ids: generated token ids.
-            stop_length: number of tokens with which the stop text was complete; None if the row
-                doesn't contain the stop text.
+        The stop text was complete after ``stop_length`` tokens; None for a row without the stop text.
         """
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         length = len(ids) if end is None else end + 1
@@ -162,15 +155,11 @@ class RequestGenerator:
         """Return the completion of each request, in the order of the requests.
 
         A prompt that doesn't fit the model's positions with ``max_new_tokens`` (`fits_positions`) gets
-        an error row. Log-probabilities are unknown.
-
-        Args:
-            requests: the requests; their seeds have no effect.
-            batch_size: largest number of prompts per batch, at least 1.
+        an error row. Seeds have no effect; log-probabilities are None. ``batch_size`` is the largest
+        number of prompts per batch, at least 1.
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
-            torch.OutOfMemoryError: As in `GreedyGenerator.generate`.
         """
         prompts = [encode_prompt(self.tokenizer, r.text, self.template) for r in requests]
         texts = self.generator.generate(prompts, batch_size)
@@ -183,19 +172,9 @@ class RequestGenerator:
 class GeneratorActor:
     """Completes batches of requests greedily with a model that it loads itself; an actor of Ray Data.
 
-    The model is loaded, and downloaded where necessary, by the constructor, onto the GPU of the process,
-    if any.
-
-    Args:
-        model: name of the model as in a config, or its folder.
-        template: template of the prompts; with ``plain``, a text ends before the next question.
-        precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
-        max_new_tokens: largest number of tokens of a text.
-
-    Raises:
-        KpodError: As in `load_student` and `load_tokenizer`.
-        OSError: As in `load_student` and `load_tokenizer`.
-        ValueError: As in `load_student` and `load_tokenizer`.
+    The constructor loads the model, and downloads it where necessary, onto the GPU of the process, if
+    any. ``model`` is the name of a model as in a config, or its folder. The other arguments are those of
+    `RequestGenerator`. Errors of `load_student` and `load_tokenizer` pass on.
     """
 
     def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
@@ -207,11 +186,8 @@ class GeneratorActor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return a table of `Completion` rows, in the order of a table of `GenerationRequest` rows.
 
-        The table has at least one row; all rows are generated as one batch.
-
-        Raises:
-            KpodError: As in `RequestGenerator.complete`.
-            torch.OutOfMemoryError: As in `RequestGenerator.complete`.
+        The table has at least one row; all rows are generated as one batch. Errors are those of
+        `RequestGenerator.complete`.
         """
         requests = GenerationRequest.from_table(batch)
         return Completion.to_table(self.generator.complete(requests, len(requests)))
@@ -226,12 +202,9 @@ def generator_pool(
 ) -> ActorPool:
     """Return the description of a pool of `GeneratorActor` for one model; nothing is started or checked.
 
-    Args:
-        model: name of the model as in a config, or its folder; loaded on the node of each actor.
-        template: template of the prompts.
-        precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
-        evaluation: ``batch_size`` and ``max_new_tokens`` are used.
-        resources: number of actors and the resources of each actor.
+    ``model`` is the name of a model as in a config, or its folder, which each actor loads on its own
+    node; ``precision`` is ``fp32`` or ``bf16``. ``batch_size`` and ``max_new_tokens`` of ``evaluation``
+    are used. ``resources`` are the number of actors and the resources of each actor.
     """
     return ActorPool(
         actor=GeneratorActor,
@@ -248,12 +221,9 @@ def generator_pool(
 
 
 class _StopText(StoppingCriteria):
-    """Ends a row as soon as its text contains the stop text.
+    """Ends a row as soon as its text contains the stop text; None ends no row.
 
-    Args:
-        tokenizer: tokenizer of the model.
-        stop_text: the stop text; None ends no row.
-        start: number of leading tokens of each row that aren't generated.
+    ``start`` is the number of leading tokens of each row that aren't generated.
     """
 
     def __init__(self, tokenizer: Any, stop_text: str | None, start: int) -> None:

@@ -35,7 +35,6 @@ class VllmService:
         model: name of a causal model as in a config, or its folder.
         prompt_builder: builds the prompts; with the template ``plain``, a text also ends before the next
             question.
-        sampling: settings of sampling.
         arguments: further arguments of ``AsyncEngineArgs``.
 
     Raises:
@@ -68,11 +67,12 @@ class VllmService:
 
         The completion has the log-probability of the generated tokens. A request that vLLM refuses, such
         as a prompt of more tokens than ``max_model_len``, becomes an error row. At temperature 0 the
-        seed of the request has no effect. Calls in flight at the same time share one event loop and have
-        different request ids.
+        seed has no effect. Calls in flight at the same time share one event loop and have different
+        request ids.
 
         Raises:
             KpodError: The template is ``chat``, and the tokenizer has no chat template.
+            TemplateError: The chat template refuses the system message (jinja2's error).
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -123,18 +123,10 @@ def start_on_cpu(
 ) -> VllmService:
     """Start a service on CPU, whose engine process has the lowest priority, niceness 19.
 
-    The engine's scheduling process waits for the computing processes in a busy loop. At equal priority
-    the busy loop would take CPU time from the computing processes. The calling process must have the
-    environment variables of `vllm_pool`. Every vLLM engine of the calling process gets the low priority.
-
-    Args:
-        model: as in `VllmService`.
-        prompt_builder: as in `VllmService`.
-        sampling: as in `VllmService`.
-        arguments: further arguments of ``AsyncEngineArgs``, from `cpu_arguments`.
-
-    Raises:
-        Exception: All errors of `VllmService` pass on.
+    The arguments and errors are those of `VllmService`, with ``arguments`` from `cpu_arguments`. The
+    calling process must have the environment variables of `vllm_pool`. Every vLLM engine of the calling
+    process gets the low priority: the engine's scheduling process waits for the computing processes in a
+    busy loop, which at equal priority would take CPU time from them.
     """
     service = VllmService(model, prompt_builder, sampling, arguments)
     for process in psutil.Process().children():
@@ -152,16 +144,16 @@ def vllm_pool(
 ) -> ServicePool:
     """Return the description of a pool of vLLM engines for one model; nothing is started or checked.
 
-    The errors of `VllmService` are raised when the pool runs.
+    The errors of `VllmService` are raised when the pool runs. Twice ``max_num_seqs`` (default
+    `MAX_NUM_SEQS`) requests are given to an engine at the same time.
 
     Args:
         model: name of a causal model as in a config, or its folder; loaded on the node of each actor.
         prompt_builder: builds the prompts.
         sampling: settings of sampling.
-        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``; not changed.
-            Defaults are added to a copy: on several GPUs tensor parallelism over all GPUs of an actor,
-            without a GPU the defaults of `cpu_arguments`. Twice ``max_num_seqs`` (default
-            `MAX_NUM_SEQS`) requests are given to an engine at the same time.
+        arguments: further arguments of ``AsyncEngineArgs``, from ``engine_kwargs``. They take precedence
+            over the defaults: on several GPUs tensor parallelism over all GPUs of an actor, without a
+            GPU those of `cpu_arguments`.
         resources: number of actors and the resources of each actor; the engines run on GPUs if
             ``num_gpus`` is over 0.
     """
@@ -193,13 +185,10 @@ def _gpu_arguments(arguments: dict[str, Any], resources: ActorResources) -> dict
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of engine arguments with the defaults for the CPU; given arguments take precedence.
 
-    The defaults are ``enable_chunked_prefill=False``, ``max_model_len=2048``, and as
-    ``max_num_batched_tokens`` the larger of ``max_model_len`` and 4096. The CPU engine crashes when a
-    request with a seed is prefilled in chunks. Without chunks, a batch must have room for the longest
-    prompt.
-
-    Args:
-        arguments: arguments of ``AsyncEngineArgs`` by name, as in ``engine_kwargs``.
+    The arguments are those of ``AsyncEngineArgs`` by name. The defaults are ``max_model_len=2048``,
+    ``enable_chunked_prefill=False``, because the CPU engine crashes when a request with a seed is
+    prefilled in chunks, and as ``max_num_batched_tokens`` the larger of ``max_model_len`` and 4096,
+    because without chunks a batch must have room for the longest prompt.
     """
     length = arguments.get("max_model_len", 2048)
     whole_prompts = {"max_model_len": length, "max_num_batched_tokens": max(length, 4096)}

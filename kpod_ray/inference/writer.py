@@ -17,11 +17,9 @@ OnWritten = Callable[[str, Sequence[str]], Awaitable[None]]
 class CompletionWriter:
     """Writes completions to new files of a folder, each as an atomic write.
 
-    An instance belongs to one event loop. After the last `add`, the caller awaits `flush`. The rows of a
-    file that can't be written are lost.
+    An instance belongs to one event loop. After the last `add`, the caller awaits `flush`.
 
     Args:
-        store: store that the files are written to.
         folder: folder of the files, relative to the store's root.
         run: prefix of the names of the files, before a hyphen and a random part.
         num_rows: number of waiting rows at which a file is written, at least 1.
@@ -51,14 +49,10 @@ class CompletionWriter:
         self.timer: asyncio.Task[None] | None = None
 
     async def add(self, row: Completion) -> None:
-        """Add a row; if ``num_rows`` rows are waiting, `flush`.
+        """Add a row; if ``num_rows`` rows are waiting, `flush`, else return before the row is written.
 
-        Otherwise the call returns before the row is written; a task in the background calls `flush` at
-        most ``max_seconds`` later. After the last row, the caller awaits `flush`.
-
-        Raises:
-            OSError: The file can't be written, or an earlier file couldn't be written in the background.
-                An exception of ``on_written`` passes on in the same ways.
+        A background task calls `flush` at most ``max_seconds`` later. After the last row, the caller
+        awaits `flush`. The errors of `flush` are raised, too.
         """
         self.rows.append(row)
         if len(self.rows) >= self.num_rows:
