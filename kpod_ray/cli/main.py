@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kpod_ray.cli.signals import run_interruptibly
 from kpod_ray.errors import KpodError
 
 if TYPE_CHECKING:
@@ -283,8 +284,9 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exit with code 0, 1 (``doctor`` finds something missing) or 2 (an error).
+    """Run the command line, and exit.
 
+    The code is 0, 1 (``doctor`` finds something missing), 2 (an error), 130 (SIGINT) or 143 (SIGTERM).
     A `KpodError` is printed in one line, or raised with ``--debug``. None stands for `sys.argv`.
     """
     # Without a mode, Ray authenticates some processes only, and other commands of the user are refused.
@@ -292,7 +294,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Otherwise Ray starts every worker of `uv run kpod` by `uv run`, which resolves the packages again.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
-        app(arguments, prog_name="kpod")
+        run_interruptibly(
+            lambda: app(arguments, prog_name="kpod"),
+            sys.argv[1:] if arguments is None else arguments,
+        )
     except KpodError as error:
         if os.environ.get("KPOD_DEBUG"):
             raise

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kpod_ray.cli.show_run import accuracy_table, count_text
+from kpod_ray.cli.signals import POSITION
 from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
@@ -105,6 +106,7 @@ class _TrialTable:
 
     def finish(self, trial: Trial, manifest: Manifest, num_done: int, num_trials: int) -> None:
         """Print the accuracy of a finished trial; ``num_done`` of ``num_trials`` trials are finished."""
+        POSITION.phase, POSITION.done = "the trials", f"{num_done} of {num_trials}"
         self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
         self.console.print(
             f"[bold]{trial.arm}[/bold] seed {trial.seed}: {manifest['accuracy']['value']:.1%} "
@@ -147,6 +149,7 @@ class Screen:
         `finish` and `print_summary` show every other artifact as made by an earlier run.
         """
         self.made.add(name)
+        POSITION.phase, POSITION.done = name, ""
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
@@ -170,6 +173,8 @@ class Screen:
             description=f"{phase} {', '.join(shown)}",
             visible=True,
         )
+        done, total = metrics["train_step"], metrics["num_train_steps"]
+        POSITION.done = f"{done:.0f} of {total:.0f} train steps"
         self.tracker.log({f"{phase}/{name}": value for name, value in metrics.items()})
         self.gauges.train_step(phase, metrics)
 
@@ -181,6 +186,7 @@ class Screen:
         self.bar.update(
             self.task, completed=num_done, total=num_rows, description=f"{name} texts", visible=True
         )
+        POSITION.done = f"{num_done} of {num_rows} texts"
         self.tracker.log({f"{name}/texts": num_done})
         self.gauges.rows(name, num_done, num_rows)
 
@@ -192,6 +198,7 @@ class Screen:
         artifact of this name; the summary is logged only if the artifact of this run is finished, too.
         """
         self.manifests[name] = manifest
+        POSITION.phase = None
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)
         when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 
+from kpod_ray.cluster import interruption
 from kpod_ray.config import ResourcesConfig
 from kpod_ray.errors import KpodError
 
@@ -100,6 +101,7 @@ def _free_port() -> int:
 def _join(resources: ResourcesConfig) -> bool:
     """Join a running cluster, if there is one; return whether this process is connected afterwards."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    logging.getLogger("ray._private.worker").addFilter(_is_of_use)
     if ray.is_initialized():  # by an earlier call, or by Ray, because this process runs a task
         _prepare(resources)
         return True
@@ -120,6 +122,11 @@ def _join(resources: ResourcesConfig) -> bool:
         ) from error
     _prepare(resources)
     return True
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Return False for Ray's warning that it handles no SIGTERM outside the main thread."""
+    return "SIGTERM handler is not set" not in record.getMessage()
 
 
 def _folder_environment() -> dict[str, Any]:
@@ -199,6 +206,7 @@ def _prepare(resources: ResourcesConfig) -> None:
     """Set the start timeouts of Ray Data and Ray Train, and keep workers in the current folder."""
     # Ray Train and Ray Tune would move workers to the trial's folder, where relative paths break.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    interruption.start()
     seconds = GROWING_SECONDS if resources.autoscaling else START_SECONDS
     _prepare_data_context(seconds)
     if resources.autoscaling:

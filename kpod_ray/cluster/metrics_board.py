@@ -87,4 +87,6 @@ def watched(watch: Watcher) -> Iterator[Any]:
     finally:
         stop.set()
         thread.join()
-        ray.kill(board)
+        # After ray.shutdown the actor is gone already, and ray.kill would start a new Ray.
+        if ray.is_initialized():
+            ray.kill(board)

@@ -1,4 +1,4 @@
-"""Wait until the processes of the engines have ended, so that the engines' memory is free again."""
+"""Wait until processes of engines and of Ray have ended, so that their memory is free again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from kpod_ray.storage.scratch import started
+
 PATIENCE_SECONDS = 30.0
 """Seconds that processes have to end before they are killed."""
 
 
-def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: float) -> None:
+def wait_until_gone(processes: Mapping[str, Mapping[int, int]], patience_s: float) -> None:
     """Wait until processes of several nodes have ended; kill the processes that don't end in time.
 
     Ray must be connected: `end_processes` runs as a Ray task on each node. Nodes that have left the
@@ -39,22 +41,21 @@ def wait_until_gone(processes: Mapping[str, Mapping[int, float]], patience_s: fl
     ray.get(waits)
 
 
-def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
+def end_processes(processes: Mapping[int, int], patience_s: float) -> None:
     """Wait until processes of this machine have ended; kill the processes that don't end in time.
 
     The call returns only when all processes have ended; a zombie counts as ended. The processes that
     still run are killed (SIGKILL) every ``patience_s`` seconds.
 
     Args:
-        processes: process id -> start time in seconds since the epoch, as psutil gives it. The start
-            time tells a process from a later process with the same id.
+        processes: process id -> start of the process (`started`).
         patience_s: seconds that the processes have to end before they are killed.
 
     Raises:
         psutil.AccessDenied: A process belongs to another user.
     """
     deadline = time.monotonic() + patience_s
-    while left := [pid for pid, started in processes.items() if _runs(pid, started)]:
+    while left := [pid for pid, start in processes.items() if started(pid) == start]:
         if time.monotonic() > deadline:
             for pid in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -63,11 +64,16 @@ def end_processes(processes: Mapping[int, float], patience_s: float) -> None:
         time.sleep(0.1)
 
 
-def _runs(pid: int, started: float) -> bool:
-    """Return whether the process that started at this time is still running."""
-    try:
-        process = psutil.Process(pid)
-        # A zombie has freed its memory; its parent may never collect it.
-        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def leave_ray(patience_s: float) -> None:
+    """Leave Ray; if this process started Ray, wait for the end of its processes, and kill late ones."""
+    folder = f"{ray.__path__[0]}/"
+    processes = [
+        process
+        for child in psutil.Process().children()
+        if any(word.startswith(folder) for word in child.cmdline())
+        for process in [child, *child.children(recursive=True)]
+    ]
+    ray.shutdown()
+    for process in psutil.wait_procs(processes, timeout=patience_s)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -12,6 +12,7 @@ from ray.train.torch import TorchTrainer
 
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.connection import NUM_START_RETRIES
+from kpod_ray.cluster.departure import LEFT
 from kpod_ray.cluster.placement import CPU_ENVIRONMENT, threads_of
 from kpod_ray.cluster.train_checkpoints import kept_checkpoints
 from kpod_ray.config import WorkerResources
@@ -30,9 +31,9 @@ def fit(
     in the folder ``fit`` of the artifact, also for a later call with the same artifact.
 
     Args:
-        loop: the training function. Every worker calls ``loop(loop_config)``, again after a failure. The
-            function must restore the last checkpoint itself (see `train_checkpoints.restore`) and report
-            its node to the board (`MetricsBoard.arrive`).
+        loop: the training function. Every worker calls ``loop(loop_config)``, again after a failure and
+            after a result of `Departure.leave`. The function must restore the last checkpoint itself
+            (see `train_checkpoints.restore`) and report its node to the board (`MetricsBoard.arrive`).
         loop_config: values that Ray can serialize; ``board`` must be the handle of a `MetricsBoard`
             actor.
         resources: number, size and placement of the workers, retries, checkpoints to keep.
@@ -47,7 +48,7 @@ def fit(
             the workers didn't start in time after all retries. A `KpodError` of the training function is
             inside this error, too; `failures.explained` finds it.
     """
-    result = TorchTrainer(
+    trainer = TorchTrainer(
         loop,
         train_loop_config=loop_config,
         scaling_config=_scaling(resources),
@@ -62,9 +63,14 @@ def fit(
             checkpoint_config=kept_checkpoints(resources.checkpoints),
             worker_runtime_env={"env_vars": _environment(resources)},
         ),
-    ).fit()
+    )
+    returned = trainer.fit().return_value
+    while (
+        LEFT in returned
+    ):  # the workers that left have saved a checkpoint: others go on from there
+        returned = trainer.fit().return_value
     nodes = ray.get(loop_config["board"].seen_nodes.remote())
-    return {**result.return_value, "nodes": nodes}
+    return {**returned, "nodes": nodes}
 
 
 def _scaling(resources: WorkerResources) -> ScalingConfig:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from kpod_ray.models.safetensors_state import (
     state_of,
     write_state,
 )
+from kpod_ray.storage.scratch import make_folder
 
 _PROGRESS = "progress.json"
 _TENSORS = "further.safetensors"
@@ -50,6 +50,8 @@ class Saved:
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     """Further state of the training, by name; contiguous tensors that share no memory, on the CPU after
     `restore`."""
+    part: str = ""
+    """Part of a training that trains several models in turn."""
 
 
 def kept_checkpoints(checkpoints: CheckpointsConfig) -> CheckpointConfig:
@@ -79,10 +81,10 @@ def save(module: nn.Module, optimizer: torch.optim.Optimizer, saved: Saved) -> N
     state = state_of(module, optimizer)
     checkpoint = None
     if ray.train.get_context().get_world_rank() == 0:
-        folder = Path(tempfile.mkdtemp(prefix="kpod-checkpoint-"))
+        folder = make_folder()
         write_state(state, folder)
         save_file(saved.tensors, folder / _TENSORS)
-        text = json.dumps({"owner": saved.owner, "progress": saved.progress})
+        text = json.dumps({"owner": saved.owner, "progress": saved.progress, "part": saved.part})
         (folder / _PROGRESS).write_text(text)
         checkpoint = Checkpoint.from_directory(str(folder))
     ray.train.report(
@@ -103,7 +105,7 @@ def wait_until_saved() -> None:
 
 
 def restore(
-    module: nn.Module, optimizer: torch.optim.Optimizer, owner: str
+    module: nn.Module, optimizer: torch.optim.Optimizer, owner: str, part: str = ""
 ) -> tuple[Saved | None, list[str]]:
     """Load the newest undamaged checkpoint of this training into a module and an optimizer.
 
@@ -114,6 +116,7 @@ def restore(
         module: gets the trainable parameters of the checkpoint, in place; all else stays.
         optimizer: gets the optimizer state of the checkpoint, in place; learning rates stay.
         owner: folder of the artifact that the training makes, as in `Saved.owner`.
+        part: part of the training, as in `Saved.part`; checkpoints of an earlier part are left alone.
 
     Returns:
         The further content of the checkpoint, or None if there is no undamaged checkpoint, in which case
@@ -139,6 +142,8 @@ def restore(
                 f"the checkpoints in {owner}/fit are of {saved.owner}, which has other settings; "
                 f"delete {owner}/fit"
             )
+        if saved.part != part:
+            break
         load_state(module, optimizer, state)
         return saved, damages
     return None, damages

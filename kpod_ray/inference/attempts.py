@@ -91,7 +91,7 @@ class AttemptTracker:
         self.blocks: dict[str, _Block] = {}
         self.parts: set[str] = set()
         self.written_ids: set[str] = set()
-        self.processes: dict[str, dict[int, float]] = {}
+        self.processes: dict[str, dict[int, int]] = {}
         self._read_unknown_parts()
 
     def starts(self) -> None:
@@ -108,11 +108,11 @@ class AttemptTracker:
                 "its error above, and give it more memory or a smaller max_model_len"
             )
 
-    def started(self, node: str, processes: Mapping[int, float]) -> None:
+    def started(self, node: str, processes: Mapping[int, int]) -> None:
         """Add the processes of an engine to `seen_processes`; call it after each start of an engine.
 
-        ``node`` is the Ray node id of the engine; ``processes`` maps the process id to the start time in
-        seconds since the epoch.
+        ``node`` is the Ray node id of the engine; ``processes`` maps the process id to the start of the
+        process (`scratch.started`).
         """
         self.processes.setdefault(node, {}).update(processes)
 
@@ -170,10 +170,10 @@ class AttemptTracker:
             if block is not None:
                 self.written_ids.difference_update(block.deaths)
 
-    def seen_processes(self) -> dict[str, dict[int, float]]:
+    def seen_processes(self) -> dict[str, dict[int, int]]:
         """Return the processes that `started` has recorded, also those that have ended.
 
-        The mapping is Ray node id -> process id -> start time in seconds since the epoch.
+        The mapping is Ray node id -> process id -> start of the process (`scratch.started`).
         """
         return self.processes
 

@@ -16,6 +16,7 @@ import asyncio
 import dataclasses
 import functools
 import math
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,7 @@ import ray
 
 from kpod_ray.cluster import placement
 from kpod_ray.cluster.failures import explained
+from kpod_ray.cluster.interruption import Listener, forget
 from kpod_ray.cluster.processes import PATIENCE_SECONDS, wait_until_gone
 from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker, next_attempt
 from kpod_ray.inference.concurrency import CapacityLimiter, SharedExclusiveLock
@@ -35,6 +37,7 @@ from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.scratch import started
 
 Acquire = Callable[[], AbstractAsyncContextManager[None]]
 """A method of `SharedExclusiveLock` that acquires the lock, shared or exclusive."""
@@ -102,6 +105,7 @@ def generate(
         patience_s = PATIENCE_SECONDS
     finally:
         processes = ray.get(attempts.seen_processes.remote())
+        forget(run)
         wait_until_gone(processes, patience_s)
         ray.kill(attempts)
     return frozenset(processes)
@@ -157,6 +161,8 @@ class GenerationActor:
         self.read = functools.lru_cache(FILES_IN_MEMORY)(functools.partial(read_requests, store))
         # Without the lock, concurrent blocks of one file would all read it before it is cached.
         self.reading = asyncio.Lock()
+        self.listener = Listener(f"{run}/{os.getpid()}")
+        self.saving: asyncio.Task[None] | None = None
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
         """Write the completions of blocks, one block after the other; return when all are in files.
@@ -170,6 +176,7 @@ class GenerationActor:
         Raises:
             KpodError: The service raises it, because no request can succeed.
         """
+        self.saving = self.saving or asyncio.create_task(self._save_at_end())
         blocks = [Block(**row) for row in call.to_pylist()]
         keys = [await self._finish(block) for block in blocks]
         return {"key": keys, "rows": [block.end - block.start for block in blocks]}
@@ -207,6 +214,12 @@ class GenerationActor:
         await self.limiter.leave()
         await self.writer.add(completion)
 
+    async def _save_at_end(self) -> None:
+        """Write the finished completions at once when the command ends."""
+        if await self.listener.wait():
+            await self.writer.flush()
+            self.listener.saved()
+
     async def _report_written(self, part: str, ids: Sequence[str]) -> None:
         await self.attempts.written.remote(part, list(ids))
 
@@ -214,5 +227,6 @@ class GenerationActor:
         """Report this process and its children, so that `generate` can wait for their end."""
         own = psutil.Process()
         processes = [own, *own.children(recursive=True)]
-        times = {process.pid: process.create_time() for process in processes}
-        ray.get(self.attempts.started.remote(placement.own_node(), times))
+        starts = {process.pid: started(process.pid) for process in processes}
+        running = {pid: start for pid, start in starts.items() if start is not None}
+        ray.get(self.attempts.started.remote(placement.own_node(), running))

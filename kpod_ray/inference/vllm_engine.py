@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from typing import Any
 
 import psutil
@@ -18,6 +19,7 @@ from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.storage.scratch import make_folder, noting_shared_memory
 
 MAX_NUM_SEQS = 256
 """Largest number of sequences in a batch of vLLM, unless ``engine_kwargs.max_num_seqs`` is set."""
@@ -58,9 +60,12 @@ class VllmService:
         self.tokenizer = load_tokenizer(model)
         self.prompt_builder = prompt_builder
         self.sampling = sampling
-        self.llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(model=model_folder(model), **arguments)
-        )
+        self.folder = make_folder()
+        os.environ["VLLM_RPC_BASE_PATH"] = str(self.folder)  # of the engine's sockets
+        with noting_shared_memory(self.folder):
+            self.llm = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(model=model_folder(model), **arguments)
+            )
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; exit the process if the engine is dead.
@@ -116,6 +121,8 @@ class VllmService:
     def __del__(self) -> None:
         if hasattr(self, "llm"):
             self.llm.shutdown()
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def start_on_cpu(

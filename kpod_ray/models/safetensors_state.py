@@ -8,7 +8,6 @@ workers.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.scratch import temporary_folder
 
 _PARAMETERS = "parameters.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
@@ -192,9 +192,9 @@ def upload_tensors(tensors: dict[str, Tensor], store: Store, path: str) -> None:
         RuntimeError: Two tensors share memory.
         OSError: The store fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        save_file(tensors, f"{name}/tensors.safetensors")
-        store.upload(Path(name) / "tensors.safetensors", path)
+    with temporary_folder() as folder:
+        save_file(tensors, folder / "tensors.safetensors")
+        store.upload(folder / "tensors.safetensors", path)
 
 
 def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
@@ -209,9 +209,9 @@ def fetch_tensors(store: Store, path: str) -> dict[str, Tensor]:
         SafetensorError: The file is truncated or not in the safetensors format.
         OSError: The store fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        store.fetch(path, Path(name) / "tensors.safetensors")
-        return load_file(f"{name}/tensors.safetensors")
+    with temporary_folder() as folder:
+        store.fetch(path, folder / "tensors.safetensors")
+        return load_file(folder / "tensors.safetensors")
 
 
 def upload_module(module: nn.Module, store: Store, path: str) -> None:
@@ -228,9 +228,9 @@ def upload_module(module: nn.Module, store: Store, path: str) -> None:
     Raises:
         OSError: The store fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        save_model(module, f"{name}/module.safetensors")
-        store.upload(Path(name) / "module.safetensors", path)
+    with temporary_folder() as folder:
+        save_model(module, folder / "module.safetensors")
+        store.upload(folder / "module.safetensors", path)
 
 
 def fetch_module(module: nn.Module, store: Store, path: str) -> None:
@@ -248,6 +248,6 @@ def fetch_module(module: nn.Module, store: Store, path: str) -> None:
         SafetensorError: The file is truncated or not in the safetensors format.
         OSError: The store fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        store.fetch(path, Path(name) / "module.safetensors")
-        load_model(module, f"{name}/module.safetensors")
+    with temporary_folder() as folder:
+        store.fetch(path, folder / "module.safetensors")
+        load_model(module, folder / "module.safetensors")

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import name_run
 from kpod_ray.storage.artifacts import Artifact, Store
 from kpod_ray.storage.filesystems import open_address, reason
+from kpod_ray.storage.scratch import temporary_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +127,8 @@ def _run_of_folder(place: str) -> FinishedRun:
             f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of settings"
         )
     folders = _artifact_folders(place, json.loads(store.read_text(f"{folder}/artifacts.json")))
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / "config.yaml"
+    with temporary_folder() as temporary:
+        file = temporary / "config.yaml"
         store.fetch(f"{folder}/config.yaml", file)
         config = load(file)
     artifacts = {

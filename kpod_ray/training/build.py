@@ -8,8 +8,6 @@ of the training.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import peft
@@ -34,6 +32,7 @@ from kpod_ray.models.student import (
     pad_id,
 )
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.scratch import temporary_folder
 from kpod_ray.training.job import TrainJob
 from kpod_ray.training.parallel import recompute_layers
 
@@ -191,8 +190,8 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
         Exception: An error of `finished_student`, `load_tokenizer` or `Store.upload`.
     """
     student = finished_student(job, parameters)
-    with tempfile.TemporaryDirectory() as name:
-        student.language_model.save_pretrained(name)
-        load_tokenizer(job.student.model).save_pretrained(name)
-        for file in sorted(Path(name).iterdir()):
+    with temporary_folder() as folder:
+        student.language_model.save_pretrained(folder)
+        load_tokenizer(job.student.model).save_pretrained(folder)
+        for file in sorted(folder.iterdir()):
             store.upload(file, f"{job.folder}/student/{file.name}")

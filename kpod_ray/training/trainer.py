@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -94,6 +94,7 @@ class StudentTraining:
         self.examples = [training_example(example, config) for example in ordered]
         self._lengths = [example.num_tokens() for example in self.examples]
         self._step_weights = [_step_weights(e, training_set.difficulty_weights) for e in ordered]
+        self.is_to_leave = False
         self.begin_stage()
 
     def begin_stage(self, step_loss_sums: Tensor | None = None) -> None:
@@ -129,7 +130,13 @@ class StudentTraining:
         """
         return self._stage_losses.means(self.step_loss_sums())
 
-    def train_step(self, indices: list[int], given: GivenSteps, done: float) -> dict[str, float]:
+    def train_step(
+        self,
+        indices: list[int],
+        given: GivenSteps,
+        done: float,
+        wants_to_leave: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float]:
         """Update the parameters once with a global batch; all workers must call this method.
 
         The losses of the reasoning steps are added to those of the stage (`step_losses`).
@@ -139,6 +146,8 @@ class StudentTraining:
                 workers; may repeat.
             given: number of given steps, at least for the questions of the global batch.
             done: fraction of the training that is done, in [0, 1), for the learning rate.
+            wants_to_leave: whether this worker wants to leave the training; called once, after the
+                backward passes. If a worker wants to, ``is_to_leave`` is afterwards true on all workers.
 
         Returns:
             The metrics of the train step, the same on all workers: those of `step_metrics`, ``tokens``
@@ -164,11 +173,14 @@ class StudentTraining:
             if not is_idle:
                 sums += loss_sums(batch, parts)
                 measured.append((rows, parts.token_nll))
+        # The vote travels with the sums, which are added over the workers anyway.
+        sums = torch.cat([sums, sums.new_tensor([wants_to_leave()])])
         learning_rate = self._learning_rate(done)
         grad_norm = self._clip_gradients(indices)
         if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
-        sums = sums.cpu()
+        sums, votes = sums.cpu().split([NUM_SUMS, 1])
+        self.is_to_leave = bool(votes > 0)
         measured = [(rows, token_nll.cpu()) for rows, token_nll in measured]
         # A GPU runs the update asynchronously. Copies to the CPU wait for the GPU, so they come before
         # the update; the loop below then runs on the CPU at the same time as the update.

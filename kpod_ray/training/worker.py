@@ -17,6 +17,7 @@ import torch
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import prepare_model
 
+from kpod_ray.cluster.departure import Departure, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.data.sampler import global_batches, num_stage_train_steps
 from kpod_ray.errors import KpodError
@@ -48,7 +49,7 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
         ``history`` (only on rank 0 complete), ``warnings`` about damaged checkpoints, ``best`` (mapping
         with ``stage`` and ``validation_loss``, or None without a validation set) and
         ``measured_stages``, the stages whose students were saved to measure the validation accuracy; or
-        only ``error``, the message of the `KpodError`.
+        only ``error``, the message of the `KpodError`; or the result of `Departure.leave`.
 
     Raises:
         ValueError: A stage includes no example.
@@ -62,8 +63,11 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
             job, settings["scheduler"], settings["validation_actor"], settings["board"]
         )
         warnings = worker.restore()
-        while worker.is_to_train(worker.progress.stage):
-            worker.train_stage()
+        with departing(job.folder) as departure:
+            while worker.is_under_way():
+                worker.train_stage(departure)
+                if worker.training.is_to_leave:
+                    return departure.leave(worker.kept())
     except KpodError as error:
         # All workers get the same error. Ray Train would retry after a raised error, which can't help.
         return {"error": str(error)}
@@ -130,6 +134,11 @@ class _Worker:
             self.training.begin_stage(saved.tensors["step_loss_sums"])
         return warnings
 
+    def is_under_way(self) -> bool:
+        """Return whether the current stage has to be trained or to be ended."""
+        progress = self.progress
+        return progress.stage_steps > 0 or self.is_to_train(progress.stage)
+
     def is_to_train(self, stage: int) -> bool:
         """Return whether a stage has to be trained.
 
@@ -140,11 +149,12 @@ class _Worker:
             return stage <= self.job.num_stages
         return not self._is_used_up()
 
-    def train_stage(self) -> None:
+    def train_stage(self, departure: Departure) -> None:
         """Train the rest of the current stage, validate, and save a checkpoint at the end.
 
-        All workers must call this method. The next stage is then the current one. torch's global
-        generator is seeded.
+        All workers must call this method. The next stage is then the current one, unless a worker wants
+        to leave: then a checkpoint is saved after the current train step. torch's global generator is
+        seeded.
 
         Raises:
             KpodError: As in `StudentTraining.train_step`.
@@ -160,7 +170,11 @@ class _Worker:
         if progress.stage_steps == 0:
             self.training.begin_stage()
         while progress.stage_steps < len(batches) and not self._is_used_up():
-            self._train_step(batches[progress.stage_steps], given)
+            self._train_step(batches[progress.stage_steps], given, departure)
+            if self.training.is_to_leave:
+                self._save()
+                wait_until_saved()
+                return
             every = self.job.resources.checkpoints.every_train_steps
             is_inside = progress.stage_steps < len(batches)  # the stage's end saves in any case
             if is_inside and every is not None and progress.stage_steps % every == 0:
@@ -179,12 +193,14 @@ class _Worker:
         # Ray Train loses a checkpoint that was reported just before a crash unless it is committed.
         wait_until_saved()
 
-    def _train_step(self, indices: list[int], given: GivenSteps) -> None:
+    def _train_step(self, indices: list[int], given: GivenSteps, departure: Departure) -> None:
         """Run a train step; rank 0 records and posts its metrics."""
         progress = self.progress
         started = time.perf_counter()
         try:
-            metrics = self.training.train_step(indices, given, self._done_fraction())
+            metrics = self.training.train_step(
+                indices, given, self._done_fraction(), departure.is_wanted
+            )
         except KpodError as error:
             raise KpodError(f"stage {progress.stage}: {error}") from error
         progress.stage_steps += 1
@@ -192,7 +208,7 @@ class _Worker:
         progress.loss_tokens += int(metrics["loss_tokens"])
         if self.rank == 0:
             metrics |= {"stage": progress.stage, "train_step": progress.train_steps}
-            metrics["num_train_steps"] = self._stage_length() * self.job.num_stages
+            metrics["num_train_steps"] = self._num_train_steps()
             metrics["num_workers"] = self.training.worker.num_workers
             metrics["seconds"] = time.perf_counter() - started
             metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
@@ -240,12 +256,19 @@ class _Worker:
         size = self.job.student.global_batch_size
         return num_stage_train_steps(len(self.training.examples), size)
 
+    def _num_train_steps(self) -> int:
+        return self._stage_length() * self.job.num_stages
+
+    def kept(self) -> str:
+        """Return how far the training has come, for a message."""
+        return f"{self.progress.train_steps} of {self._num_train_steps()} train steps"
+
     def _done_fraction(self) -> float:
         """Return the fraction of the training that is done, in [0, 1)."""
         budget = self.job.student.loss_token_budget
         if budget is not None:
             return self.progress.loss_tokens / budget
-        return self.progress.train_steps / (self._stage_length() * self.job.num_stages)
+        return self.progress.train_steps / self._num_train_steps()
 
     def _is_used_up(self) -> bool:
         """Return whether the token budget is used up; never without a budget."""

@@ -17,6 +17,7 @@ import torch.distributed
 from ray.train.torch import prepare_model
 
 from kpod_ray.algorithm.keypoint_mask import annealed_temperature
+from kpod_ray.cluster.departure import Departure, agreed, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
@@ -36,6 +37,8 @@ from kpod_ray.weighting.quality import collapse_of
 from kpod_ray.weighting.sampler import MaskedSampler, split_examples, stack_noise
 from kpod_ray.weighting.validation import WeightingProgress, WeightingValidation
 
+_ADAPTATION = "adaptation"
+_TRAINING = "training"
 MAX_GRAD_NORM = 1.0
 """Largest norm of all gradients together in a train step; larger gradients are scaled down."""
 
@@ -65,8 +68,9 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
     worker = _Worker(job, settings["board"])
-    worker.adapt()
-    progress = worker.learn()
+    with departing(job.folder) as departure:
+        if not worker.adapt(departure) or (progress := worker.learn(departure)) is None:
+            return departure.leave(worker.kept())
     quality = worker.quality()
     return {**dataclasses.asdict(progress), "quality": quality, "warnings": worker.warnings}
 
@@ -84,9 +88,14 @@ class _Worker:
         torch.manual_seed(job.seed)  # all workers begin with the same weighter
         self.loss, self.training, validation = build_parts(job, self.store)
         self.validation = WeightingValidation(validation, self.loss)
+        self.train_step = 0
 
-    def adapt(self) -> None:
-        """Train the predictor on randomly masked rationales, or load a predictor trained before."""
+    def adapt(self, departure: Departure) -> bool:
+        """Train the predictor on randomly masked rationales, or load a predictor trained before.
+
+        Returns:
+            Whether the predictor is trained; False if a worker wants to leave; a checkpoint is saved.
+        """
         path = f"{self.job.folder}/adapted.safetensors"
         weighting = self.job.weighting
         predictor = self.loss.predictor
@@ -95,7 +104,9 @@ class _Worker:
         if not self.store.exists(path):
             optimizer = torch.optim.AdamW(_adapting(predictor, weighting), fused=True)
             sampler = dataclasses.replace(self.training, prefixes="sampled")
-            for train_step in range(weighting.num_adapt_steps):
+            saved = self._restore(predictor, optimizer, _ADAPTATION)
+            first = 0 if saved is None else saved.progress["train_step"]
+            for train_step in range(first, weighting.num_adapt_steps):
                 indices = sampler.indices(train_step)
                 share = worker_share(indices, self.rank, self.num_workers)
                 batch, draws = sampler.batch(share, train_step)
@@ -107,18 +118,29 @@ class _Worker:
                 answer_nll = module(batch.sequences, (uniform < kept).float(), attended)
                 self._update(answer_nll.sum() / len(indices), module, optimizer)
                 self._post(train_step + 1, {"adapt_loss": float(answer_nll.detach().mean())})
+                if agreed(departure.is_wanted(), predictor.device):
+                    progress = {"train_step": train_step + 1}
+                    save(predictor, optimizer, Saved(self.job.folder, progress, part=_ADAPTATION))
+                    wait_until_saved()
+                    return False
             self._save(predictor, path)
             _barrier(self.num_workers)  # rank 0 has written the file that all ranks read
         fetch_module(predictor, self.store, path)
+        return True
 
-    def learn(self) -> WeightingProgress:
-        """Train the weighter with the frozen predictor; return the progress at the end."""
+    def learn(self, departure: Departure) -> WeightingProgress | None:
+        """Train the weighter with the frozen predictor.
+
+        Returns:
+            The progress at the end; None if a worker wants to leave, and a checkpoint is saved.
+        """
         weighting = self.job.weighting
         self.loss.predictor.requires_grad_(False)
         module = prepare_model(self.loss)
         weighter = self.loss.weighter
         optimizer = torch.optim.AdamW(weighter.parameters(), lr=weighting.learning_rate)
-        progress = self._restore(optimizer)
+        saved = self._restore(weighter, optimizer, _TRAINING)
+        progress = WeightingProgress() if saved is None else WeightingProgress(**saved.progress)
         while not progress.is_over(weighting):
             # Train steps are numbered on from the adaptation, so that their random numbers differ.
             draw_step = weighting.num_adapt_steps + progress.train_step
@@ -133,11 +155,17 @@ class _Worker:
             progress.train_step += 1
             mean_loss = float(total.detach()) / len(share)
             self._post(weighting.num_adapt_steps + progress.train_step, {"loss": mean_loss})
+            is_to_leave = agreed(departure.is_wanted(), device)
             is_last = progress.train_step == weighting.num_train_steps
-            if is_last or progress.train_step % weighting.validate_every == 0:
+            is_to_validate = is_last or progress.train_step % weighting.validate_every == 0
+            if is_to_validate:
                 self._validate(progress)
-                saved = Saved(self.job.folder, dataclasses.asdict(progress))
-                save(self.loss.weighter, optimizer, saved)
+            if is_to_validate or is_to_leave:
+                position = dataclasses.asdict(progress)
+                save(weighter, optimizer, Saved(self.job.folder, position, part=_TRAINING))
+            if is_to_leave:
+                wait_until_saved()
+                return None
         wait_until_saved()
         return progress
 
@@ -155,11 +183,18 @@ class _Worker:
             weighting.final_temperature,
         )
 
+    def kept(self) -> str:
+        """Return how far the training has come, for a message."""
+        weighting = self.job.weighting
+        total = weighting.num_adapt_steps + weighting.num_train_steps
+        return f"{self.train_step} of {total} train steps"
+
     def _post(self, train_step: int, metrics: dict[str, float]) -> None:
         """Post the metrics of a train step, those of rank 0's share, on the metrics board.
 
         ``train_step`` is counted over adaptation and training.
         """
+        self.train_step = train_step
         if self.rank == 0:
             total = self.job.weighting.num_adapt_steps + self.job.weighting.num_train_steps
             progress = {"train_step": train_step, "num_train_steps": total}
@@ -195,10 +230,12 @@ class _Worker:
         if progress.note(row, collapse_of(token_weights)):
             self._save(self.loss.weighter, f"{self.job.folder}/weighter.safetensors")
 
-    def _restore(self, optimizer: torch.optim.Optimizer) -> WeightingProgress:
-        """Load the newest undamaged checkpoint, if any; return the position of the training."""
-        saved, self.warnings = restore(self.loss.weighter, optimizer, self.job.folder)
-        return WeightingProgress() if saved is None else WeightingProgress(**saved.progress)
+    def _restore(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, part: str
+    ) -> Saved | None:
+        """Load the newest undamaged checkpoint of a part of the training, if any."""
+        saved, self.warnings = restore(module, optimizer, self.job.folder, part)
+        return saved
 
     def _save(self, module: torch.nn.Module, path: str) -> None:
         if self.rank == 0:

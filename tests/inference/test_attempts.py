@@ -84,10 +84,10 @@ def test_engines_that_die_again_and_again_are_given_up_unless_rows_get_written(a
 
 
 def test_processes_of_all_starts_are_kept_by_node(attempts):
-    attempts.started("n1", {1: 0.5})
-    attempts.started("n1", {2: 0.6})
-    attempts.started("n2", {1: 0.7})
-    assert attempts.seen_processes() == {"n1": {1: 0.5, 2: 0.6}, "n2": {1: 0.7}}
+    attempts.started("n1", {1: 5})
+    attempts.started("n1", {2: 6})
+    attempts.started("n2", {1: 7})
+    assert attempts.seen_processes() == {"n1": {1: 5, 2: 6}, "n2": {1: 7}}
 
 
 def test_rows_without_a_death_are_tried_together_suspects_in_groups_then_alone_by_hand():

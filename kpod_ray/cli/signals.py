@@ -1,0 +1,160 @@
+"""End a command on SIGINT (Ctrl-C) or SIGTERM: save, say what is kept, and leave nothing behind.
+
+The command runs in a thread of its own, and the main thread waits for signals. The main thread can thus
+act at once, whatever the command is doing, and libraries can't replace the handlers of the signals: Ray,
+Ray Train and Ray Tune install handlers of their own only in the main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from rich.console import Console
+
+from kpod_ray.storage import scratch
+
+SAVE_SECONDS = 15.0
+"""Time for trainings and generations to save what is done."""
+END_SECONDS = 5.0
+"""Time for the processes of a Ray that a command has started to end by themselves."""
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_CAUSES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+@dataclasses.dataclass
+class Position:
+    """How far the command of this process has come, for the message at its end."""
+
+    phase: str | None = None
+    """What is being made, such as ``train``; None between two phases."""
+    done: str = ""
+    """The part of it that is done, such as ``5 of 8 texts``."""
+
+    def kept(self, saved: Sequence[str]) -> str:
+        """Return what is kept; ``saved`` is what trainings have said that they saved."""
+        if self.phase is None:
+            return "finished phases are kept"
+        done = ", ".join(saved) or self.done
+        return f"{done} of {self.phase} are kept" if done else f"all before {self.phase} is kept"
+
+
+POSITION = Position()
+
+
+def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> None:
+    """Run a command in a thread; exceptions pass on. A signal ends the process.
+
+    Args:
+        command: the command.
+        arguments: words after ``kpod``, for the message.
+
+    Raises:
+        BaseException: The command raised it.
+    """
+    errors: list[BaseException] = []
+    is_over = threading.Event()
+
+    def run() -> None:
+        try:
+            with _leaving_ray(), scratch.own_folder():
+                command()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            errors.append(error)
+        finally:
+            is_over.set()
+
+    signals: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        if signals:  # the user doesn't want to wait
+            os._exit(EXIT_CODES[signal.Signals(signum)])
+        signals.append(signum)
+        is_over.set()
+
+    former = {signum: signal.signal(signum, note) for signum in EXIT_CODES}
+    try:
+        thread = threading.Thread(target=run, name="kpod-command", daemon=True)
+        thread.start()
+        is_over.wait()
+        if signals:
+            _end(signal.Signals(signals[0]), arguments)
+        thread.join()
+    finally:
+        for signum, handler in former.items():
+            signal.signal(signum, handler)
+    if errors:
+        raise errors[0]
+
+
+def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
+    """Have everything saved, say so in one line, kill the processes of this command, and exit."""
+    code = EXIT_CODES[cause]
+    try:
+        console = Console(stderr=True)
+        if console.is_terminal:
+            console.print("saving; once more ends at once", style="yellow")
+        saved = _ask_to_save()
+        line = (
+            f"kpod: ended by {_CAUSES[cause]}: {POSITION.kept(saved)}; the same command goes on: "
+            f"{typed(arguments)}"
+        )
+        console.show_cursor()
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        kill_descendants()
+        scratch.clear_own()
+        scratch.clear()
+    finally:
+        os._exit(code)
+
+
+def _ask_to_save() -> Sequence[str]:
+    if "ray" not in sys.modules:
+        return []
+    from kpod_ray.cluster.interruption import ask_to_save
+
+    return ask_to_save(SAVE_SECONDS)
+
+
+def typed(arguments: Sequence[str]) -> str:
+    """Return the command line as the user typed it; ``arguments`` are the words after ``kpod``."""
+    if Path(sys.argv[0]).name == "kpod":
+        return shlex.join(["kpod", *arguments])
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def kill_descendants() -> None:
+    """Kill all processes that this process has started, directly or not, and wait for their end."""
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=END_SECONDS)
+
+
+@contextlib.contextmanager
+def _leaving_ray() -> Iterator[None]:
+    """Leave a Ray that was joined or started in the block, and wait until its processes have ended."""
+    was_connected = _is_connected()
+    try:
+        yield
+    finally:
+        if not was_connected and _is_connected():
+            from kpod_ray.cluster.processes import leave_ray
+
+            leave_ray(END_SECONDS)
+            scratch.clear()
+
+
+def _is_connected() -> bool:
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
