@@ -25,3 +25,11 @@ def test_a_training_that_loses_a_node_goes_on_with_fewer_workers_the_same_way(tm
     assert num_workers[0] == 2
     assert num_workers[-1] == 1  # from a checkpoint that two workers made
     assert num_workers == sorted(num_workers, reverse=True)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_training_leaves_a_node_that_is_about_to_be_preempted_without_losing_an_update(tmp_path):
+    notices = {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
+    assert run_in_own_process("drained_node", tmp_path, **notices)["made_twice"] == 0

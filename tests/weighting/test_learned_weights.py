@@ -1,6 +1,8 @@
 """Phase weigh on the tiny model: how many workers change nothing; what its manifest tells."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -10,7 +12,11 @@ from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.weighting.phase import write_token_weights
-from tests.training.training_runs import in_this_process, unkept_checkpoints
+from tests.training.training_runs import (
+    in_this_process,
+    training_processes,
+    unkept_checkpoints,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -66,10 +72,10 @@ def config_of(inputs, weighting):
     )
 
 
-def _weighed(inputs, config, label):
+def _weighed(inputs, config, label, watch=lambda metrics: None):
     store, taught = inputs
     artifact = store.artifact("weigh", 1, {"label": label}, [])
-    return artifact, write_token_weights(config, taught, artifact, lambda metrics: None)
+    return artifact, write_token_weights(config, taught, artifact, watch)
 
 
 def token_weights(artifact):
@@ -119,6 +125,25 @@ def test_two_workers_learn_the_same_weighter_as_one(alone, inputs, prefixes):
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
     for name, value in told["quality"].items():
         assert told_by_two["quality"][name] == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("step", [2, 5])  # of the adaptation, and of the weighter
+def test_a_worker_that_gets_sigterm_changes_no_weight(alone, inputs, step):
+    terminated, seen = [], []
+
+    def terminate_once(metrics):
+        if "validation_loss" not in metrics:
+            seen.append(metrics["train_step"])
+        if metrics["train_step"] == step and not terminated:
+            terminated.append(training_processes()[-1])
+            os.kill(terminated[0], signal.SIGTERM)
+
+    config = config_of(inputs, {}).override({"resources.weighting.num_workers": 2})
+    artifact, _ = _weighed(inputs, config, f"terminated {step}", terminate_once)
+    assert terminated
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    ours, expected = (torch.tensor(token_weights(a)) for a in (artifact, alone[0]))
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
 
 
 def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, inputs):

@@ -1,0 +1,157 @@
+"""SIGINT and SIGTERM to ``kpod`` in every phase; then the same command goes on."""
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from kpod_ray.config import load
+from kpod_ray.pipeline.naming import open_run
+from tests.cli.commands import MOST_SECONDS, Command
+from tests.conftest import REPOSITORY
+from tests.inference.endpoint_server import EndpointServer, answer
+
+SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
+SEED = int(os.environ.get("KPOD_SEED", random.randrange(2**32)))
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+@pytest.mark.parametrize("signum", list(CODES))
+def test_before_ray_starts_a_signal_ends_the_command_in_one_line(tmp_path, signum):
+    words = ["run", SMOKE, f"storage={tmp_path / 'a b'}", "--until", "questions"]
+    command = Command(tmp_path / "c", *words)
+    command.wait_until(command.catches_signals)
+    time.sleep(random.Random(SEED + signum).uniform(0, 2))
+    code, line, seconds = command.end(signum)
+    assert code == CODES[signum]
+    assert line.startswith(f"kpod: ended by {NAMES[signum]}: ")
+    assert line.endswith(
+        f"python -m kpod_ray run {SMOKE} 'storage={tmp_path}/a b' --until questions"
+    )
+    assert seconds < 5
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    command = Command(tmp_path / "c", "run", SMOKE, f"storage={tmp_path}")
+    command.wait_until(command.catches_signals)
+    for _ in range(3):
+        command.process.send_signal(signal.SIGINT)
+    before = time.monotonic()
+    assert command.process.wait(10) == 130
+    assert time.monotonic() - before < 2
+
+
+@pytest.mark.parametrize("table", [None, "questions"])
+def test_a_command_that_only_reads_is_ended_the_same_way(tmp_path, table):
+    words = ["show", *filter(None, [SMOKE, table, f"storage={tmp_path}"])]
+    command = Command(tmp_path / "c", *words)
+    command.wait_until(command.catches_signals)
+    code, line, _ = command.end(signal.SIGTERM)
+    assert code == 143
+    assert line.startswith("kpod: ended by SIGTERM: ")
+
+
+def slow(number, body):
+    time.sleep(0.3)
+    return 200, {}, answer("It is 5. The answer is 5.")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Words of a command, with an own storage each for an untouched and for an ended run."""
+    folder = tmp_path_factory.mktemp("s")
+    with EndpointServer(slow) as server:
+        teacher = {"kind": "endpoint", "base_url": server.url, "model": "m", "max_concurrent": 2}
+        teacher |= {"samples": {"per_question": 2}, "fallback": "reference"}
+        changes = {
+            "teacher": teacher,
+            "weighting.num_adapt_steps": 20,
+            "weighting.num_train_steps": 40,
+            "schedule.num_stages": 30,
+            "evaluation": {"backend": "transformers", "max_new_tokens": 200, "batch_size": 1},
+            "resources.train": {"num_workers": 2, "num_cpus": 0.5, "num_threads": 1},
+        }
+        overrides = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
+        untouched, ended = (
+            [SMOKE, f"storage={folder / name}", *overrides] for name in ("untouched", "ended")
+        )
+        Command(folder / "c", "run", *untouched).finish()
+        yield folder, untouched, ended
+
+
+def artifacts(words):
+    return open_run(load(words[0], words[1:])).artifacts
+
+
+def is_under_way(words, name):
+    """Return whether a phase has written something that is worth keeping."""
+    artifact = artifacts(words)[name]
+    pattern = {"teacher": "completions/*", "weigh": "fit/checkpoint*", "train": "fit/checkpoint*"}
+    return any(Path(artifact.store.root, artifact.folder).glob(pattern.get(name, "*")))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("phase", "signum"),
+    [
+        ("teacher", signal.SIGINT),
+        ("weigh", signal.SIGTERM),
+        ("train", signal.SIGINT),
+        ("train", signal.SIGTERM),
+        ("evaluate", signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_a_phase_and_tells_what_is_kept(runs, phase, signum):
+    folder, _, ended = runs
+    command = Command(folder / "c", "run", *ended)
+    assert command.wait_until(lambda: is_under_way(ended, phase))
+    time.sleep(random.Random(f"{SEED}{phase}{signum}").uniform(0, 2))
+    code, line, seconds = command.end(signum)
+    print(f"seed {SEED}: {phase} {seconds:.1f} s: {line[:120]}")
+    assert code == CODES[signum]
+    assert seconds < MOST_SECONDS
+    assert re.match(rf"kpod: ended by {NAMES[signum]}: .*{phase} (are|is) kept; the same", line)
+    if phase in ("weigh", "train"):
+        kept = int(re.search(r"(\d+) of \d+ train steps", line)[1])
+        assert kept == saved_train_steps(ended, phase)
+
+
+def saved_train_steps(words, phase):
+    """Return the number of train steps in the newest checkpoint."""
+    artifact = artifacts(words)[phase]
+    files = Path(artifact.store.root, artifact.folder, "fit").glob("checkpoint*/progress.json")
+    content = json.loads(max(files).read_text())
+    progress = content["progress"]
+    adapted = 20 if content["part"] == "training" else 0
+    return progress["train_steps"] if phase == "train" else adapted + progress["train_step"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_same_command_then_makes_what_an_untouched_one_makes(runs):
+    folder, untouched, ended = runs
+    Command(folder / "c", "run", *ended).finish()
+    expected, found = artifacts(untouched), artifacts(ended)
+    for phase, table in [
+        ("teacher", "rationales"),
+        ("plan", "schedule"),
+        ("evaluate", "predictions"),
+    ]:
+        assert found[phase].read(table).equals(expected[phase].read(table))
+    ours, theirs = (
+        load_file(f"{a['train'].store.root}/{a['train'].folder}/student/model.safetensors")
+        for a in (found, expected)
+    )
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
