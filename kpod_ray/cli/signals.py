@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,8 @@ SAVE_SECONDS = 15.0
 """Time for trainings and generations to save what is done."""
 END_SECONDS = 5.0
 """Time for the processes of a Ray that a command has started to end by themselves."""
+REPEAT_SECONDS = 0.5
+"""Time in which several signals are one: a wrapper may pass on what the terminal has sent, too."""
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _CAUSES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -52,7 +55,7 @@ POSITION = Position()
 
 
 def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> None:
-    """Run a command in a thread; exceptions pass on. A signal ends the process.
+    """Run a command in a thread; exceptions pass on. SIGINT and SIGTERM end the process.
 
     Args:
         command: the command.
@@ -62,7 +65,7 @@ def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> 
         BaseException: The command raised it.
     """
     errors: list[BaseException] = []
-    is_over = threading.Event()
+    arrival = _Arrival()
 
     def run() -> None:
         try:
@@ -71,51 +74,68 @@ def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> 
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             errors.append(error)
         finally:
-            is_over.set()
+            arrival.event.set()
 
-    signals: list[int] = []
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        if signals:  # the user doesn't want to wait
-            os._exit(EXIT_CODES[signal.Signals(signum)])
-        signals.append(signum)
-        is_over.set()
-
-    former = {signum: signal.signal(signum, note) for signum in EXIT_CODES}
-    try:
-        thread = threading.Thread(target=run, name="kpod-command", daemon=True)
+    thread = threading.Thread(target=run, name="kpod-command", daemon=True)
+    with arrival.noted():
         thread.start()
-        is_over.wait()
-        if signals:
-            _end(signal.Signals(signals[0]), arguments)
+        arrival.event.wait()
+        if arrival.first is not None:
+            _end(arrival.first, arguments)
         thread.join()
-    finally:
-        for signum, handler in former.items():
-            signal.signal(signum, handler)
     if errors:
         raise errors[0]
 
 
+class _Arrival:
+    """Notes the first signal and sets ``event``; a later signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.first: signal.Signals | None = None
+        self.time = 0.0
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Handle the signals in the block."""
+        former = {signum: signal.signal(signum, self._note) for signum in EXIT_CODES}
+        try:
+            yield
+        finally:
+            for signum, handler in former.items():
+                signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.first is None:
+            self.first, self.time = signal.Signals(signum), time.monotonic()
+            self.event.set()
+        elif time.monotonic() - self.time > REPEAT_SECONDS:  # the user doesn't want to wait
+            _exit(signal.Signals(signum))
+
+
 def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
-    """Have everything saved, say so in one line, kill the processes of this command, and exit."""
-    code = EXIT_CODES[cause]
+    """Have everything saved, say so in one line, and exit."""
     try:
         console = Console(stderr=True)
         if console.is_terminal:
             console.print("saving; once more ends at once", style="yellow")
-        saved = _ask_to_save()
-        line = (
-            f"kpod: ended by {_CAUSES[cause]}: {POSITION.kept(saved)}; the same command goes on: "
-            f"{typed(arguments)}"
-        )
+        kept = POSITION.kept(_ask_to_save())
+        line = f"ended by {_CAUSES[cause]}: {kept}; the same command goes on: {typed(arguments)}"
         console.show_cursor()
-        console.print(line, style="yellow", markup=False, soft_wrap=True)
+        console.print(f"kpod: {line}", style="yellow", markup=False, soft_wrap=True)
         sys.stdout.flush()
+    finally:
+        _exit(cause)
+
+
+def _exit(cause: signal.Signals) -> None:
+    """Leave no process and no temporary file of this command behind, and exit."""
+    try:
         kill_descendants()
         scratch.clear_own()
         scratch.clear()
     finally:
-        os._exit(code)
+        os._exit(EXIT_CODES[cause])
 
 
 def _ask_to_save() -> Sequence[str]:

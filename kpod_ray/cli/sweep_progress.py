@@ -12,6 +12,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from kpod_ray.cli.progress import Screen, progress_bar
+from kpod_ray.cli.signals import POSITION
 from kpod_ray.config import RunConfig
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction, value_text
@@ -67,6 +68,7 @@ class _TrialScreen:
     def __init__(self, config: RunConfig, console: Console, bar: Progress) -> None:
         self.objective, self.console, self.bar = config.sweep.objective, console, bar
         self.tasks: dict[str, TaskID] = {}
+        self.num_trained = 0
 
     def report(self, name: str, settings: Settings, metrics: Mapping[str, float]) -> None:
         """Show the progress and the objective of a trial.
@@ -81,7 +83,10 @@ class _TrialScreen:
             self.tasks[name] = self.bar.add_task(name, total=100)
         text = f"{name} {self.objective} {value:.4f}"
         self.bar.update(self.tasks[name], completed=round(percent), description=text)
+        POSITION.phase = "the trials"
         if percent >= 100:
+            self.num_trained += 1
+            POSITION.done = f"{self.num_trained} trainings"
             self.bar.update(self.tasks[name], visible=False)
             self.console.print(f"[bold]{text}[/bold]: {settings_text(settings)}", soft_wrap=True)
 

@@ -16,6 +16,8 @@ from ray.exceptions import RayError
 
 NAME = "kpod-interruption"
 """Name of the actor. Every driver has a Ray namespace of its own."""
+_started: dict[str, Any] = {}
+"""Name -> handle of the actor, which lives as long as the handle of the process that started it."""
 
 
 class Interruption:
@@ -56,7 +58,9 @@ class Interruption:
 def start() -> Any:
     """Return the handle of the driver's `Interruption` actor, which is started if it is missing."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(Interruption).options(name=NAME, get_if_exists=True, **options).remote()
+    actor_class: Any = ray.remote(Interruption)
+    _started[NAME] = actor_class.options(name=NAME, get_if_exists=True, **options).remote()
+    return _started[NAME]
 
 
 def ask_to_save(seconds: float) -> list[str]:

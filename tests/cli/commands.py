@@ -49,7 +49,7 @@ class Command:
         return caught >> (signal.SIGTERM - 1) & 1
 
     def end(self, signum):
-        """Send a signal; check that nothing is left; return exit code, line of the message and seconds."""
+        """Send a signal; check that nothing is left; return exit code, message and seconds."""
         own = psutil.Process(self.process.pid)
         processes = own.children(recursive=True)
         before = time.monotonic()
@@ -60,9 +60,10 @@ class Command:
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
         assert list(self.temporary.iterdir()) == []
         lines = self.errors.read_text().splitlines()
-        assert [line for line in lines if line.startswith("kpod: ")] == lines[-1:], lines
         assert "Traceback" not in self.errors.read_text()
-        return code, lines[-1], seconds
+        told = [line for line in lines if line.startswith("kpod: ")]
+        assert told == lines[-1:]
+        return code, "".join(told), seconds
 
     def finish(self):
         """Wait until the command has succeeded, and check that nothing is left."""

@@ -1,8 +1,8 @@
 """Program: the node of a training is about to be preempted.
 
-Checks that the training gives the losses and the parameters of a training that nothing happens to, and
-writes to ``found.json`` how many updates were made twice. The program needs a process of its own, because
-a process can connect to one Ray only.
+Checks that the training gives the losses and the parameters of a training that nothing happens to.
+Writes to ``found.json`` how many updates were made twice. The program needs a process of its own,
+because a process can connect to one Ray only.
 """
 
 import json
