@@ -48,7 +48,19 @@ def fit(
             the workers didn't start in time after all retries. A `KpodError` of the training function is
             inside this error, too; `failures.explained` finds it.
     """
-    trainer = TorchTrainer(
+    while LEFT in (returned := _trainer(loop, loop_config, resources, artifact).fit().return_value):
+        pass  # the workers that left have saved a checkpoint, from which others go on
+    nodes = ray.get(loop_config["board"].seen_nodes.remote())
+    return {**returned, "nodes": nodes}
+
+
+def _trainer(
+    loop: Callable[[dict[str, Any]], dict[str, Any]],
+    loop_config: dict[str, Any],
+    resources: WorkerResources,
+    artifact: Artifact,
+) -> TorchTrainer:
+    return TorchTrainer(
         loop,
         train_loop_config=loop_config,
         scaling_config=_scaling(resources),
@@ -64,13 +76,6 @@ def fit(
             worker_runtime_env={"env_vars": _environment(resources)},
         ),
     )
-    returned = trainer.fit().return_value
-    while (
-        LEFT in returned
-    ):  # the workers that left have saved a checkpoint: others go on from there
-        returned = trainer.fit().return_value
-    nodes = ray.get(loop_config["board"].seen_nodes.remote())
-    return {**returned, "nodes": nodes}
 
 
 def _scaling(resources: WorkerResources) -> ScalingConfig:

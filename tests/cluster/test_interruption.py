@@ -1,0 +1,56 @@
+"""The state of an interruption, without the actor around it."""
+
+import asyncio
+
+from kpod_ray.cluster.interruption import Interruption, Listener, ask_to_save
+
+
+def test_all_work_saves_before_the_answer():
+    async def run():
+        interruption, order = Interruption(), []
+
+        async def work(name, seconds):
+            assert await interruption.wait(name)
+            await asyncio.sleep(seconds)
+            order.append(name)
+            await interruption.leave(name, f"{name} is kept")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(work("b", 0.2))
+            tasks.create_task(work("a", 0.1))
+            await asyncio.sleep(0.05)
+            kept = await interruption.ask()
+        return kept, order
+
+    kept, order = asyncio.run(run())
+    assert order == ["a", "b"]
+    assert kept == ["a is kept", "b is kept"]
+
+
+def test_work_that_has_ended_is_not_asked_and_not_waited_for():
+    async def run():
+        interruption = Interruption()
+        waiting = [asyncio.create_task(interruption.wait(f"run/{i}")) for i in range(3)]
+        await asyncio.sleep(0)
+        await interruption.leave("run/")
+        answers = await asyncio.gather(*waiting)
+        return answers, await asyncio.wait_for(interruption.ask(), 1)
+
+    assert asyncio.run(run()) == ([False, False, False], [])
+
+
+def test_work_that_begins_while_the_command_ends_is_asked_at_once():
+    async def run():
+        interruption = Interruption()
+        await interruption.ask()
+        return await asyncio.wait_for(interruption.wait("late"), 1)
+
+    assert asyncio.run(run())
+
+
+def test_without_ray_nobody_asks():
+    with Listener("work") as listener:
+        assert not listener.is_asked()
+        listener.saved("5 of 8")
+    assert not asyncio.run(listener.wait())
+    assert ask_to_save(1) == []
