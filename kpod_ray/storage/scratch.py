@@ -61,10 +61,14 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[None]:
-    """Keep temporary files of all libraries in a temporary folder of this process during a block."""
+    """Keep temporary files of all libraries in a temporary folder of this process during a block.
+
+    If no folder can be made, the libraries' files are where they are by default.
+    """
     previous = tempfile.tempdir
-    with temporary_folder() as folder:
-        tempfile.tempdir = str(folder)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            tempfile.tempdir = str(stack.enter_context(temporary_folder()))
         try:
             yield
         finally:

@@ -107,6 +107,12 @@ def test_libraries_write_into_the_folder_of_the_command(base):
     assert not list(base.iterdir())
 
 
+def test_a_command_that_only_reads_needs_no_folder(base):
+    tempfile.tempdir = str(base / "missing")
+    with own_folder():
+        assert tempfile.gettempdir() == str(base / "missing")
+
+
 def test_the_start_of_a_process_does_not_change_and_ends_with_it():
     with subprocess.Popen(["sleep", "60"]) as process:
         first = started(process.pid)

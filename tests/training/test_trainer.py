@@ -41,6 +41,16 @@ def test_a_train_step_tells_what_it_did(tiny_folder, examples):
     assert 0 <= metrics["token_accuracy"] <= 1
 
 
+def test_a_worker_that_wants_to_leave_makes_its_update_first(tiny_folder, examples):
+    training, usual = (training_of(tiny_folder, examples) for _ in range(2))
+    metrics = training.train_step([0, 1, 2], GIVEN, 0.0, lambda: True)
+    assert training.is_to_leave
+    assert metrics == usual.train_step([0, 1, 2], GIVEN, 0.0)
+    assert not usual.is_to_leave
+    for ours, theirs in zip(training.student.parameters(), usual.student.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_packing_and_micro_batches_change_nothing_but_the_padding(tiny_folder, examples):
     usual = training_of(tiny_folder, examples)
     others = [
