@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from kpod_ray.config import load
@@ -21,6 +22,7 @@ from tests.inference.endpoint_server import EndpointServer, answer
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 SEED = int(os.environ.get("KPOD_SEED", random.randrange(2**32)))
+ADAPT_STEPS = 20
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -60,22 +62,38 @@ def runs(tmp_path_factory):
     """Words of a command, with an own storage each for an untouched and for an ended run."""
     folder = tmp_path_factory.mktemp("s")
     with EndpointServer(slow) as server:
-        teacher = {"kind": "endpoint", "base_url": server.url, "model": "m", "max_concurrent": 2}
-        teacher |= {"samples": {"per_question": 2}, "fallback": "reference"}
-        changes = {
-            "teacher": teacher,
-            "weighting.num_adapt_steps": 20,
-            "weighting.num_train_steps": 40,
-            "schedule.num_stages": 30,
-            "evaluation": {"backend": "transformers", "max_new_tokens": 200, "batch_size": 1},
-            "resources.train": {"num_workers": 2, "num_cpus": 0.5, "num_threads": 1},
-        }
-        overrides = [f"{path}={json.dumps(value)}" for path, value in changes.items()]
-        untouched, ended = (
-            [SMOKE, f"storage={folder / name}", *overrides] for name in ("untouched", "ended")
-        )
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(settings(server.url)))
+        untouched, ended = ([str(config), f"storage={folder / name}"] for name in "ab")
         Command(folder / "c", "run", *untouched).finish()
         yield folder, untouched, ended
+
+
+def settings(url):
+    """Return a config whose phases take seconds, without vLLM."""
+    return {
+        "name": "signals",
+        "questions": {"source": "arithmetic", "num_train": 12, "num_test": 4, "max_steps": 3},
+        "teacher": {
+            "kind": "endpoint",
+            "base_url": url,
+            "model": "m",
+            "max_concurrent": 2,
+            "samples": {"per_question": 2},
+            "fallback": "reference",
+        },
+        "weighting": {
+            "num_adapt_steps": ADAPT_STEPS,
+            "num_train_steps": 40,
+            "validate_every": 2,
+            "global_batch_size": 4,
+        },
+        "schedule": {"num_stages": 30, "num_clusters": 2},
+        "student": {"model": "tiny:1", "learning_rate": 1e-3, "global_batch_size": 4},
+        "evaluation": {"backend": "transformers", "max_new_tokens": 200, "batch_size": 1},
+        "resources": {"train": {"num_workers": 2, "num_cpus": 0.5, "num_threads": 1}},
+        "tracking": {"mode": "disabled"},
+    }
 
 
 def artifacts(words):
@@ -123,7 +141,7 @@ def saved_train_steps(words, phase):
     files = Path(artifact.store.root, artifact.folder, "fit").glob("checkpoint*/progress.json")
     content = json.loads(max(files).read_text())
     progress = content["progress"]
-    adapted = 20 if content["part"] == "training" else 0
+    adapted = ADAPT_STEPS if content["part"] == "training" else 0
     return progress["train_steps"] if phase == "train" else adapted + progress["train_step"]
 
 
