@@ -149,7 +149,7 @@ class Screen:
         `finish` and `print_summary` show every other artifact as made by an earlier run.
         """
         self.made.add(name)
-        POSITION.phase, POSITION.done = name, ""
+        POSITION.phase, POSITION.done = f"phase {name}", ""
         self.console.print(f"[bold]{name}[/bold] ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:

@@ -39,7 +39,7 @@ class Position:
     """How far the command of this process has come, for the message at its end."""
 
     phase: str | None = None
-    """What is being made, such as ``train``; None between two phases."""
+    """What is being made, such as ``phase train``; None between two phases."""
     done: str = ""
     """The part of it that is done, such as ``5 of 8 texts``."""
 
