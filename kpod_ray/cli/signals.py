@@ -131,9 +131,8 @@ def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
 def _exit(cause: signal.Signals) -> None:
     """Leave no process and no temporary file of this command behind, and exit."""
     try:
-        kill_descendants()
         scratch.clear_own()
-        scratch.clear()
+        _kill_descendants()
     finally:
         os._exit(EXIT_CODES[cause])
 
@@ -153,13 +152,31 @@ def typed(arguments: Sequence[str]) -> str:
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 
-def kill_descendants() -> None:
-    """Kill all processes that this process has started, directly or not, and wait for their end."""
-    processes = psutil.Process().children(recursive=True)
+def _kill_descendants() -> None:
+    """Kill the processes below those that this process has started, wait for their end, kill the rest.
+
+    The calling process must end afterwards: Ray's library may end it when Ray's processes are gone.
+    """
+    children = psutil.Process().children()
+    for child in children:
+        if child.name() == "raylet":
+            child.suspend()  # else it would start workers in place of the killed ones
+    below = [process for child in children for process in child.children(recursive=True)]
+    running = {process.pid: scratch.started(process.pid) for process in below}
+    _kill(below)
+    deadline = time.monotonic() + END_SECONDS
+    while any(start and scratch.started(pid) == start for pid, start in running.items()):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    scratch.clear()
+    _kill(children)
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=END_SECONDS)
 
 
 @contextlib.contextmanager
