@@ -157,11 +157,13 @@ def _kill_descendants() -> None:
 
     The calling process must end afterwards: Ray's library may end it when Ray's processes are gone.
     """
-    children = psutil.Process().children()
+    own = psutil.Process()
+    children = own.children()
     for child in children:
-        if child.name() == "raylet":
-            child.suspend()  # else it would start workers in place of the killed ones
-    below = [process for child in children for process in child.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.name() == "raylet":
+                child.suspend()  # else it would start workers in place of the killed ones
+    below = [process for process in own.children(recursive=True) if process not in children]
     running = {process.pid: scratch.started(process.pid) for process in below}
     _kill(below)
     deadline = time.monotonic() + END_SECONDS
