@@ -200,29 +200,38 @@ def load_tokenizer(name: str) -> Any:
         ValueError: transformers knows no tokenizer for the model, or a tokenizer file isn't valid JSON.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
+    check_tokenizer(name, tokenizer)
+    return tokenizer
+
+
+def check_tokenizer(name: str, tokenizer: Any) -> None:
+    """Raise a `KpodError` if a tokenizer has no character offsets or no end-of-sequence token."""
     if not tokenizer.is_fast:
         raise KpodError(f"model {name}: its tokenizer gives no character offsets (no fast version)")
     if tokenizer.eos_token_id is None:
         raise KpodError(f"model {name}: its tokenizer has no end-of-sequence token")
-    return tokenizer
 
 
 def check_vocabulary(name: str) -> None:
     """Check that a model's config has at least as many embeddings as its tokenizer has tokens.
 
-    Tokens that were added to the vocabulary aren't counted. The errors of `load_tokenizer` apply.
+    The errors of `load_tokenizer` and `check_size` apply.
+    """
+    check_size(name, load_tokenizer(name), AutoConfig.from_pretrained(model_folder(name)))
 
-    Raises:
-        KpodError: The tokenizer has more tokens than the model has embeddings.
+
+def check_size(name: str, tokenizer: Any, config: Any) -> None:
+    """Raise a `KpodError` if a tokenizer has more tokens than a config's model has embeddings.
+
+    Tokens that were added to the vocabulary aren't counted.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
-    num_tokens = load_tokenizer(name).vocab_size
-    num_embeddings = AutoConfig.from_pretrained(model_folder(name)).get_text_config().vocab_size
-    if num_tokens > num_embeddings:
+    num_embeddings = config.get_text_config().vocab_size
+    if tokenizer.vocab_size > num_embeddings:
         raise KpodError(
-            f"model {name}: its tokenizer has {num_tokens} tokens, the model {num_embeddings}; "
-            "take the tokenizer that belongs to the model"
+            f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, the model "
+            f"{num_embeddings}; take the tokenizer that belongs to the model"
         )
 
 
@@ -266,13 +275,15 @@ def _load_language_model(name: str) -> tuple[type[Student], Any]:
     folder = model_folder(name)
     config = AutoConfig.from_pretrained(folder)
     if not config.is_encoder_decoder:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        )
         return CausalStudent, model
-    if config.decoder_start_token_id is None:
+    if getattr(config, "decoder_start_token_id", None) is None:
         raise KpodError(f"model {name}: decoder_start_token_id is missing in its config.json")
     return (
         EncoderDecoderStudent,
-        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32),
+        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True),
     )
 
 
