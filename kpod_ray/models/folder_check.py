@@ -147,8 +147,6 @@ def _model_class(config: Any, use: ModelUse) -> Any:
 
 def _check_tokenizer(name: str, folder: Path, config: Any, use: ModelUse) -> None:
     """Check tokenizer, vocabulary and chat template."""
-    from kpod_ray.models.student import check_size, check_tokenizer
-
     tokenizer = _tokenizer(name, folder)
     check_size(name, tokenizer, config)
     if use.role != "encoder":
@@ -160,6 +158,29 @@ def _check_tokenizer(name: str, folder: Path, config: Any, use: ModelUse) -> Non
         )
     if use.template == "chat":
         _check_template(name, tokenizer, use)
+
+
+def check_tokenizer(name: str, tokenizer: Any) -> None:
+    """Raise a `KpodError` if a tokenizer has no character offsets or no end-of-sequence token."""
+    if not tokenizer.is_fast:
+        raise KpodError(f"model {name}: its tokenizer gives no character offsets (no fast version)")
+    if tokenizer.eos_token_id is None:
+        raise KpodError(f"model {name}: its tokenizer has no end-of-sequence token")
+
+
+def check_size(name: str, tokenizer: Any, config: Any) -> None:
+    """Raise a `KpodError` if a tokenizer has more tokens than a config's model has embeddings.
+
+    Tokens that were added to the vocabulary aren't counted.
+    """
+    # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
+    # for.
+    num_embeddings = config.get_text_config().vocab_size
+    if tokenizer.vocab_size > num_embeddings:
+        raise KpodError(
+            f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, the model "
+            f"{num_embeddings}; take the tokenizer that belongs to the model"
+        )
 
 
 def _tokenizer(name: str, folder: Path) -> Any:

@@ -20,7 +20,8 @@ from kpod_ray.algorithm.loss import weighted_nll
 from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
-from kpod_ray.kernels.recomputed_layers import output_head
+from kpod_ray.kernels.recomputed_embedding import output_head
+from kpod_ray.models.folder_check import check_size, check_tokenizer
 from kpod_ray.models.pair_batches import PairBatch, collate_pairs
 from kpod_ray.models.sources import model_folder
 
@@ -204,35 +205,12 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def check_tokenizer(name: str, tokenizer: Any) -> None:
-    """Raise a `KpodError` if a tokenizer has no character offsets or no end-of-sequence token."""
-    if not tokenizer.is_fast:
-        raise KpodError(f"model {name}: its tokenizer gives no character offsets (no fast version)")
-    if tokenizer.eos_token_id is None:
-        raise KpodError(f"model {name}: its tokenizer has no end-of-sequence token")
-
-
 def check_vocabulary(name: str) -> None:
     """Check that a model's config has at least as many embeddings as its tokenizer has tokens.
 
     The errors of `load_tokenizer` and `check_size` apply.
     """
     check_size(name, load_tokenizer(name), AutoConfig.from_pretrained(model_folder(name)))
-
-
-def check_size(name: str, tokenizer: Any, config: Any) -> None:
-    """Raise a `KpodError` if a tokenizer has more tokens than a config's model has embeddings.
-
-    Tokens that were added to the vocabulary aren't counted.
-    """
-    # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
-    # for.
-    num_embeddings = config.get_text_config().vocab_size
-    if tokenizer.vocab_size > num_embeddings:
-        raise KpodError(
-            f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, the model "
-            f"{num_embeddings}; take the tokenizer that belongs to the model"
-        )
 
 
 def load_student(
