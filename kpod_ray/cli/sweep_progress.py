@@ -102,7 +102,7 @@ def settings_text(settings: Settings) -> str:
 def print_trials(results: SweepResults, console: Console) -> None:
     """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials.
 
-    The table has the best trial first, with the trial's id in Ray Tune, its last value of the objective
+    The table has the best trial first, with the trial's id, its last value of the objective
     and its settings. The fraction of the training that early stopping saved is printed, too.
     """
     trials, objective = results.trials, results.config.sweep.objective

@@ -83,8 +83,9 @@ class SweepConfig(Config):
     num_trials: int = Field(16, ge=1)
     """Number of trials. A ``grid`` ignores this setting and tries all combinations."""
     num_seeds: int = Field(1, ge=1)
-    """Trainings of each trial, with ``student.seed`` 0, 1, 2 ... The objective is their mean; early
-    stopping uses the first training only."""
+    """Trainings of each trial. The first has the config's training seed (``student.seed``, or else
+    ``seed``), the others the next whole numbers. The objective is their mean; early stopping uses the
+    first training only."""
     early_stopping: Literal["asha", "median", "none"] = "asha"
     """Rule that stops trials early. ``asha`` stops trials that aren't among the best ones at a rung
     (``reduction_factor``); ``median`` stops trials that are worse than the median of the other trials'

@@ -1,17 +1,15 @@
 """Layers that save less for the backward pass and recompute cheap tensors there.
 
-Computes: the same as the root mean square norms, gated feed-forward layers (SiLU) and tied embeddings of
-transformers, with the same parameters under the same names.
+Computes: the same as the root mean square norms and gated feed-forward layers (SiLU) of transformers,
+with the same parameters under the same names.
 
 Why: of a norm and the feed-forward layer after it, autograd usually saves the norm's input and output
 and four tensors of the inner width; here only the norm's input and two of the four, and a recompute
-closure in place of the norm's output and of the gated product. Tied embeddings need one gradient, [V,
-d], instead of two and their sum.
+closure in place of the norm's output and of the gated product.
 
 Measured: ``python -m benchmarks.kernels``, AMD EPYC, one thread beside other work, fp32: four norms with
 feed-forward layers of SmolLM2-135M's size and 1,024 tokens took 154 MiB, transformers' own 209 MiB. CPU
-times (801 and 803 ms, median of 3) differ by less than between two rounds. The gradient of tied
-embeddings of 49,152 rows is 108 MiB once instead of twice (computed, not measured).
+times (801 and 803 ms, median of 3) differ by less than between two rounds.
 
 What would break it: a second backward pass; gradient checkpointing, with which `training.build` doesn't
 use these layers; in-place changes of the norm's output, and hooks that keep it; a version of
@@ -30,18 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
-
-def output_head(language_model: Any) -> Tensor:
-    """Return the weight of a model's output head, [V, d]: the parameter itself or a view, no copy.
-
-    With recomputed embeddings the function must be called once for every forward pass, after the
-    embeddings (`RecomputedEmbedding.head`). A bias of the head is left out.
-    """
-    embedding = language_model.get_input_embeddings()
-    if isinstance(embedding, RecomputedEmbedding):
-        return embedding.head()
-    head: Tensor = language_model.get_output_embeddings().weight
-    return head
+from kpod_ray.kernels.recomputed_embedding import RecomputedEmbedding
 
 
 def use_recomputed_layers(language_model: Any) -> None:
@@ -164,77 +151,6 @@ def _unpack(saved: Any) -> Tensor:
         return saved
     recompute, shape = saved
     return cast(Tensor, recompute().view(shape))
-
-
-class RecomputedEmbedding(nn.Module):
-    """Tied embeddings: the weight, [V, d], is both input embeddings and output head.
-
-    The backward pass stores the gradient of the head in ``head_grad``, adds the gradients of the input
-    rows in place, and returns the sum. Therefore a loss may depend on only one call of `head`, after the
-    calls of `forward`. The embedding of ``padding_id``, if not None, gets no gradient from the input.
-    """
-
-    def __init__(self, weight: nn.Parameter, padding_id: int | None) -> None:
-        super().__init__()
-        self.weight = weight
-        self.padding_id = padding_id
-        self.head_grad: Tensor | None = None
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings [..., d] of int64 ids [...]; the gradient includes that of `head`."""
-        embedded: Tensor = _Rows.apply(self.weight, ids, self)
-        return embedded
-
-    def head(self) -> Tensor:
-        """Return the output head, [V, d], a view of the weight, for one pass through these embeddings.
-
-        To be called once for each loss, after `forward`, on whose result the loss must also depend: the
-        backward pass of `forward` hands the gradient of the head to the weight.
-        """
-        head: Tensor = _Head.apply(self.weight, self)
-        return head
-
-
-class _Rows(torch.autograd.Function):
-    """The lookup of input embeddings; its backward pass also returns the gradient of the head."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.embedding = embedding
-        ctx.size = weight.shape
-        return nn.functional.embedding(ids, weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (ids,) = ctx.saved_tensors
-        embedding = ctx.embedding
-        rows = ids.flatten()
-        values = grads[0].flatten(0, -2)
-        # Taking the head's gradient out makes sure that the next backward pass doesn't count it again.
-        total = embedding.head_grad
-        embedding.head_grad = None
-        if total is None:
-            total = values.new_zeros(ctx.size)
-        if embedding.padding_id is not None:
-            values = values * (rows != embedding.padding_id)[:, None]
-        return total.index_add_(0, rows, values), None, None
-
-
-class _Head(torch.autograd.Function):
-    """The output head; its backward pass stores the gradient for `_Rows` instead of returning it."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, embedding: RecomputedEmbedding) -> Tensor:
-        ctx.embedding = embedding
-        return weight.view_as(weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
-        ctx.embedding.head_grad = grads[0]
-        return None, None
 
 
 class _Norm(torch.autograd.Function):

@@ -3,13 +3,15 @@
 ``tiny`` (Llama) and ``tiny-t5`` (T5) are for tests. They have fewer than 300,000 parameters and a
 tokenizer with one token a byte. ``small`` (Llama, less than a million parameters) is large enough to
 learn the built-in arithmetic questions, and its byte-pair tokenizer is trained on such questions. The
-same seed gives the same model. The functions keep the state of torch's random generator on the CPU; the
-generators of GPUs are seeded. `kpod_ray.models.sources` calls this module for the names ``tiny:SEED``,
-``tiny-t5:SEED`` and ``small:SEED`` in a config.
+same seed gives the same model. The functions keep the state of torch's random generators.
+`kpod_ray.models.sources` calls this module for the names ``tiny:SEED``, ``tiny-t5:SEED`` and
+``small:SEED`` in a config.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -51,18 +53,13 @@ def save_tiny_llama(folder: Path, seed: int) -> None:
     """
     tokenizer = byte_tokenizer()
     # Heads of size 64 / 2 = 32 are the smallest that vLLM's CPU attention supports.
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    config = _llama_config(
+        tokenizer,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.convert_tokens_to_ids("<|start|>"),
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     save_random_llama(folder, config, tokenizer, seed)
 
@@ -87,8 +84,7 @@ def save_tiny_t5(folder: Path, seed: int) -> None:
         pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         model = T5ForConditionalGeneration(config)
         # transformers ties the output head of a new T5 in spite of the config; Flan-T5's is untied.
         head = torch.randn_like(model.shared.weight) * config.d_model**-0.5
@@ -104,20 +100,28 @@ def save_small_model(folder: Path, seed: int) -> None:
     of `save_tiny_llama`.
     """
     tokenizer = arithmetic_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    config = _llama_config(
+        tokenizer,
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     save_random_llama(folder, config, tokenizer, seed)
+
+
+def _llama_config(tokenizer: PreTrainedTokenizerFast, **sizes: int) -> LlamaConfig:
+    """Return the config of a Llama with tied embeddings that fits a tokenizer."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **sizes,
+    )
 
 
 def save_random_llama(
@@ -131,10 +135,18 @@ def save_random_llama(
         tokenizer: tokenizer that is saved with the model.
         seed: as in `save_tiny_llama`, with the same error.
     """
-    with torch.random.fork_rng(devices=[]):  # keep the state of the caller's random generator
-        torch.manual_seed(seed)
+    with _seeded(seed):
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random generator of the CPU in the context; afterwards it has its state of before."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would seed the generators of GPUs, too, which are not restored.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -31,8 +31,7 @@ NUM_SAMPLES = 64
 """Number of samples that `model_hash` reads of each file; reading a large file whole takes minutes."""
 SAMPLE_BYTES = 4096
 RANDOM = ("tiny", "tiny-t5", "small")
-_GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""Parts of the names of architectures that generate text."""
+_SEED_DIGITS = len(str(2**64))
 
 
 class PackagedModel(NamedTuple):
@@ -60,65 +59,60 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
 
     Raises:
         KpodError: The folder has no ``config.json``, the address can't be opened or contains a key, the
-            seed is no whole number, or the packaged model is unknown or not installed.
+            seed is no whole number below 2^64, or the packaged model is unknown or not installed.
         OSError: A file can't be copied, or transformers can't load the GGUF file.
-        ValueError: The seed is 2^64 or more.
     """
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
-        seed = _seed(kind, rest)
+        seed = seed_of(kind, rest)
         return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_random(at, kind, seed)))
     if colon and kind == "packaged":
-        source = _packaged_source(rest)
+        source = packaged_source(rest)
         if not source[1].endswith(".gguf"):
             return str(_checked_folder(str(Path(*source))))
         return str(_made_once(cache / rest, lambda at: _save_packaged(at, *source)))
     if "://" in name:
         address = hashlib.sha256(name.encode()).hexdigest()[:16]
         return str(_made_once(cache / address, lambda at: _download(at, name)))
-    if _looks_local(name):
+    if looks_local(name):
         return str(_checked_folder(name))
     return name
 
 
 def is_hub_name(name: str) -> bool:
     """Return whether a name has the form OWNER/NAME of a hub model, and no such local path exists."""
-    return ":" not in name and not _looks_local(name)
+    return ":" not in name and not looks_local(name)
 
 
 def is_folder(name: str) -> bool:
     """Return whether a name means a local folder, existing or not, or a folder at an address."""
     return "://" in name or (
-        name.partition(":")[0] not in (*RANDOM, "packaged") and _looks_local(name)
+        name.partition(":")[0] not in (*RANDOM, "packaged") and looks_local(name)
     )
 
 
 def without_folders(name: str) -> str:
-    """Return a model's name for publication: of a folder (`is_folder`) only the last path component."""
-    return Path(name).name if is_folder(name) else name
+    """Return a model's name for publication: of a folder (`is_folder`) only the last path component.
 
-
-def _looks_local(name: str) -> bool:
-    """Return whether a name means a local folder: it isn't of the form OWNER/NAME, or it exists."""
-    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or Path(name).exists()
-
-
-def check_model(name: str) -> None:
-    """Raise a `KpodError` if a model doesn't exist; load, generate or download no parameters.
-
-    Addresses and Python packages are looked up; a hub config not in the local cache is downloaded.
+    Of an address, user names and options, which may be keys, are left out, too.
     """
-    kind, colon, rest = name.partition(":")
-    if colon and kind in RANDOM:
-        _seed(kind, rest)
-    elif colon and kind == "packaged":
-        _packaged_source(rest)
-    elif "://" in name:
-        _checked_address(name)
-    elif _looks_local(name):
-        _checked_folder(name)
-    else:
-        _check_hub(name)
+    return without_query(name).rpartition("/")[2] if is_folder(name) else name
+
+
+def without_query(name: str) -> str:
+    """Return a model's name for messages: an address without a key, options and final slashes."""
+    if "://" not in name:
+        return name.rstrip("/")
+    scheme, _, rest = name.partition("://")
+    place = rest.partition("?")[0].partition("#")[0].rstrip("/")
+    bucket, slash, path = place.partition("/")
+    return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{path}"
+
+
+def looks_local(name: str) -> bool:
+    """Return whether a name means a local folder: it isn't of the form OWNER/NAME, or it exists."""
+    # os.path.exists returns False for names that are no path, such as very long ones.
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or os.path.exists(name)
 
 
 def is_encoder_decoder(name: str) -> bool:
@@ -137,40 +131,17 @@ def is_encoder_decoder(name: str) -> bool:
     from transformers import AutoConfig
 
     if "://" in name:
-        filesystem, path = _checked_address(name)
+        filesystem, path = checked_address(name)
         with filesystem.open_input_stream(f"{path}/config.json") as stream:
             config = AutoConfig.for_model(**json.loads(stream.read()))
     else:
-        config = AutoConfig.from_pretrained(_checked_folder(name) if _looks_local(name) else name)
+        config = AutoConfig.from_pretrained(_checked_folder(name) if looks_local(name) else name)
     return bool(config.is_encoder_decoder)
 
 
 def is_for_vllm(name: str) -> bool:
     """Return whether vLLM can generate with a model: it is no encoder-decoder (`is_encoder_decoder`)."""
     return not is_encoder_decoder(name)
-
-
-def check_decoder(name: str) -> None:
-    """Raise a `KpodError` unless a model is a causal language model, as a vLLM engine needs it.
-
-    The check uses `is_encoder_decoder` (same errors) and ``architectures`` of local or packaged configs.
-    """
-    kind, _, rest = name.partition(":")
-    if kind == "packaged":
-        folder, file = _packaged_source(rest)
-        place = folder if file.endswith(".gguf") else str(Path(folder) / file)
-    else:
-        place = name
-    if is_encoder_decoder(name):
-        raise KpodError(f"model {name}: vLLM takes no encoder-decoder model; name a causal one")
-    config = Path(place).expanduser() / "config.json"
-    architectures = (
-        json.loads(config.read_text()).get("architectures") if config.is_file() else None
-    )
-    if architectures and not any(part in text for text in architectures for part in _GENERATIVE):
-        raise KpodError(
-            f"model {name}: {architectures[0]} is no language model; name one that writes text"
-        )
 
 
 def model_hash(name: str) -> str:
@@ -180,7 +151,7 @@ def model_hash(name: str) -> str:
     subfolders. A folder without ``config.json`` raises a `KpodError`.
     """
     is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
-    if not _looks_local(name) or is_generated or "://" in name:
+    if not looks_local(name) or is_generated or "://" in name:
         return ""
     files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
     listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
@@ -200,49 +171,44 @@ def _sampled_hash(path: Path) -> str:
 
 def _checked_folder(name: str) -> Path:
     """Return the absolute path of a local model folder; raise a `KpodError` without a config.json."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not (folder / "config.json").is_file():
         raise KpodError(f"model {name}: no such model folder (a config.json is expected in it)")
     return folder.resolve()
 
 
-def _checked_address(address: str) -> tuple[pafs.FileSystem, str]:
+def checked_address(address: str) -> tuple[pafs.FileSystem, str]:
     """Return file system and path of a model folder at an address; raise a `KpodError` without one."""
+    shown = without_query(address)
     try:
         filesystem, path = open_address(address)
         is_model = filesystem.get_file_info(f"{path}/config.json").type == pafs.FileType.File
     except (OSError, pa.ArrowInvalid) as error:
-        raise KpodError(f"model {address}: {reason(error)}") from error
+        raise KpodError(f"model {shown}: {reason(error)}") from error
     if not is_model:
-        raise KpodError(f"model {address}: no model folder (a config.json is expected in it)")
+        raise KpodError(f"model {shown}: no model folder (a config.json is expected in it)")
     return filesystem, path
 
 
-def _check_hub(name: str) -> None:
-    """Check that a model's config is in the local hub cache or can be downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from transformers import AutoConfig
-
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return
-    try:
-        AutoConfig.from_pretrained(name)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise KpodError(
-            f"model {name}: neither a folder here nor to be had from the hub; "
-            "give a folder, or a model inside a package such as packaged:SmolLM2-135M-Instruct"
-        ) from error
-
-
-def _seed(kind: str, text: str) -> int:
+def seed_of(kind: str, text: str) -> int:
+    """Return the seed in the name of a random model; a `KpodError` names a seed out of range."""
     if not text.isdecimal():
         raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    # Python refuses to convert thousands of digits.
+    if len(digits) > _SEED_DIGITS or int(digits) >= 2**64:
+        raise KpodError(
+            f"model {kind}:{text[:_SEED_DIGITS]}...: expected {kind}:SEED with a whole number below 2^64"
+        )
+    return int(digits)
 
 
-def _packaged_source(name: str) -> tuple[str, str]:
-    """Return the folder of the package that holds a packaged model, and the model's path inside."""
+def packaged_source(name: str) -> tuple[str, str]:
+    """Return the folder of the package that holds a packaged model, and the model's path inside.
+
+    Raises:
+        KpodError: The model is unknown, or its package isn't installed.
+    """
     packaged = PACKAGED.get(name)
     if packaged is None:
         raise KpodError(f"model packaged:{name}: known are {', '.join(sorted(PACKAGED))}")
@@ -257,7 +223,7 @@ def _packaged_source(name: str) -> tuple[str, str]:
 
 
 def _download(folder: Path, address: str) -> None:
-    filesystem, path = _checked_address(address)
+    filesystem, path = checked_address(address)
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 

@@ -20,7 +20,8 @@ from kpod_ray.algorithm.loss import weighted_nll
 from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
-from kpod_ray.kernels.recomputed_layers import output_head
+from kpod_ray.kernels.recomputed_embedding import output_head
+from kpod_ray.models.folder_check import check_size, check_tokenizer
 from kpod_ray.models.pair_batches import PairBatch, collate_pairs
 from kpod_ray.models.sources import model_folder
 
@@ -200,30 +201,16 @@ def load_tokenizer(name: str) -> Any:
         ValueError: transformers knows no tokenizer for the model, or a tokenizer file isn't valid JSON.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
-    if not tokenizer.is_fast:
-        raise KpodError(f"model {name}: its tokenizer gives no character offsets (no fast version)")
-    if tokenizer.eos_token_id is None:
-        raise KpodError(f"model {name}: its tokenizer has no end-of-sequence token")
+    check_tokenizer(name, tokenizer)
     return tokenizer
 
 
 def check_vocabulary(name: str) -> None:
     """Check that a model's config has at least as many embeddings as its tokenizer has tokens.
 
-    Tokens that were added to the vocabulary aren't counted. The errors of `load_tokenizer` apply.
-
-    Raises:
-        KpodError: The tokenizer has more tokens than the model has embeddings.
+    The errors of `load_tokenizer` and `check_size` apply.
     """
-    # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
-    # for.
-    num_tokens = load_tokenizer(name).vocab_size
-    num_embeddings = AutoConfig.from_pretrained(model_folder(name)).get_text_config().vocab_size
-    if num_tokens > num_embeddings:
-        raise KpodError(
-            f"model {name}: its tokenizer has {num_tokens} tokens, the model {num_embeddings}; "
-            "take the tokenizer that belongs to the model"
-        )
+    check_size(name, load_tokenizer(name), AutoConfig.from_pretrained(model_folder(name)))
 
 
 def load_student(
@@ -266,13 +253,15 @@ def _load_language_model(name: str) -> tuple[type[Student], Any]:
     folder = model_folder(name)
     config = AutoConfig.from_pretrained(folder)
     if not config.is_encoder_decoder:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        )
         return CausalStudent, model
-    if config.decoder_start_token_id is None:
+    if getattr(config, "decoder_start_token_id", None) is None:
         raise KpodError(f"model {name}: decoder_start_token_id is missing in its config.json")
     return (
         EncoderDecoderStudent,
-        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32),
+        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True),
     )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.models.sources import check_model
+from kpod_ray.models.check import check_model
+from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.schedule.embedding_source import check_embedding
 from kpod_ray.storage.artifacts import Artifact, Store
@@ -50,8 +51,7 @@ def open_run(config: RunConfig) -> Run:
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage can't be written, or the storage is a
             relative path and the process is a Ray job.
-        OSError: As in `check_models` and `name_run`.
-        ValueError: As in `check_models`.
+        OSError: As in `name_run`.
     """
     check_models(config)
     _check_storage_of_job(config.storage)
@@ -77,20 +77,17 @@ def name_run(config: RunConfig) -> Run:
 
 
 def check_models(config: RunConfig) -> None:
-    """Check, without loading a model, that the models of a config exist and fit their phases.
+    """Check every model that a config names, without loading one; see `check_model`.
 
     The models are those of the student, the weighting, a vLLM teacher and ``schedule.embedding``. The
     ``config.json`` of a hub model that isn't cached is downloaded.
 
     Raises:
-        KpodError: A model or the file of word vectors doesn't exist, the name of a model is malformed,
-            or the model of a vLLM teacher isn't decoder-only.
-        OSError: As in `check_decoder`, for the model of a vLLM teacher.
-        ValueError: As in `check_decoder`, for the model of a vLLM teacher.
+        KpodError: A model can't be used for its phase, or the file of word vectors doesn't exist.
     """
-    models = {config.student.model, *model_names(config.weighting)}
-    for model in sorted(models):
-        check_model(model)
+    check_model(config.student.model, ModelUse("student", config.student.template))
+    for model in sorted(model_names(config.weighting)):
+        check_model(model, ModelUse("student"))
     kinds.check(config.teacher)
     check_embedding(config.schedule.embedding)
 

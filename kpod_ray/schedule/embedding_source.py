@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from kpod_ray.models.sources import check_model, model_hash
+from kpod_ray.models.check import check_model
+from kpod_ray.models.folder_check import ModelUse
+from kpod_ray.models.sources import model_hash
 from kpod_ray.storage.user_files import checked_file, file_hash
 
 
 def check_embedding(embedding: str | None) -> None:
-    """Check that the file or model of ``schedule.embedding`` exists, without loading it; None passes.
+    """Check the file or model of ``schedule.embedding``, without loading it; None passes.
 
-    A name that ends in ``.txt`` is a file of word vectors, any other a model. A model at an address or
-    on the hub is looked up over the network.
+    A name that ends in ``.txt`` is a file of word vectors, of which only the existence is checked; any
+    other is a model. A model at an address or on the hub is looked up over the network.
 
     Raises:
         KpodError: The file doesn't exist or is a folder, or as in `check_model`.
@@ -20,7 +22,7 @@ def check_embedding(embedding: str | None) -> None:
     if embedding.endswith(".txt"):
         checked_file(embedding)
     else:
-        check_model(embedding)
+        check_model(embedding, ModelUse("encoder"))
 
 
 def embedding_hash(embedding: str | None) -> str:

@@ -131,7 +131,9 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        encoder = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        ).eval()
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise KpodError(f"schedule.embedding {folder} is no sentence encoder: {reason}") from error

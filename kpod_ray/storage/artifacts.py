@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.filesystems import open_address, reason
+from kpod_ray.storage.plain_tables import check_plain
 
 _HALF_WRITTEN = ".tmp"
 """Suffix of the temporary files of atomic writes; a killed writer leaves its file."""
@@ -126,7 +127,9 @@ class Store:
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Return the table in a Parquet file of the store, with all columns (None) or the named ones."""
         with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
-            return pq.read_table(file, columns=columns)
+            table = pq.read_table(file, columns=columns)
+        check_plain(table.schema, self.address(path))
+        return table
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write a Parquet file to a path in the store; the atomic write replaces an existing file."""
@@ -233,6 +236,7 @@ class Artifact:
         """
         path = f"{self.path}/{name}.parquet"
         with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
+            check_plain(parquet.schema_arrow, path)
             for batch in parquet.iter_batches(size):
                 yield pa.Table.from_batches([batch])
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.plain_tables import check_plain
 
 _BATCH_ROWS = 1024
 
@@ -177,6 +178,7 @@ def _parquet_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] |
     number = 0
     try:
         with pq.ParquetFile(file) as parquet:
+            check_plain(parquet.schema_arrow, path)
             for batch in parquet.iter_batches(_BATCH_ROWS):
                 for row in _batch_rows(path, number + 1, batch):
                     number += 1

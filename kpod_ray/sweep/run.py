@@ -25,10 +25,10 @@ from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
 from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact, run_phases
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
+from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.sweep.trial import SHARED_PHASES, run_trial, trial_config
 from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
 
@@ -135,31 +135,44 @@ def shared_phases(config: RunConfig) -> list[str]:
 
     Raises:
         KpodError: A value is invalid, or as in `name_run`.
+        OSError: As in `name_run`.
     """
-    space = config.sweep.space
-    first = {path: domain.ends()[0] for path, domain in space.items()}
-    base = name_run(config.override(first)).artifacts
-    changed = set[str]()
-    for path, domain in space.items():
-        for value in domain.choice or domain.ends():
-            other = name_run(config.override({**first, path: value})).artifacts
-            changed |= {n for n in SHARED_PHASES if other[n].folder != base[n].folder}
+    base, *others = _tried_artifacts(config)
+    changed = {
+        name
+        for name in SHARED_PHASES
+        for other in others
+        if other[name].folder != base[name].folder
+    }
     return [name for name in SHARED_PHASES if name not in changed]
 
 
-def sweep_name(config: RunConfig) -> str:
-    """Return the name under which Ray Tune stores and resumes a sweep: ``NAME-`` and 8 hex digits.
+def _tried_artifacts(config: RunConfig) -> list[Mapping[str, Artifact]]:
+    """Return the artifacts of one trial, and of trials that differ from it in one setting."""
+    space = config.sweep.space
+    first = {path: domain.ends()[0] for path, domain in space.items()}
+    tried = [first]
+    for path, domain in space.items():
+        tried += [{**first, path: value} for value in domain.choice or domain.ends()]
+    return [name_run(config.override(settings)).artifacts for settings in tried]
 
-    The digits are a hash of the settings that matter to the results: a sweep with other settings starts
-    anew. The content of files that the settings name isn't hashed. The schema version is hashed, because
-    Tune pickles trial functions by module path, and other code may not be able to load them.
+
+def sweep_name(config: RunConfig) -> str:
+    """Return the name under which the trials of a sweep are kept: ``NAME-`` and 8 hex digits.
+
+    The digits are a hash of the settings that matter to the results, and of the fingerprints of the
+    trainings, which cover the content of files and model folders: a sweep with other settings or edited
+    files starts anew.
+
+    Raises:
+        KpodError: As in `shared_phases`.
+        OSError: As in `shared_phases`.
     """
     irrelevant = {"storage", "resources", "tracking", "comparison"}
     settings = config.model_dump(mode="json", exclude=irrelevant)
     settings["sweep"].pop("max_concurrent")
-    digest = hashlib.sha256(
-        json.dumps([SCHEMA_VERSION, settings], sort_keys=True).encode()
-    ).hexdigest()
+    trainings = [artifacts["train"].fingerprint for artifacts in _tried_artifacts(config)]
+    digest = hashlib.sha256(json.dumps([settings, trainings], sort_keys=True).encode()).hexdigest()
     return f"{config.name}-{digest[:8]}"
 
 

@@ -23,28 +23,25 @@ from kpod_ray.data.prompts import (
     worked_examples,
 )
 from kpod_ray.inference import costs
-from kpod_ray.models.sources import check_decoder, check_model, model_hash, without_folders
+from kpod_ray.models.check import check_model
+from kpod_ray.models.folder_check import ModelUse
+from kpod_ray.models.sources import model_hash, without_folders
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.storage.user_files import file_hash
 
 
 def check(teacher: TeacherConfig) -> None:
-    """Check that the model of a vLLM teacher exists and is decoder-only; check nothing of other kinds.
+    """Check the model of a vLLM teacher, as in `check_model`; check nothing of other kinds.
 
-    No parameters are loaded. The ``config.json`` of a hub model that isn't cached is downloaded. An
-    endpoint is checked right before the first request, because a run whose samples all exist needs no
+    An endpoint is checked right before the first request, because a run whose samples all exist needs no
     endpoint. A file of rationales is checked by `content_hash`.
 
     Raises:
-        KpodError: The model doesn't exist, its name is malformed, or it is no decoder-only model that
-            generates text (`check_model`, `check_decoder`).
-        OSError: The model's config can't be read or isn't valid JSON.
-        ValueError: transformers doesn't know the type of the model.
+        KpodError: As in `check_model`; the model must be decoder-only and generate text.
     """
     match teacher:
         case VllmTeacher():
-            check_model(teacher.model)
-            check_decoder(teacher.model)
+            check_model(teacher.model, ModelUse("teacher", teacher.template))
         case EndpointTeacher() | FileTeacher() | ReferenceTeacher():
             pass
 

@@ -19,12 +19,11 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from kpod_ray.config import LoraConfig
 from kpod_ray.data.batches import collate
+from kpod_ray.kernels.recomputed_embedding import RecomputedEmbedding, output_head
 from kpod_ray.kernels.recomputed_layers import (
-    RecomputedEmbedding,
     RecomputedGatedMlp,
     RecomputedNorm,
     Scratch,
-    output_head,
     use_recomputed_layers,
 )
 from kpod_ray.models.packing import use_packing

@@ -35,3 +35,10 @@ def test_making_it_leaves_the_callers_random_numbers_as_they_were(tmp_path):
     torch.manual_seed(1)
     save_tiny_llama(tmp_path / "model", 0)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the machine has no GPU")
+def test_making_it_leaves_the_generators_of_gpus_as_they_were(tmp_path):
+    torch.cuda.manual_seed_all(7)
+    save_tiny_llama(tmp_path / "model", 0)
+    assert torch.cuda.initial_seed() == 7

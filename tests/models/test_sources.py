@@ -12,15 +12,24 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kpod_ray.errors import KpodError
+from kpod_ray.models import check
+from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.sources import (
-    check_decoder,
-    check_model,
     is_encoder_decoder,
     model_folder,
     model_hash,
+    without_folders,
 )
 
 PACKAGED = "packaged:SmolLM2-135M-Instruct"
+
+
+def check_model(name):
+    check.check_model(name, ModelUse("student"))
+
+
+def check_decoder(name):
+    check.check_model(name, ModelUse("teacher"))
 
 
 def contents(folder):
@@ -133,6 +142,37 @@ def test_a_bad_seed_is_an_error_and_leaves_nothing(tmp_path, seed):
         with pytest.raises(KpodError, match="tiny:SEED with a whole number"):
             ask(f"tiny:{seed}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [str(2**64), "9" * 23, "9" * 5000])
+def test_a_seed_out_of_range_is_told_in_a_short_line(tmp_path, seed):
+    for ask in (check_model, lambda name: model_folder(name, tmp_path / "cache")):
+        for kind in ("tiny", "tiny-t5", "small"):
+            with pytest.raises(KpodError, match=f"{kind}:SEED with a whole number below 2") as told:
+                ask(f"{kind}:{seed}")
+            assert len(str(told.value)) < 120
+    check_model(f"tiny:{2**64 - 1}")
+    check_model("tiny:" + "0" * 5000 + "7")
+
+
+def test_what_is_published_of_a_name_holds_no_folder_and_no_key():
+    published = {
+        "/home/me/models/mine": "mine",
+        "/home/me/models/mine/": "mine",
+        "~/mine": "mine",
+        "s3://bucket/models/mine?region=eu&access_key=A&secret_key=S": "mine",
+        "s3://A:S@bucket/models/mine/#S": "mine",
+        "s3://A:S@bucket?secret_key=S": "bucket",
+        "owner/model": "owner/model",
+        "tiny:0": "tiny:0",
+    }
+    assert {name: without_folders(name) for name in published} == published
+
+
+def test_messages_about_an_address_hold_no_options_of_it():
+    with pytest.raises(KpodError, match=r"^model file:///nowhere/m: no model folder") as told:
+        check_model("file:///nowhere/m?secret_key=S")
+    assert "secret" not in str(told.value)
 
 
 def test_seeds_that_are_the_same_number_are_the_same_folder(folder, cache):

@@ -3,7 +3,9 @@
 Runs as a process of its own.
 """
 
+import dataclasses
 import functools
+import json
 import math
 import os
 import sys
@@ -16,6 +18,9 @@ from kpod_ray.storage.artifacts import Store
 from kpod_ray.sweep.tuner import Sweep, tune_trials
 
 SPACE = {"schedule.growth": {"uniform": [0, 1]}, "student.learning_rate": {"loguniform": [1e-6, 1]}}
+
+KILLED = {"search": "random", "early_stopping": "none", "num_trials": 8}
+"""Settings of the sweep whose driver is killed."""
 
 
 def planted(settings):
@@ -36,12 +41,16 @@ def scripted(marks, seconds, trial_id, settings, report):
 def run(folder, seconds, **settings):
     """Run the sweep; its marks are in ``marks``."""
     os.makedirs(f"{folder}/marks", exist_ok=True)
-    config = SweepConfig.model_validate({"space": SPACE, **settings})
-    sweep = Sweep(config, Store.open(f"{folder}/store"), "planted", 0, 3)
+    sweep = Sweep(config_of(**settings), Store.open(f"{folder}/store"), "planted", 0, 3)
     return tune_trials(functools.partial(scripted, f"{folder}/marks", seconds), sweep)
+
+
+def config_of(**settings):
+    return SweepConfig.model_validate({"space": SPACE, **settings})
 
 
 if __name__ == "__main__":
     connect(ResourcesConfig(local_cpus=4, object_store_gib=0.2))
-    trials = run(sys.argv[1], 2.5, search="random", early_stopping="none", num_trials=8)
-    Path(sys.argv[1], "states").write_text("\n".join(trial.state for trial in trials))
+    trials = run(sys.argv[1], 2.5, **KILLED)
+    rows = [dataclasses.asdict(trial) for trial in trials]
+    Path(sys.argv[1], "trials.json").write_text(json.dumps(rows))

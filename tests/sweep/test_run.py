@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 from kpod_ray.cli.sweep_progress import sweep_with_progress
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
+from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.sweep.run import best_trial, check_sweep, shared_phases, sweep_name
@@ -147,6 +149,22 @@ def test_another_place_or_number_of_trials_at_a_time_is_the_same_sweep(tmp_path)
     assert sweep_name(same) == sweep_name(config)
     assert sweep_name(config.override({"sweep.num_seeds": 2})) != sweep_name(config)
     assert sweep_name(config.override({"student.warmup": 0.1})) != sweep_name(config)
+
+
+def test_an_edited_file_or_model_folder_makes_another_sweep(tmp_path):
+    file, model = tmp_path / "q.jsonl", tmp_path / "model"
+    file.write_text("{}")
+    shutil.copytree(model_folder("tiny:0"), model)
+    config = config_of(tmp_path, {"student.model": {"choice": ["tiny:1", str(model), "tiny:2"]}})
+    config = config.override({"questions": {"source": "file", "path": str(file)}})
+    names = [sweep_name(config)]
+    file.write_text("{ }")
+    names.append(sweep_name(config))
+    with (model / "config.json").open("a") as changed:
+        changed.write(" ")
+    names.append(sweep_name(config))
+    assert sweep_name(config) == names[2]
+    assert len(set(names)) == 3
 
 
 def test_what_tune_kept_of_the_same_sweep_before_schema_4_is_left_aside(tmp_path):

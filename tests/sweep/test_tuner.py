@@ -1,5 +1,7 @@
 import functools
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,8 +13,9 @@ from kpod_ray.config import SweepConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.sweep.tuner import WRITTEN_DOWN_SECONDS, Sweep, tune_trials
-from tests.sweep.planted import planted, run
+from kpod_ray.sweep.proposals import propose
+from kpod_ray.sweep.tuner import Sweep, tune_trials
+from tests.sweep.planted import KILLED, config_of, planted, run
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,10 @@ def explode(trial_id, settings, report):
     return float(settings["schedule.num_clusters"])
 
 
+def double(trial_id, settings, report):
+    return 2.0 * settings["schedule.num_clusters"]
+
+
 def grid(folder):
     space = {
         "schedule.num_clusters": {"choice": [2, 3, 5]},
@@ -76,13 +83,34 @@ def test_a_grid_has_every_combination_once_and_a_failure_is_told(ray_cluster, tm
     assert {trial.settings["schedule.num_clusters"] for trial in failed} == {3}
     assert all("the gradient isn't finite" in trial.error for trial in failed)
     assert [trial.score for trial in ranked(trials, "validation_loss")] == [2, 2, 5, 5]
-    # What Tune keeps of a sweep may be cut off.
-    file = tmp_path / "sweeps" / "grid" / "tuner.pkl"
-    file.write_bytes(file.read_bytes()[:40])
+    # Failed trials are run again, the others aren't.
+    again = tune_trials(functools.partial(double), grid(tmp_path))
+    assert all(trial.state == FINISHED for trial in again)
+    assert sorted(trial.score for trial in again) == [2, 2, 5, 5, 6, 6]
+    assert [trial.settings for trial in again] == [trial.settings for trial in trials]
+    file = tmp_path / "sweeps" / "grid" / "0003.json"
+    file.write_bytes(file.read_bytes()[:40])  # a record that is cut off
     with pytest.raises(
-        KpodError, match=r"^the saved state of the sweep in .*sweeps/grid is damaged; de"
+        KpodError, match=r"^the saved state of the sweep in .*sweeps/grid/0003.json is damaged; de"
     ):
         tune_trials(functools.partial(explode), grid(tmp_path))
+
+
+class Writes:
+    """An object whose pickle writes a file when it is read."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.file}",)
+
+
+def plant(folder, file):
+    """Replace all that is kept of a sweep, and what Ray Tune would keep, by a pickle with code."""
+    names = ("tuner.pkl", "trainable.pkl", "searcher-state-1.pkl", "search_gen_state-1.json")
+    for name in (*names, "experiment_state-1.json", "0001.pkl"):
+        (folder / name).write_bytes(pickle.dumps(Writes(file)))
 
 
 @pytest.mark.ray
@@ -96,14 +124,44 @@ def test_a_killed_sweep_runs_no_finished_trial_again(tmp_path):
         assert first.poll() is None
         time.sleep(0.2)
     known = {file.name for file in marks.iterdir()}
-    time.sleep(3 * WRITTEN_DOWN_SECONDS)
+    time.sleep(4)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     before = {file.name for file in marks.iterdir()}
     assert len(before) < 8  # three at a time
+    plant(tmp_path / "store/sweeps/planted", tmp_path / "was here")
     assert subprocess.run(command, env=environment, timeout=300).returncode == 0
-    assert (tmp_path / "states").read_text().split() == [FINISHED] * 8
+    trials = json.loads((tmp_path / "trials.json").read_text())
+    assert [trial["state"] for trial in trials] == [FINISHED] * 8
     assert {file.name for file in marks.iterdir()} > before
     again = [name for name in before if (marks / name).read_text() != "finished\n"]
     # Only of those that ended in the last moment it may not have been written down.
     assert set(again) <= before - known
+    assert not (tmp_path / "was here").exists()
+    for number, trial in enumerate(trials):  # as if the sweep had not been touched
+        settings = propose(config_of(**KILLED), 0, number, [])
+        value = planted(settings)
+        assert trial["settings"] == settings
+        assert trial["curve"] == [[12.5, value + 1 / 12.5], [50, value + 1 / 50], [100, value]]
+
+
+def record(folder, number, state, *curve):
+    settings = propose(config_of(), 0, number, [])
+    trial = {"trial_id": "", "settings": settings, "curve": curve, "state": state, "error": ""}
+    file = folder / "store/sweeps/planted" / f"{number:04d}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(trial))
+
+
+@pytest.mark.parametrize("rule", ["asha", "median"])
+def test_trials_are_stopped_by_results_of_before_the_kill(ray_cluster, tmp_path, rule):
+    for number in range(4):
+        record(tmp_path, number, FINISHED, [12.5, -2], [50, -2], [100, -2])
+    record(tmp_path, 4, "running", [12.5, -1])  # has passed the first rung
+    trials = run(tmp_path, 0, search="random", early_stopping=rule, num_trials=6)
+    assert [trial.state for trial in trials] == [FINISHED] * 4 + [STOPPED] * 2
+    assert [trial.score for trial in trials[:4]] == [-2] * 4
+    # The rule knows the earlier trials, so it stops the new one at once.
+    assert [percent for percent, _ in trials[5].curve] == [12.5]
+    if rule == "asha":  # decides once about each rung
+        assert [percent for percent, _ in trials[4].curve] == [12.5, 50]

@@ -18,7 +18,7 @@ class SweepTrial:
     """The settings and results of one trial."""
 
     trial_id: str
-    """Ray Tune's id of the trial."""
+    """Number of the trial in the sweep, with four digits."""
     settings: dict[str, Value]
     """Dotted path of each varied setting -> its value in the trial."""
     curve: tuple[tuple[float, float], ...]

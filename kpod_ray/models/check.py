@@ -1,0 +1,81 @@
+"""Check a model that a config names, whatever kind of name it has, before anything expensive starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from kpod_ray.errors import KpodError
+from kpod_ray.models.folder_check import ModelUse, check_family, check_folder
+from kpod_ray.models.sources import (
+    RANDOM,
+    checked_address,
+    is_encoder_decoder,
+    looks_local,
+    packaged_source,
+    seed_of,
+    without_query,
+)
+from kpod_ray.models.weight_files import copy_without_tensors
+from kpod_ray.storage.filesystems import reason
+
+
+def check_model(name: str, use: ModelUse) -> None:
+    """Check that a model exists and fits its use; no tensor is read, nothing is generated.
+
+    Of a folder, local or at an address, all files are checked (`check_folder`); of a model on the hub
+    the config, which is downloaded if it isn't cached; of a generated or packaged model the name.
+
+    Raises:
+        KpodError: The model can't be used, in one line that says what is wrong and what to do.
+    """
+    kind, colon, rest = name.partition(":")
+    if colon and kind in RANDOM:
+        seed_of(kind, rest)
+        _check_random(name, kind, use)
+    elif colon and kind == "packaged":
+        place, file = packaged_source(rest)
+        if not file.endswith(".gguf"):
+            check_folder(name, Path(place) / file, use)
+    elif "://" in name:
+        _check_address(name, use)
+    elif looks_local(name):
+        check_folder(name, Path(os.path.expanduser(name)), use)
+    else:
+        _check_hub(name, use)
+
+
+def _check_random(name: str, kind: str, use: ModelUse) -> None:
+    if is_encoder_decoder(name) and use.role == "teacher":
+        raise KpodError(f"model {name}: vLLM takes no encoder-decoder model; name a causal one")
+    if is_encoder_decoder(name) and use.role == "encoder":
+        raise KpodError(f"model {name}: an encoder-decoder model embeds no texts; name an encoder")
+    if kind == "small" and use.template == "chat":
+        raise KpodError(f"model {name}: it has no chat template; set {use.role}.template=plain")
+
+
+def _check_address(address: str, use: ModelUse) -> None:
+    filesystem, path = checked_address(address)
+    name = without_query(address)
+    with tempfile.TemporaryDirectory(prefix="kpod-model-") as folder:
+        try:
+            copy_without_tensors(filesystem, path, Path(folder))
+        except OSError as error:
+            raise KpodError(f"model {name}: {reason(error)}") from error
+        check_folder(name, Path(folder), use)
+
+
+def _check_hub(name: str, use: ModelUse) -> None:
+    """Check that a model's config is in the local hub cache or can be downloaded, and fits the use."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise KpodError(
+            f"model {name}: neither a folder here nor to be had from the hub; "
+            "give a folder, or a model inside a package such as packaged:SmolLM2-135M-Instruct"
+        ) from error
+    check_family(name, config, use)
