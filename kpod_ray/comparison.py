@@ -26,6 +26,7 @@ from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
 from kpod_ray.pipeline.run import (
     QUIET,
     RunCallbacks,
+    check_finished,
     check_test_questions,
     finish_artifact,
     join_cluster,
@@ -93,6 +94,7 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
         check_models(arm_config)
         check_backend(arm_config)
     arms = {name: name_run(arm_config) for name, arm_config in configs.items()}
+    check_finished(base, SHARED)
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":  # all further checks come before the first expensive phase
@@ -174,6 +176,7 @@ def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
     missing = [name for name in PREPARED if not arm.artifacts[name].is_finished()]
     if missing:
         _join_cluster(arm, missing)
+    check_finished(arm, PREPARED)
     # The seconds and curves of the base run's weights and difficulties are shown, not those of an arm.
     own = dataclasses.replace(
         callbacks, on_train_step=QUIET.on_train_step, on_finish=QUIET.on_finish
