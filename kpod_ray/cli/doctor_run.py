@@ -9,6 +9,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.report.formatting import visible
 from kpod_ray.storage.artifacts import FOREIGN, Artifact
+from kpod_ray.storage.checksums import UNREADABLE
 
 
 def print_files(run: FinishedRun, console: Console) -> bool:
@@ -47,6 +48,6 @@ def _file_lines(name: str, artifact: Artifact) -> tuple[bool, list[str]]:
         size = f"{file_sum['bytes']:,} bytes"
         lines.append(f"    {file}: {faults.get(file, size)}")
     lines += [f"    {file}: {FOREIGN}; delete the file" for file in foreign]
-    if damage:
+    if any(not fault.startswith(UNREADABLE) for fault in damage.values()):
         lines.append(f"    delete the folder {folder}, and kpod run makes it again")
     return not faults, lines

@@ -23,7 +23,15 @@ import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.atomic_write import BLOCK_BYTES, HALF_WRITTEN, AtomicWrite, send
-from kpod_ray.storage.checksums import FileSum, faults, file_names, file_sums, sealed, unsealed
+from kpod_ray.storage.checksums import (
+    UNREADABLE,
+    FileSum,
+    faults,
+    file_names,
+    file_sums,
+    sealed,
+    unsealed,
+)
 from kpod_ray.storage.filesystems import open_address, reason
 
 Manifest = dict[str, Any]
@@ -381,14 +389,14 @@ class Artifact:
         except FileNotFoundError as error:
             raise self._damage(name, "is missing") from error
         except OSError as error:
-            address = self.store.address(f"{self.folder}/{name}".rstrip("/"))
-            raise KpodError(f"{address} can't be read: {reason(error)}") from error
+            raise self._damage(name, f"{UNREADABLE}: {reason(error)}") from error
         except (pa.ArrowException, ValueError) as error:  # of JSON, UTF-8 or a checksum
             raise self._damage(name, f"is damaged ({reason(error)})") from error
 
     def _damage(self, name: str, fault: str) -> KpodError:
         folder = self.store.address(self.folder)
         address = self.store.address(f"{self.folder}/{name}".rstrip("/"))
+        advice = f"delete the folder {folder}, and kpod run makes it again"
         return KpodError(
-            f"{address} {fault}; delete the folder {folder}, and kpod run makes it again"
+            f"{address} {fault}" if fault.startswith(UNREADABLE) else f"{address} {fault}; {advice}"
         )

@@ -10,6 +10,10 @@ from typing import Any, TypedDict
 
 import pyarrow.fs as pafs
 
+from kpod_ray.storage.filesystems import reason
+
+UNREADABLE = "can't be read"
+"""First words of the fault of a file that can't be read, which need not be damaged."""
 _BLOCK_BYTES = 1 << 24  # one read, which in an object store is one request
 _THREADS = 4  # files that are hashed at a time; hashing releases the GIL
 
@@ -57,23 +61,34 @@ def faults(
         files: name -> size and checksum of all files.
         read: names of the files whose content is read and compared; of the others only the size is.
     """
+    infos = filesystem.get_file_info([f"{folder}/{name}" for name in files])
 
     def fault(name: str, info: pafs.FileInfo) -> str | None:
-        if info.type == pafs.FileType.NotFound:
-            return "is missing"
-        if info.type != pafs.FileType.File:
-            return "isn't a file"
-        if info.size != files[name]["bytes"]:
-            return f"has {info.size:,} bytes instead of {files[name]['bytes']:,}"
-        if name in read and _hashed(filesystem, info.path)[1] != files[name]["sha256"]:
-            return "has another content than was written"
-        return None
+        found = _size_fault(info, files[name]["bytes"])
+        return found or (
+            _content_fault(filesystem, info.path, files[name]["sha256"]) if name in read else None
+        )
 
-    infos = filesystem.get_file_info([f"{folder}/{name}" for name in files])
     with ThreadPoolExecutor(_THREADS) as threads:
         for name, found in zip(files, threads.map(fault, files, infos), strict=True):
             if found is not None:
                 yield name, found
+
+
+def _size_fault(info: pafs.FileInfo, size: int) -> str | None:
+    if info.type == pafs.FileType.NotFound:
+        return "is missing"
+    if info.type != pafs.FileType.File:
+        return "isn't a file"
+    return None if info.size == size else f"has {info.size:,} bytes instead of {size:,}"
+
+
+def _content_fault(filesystem: pafs.FileSystem, path: str, digest: str) -> str | None:
+    try:
+        is_same = _hashed(filesystem, path)[1] == digest
+    except OSError as error:
+        return f"{UNREADABLE}: {reason(error)}"
+    return None if is_same else "has another content than was written"
 
 
 def sealed(content: Mapping[str, Any]) -> str:
