@@ -17,37 +17,41 @@ def print_files(run: FinishedRun, console: Console) -> bool:
 
     All files of the finished artifacts are read. Artifacts that aren't finished have no files yet that
     could be compared, and count as whole.
-
-    Raises:
-        KpodError: The storage can't be read.
     """
     are_whole = True
     for name, artifact in run.artifacts.items():
-        state = state_of(artifact)
-        lines = [f"{state:<8} {name}"]
-        if state == FINISHED:
+        try:
             is_whole, lines = _file_lines(name, artifact)
-            are_whole &= is_whole
+        except KpodError as error:
+            is_whole, lines = False, [f"damaged  {name}: {_folder(artifact)}", f"    {error}"]
+        are_whole &= is_whole
         for line in lines:
             console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
     return are_whole
 
 
 def _file_lines(name: str, artifact: Artifact) -> tuple[bool, list[str]]:
-    """Return whether a finished artifact is whole, and lines about the artifact and its files."""
-    folder = artifact.store.address(artifact.folder)
-    try:
-        files = artifact.files()
-        foreign = dict.fromkeys(artifact.foreign_files(), FOREIGN)
-        damage = artifact.faults()
-    except KpodError as error:
-        return False, [f"damaged  {name}: {folder}", f"    {error}"]
-    faults = {**damage, **foreign}
-    lines = [f"{'damaged' if faults else 'whole':<8} {name}: {folder}"]
+    """Return whether an artifact is whole, and lines about the artifact and its files.
+
+    Raises:
+        KpodError: The manifest is damaged, or the folder can't be read.
+    """
+    state = state_of(artifact)
+    if state != FINISHED:
+        return True, [f"{state:<8} {name}"]
+    files = artifact.files()
+    foreign = dict.fromkeys(artifact.foreign_files(), FOREIGN)
+    damage = artifact.faults()
+    word = "damaged" if damage or foreign else "whole"
+    lines = [f"{word:<8} {name}: {_folder(artifact)}"]
     for file, file_sum in files.items():
         size = f"{file_sum['bytes']:,} bytes"
-        lines.append(f"    {file}: {faults.get(file, size)}")
-    lines += [f"    {file}: {FOREIGN}; delete the file" for file in foreign]
+        lines.append(f"    {file}: {damage.get(file, size)}")
+    lines += [f"    {file}: {fault}; delete the file" for file, fault in foreign.items()]
     if any(not fault.startswith(UNREADABLE) for fault in damage.values()):
-        lines.append(f"    delete the folder {folder}, and kpod run makes it again")
-    return not faults, lines
+        lines.append(f"    delete the folder {_folder(artifact)}, and kpod run makes it again")
+    return not (damage or foreign), lines
+
+
+def _folder(artifact: Artifact) -> str:
+    return artifact.store.address(artifact.folder)

@@ -110,7 +110,7 @@ def _run_of_folder(place: str) -> FinishedRun:
             store.fetch(f"{folder}/{CONFIG_FILE}", file)
             folders = artifact_folders(place, content, file.read_bytes())
             config = load(file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise KpodError(f"run {place} can't be read: {reason(error)}") from error
     artifacts = {
         name: Artifact(store, *artifact_folder.split("/"))

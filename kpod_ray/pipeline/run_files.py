@@ -12,10 +12,11 @@ import yaml
 
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
-from kpod_ray.pipeline.naming import Run
+from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.storage.checksums import sealed, unsealed
 
 CONFIG_FILE, ARTIFACTS_FILE = "config.yaml", "artifacts.json"
+_NAMES = {*PHASES, "evaluate_before"} - {"report"}
 _FOLDER = re.compile(r"[a-z]+/[0-9a-f]{16}")
 
 
@@ -55,8 +56,8 @@ def artifact_folders(place: str, text: str, config: bytes) -> Mapping[str, str]:
     try:
         unsealed(text)
         folders = content["folders"]
-        if not all(_FOLDER.fullmatch(folder) for folder in folders.values()):
-            raise ValueError("a folder is none of an artifact")
+        if set(folders) != _NAMES or not all(map(_FOLDER.fullmatch, folders.values())):
+            raise ValueError("not the artifacts of a run")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damage(place, ARTIFACTS_FILE, str(error)) from error
     if hashlib.sha256(config).hexdigest() != content.get("config_sha256"):

@@ -26,6 +26,7 @@ from kpod_ray.storage.atomic_write import BLOCK_BYTES, HALF_WRITTEN, AtomicWrite
 from kpod_ray.storage.checksums import (
     UNREADABLE,
     FileSum,
+    are_sums,
     faults,
     file_names,
     file_sums,
@@ -143,7 +144,7 @@ class Store:
 
     def read_text(self, path: str) -> str:
         """Return the text of the UTF-8 file at a path in the store, or raise `FileNotFoundError`."""
-        with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
+        with self.filesystem.open_input_stream(self._file(path)) as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
@@ -153,7 +154,7 @@ class Store:
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Return the table in a Parquet file of the store, with all columns (None) or the named ones."""
-        with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
+        with self.filesystem.open_input_file(self._file(path)) as file:
             return pq.read_table(file, columns=columns)
 
     def write_table(self, path: str, table: pa.Table) -> None:
@@ -185,7 +186,7 @@ class Store:
 
     def fetch(self, path: str, file: Path) -> None:
         """Copy a file of the store to a local file, whose folder must exist; the copy isn't atomic."""
-        source_path = f"{self.root}/{path}"
+        source_path = self._file(path)
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
             shutil.copyfileobj(source, target, BLOCK_BYTES)
 
@@ -197,6 +198,14 @@ class Store:
             self.filesystem.delete_dir(full)
         elif kind != pafs.FileType.NotFound:
             self.filesystem.delete_file(full)
+
+    def _file(self, path: str) -> str:
+        """Return the full path of a file to read; refuse a pipe, which could block for ever."""
+        full = f"{self.root}/{path}"
+        # of an object store, which holds no such thing, this would be one more request
+        if self.is_local() and self.filesystem.get_file_info(full).type == pafs.FileType.Unknown:
+            raise OSError(f"{full} isn't a file")
+        return full
 
     def address(self, path: str) -> str:
         """Return the absolute local path, or the full address, of a path in the store."""
@@ -247,7 +256,13 @@ class Artifact:
     def is_finished(self) -> bool:
         """Return whether the artifact has a manifest; every call asks the storage."""
         with self._reading(MANIFEST):
-            return self.store.exists(f"{self.folder}/{MANIFEST}")
+            if self.store.exists(f"{self.folder}/{MANIFEST}"):
+                return True
+            paths = [f"{self.store.root}/{path}" for path in (self.phase, self.folder)]
+            for info in self.store.filesystem.get_file_info(paths):
+                if info.type not in (pafs.FileType.Directory, pafs.FileType.NotFound):
+                    raise KpodError(f"{info.path} isn't a folder; delete it")
+            return False
 
     def manifest(self) -> Manifest:
         """Return the manifest of a finished artifact, without the checksums of the files."""
@@ -364,6 +379,8 @@ class Artifact:
             content = unsealed(self.store.read_text(f"{self.folder}/{MANIFEST}"))
         if content.get("folder") != self.folder:
             raise self._damage(MANIFEST, f"belongs to {content.get('folder')}")
+        if not are_sums(content.get("files")):
+            raise self._damage(MANIFEST, "has no checksums")
         return content
 
     def _checked(self, file: str) -> str:

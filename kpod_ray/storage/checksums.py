@@ -26,6 +26,16 @@ class FileSum(TypedDict):
     """64 hexadecimal digits."""
 
 
+def are_sums(value: object) -> bool:
+    """Return whether a JSON value is what `file_sums` returns."""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("bytes"), int)
+        and isinstance(each.get("sha256"), str)
+        for each in value.values()
+    )
+
+
 def file_names(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """Return the sorted paths, relative to a folder, of all files at any depth below the folder."""
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)

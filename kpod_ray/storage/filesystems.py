@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from pathlib import Path
@@ -107,8 +108,10 @@ def check_answers(place: str) -> None:
 
 def _ask(place: str) -> None:
     if "://" not in place:
-        with contextlib.suppress(OSError):  # such as no permission: for the command to find
-            os.stat(Path(place).expanduser())
+        folder = Path(place).expanduser()
+        with contextlib.suppress(PermissionError):  # for the command to find
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return
     filesystem, path = open_address(place)
     if isinstance(filesystem, PatientS3):

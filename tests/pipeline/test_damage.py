@@ -1,6 +1,7 @@
 """Every file of a finished run, damaged in every way, and every command that reads the file."""
 
 import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from kpod_ray.pipeline.corpus_reader import read_corpus
 from kpod_ray.pipeline.lookup import find_run
 from kpod_ray.pipeline.phases import makers
 from kpod_ray.pipeline.run import QUIET
+from kpod_ray.storage.checksums import sealed
 from tests.fixtures.finished_run import SMOKE
 
 READERS = {
@@ -208,6 +210,33 @@ def test_a_damaged_file_of_the_run_is_named(capsys, folder, name, damage):
             assert "holds no run" in text or name in text or "can't be read" in text
 
 
+def test_a_pipe_in_place_of_a_manifest_is_not_waited_for(capsys, folder):
+    path = Path(artifacts(folder)["teacher"].path, "manifest.json")
+
+    def make_pipe(path):
+        path.unlink()
+        os.mkfifo(path)
+
+    content = path.read_bytes()
+    make_pipe(path)
+    try:
+        results = {command: told(capsys, folder, command) for command in ("state", "doctor", "run")}
+    finally:
+        path.unlink()
+        path.write_bytes(content)
+    assert [code for code, _ in results.values()] == [2, 1, 2]
+    for _, text in results.values():
+        assert f"{path} can't be read: {path} isn't a file" in text
+
+
+@pytest.mark.parametrize("text", [{}, {"files": []}, {"files": {"a": {"bytes": "1"}}}])
+def test_a_manifest_without_checksums_is_damaged(capsys, folder, text):
+    artifact = artifacts(folder)["teacher"]
+    path = Path(artifact.path, "manifest.json")
+    with damaged(path, lambda p: p.write_text(sealed({"folder": artifact.folder, **text}))):
+        refuse(capsys, folder, "rationales", path)
+
+
 def test_an_artifact_of_another_folder_is_refused(capsys, folder):
     made = artifacts(folder)
     one, other = made["evaluate_before"], made["evaluate"]
@@ -232,10 +261,10 @@ def test_an_empty_folder_is_a_phase_to_finish_and_a_file_in_its_place_is_named(
         assert f"phase {name} isn't finished; run kpod run" in text
         path.rmdir()
         path.write_text("")
-        code, text = told(capsys, folder, table)
-        assert code == 2
-        assert text.count("\n") == 1
-        assert name in text
+        for command in (table, "state", "run"):
+            code, text = told(capsys, folder, command)
+            assert (code, text) == (2, f"kpod: {path} isn't a folder; delete it\n")
+        assert told(capsys, folder, "doctor")[0] == 1
     finally:
         path.unlink(missing_ok=True)
         shutil.move(tmp_path / path.name, path)
