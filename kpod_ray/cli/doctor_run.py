@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from kpod_ray.cli.show_run import FINISHED, state_of
+from kpod_ray.cli.show_run import FINISHED, MISSING, state_of
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.report.formatting import visible
@@ -13,10 +13,10 @@ from kpod_ray.storage.checksums import UNREADABLE
 
 
 def print_files(run: FinishedRun, console: Console) -> bool:
-    """Print every artifact of a run with its files and their faults; return whether all are whole.
+    """Print the artifacts of a run with their files and faults; return whether all are whole.
 
-    All files of the finished artifacts are read. Artifacts that aren't finished have no files yet that
-    could be compared, and count as whole.
+    All files of the finished artifacts are read. An artifact that is begun has no files yet that could
+    be compared; one that isn't is left out.
     """
     are_whole = True
     for name, artifact in run.artifacts.items():
@@ -38,7 +38,7 @@ def _file_lines(name: str, artifact: Artifact) -> tuple[bool, list[str]]:
     """
     state = state_of(artifact)
     if state != FINISHED:
-        return True, [f"{state:<8} {name}"]
+        return True, [] if state == MISSING else [f"{state:<8} {name}"]
     files = artifact.files()
     foreign = dict.fromkeys(artifact.foreign_files(), FOREIGN)
     damage = artifact.faults()

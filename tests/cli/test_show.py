@@ -166,6 +166,13 @@ def test_a_question_that_is_not_there_is_named(capsys, questions_folder):
     assert "there is no question 'gone'" in line
 
 
+@pytest.mark.parametrize("table", ["questions", "rationales"])
+def test_none_shown_of_one_question_still_tells_whether_it_is_there(capsys, folder, table):
+    arguments = (folder, table, "--num", "0", "--question")
+    assert "question d" not in shown(capsys, *arguments, "d")
+    assert "'gone'" in refused(capsys, "show", *map(str, arguments), "gone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
