@@ -81,7 +81,7 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
         KpodError: `check_backend` or `open_run` refuses the config, the settings of an arm are wrong or
             name a missing model or file, there is no test question, no cluster answers at the address,
             the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
-        OSError: As in `check_backend`, `check_models` and `name_run`.
+        OSError: As in `check_backend` and `check_models`.
         ValueError: As in `check_backend` and `check_models`.
         Exception: A phase or a trial failed for another reason.
     """

@@ -71,7 +71,6 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
         KpodError: The file doesn't exist or holds a wrong setting, `name_run` fails for its config, the
             folder can't be read or holds no run, another schema version wrote the folder, or overrides
             are given for a folder.
-        OSError: As in `name_run`, for a YAML file.
     """
     if not is_run_folder(place):
         config = load(place, overrides)
@@ -98,26 +97,30 @@ def _run_of_folder(place: str) -> FinishedRun:
     """
     check_answers(place)
     store, folder = _store_of(place)
-    try:
-        if not all(store.exists(f"{folder}/{name}") for name in (CONFIG_FILE, ARTIFACTS_FILE)):
-            raise KpodError(
-                f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of "
-                "settings"
-            )
-        content = store.read_text(f"{folder}/{ARTIFACTS_FILE}")
-        with tempfile.TemporaryDirectory() as temporary:
-            file = Path(temporary) / CONFIG_FILE
-            store.fetch(f"{folder}/{CONFIG_FILE}", file)
-            folders = artifact_folders(place, content, file.read_bytes())
-            config = load(file)
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise KpodError(f"run {place} can't be read: {reason(error)}") from error
+    texts = [_text(place, store, f"{folder}/{name}") for name in (CONFIG_FILE, ARTIFACTS_FILE)]
+    folders = artifact_folders(place, *texts)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / CONFIG_FILE
+        file.write_text(texts[0])
+        config = load(file)
     artifacts = {
         name: Artifact(store, *artifact_folder.split("/"))
         for name, artifact_folder in folders.items()
     }
     source = store.address(f"{folder}/config.yaml") if store.is_local() else "CONFIG"
     return FinishedRun(source, store, folder, config, artifacts)
+
+
+def _text(place: str, store: Store, path: str) -> str:
+    """Return the text of a file in the folder of a run, or raise a `KpodError`."""
+    try:
+        if store.exists(path):
+            return store.read_text(path)
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise KpodError(f"{store.address(path)} can't be read: {reason(error)}") from error
+    raise KpodError(
+        f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of settings"
+    )
 
 
 def _store_of(place: str) -> tuple[Store, str]:

@@ -49,7 +49,7 @@ def checked_run(config: RunConfig) -> Run:
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage doesn't answer, or the storage is a
             relative path and the process is a Ray job.
-        OSError: As in `check_models` and `name_run`.
+        OSError: As in `check_models`.
         ValueError: As in `check_models`.
     """
     check_models(config)
@@ -82,13 +82,15 @@ def name_run(config: RunConfig) -> Run:
     The returned run has a copy of the config, in which a local storage is absolute, with ``~`` expanded.
 
     Raises:
-        KpodError: The address of the storage contains a key or names no file system, or a condition of
-            `name_artifacts` holds.
-        OSError: As in `name_artifacts`.
+        KpodError: The address of the storage contains a key or names no file system, a file that the
+            config names can't be read, or a condition of `name_artifacts` holds.
     """
     config = config.override({"storage": _absolute(config.storage)})
     store = Store.at(config.storage)
-    return Run(config, store, name_artifacts(config, store))
+    try:
+        return Run(config, store, name_artifacts(config, store))
+    except OSError as error:
+        raise KpodError(f"a file that the config names can't be read: {error}") from error
 
 
 def check_models(config: RunConfig) -> None:

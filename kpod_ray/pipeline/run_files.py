@@ -40,13 +40,13 @@ def write_run_files(run: Run) -> None:
     run.store.write_text(f"{run.folder}/{ARTIFACTS_FILE}", sealed(content))
 
 
-def artifact_folders(place: str, text: str, config: bytes) -> Mapping[str, str]:
+def artifact_folders(place: str, config: str, text: str) -> Mapping[str, str]:
     """Return name -> folder of a run's artifacts, from the content of both files.
 
     Args:
         place: folder of the run, for messages.
-        text: content of ``artifacts.json``.
         config: content of ``config.yaml``.
+        text: content of ``artifacts.json``.
 
     Raises:
         KpodError: A file was changed, or another schema version wrote the run; the files inside its
@@ -60,7 +60,7 @@ def artifact_folders(place: str, text: str, config: bytes) -> Mapping[str, str]:
             raise ValueError("not the artifacts of a run")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damage(place, ARTIFACTS_FILE, str(error)) from error
-    if hashlib.sha256(config).hexdigest() != content.get("config_sha256"):
+    if hashlib.sha256(config.encode()).hexdigest() != content.get("config_sha256"):
         raise _damage(place, CONFIG_FILE, "changed since the run")
     return folders
 
