@@ -26,6 +26,7 @@ from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
 from kpod_ray.pipeline.run import (
     QUIET,
     RunCallbacks,
+    check_finished,
     check_test_questions,
     finish_artifact,
     join_cluster,
@@ -80,7 +81,7 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
         KpodError: `check_backend` or `open_run` refuses the config, the settings of an arm are wrong or
             name a missing model or file, there is no test question, no cluster answers at the address,
             the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
-        OSError: As in `check_backend`, `check_models` and `name_run`.
+        OSError: As in `check_backend` and `check_models`.
         ValueError: As in `check_backend` and `check_models`.
         Exception: A phase or a trial failed for another reason.
     """
@@ -93,6 +94,7 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
         check_models(arm_config)
         check_backend(arm_config)
     arms = {name: name_run(arm_config) for name, arm_config in configs.items()}
+    check_finished(base, SHARED)
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":  # all further checks come before the first expensive phase
@@ -174,6 +176,7 @@ def _prepare(arm: Run, callbacks: RunCallbacks) -> None:
     missing = [name for name in PREPARED if not arm.artifacts[name].is_finished()]
     if missing:
         _join_cluster(arm, missing)
+    check_finished(arm, PREPARED)
     # The seconds and curves of the base run's weights and difficulties are shown, not those of an arm.
     own = dataclasses.replace(
         callbacks, on_train_step=QUIET.on_train_step, on_finish=QUIET.on_finish

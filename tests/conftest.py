@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.fixtures.tokenizers",
     "tests.fixtures.examples",
     "tests.fixtures.trainings",
+    "tests.fixtures.finished_run",
 ]
 
 REPOSITORY = Path(__file__).parents[1]

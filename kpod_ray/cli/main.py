@@ -18,6 +18,7 @@ from kpod_ray.cli.signals import run_interruptibly
 from kpod_ray.errors import KpodError
 
 if TYPE_CHECKING:
+    from kpod_ray.pipeline.lookup import FinishedRun
     from kpod_ray.pipeline.naming import Run
 
 app = typer.Typer(
@@ -175,45 +176,40 @@ def _check_options(table: str | None, given: Mapping[str, object]) -> None:
 
 def _show_run(run: str, overrides: list[str]) -> None:
     from kpod_ray.cli.show_run import print_run
-    from kpod_ray.pipeline.lookup import find_run, reading
+    from kpod_ray.pipeline.lookup import find_run
 
-    found = find_run(run, overrides)
-    with reading(run):
-        print_run(found, console)
+    print_run(find_run(run, overrides), console)
 
 
 def _show_questions(run: str, overrides: list[str], num: int, question: str | None) -> None:
     from kpod_ray.cli.show_questions import collect_questions, print_questions
-    from kpod_ray.pipeline.lookup import find_run, reading
+    from kpod_ray.pipeline.lookup import find_run
 
     questions = find_run(run, overrides).finished("questions")
-    with reading(run):
-        print_questions(collect_questions(questions, num, question), num, console)
+    print_questions(collect_questions(questions, num, question), num, console)
 
 
 def _show_rationales(
     run: str, overrides: list[str], selected: tuple[str | None, str | None, int]
 ) -> None:
     from kpod_ray.cli.show_rationales import Selection, print_rationales
-    from kpod_ray.pipeline.lookup import find_run, reading
+    from kpod_ray.pipeline.lookup import find_run
 
     selection = Selection(*selected)
     found = find_run(run, overrides)
     for phase in ("teacher", "questions"):
         found.finished(phase)
-    with reading(run):
-        print_rationales(found.artifacts, selection, console)
+    print_rationales(found.artifacts, selection, console)
 
 
 def _show_schedule(run: str, overrides: list[str]) -> None:
     from kpod_ray.cli.show_schedule import collect_stages, print_schedule
-    from kpod_ray.pipeline.lookup import find_run, reading
+    from kpod_ray.pipeline.lookup import find_run
 
     found = find_run(run, overrides)
     for phase in ("plan", "assess"):
         found.finished(phase)
-    with reading(run):
-        print_schedule(collect_stages(found.artifacts), console)
+    print_schedule(collect_stages(found.artifacts), console)
 
 
 @app.command()
@@ -263,24 +259,49 @@ def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def doctor(
-    config: Annotated[
-        Path | None, typer.Argument(help="YAML file of settings whose needs are checked, too.")
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="YAML file of settings, whose needs and files are checked, too; or the folder "
+            "runs/NAME in a storage, of which only the files are checked."
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Check this machine, and what a config needs; exit code 1 if something is missing."""
-    from kpod_ray.cli.doctor import machine, print_findings
-    from kpod_ray.config import load
+    """Check this machine, a config's needs and a run's files; exit code 1 if one isn't good."""
+    from kpod_ray.pipeline.lookup import find_run, is_run_folder
 
-    loaded = load(config, overrides or ()) if config else None
+    if run is not None and is_run_folder(run):
+        is_good = _check_files(find_run(run, overrides or ()))
+    else:
+        is_good = _check_machine(run, overrides or [])
+    if not is_good:
+        raise typer.Exit(1)
+
+
+def _check_machine(config: str | None, overrides: list[str]) -> bool:
+    """Check this machine and, with a config, its needs and the files of its run."""
+    from kpod_ray.cli.doctor import CONFIG, machine, print_findings
+    from kpod_ray.config import load
+    from kpod_ray.pipeline.lookup import find_run
+
+    loaded = load(config, overrides) if config else None
     findings = machine()
     if loaded is not None:
         from kpod_ray.cli.doctor_config import needs_of  # loads Ray
 
         findings += needs_of(loaded)
     print_findings(findings, console)
-    if not all(finding.is_good for finding in findings):
-        raise typer.Exit(1)
+    is_good = all(finding.is_good for finding in findings)
+    if config is None or any(f.subject == CONFIG and not f.is_good for f in findings):
+        return is_good
+    return _check_files(find_run(config, overrides)) and is_good
+
+
+def _check_files(run: FinishedRun) -> bool:
+    from kpod_ray.cli.doctor_run import print_files
+
+    return print_files(run, console)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -40,24 +40,25 @@ def collect_questions(
         question_id: id of the only question to show; None shows the first questions.
 
     Raises:
-        KpodError: There is no question with that id, and ``num_questions`` isn't 0.
+        KpodError: There is no question with that id, or the artifact can't be read.
     """
+    is_known = question_id is None
     counts = Counter[tuple[str, str]]()
     chosen: list[Question] = []
     num_chosen = Counter[str]()
     for row in table_rows(artifact, "questions", Question):
         counts[row.split, row.kind] += 1
-        is_wanted = question_id in (None, row.id) and num_chosen[row.split] < num_questions
-        if is_wanted:
+        is_known |= row.id == question_id
+        if question_id in (None, row.id) and num_chosen[row.split] < num_questions:
             num_chosen[row.split] += 1
             chosen.append(row)
-    if question_id is not None and not chosen and num_questions:
+    if not is_known:
         raise KpodError(f"there is no question {question_id!r}")
     return QuestionSummary(counts, chosen, _bad_rows(artifact))
 
 
 def _bad_rows(artifact: Artifact) -> list[BadRow]:
-    if not artifact.store.exists(f"{artifact.folder}/bad_rows.parquet"):
+    if not artifact.has("bad_rows"):
         return []
     return [BadRow(**row) for row in artifact.read("bad_rows").to_pylist()]
 

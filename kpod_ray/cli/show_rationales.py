@@ -95,7 +95,7 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
         selection: which rationales to show.
 
     Raises:
-        FileNotFoundError: ``teacher`` isn't finished.
+        KpodError: An artifact can't be read.
     """
     manifest = artifacts["teacher"].manifest()
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
@@ -182,15 +182,21 @@ def print_rationales(
         console: terminal.
 
     Raises:
-        KpodError: A question is selected, and no rationale is shown: the question has none with the
-            selected verdict, or ``selection.num_samples`` is 0.
-        FileNotFoundError: ``teacher`` isn't finished.
+        KpodError: A question is selected that has no rationale with the selected verdict, or an artifact
+            can't be read.
     """
-    summary = collect_corpus(artifacts, selection)
+    num_samples = selection.num_samples
+    if (
+        selection.question_id is not None
+    ):  # one row at least, which tells that the question has some
+        num_samples = max(1, num_samples)
+    summary = collect_corpus(artifacts, dataclasses.replace(selection, num_samples=num_samples))
     if selection.question_id is not None and not summary.samples:
         raise KpodError(
             f"question {selection.question_id!r} has no such rationale; is it a training question?"
         )
+    if not selection.num_samples:
+        summary = dataclasses.replace(summary, samples={})
     _Printer(console).print_all(summary)
 
 

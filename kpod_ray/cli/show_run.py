@@ -21,14 +21,13 @@ def print_run(run: FinishedRun, console: Console) -> None:
     if all artifacts are finished and the report exists, else the command that makes the report.
 
     Raises:
-        OSError: The storage fails.
-        ValueError, KeyError: A manifest is damaged.
+        KpodError: A manifest is damaged, or the storage can't be read.
     """
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
     lines.append(_phase_line("phase", "state", "seconds", "counts"))
     for name, artifact in run.artifacts.items():
-        state, seconds, counts = _state(artifact), "", ""
+        state, seconds, counts = state_of(artifact), "", ""
         if state == FINISHED:
             manifests[name] = artifact.manifest()
             seconds = f"{manifests[name]['seconds']:.1f}"
@@ -65,10 +64,11 @@ def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
     return table
 
 
-def _state(artifact: Artifact) -> str:
+def state_of(artifact: Artifact) -> str:
+    """Return the state of an artifact: `FINISHED`, `BEGUN` or `MISSING`."""
     if artifact.is_finished():
         return FINISHED
-    return BEGUN if artifact.store.exists(artifact.folder) else MISSING
+    return BEGUN if artifact.exists() else MISSING
 
 
 def _phase_line(name: str, state: str, seconds: str, counts: str) -> str:

@@ -6,7 +6,7 @@ The command also works while the student trains: the training writes its decisio
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kpod_ray.schedule.tables import StepValues, given_steps, step_values
+from kpod_ray.schedule.tables import StepValues, decided_schedule, given_steps, step_values
 from kpod_ray.storage.artifacts import Artifact
 
 FINISHED, UNDER_WAY, PLANNED = "finished", "under way", "planned"
@@ -56,14 +56,13 @@ def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
         artifacts: name -> artifact of the run; ``assess``, ``plan`` and ``train`` are used.
 
     Raises:
-        FileNotFoundError: A table of ``assess`` or ``plan`` doesn't exist.
+        KpodError: A file of the artifacts can't be read.
     """
     plan = artifacts["plan"]
     train = artifacts["train"]
-    path = f"{train.folder}/decisions.json"
     decisions: dict[str, Any] = {}
-    if train.store.exists(path):
-        decisions = json.loads(train.store.read_text(path))
+    if train.is_finished() or train.store.exists(f"{train.folder}/decisions.json"):
+        decisions = train.read_json("decisions")
     table = artifacts["assess"].read("difficulties")
     trained_on = plan.read("clusters")
     # validation questions have difficulties, too, but no part in the schedule
@@ -75,9 +74,7 @@ def collect_stages(artifacts: Mapping[str, Artifact]) -> list[StageState]:
     for stage in range(1, last + 1):
         decision = decisions.get(str(stage), {"plan": plan.folder, "plan_stage": stage})
         is_changed = decision["plan"] != plan.folder
-        table = (
-            plan.store.read_table(f"{decision['plan']}/schedule.parquet") if is_changed else planned
-        )
+        table = decided_schedule(plan.store, decision["plan"]) if is_changed else planned
         stages.append(_state(stage, decision, table, difficulties))
     return stages
 
@@ -107,7 +104,8 @@ def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> 
             )
         ]
     )
-    return float(difficulties.values[is_supervised].sum() / difficulties.values.sum())
+    total = difficulties.values.sum()
+    return float(difficulties.values[is_supervised].sum() / total) if total else math.nan
 
 
 def print_schedule(stages: list[StageState], console: Console) -> None:
@@ -120,6 +118,7 @@ def print_schedule(stages: list[StageState], console: Console) -> None:
     for row in stages:
         means = [format(row.statistics[n], f) if row.statistics else "" for n, f in names.items()]
         given = f"{row.given_steps_mean:.2f}"
-        share = f"{row.difficulty_fraction:.0%}"
+        fraction = row.difficulty_fraction
+        share = "" if math.isnan(fraction) else f"{fraction:.0%}"
         table.add_row(str(row.stage), row.state, f"{row.num_questions:,}", given, share, *means)
     console.print(table)

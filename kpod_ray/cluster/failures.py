@@ -14,6 +14,9 @@ from kpod_ray.errors import KpodError
 
 _KPOD_ERROR = re.compile(rf"^.*\b{KpodError.__module__}\.{KpodError.__name__}: (.+)$", re.MULTILINE)
 _STORAGE_ERROR = re.compile(r"(?:AWS Error|google::cloud::Status)[^\n]*")
+_ARTIFACT_GONE = re.compile(rf"\[Errno {errno.ENOENT}\][^\n]*/[a-z]+/[0-9a-f]{{16}}\b[^\n]*")
+_NUMBERS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+_DISK_ERROR = re.compile(rf"\[Errno (?:{'|'.join(map(str, _NUMBERS))})\][^\n]*")
 _DISK_FULL = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
 
 
@@ -21,8 +24,9 @@ _DISK_FULL = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
 def explained() -> Iterator[None]:
     """Raise failures of the block as `KpodError` if the user can fix the cause.
 
-    An `OSError`, `RayError` or `TrainingFailedError` with one of three causes is replaced: a `KpodError`
-    raised in a process of Ray, a full disk, or a failure of S3 or Google Cloud Storage. Any other error
+    An `OSError`, `RayError` or `TrainingFailedError` with one of four causes is replaced: a `KpodError`
+    raised in a process of Ray, a full disk, a disk or an object store that fails or can't be written, or
+    a file of an artifact that was deleted. Any other error
     passes unchanged, also a `KpodError` raised in this process. The context yields None.
 
     Raises:
@@ -40,7 +44,8 @@ def explained() -> Iterator[None]:
                 "the disk of the storage is full; make room and run the same command again: the "
                 "run continues where it stopped"
             ) from error
-        if messages := _STORAGE_ERROR.findall(str(error)):
+        patterns = (_STORAGE_ERROR, _DISK_ERROR, _ARTIFACT_GONE)
+        if messages := [text for p in patterns for text in p.findall(str(error))]:
             raise KpodError(
                 f"the storage failed: {messages[-1]}; run the same command again when the storage "
                 "works: the run continues where it stopped"

@@ -58,7 +58,7 @@ def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[Weighted
             iteration, the file can't be read or a row doesn't have the format ``kpod``.
         OSError: As in `find_run`; or, during the iteration, the storage of the run fails.
     """
-    if Path(source).suffix == ".jsonl":
+    if Path(source).suffix.lower() == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))
     run = find_run(source, overrides)
     rows = corpus_rows(run.finished("teacher"), run.finished("weigh"))

@@ -5,23 +5,21 @@ Nothing in this module writes to a storage, and importing this module loads neit
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
+import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import name_run
+from kpod_ray.pipeline.run_files import ARTIFACTS_FILE, CONFIG_FILE, artifact_folders
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.storage.filesystems import open_address, reason
+from kpod_ray.storage.filesystems import check_answers, open_address, reason
 from kpod_ray.storage.scratch import temporary_folder
 
 
@@ -50,39 +48,12 @@ class FinishedRun:
                 the storage can't be read.
         """
         artifact = self.artifacts[phase]
-        with reading(self.source):
-            is_finished = artifact.is_finished()
-        if not is_finished:
+        if not artifact.is_finished():
             raise KpodError(
                 f"run {self.config.name}: phase {phase} isn't finished; "
                 f"run kpod run {self.source} --until {phase}"
             )
         return artifact
-
-
-@contextlib.contextmanager
-def reading(place: str) -> Iterator[None]:
-    """Raise failures to read a run's files inside the block as `KpodError`.
-
-    The block should only read and print: an error of these types with another cause becomes the same
-    `KpodError`. Errors of other types, a `KpodError` too, pass unchanged.
-
-    Args:
-        place: the run as the user named it, for the message.
-
-    Raises:
-        KpodError: The block raised an `OSError` (a file or the storage can't be read), or a
-            `ValueError`, `KeyError`, `AttributeError` or `TypeError` (a file is damaged).
-    """
-    try:
-        yield
-    except OSError as error:
-        raise KpodError(f"run {place} can't be read: {reason(error)}") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:  # of JSON, Arrow or a field
-        raise KpodError(
-            f"run {place} can't be read: a file of the run is damaged ({error}); delete the file's "
-            "folder and run kpod run again"
-        ) from error
 
 
 def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
@@ -100,20 +71,23 @@ def find_run(place: str, overrides: Sequence[str] = ()) -> FinishedRun:
         KpodError: The file doesn't exist or holds a wrong setting, `name_run` fails for its config, the
             folder can't be read or holds no run, another schema version wrote the folder, or overrides
             are given for a folder.
-        OSError: As in `name_run`, for a YAML file.
     """
-    with reading(place):
-        is_folder = "://" in place or Path(place).expanduser().is_dir()
-    if not is_folder:
-        run = name_run(load(place, overrides))
+    if not is_run_folder(place):
+        config = load(place, overrides)
+        check_answers(config.storage)
+        run = name_run(config)
         source = shlex.join([place, *overrides])
         return FinishedRun(source, run.store, run.folder, run.config, run.artifacts)
     if overrides:
         raise KpodError(
             f"run {place}: the settings of a folder can't be changed; give its config.yaml instead"
         )
-    with reading(place):
-        return _run_of_folder(place)
+    return _run_of_folder(place)
+
+
+def is_run_folder(place: str) -> bool:
+    """Return whether a run is given by its folder: an existing local folder or an address."""
+    return "://" in place or os.path.isdir(os.path.expanduser(place))
 
 
 def _run_of_folder(place: str) -> FinishedRun:
@@ -121,15 +95,13 @@ def _run_of_folder(place: str) -> FinishedRun:
 
     The storage that the config names isn't used: the storage may have been copied or moved.
     """
+    check_answers(place)
     store, folder = _store_of(place)
-    if not all(store.exists(f"{folder}/{name}") for name in ("config.yaml", "artifacts.json")):
-        raise KpodError(
-            f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of settings"
-        )
-    folders = _artifact_folders(place, json.loads(store.read_text(f"{folder}/artifacts.json")))
+    texts = [_text(place, store, f"{folder}/{name}") for name in (CONFIG_FILE, ARTIFACTS_FILE)]
+    folders = artifact_folders(place, *texts)
     with temporary_folder() as temporary:
-        file = temporary / "config.yaml"
-        store.fetch(f"{folder}/config.yaml", file)
+        file = temporary / CONFIG_FILE
+        file.write_text(texts[0])
         config = load(file)
     artifacts = {
         name: Artifact(store, *artifact_folder.split("/"))
@@ -139,21 +111,16 @@ def _run_of_folder(place: str) -> FinishedRun:
     return FinishedRun(source, store, folder, config, artifacts)
 
 
-def _artifact_folders(place: str, content: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return name -> folder of a run's artifacts, from the content of ``artifacts.json``.
-
-    Raises:
-        KpodError: Another schema version wrote the run; the files inside its artifacts may differ.
-    """
-    found = content.get("schema_version", "3 or lower")
-    if found != SCHEMA_VERSION:
-        raise KpodError(
-            f"run {place} was made by another version of kpod_ray (schema {found}, this one reads "
-            f"{SCHEMA_VERSION}): make it anew with kpod run CONFIG, or read it with the version that "
-            "made it"
-        )
-    folders: Mapping[str, str] = content["folders"]
-    return folders
+def _text(place: str, store: Store, path: str) -> str:
+    """Return the text of a file in the folder of a run, or raise a `KpodError`."""
+    try:
+        if store.exists(path):
+            return store.read_text(path)
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise KpodError(f"{store.address(path)} can't be read: {reason(error)}") from error
+    raise KpodError(
+        f"folder {place} holds no run; give runs/NAME inside a storage, or a YAML file of settings"
+    )
 
 
 def _store_of(place: str) -> tuple[Store, str]:

@@ -17,6 +17,7 @@ from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.schedule.embedding_source import check_embedding
 from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.filesystems import check_answers
 from kpod_ray.teacher import kinds
 from kpod_ray.weighting.content import model_names
 
@@ -41,6 +42,23 @@ class Run:
         return f"runs/{self.config.name}"
 
 
+def checked_run(config: RunConfig) -> Run:
+    """Check the files and the models of a config and that its storage answers; name every artifact.
+
+    Nothing is written. The network is used for models on the hub and for a storage at an address.
+
+    Raises:
+        KpodError: `check_models` or `name_run` fails, the storage doesn't answer, or the storage is a
+            relative path and the process is a Ray job.
+        OSError: As in `check_models`.
+        ValueError: As in `check_models`.
+    """
+    check_models(config)
+    _check_storage_of_job(config.storage)
+    check_answers(config.storage)
+    return name_run(config)
+
+
 def open_run(config: RunConfig) -> Run:
     """Check the storage, the files and the models of a config, and name every artifact.
 
@@ -49,13 +67,10 @@ def open_run(config: RunConfig) -> Run:
     absolute storage.
 
     Raises:
-        KpodError: `check_models` or `name_run` fails, the storage can't be written, or the storage is a
-            relative path and the process is a Ray job.
-        OSError: As in `name_run`.
+        KpodError: `checked_run` fails, or the storage can't be written.
+        OSError: As in `checked_run`.
     """
-    check_models(config)
-    _check_storage_of_job(config.storage)
-    run = name_run(config)
+    run = checked_run(config)
     Store.open(run.config.storage)
     return run
 
@@ -67,13 +82,15 @@ def name_run(config: RunConfig) -> Run:
     The returned run has a copy of the config, in which a local storage is absolute, with ``~`` expanded.
 
     Raises:
-        KpodError: The address of the storage contains a key or names no file system, or a condition of
-            `name_artifacts` holds.
-        OSError: As in `name_artifacts`.
+        KpodError: The address of the storage contains a key or names no file system, a file that the
+            config names can't be read, or a condition of `name_artifacts` holds.
     """
     config = config.override({"storage": _absolute(config.storage)})
     store = Store.at(config.storage)
-    return Run(config, store, name_artifacts(config, store))
+    try:
+        return Run(config, store, name_artifacts(config, store))
+    except OSError as error:
+        raise KpodError(f"a file that the config names can't be read: {error}") from error
 
 
 def check_models(config: RunConfig) -> None:

@@ -19,6 +19,8 @@ from kpod_ray.teacher.phase import generate_rationales
 from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.phase import write_token_weights
 
+STUDENT_FOLDER = "student"
+"""Subfolder of the artifact ``train`` with the trained student, a Hugging Face model folder."""
 OnTrainStep = Callable[[str, Mapping[str, float]], None]
 """Takes a phase, ``weigh`` or ``train``, and the metrics of a train step by name.
 
@@ -46,8 +48,6 @@ def makers(
         as finished. All functions but that of ``questions`` need a connection to Ray.
     """
     questions = made["questions"]
-    train = made["train"]
-    student = train.store.address(f"{train.folder}/student")
     # Phase teacher writes a table of questions, too: those with a rationale, a copy of a question for
     # each further rationale. Later phases read this table and not the artifact of phase questions.
     teacher = made["teacher"]
@@ -70,10 +70,21 @@ def makers(
         "evaluate_before": lambda out: evaluate_student(
             config, questions, config.student.model, out, rows_of("evaluate_before")
         ),
-        "evaluate": lambda out: evaluate_student(
-            config, questions, student, out, rows_of("evaluate")
-        ),
+        "evaluate": lambda out: _evaluate_trained(config, made, out, rows_of("evaluate")),
     }
+
+
+def _evaluate_trained(
+    config: RunConfig,
+    made: Mapping[str, Artifact],
+    artifact: Artifact,
+    on_rows: Callable[[int, int], None],
+) -> Manifest:
+    """Run phase ``evaluate`` on the trained student, whose files are read and checked before."""
+    train = made["train"]
+    train.check_folder(STUDENT_FOLDER)
+    student = train.store.address(f"{train.folder}/{STUDENT_FOLDER}")
+    return evaluate_student(config, made["questions"], student, artifact, on_rows)
 
 
 def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:

@@ -7,11 +7,8 @@ whose artifact isn't finished, and runs with the same fingerprints share artifac
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-
-import yaml
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect
@@ -19,9 +16,9 @@ from kpod_ray.cluster.failures import explained
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.student import check_vocabulary
-from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.pipeline.phases import makers
+from kpod_ray.pipeline.run_files import write_run_files
 from kpod_ray.pipeline.versions import versions
 from kpod_ray.report.run.collect import write_report
 from kpod_ray.storage.artifacts import Manifest
@@ -66,9 +63,10 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
             ``until``, also for those that an earlier run finished.
 
     Raises:
-        KpodError: `check_backend` or `check_vocabulary` refuses the student's model, there is no test
-            question to evaluate on, no cluster answers at the address, the cluster is too small for a
-            phase, a phase fails (see `finish_artifact`), or the storage is full or fails.
+        KpodError: A finished artifact is damaged, `check_backend` or `check_vocabulary` refuses the
+            student's model, there is no test question to evaluate on, no cluster answers at the address,
+            the cluster is too small for a phase, a phase fails (see `finish_artifact`), or the storage
+            is full or fails.
         ValueError: ``until`` is no phase, or as in `check_backend` and `check_vocabulary`.
         OSError: As in `check_backend` and `check_vocabulary`.
         Exception: As in `finish_artifact`.
@@ -78,8 +76,9 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
         check_backend(run.config)
     if "weigh" in wanted:
         check_vocabulary(run.config.student.model)
-    _write_run_files(run)
+    write_run_files(run)
     names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
+    check_finished(run, names)
     for name in names:
         manifest = finish_artifact(run, name, callbacks)
         # checked after the questions, which take seconds, and before the phases that take hours
@@ -116,6 +115,17 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     manifest = run.artifacts[name].manifest()
     callbacks.on_finish(name, manifest)
     return manifest
+
+
+def check_finished(run: Run, names: Iterable[str]) -> None:
+    """Check the files of those of the named artifacts that are finished, see `Artifact.check`.
+
+    Raises:
+        KpodError: A file is missing or was changed; the message says which folder to delete.
+    """
+    for name in names:
+        if run.artifacts[name].is_finished():
+            run.artifacts[name].check()
 
 
 def join_cluster(run: Run, names: Sequence[str]) -> None:
@@ -159,12 +169,3 @@ def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:
             "config": run.config.model_dump(),
         }
         run.artifacts[name].finish({**manifest, **details})
-
-
-def _write_run_files(run: Run) -> None:
-    """Write ``config.yaml`` and ``artifacts.json``, by which `find_run` finds the run by its folder."""
-    config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
-    run.store.write_text(f"{run.folder}/config.yaml", config)
-    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
-    content = {"schema_version": SCHEMA_VERSION, "folders": folders}
-    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(content, indent=2))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from kpod_ray.algorithm.schedule import Plan
 from kpod_ray.records import StageRow
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact, Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,18 @@ def schedule_table(question_ids: pa.Array, plan: Plan) -> pa.Table:
         "num_given_steps": plan.num_given_steps[plan.included],
     }
     return pa.table(columns, schema=StageRow.schema)
+
+
+def decided_schedule(store: Store, folder: str) -> pa.Table:
+    """Return the `StageRow` rows of the plan in a folder, as a `Decision` names it.
+
+    The folder is that of an artifact of phase ``plan``, or a subfolder of an artifact ``train``.
+
+    Raises:
+        KpodError: The table can't be read, see `Artifact`.
+    """
+    phase, fingerprint, *subfolders = folder.split("/")
+    return Artifact(store, phase, fingerprint).read("/".join([*subfolders, "schedule"]))
 
 
 def given_steps(schedule: pa.Table, stage: int) -> dict[str, int]:

@@ -12,25 +12,30 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.atomic_write import BLOCK_BYTES, HALF_WRITTEN, AtomicWrite, send
+from kpod_ray.storage.checksums import (
+    UNREADABLE,
+    FileSum,
+    are_sums,
+    faults,
+    file_names,
+    file_sums,
+    sealed,
+    unsealed,
+)
 from kpod_ray.storage.filesystems import open_address, reason
 from kpod_ray.storage.plain_tables import check_plain
 
-_HALF_WRITTEN = ".tmp"
-"""Suffix of the temporary files of atomic writes; a killed writer leaves its file."""
-_SPOOL_BYTES = 1 << 26
-"""A file for an object store is buffered in memory up to this size, then on the local disk."""
-_BLOCK_BYTES = 1 << 24  # of one read while a file is copied
 Manifest = dict[str, Any]
 """Summary of a finished phase; the key ``counts`` holds the number of rows by what became of them."""
 
@@ -85,6 +90,30 @@ class Store:
             raise KpodError(f"storage {uri} can't be written: {reason(error)}") from error
         return store
 
+    def check_writable(self) -> None:
+        """Check that a run could write to the store, without writing or making anything.
+
+        Of a local folder, or the nearest one above it, the permissions are looked at; of an object store
+        only whether the bucket exists.
+
+        Raises:
+            KpodError: The store can't be written or reached.
+        """
+        folder = self.root if self.is_local() else self.root.partition("/")[0]
+        try:
+            while (info := self.filesystem.get_file_info(folder)).type == pafs.FileType.NotFound:
+                if not self.is_local():
+                    raise OSError(f"Bucket '{folder}' not found")
+                folder = str(Path(folder).parent)
+            if info.type != pafs.FileType.Directory:
+                raise OSError(f"{folder} is no folder")
+            if self.is_local() and not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(f"{folder} is read-only for this user")
+        except OSError as error:
+            raise KpodError(
+                f"storage {self.address('').rstrip('/')} can't be written: {reason(error)}"
+            ) from error
+
     def artifact(
         self, phase: str, schema_version: int, settings: Mapping[str, Any], inputs: list[str]
     ) -> Artifact:
@@ -112,28 +141,28 @@ class Store:
         selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
-        return sorted(name for name in names if not name.endswith(_HALF_WRITTEN))
+        return sorted(name for name in names if not name.endswith(HALF_WRITTEN))
 
     def read_text(self, path: str) -> str:
         """Return the text of the UTF-8 file at a path in the store, or raise `FileNotFoundError`."""
-        with self.filesystem.open_input_stream(f"{self.root}/{path}") as stream:
+        with self.filesystem.open_input_stream(self._file(path)) as stream:
             return stream.read().decode()
 
     def write_text(self, path: str, text: str) -> None:
         """Write a UTF-8 file to a path in the store; the atomic write replaces an existing file."""
-        with _Replacement(self, path) as stream:
+        with AtomicWrite(self.filesystem, f"{self.root}/{path}") as stream:
             stream.write(text.encode())
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Return the table in a Parquet file of the store, with all columns (None) or the named ones."""
-        with self.filesystem.open_input_file(f"{self.root}/{path}") as file:
+        with self.filesystem.open_input_file(self._file(path)) as file:
             table = pq.read_table(file, columns=columns)
         check_plain(table.schema, self.address(path))
         return table
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write a Parquet file to a path in the store; the atomic write replaces an existing file."""
-        with _Replacement(self, path) as stream:
+        with AtomicWrite(self.filesystem, f"{self.root}/{path}") as stream:
             pq.write_table(table, stream)
 
     def add_part(self, folder: str, table: pa.Table, prefix: str = "") -> str:
@@ -147,19 +176,22 @@ class Store:
         return name
 
     def upload(self, file: Path, path: str) -> None:
-        """Copy a local file to a path in the store; the copy is an atomic write only on a local disk."""
+        """Copy a local file to a path in the store; the copy is an atomic write only on a local disk.
+
+        In an object store, a copy that fails deletes the file that it was to replace.
+        """
         with open(file, "rb") as source:
             if not self.is_local():  # the source is complete: no second local copy is needed
-                _copy(source, self.filesystem, f"{self.root}/{path}")
+                send(source, self.filesystem, f"{self.root}/{path}")
                 return
-            with _Replacement(self, path) as stream:
-                shutil.copyfileobj(source, stream, _BLOCK_BYTES)
+            with AtomicWrite(self.filesystem, f"{self.root}/{path}") as stream:
+                shutil.copyfileobj(source, stream, BLOCK_BYTES)
 
     def fetch(self, path: str, file: Path) -> None:
         """Copy a file of the store to a local file, whose folder must exist; the copy isn't atomic."""
-        source_path = f"{self.root}/{path}"
+        source_path = self._file(path)
         with self.filesystem.open_input_stream(source_path) as source, open(file, "wb") as target:
-            shutil.copyfileobj(source, target, _BLOCK_BYTES)
+            shutil.copyfileobj(source, target, BLOCK_BYTES)
 
     def delete(self, path: str) -> None:
         """Delete a file or whole folder of the store; do nothing if the path doesn't exist."""
@@ -170,6 +202,14 @@ class Store:
         elif kind != pafs.FileType.NotFound:
             self.filesystem.delete_file(full)
 
+    def _file(self, path: str) -> str:
+        """Return the full path of a file to read; refuse a pipe, which could block for ever."""
+        full = f"{self.root}/{path}"
+        # of an object store, which holds no such thing, this would be one more request
+        if self.is_local() and self.filesystem.get_file_info(full).type == pafs.FileType.Unknown:
+            raise OSError(f"{full} isn't a file")
+        return full
+
     def address(self, path: str) -> str:
         """Return the absolute local path, or the full address, of a path in the store."""
         if not self.scheme:
@@ -178,11 +218,22 @@ class Store:
         return f"{self.scheme}://{self.root}/{path}{options}"
 
 
+MANIFEST = "manifest.json"
+"""Name of the file in an artifact's folder that marks the artifact as finished."""
+FOREIGN = "isn't in the manifest"
+"""Fault of a file that was put into the folder of a finished artifact."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Artifact:
     """The output folder of one phase for one fingerprint. The folder may not exist yet.
 
-    The names of tables and JSON files that methods take have no ending. Errors are those of `Store`.
+    The manifest of a finished artifact holds size and checksum of every file. Methods that read a file
+    compare it with the manifest first; the files of an unfinished artifact are read as they are. The
+    names of tables and JSON files that methods take have no ending.
+
+    A file that is missing, was changed or can't be read is a `KpodError` that names the file and says
+    how to remake it. A failing write is an `OSError`.
     """
 
     store: Store
@@ -200,30 +251,95 @@ class Artifact:
         """Absolute path of the folder inside ``store.filesystem``, without a scheme."""
         return f"{self.store.root}/{self.folder}"
 
+    def exists(self) -> bool:
+        """Return whether the folder exists; in a folder without a manifest, a phase was begun."""
+        with self._reading(""):
+            return self.store.exists(self.folder)
+
     def is_finished(self) -> bool:
         """Return whether the artifact has a manifest; every call asks the storage."""
-        return self.store.exists(f"{self.folder}/manifest.json")
+        with self._reading(MANIFEST):
+            if self.store.exists(f"{self.folder}/{MANIFEST}"):
+                return True
+            paths = [f"{self.store.root}/{path}" for path in (self.phase, self.folder)]
+            for info in self.store.filesystem.get_file_info(paths):
+                if info.type not in (pafs.FileType.Directory, pafs.FileType.NotFound):
+                    raise KpodError(f"{info.path} isn't a folder; delete it")
+            return False
 
     def manifest(self) -> Manifest:
-        """Return the manifest of a finished artifact; raise `FileNotFoundError` if it's unfinished."""
-        manifest: Manifest = json.loads(self.store.read_text(f"{self.folder}/manifest.json"))
-        return manifest
+        """Return the manifest of a finished artifact, without the checksums of the files."""
+        content = self._sealed_manifest()
+        return {key: content[key] for key in content if key not in ("folder", "files")}
 
     def finish(self, manifest: Manifest) -> None:
         """Mark the artifact as finished by its manifest; call this method after all other writes.
 
-        The manifest is JSON-serializable; the key ``phase`` is added. The write is atomic.
+        The manifest is JSON-serializable; the key ``phase`` is added, and in the file the keys
+        ``folder``, ``files`` and ``checksum``. All files of the artifact are read for their checksums.
+        The write is atomic.
         """
-        text = json.dumps({"phase": self.phase, **manifest}, indent=2, ensure_ascii=False)
-        self.store.write_text(f"{self.folder}/manifest.json", text)
+        names = [name for name in self._whole_files() if name != MANIFEST]
+        files = file_sums(self.store.filesystem, self.path, names)
+        text = sealed({"phase": self.phase, **manifest, "folder": self.folder, "files": files})
+        self.store.write_text(f"{self.folder}/{MANIFEST}", text)
+
+    def files(self) -> dict[str, FileSum]:
+        """Return name -> size and checksum of the files of a finished artifact, from its manifest."""
+        files: dict[str, FileSum] = self._sealed_manifest()["files"]
+        return files
+
+    def check(self) -> None:
+        """Check the files of a finished artifact, of those in subfolders only the sizes."""
+        files = self.files()
+        self._refuse_damage(files, [name for name in files if "/" not in name])
+
+    def check_folder(self, name: str) -> None:
+        """Check the files in a subfolder of a finished artifact, such as a student, by reading them.
+
+        A file that isn't in the manifest is refused, too: a model's folder is loaded by its file names.
+        """
+        files = {file: s for file, s in self.files().items() if file.startswith(f"{name}/")}
+        if not files:
+            raise self._damage(name, "has no files")
+        self._refuse_damage(files, files)
+        for file in self.foreign_files():
+            if file.startswith(f"{name}/"):
+                address = self.store.address(f"{self.folder}/{file}")
+                raise KpodError(f"{address} {FOREIGN}; delete the file")
+
+    def faults(self) -> dict[str, str]:
+        """Return name -> fault of every file of a finished artifact that isn't as it was written.
+
+        All files are read. A fault is a phrase to stand behind the name, such as ``is missing``.
+        """
+        files = self.files()
+        with self._reading(""):
+            return dict(faults(self.store.filesystem, self.path, files, files))
+
+    def foreign_files(self) -> list[str]:
+        """Return the names of the files in a finished artifact's folder that its manifest lacks."""
+        known = {MANIFEST, *self.files()}
+        with self._reading(""):
+            return [name for name in self._whole_files() if name not in known]
+
+    def has(self, name: str) -> bool:
+        """Return whether the artifact has the table ``name``; a lost table of a finished one counts."""
+        if self.is_finished():
+            return f"{name}.parquet" in self.files()
+        return self.store.exists(f"{self.folder}/{name}.parquet")
 
     def read(self, name: str) -> pa.Table:
-        """Return the whole table ``name`` (no ``.parquet``), or raise `FileNotFoundError`."""
-        return self.store.read_table(f"{self.folder}/{name}.parquet")
+        """Return the whole table ``name`` (no ``.parquet``)."""
+        file = self._checked(f"{name}.parquet")
+        with self._reading(file):
+            return self.store.read_table(f"{self.folder}/{file}")
 
     def read_json(self, name: str) -> Any:
-        """Return the value in the JSON file ``name`` (no ``.json``), or raise `FileNotFoundError`."""
-        return json.loads(self.store.read_text(f"{self.folder}/{name}.json"))
+        """Return the value in the JSON file ``name`` (no ``.json``)."""
+        file = self._checked(f"{name}.json")
+        with self._reading(file):
+            return json.loads(self.store.read_text(f"{self.folder}/{file}"))
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write the table ``name`` (no ``.parquet``); the atomic write replaces an existing table."""
@@ -232,10 +348,15 @@ class Artifact:
     def batches(self, name: str, size: int) -> Iterator[pa.Table]:
         """Yield the table ``name`` (without ``.parquet``) in order, in parts of 1 to ``size`` rows.
 
-        The iteration opens the file, or raises `FileNotFoundError`. An empty table yields nothing.
+        The iteration opens the file. An empty table yields nothing.
         """
-        path = f"{self.path}/{name}.parquet"
-        with self.store.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
+        name = self._checked(f"{name}.parquet")
+        path = f"{self.path}/{name}"
+        with (
+            self._reading(name),
+            self.store.filesystem.open_input_file(path) as file,
+            pq.ParquetFile(file) as parquet,
+        ):
             check_plain(parquet.schema_arrow, path)
             for batch in parquet.iter_batches(size):
                 yield pa.Table.from_batches([batch])
@@ -247,58 +368,56 @@ class Artifact:
         ``write_table`` of the context's writer adds a part with the given schema. The file replaces an
         existing one when the context ends without an exception; otherwise nothing is written.
         """
-        path = f"{self.folder}/{name}.parquet"
-        with _Replacement(self.store, path) as stream, pq.ParquetWriter(stream, schema) as writer:
+        file = AtomicWrite(self.store.filesystem, f"{self.path}/{name}.parquet")
+        with file as stream, pq.ParquetWriter(stream, schema) as writer:
             yield writer
 
+    def _whole_files(self) -> list[str]:
+        """Return the names of all files in the folder but those of writers under way or killed."""
+        names = file_names(self.store.filesystem, self.path)
+        return [name for name in names if not name.endswith(HALF_WRITTEN)]
 
-class _Replacement:
-    """A context with a stream for an atomic write of one file; an exception discards the content.
+    def _sealed_manifest(self) -> Manifest:
+        """Return the content of the manifest's file without the checksum of the file itself."""
+        with self._reading(MANIFEST):
+            content = unsealed(self.store.read_text(f"{self.folder}/{MANIFEST}"))
+        if content.get("folder") != self.folder:
+            raise self._damage(MANIFEST, f"belongs to {content.get('folder')}")
+        if not are_sums(content.get("files")):
+            raise self._damage(MANIFEST, "has no checksums")
+        return content
 
-    A local file is written under a temporary name, flushed to the disk and renamed. A file for object
-    storage is buffered locally and uploaded at the end.
-    """
+    def _checked(self, file: str) -> str:
+        """Return the name of a file; of a finished artifact, the file is compared with the manifest."""
+        if self.is_finished():
+            files = self.files()
+            if file not in files:
+                raise self._damage(file, "is missing")
+            self._refuse_damage({file: files[file]}, [file])
+        return file
 
-    def __init__(self, store: Store, path: str) -> None:
-        self.store = store
-        self.target = f"{store.root}/{path}"
-        self.temporary = f"{self.target}.{uuid.uuid4().hex}{_HALF_WRITTEN}"
+    def _refuse_damage(self, files: Mapping[str, FileSum], read: Collection[str]) -> None:
+        """Raise a `KpodError` for the first of the files that isn't as it was written, see `faults`."""
+        with self._reading(""):
+            for name, fault in faults(self.store.filesystem, self.path, files, read):
+                raise self._damage(name, fault)
 
-    def __enter__(self) -> IO[bytes]:
-        if not self.store.is_local():
-            # Closing a stream of an object store publishes the bytes written so far, also when an
-            # exception closes the stream. Nothing is sent before the content is complete.
-            self.stream: IO[bytes] = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)
-            return self.stream
-        self.store.filesystem.create_dir(os.path.dirname(self.target), recursive=True)
-        self.stream = self.store.filesystem.open_output_stream(self.temporary)
-        return self.stream
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        finish = self._rename if self.store.is_local() else self._send
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Raise the errors of reading a file as a `KpodError`; the name is empty for the folder."""
         try:
-            finish(error_type is None)
-        finally:
-            self.stream.close()
+            yield
+        except FileNotFoundError as error:
+            raise self._damage(name, "is missing") from error
+        except OSError as error:
+            raise self._damage(name, f"{UNREADABLE}: {reason(error)}") from error
+        except (pa.ArrowException, ValueError) as error:  # of JSON, UTF-8 or a checksum
+            raise self._damage(name, f"is damaged ({reason(error)})") from error
 
-    def _send(self, is_complete: bool) -> None:
-        if is_complete:
-            self.stream.seek(0)
-            _copy(self.stream, self.store.filesystem, self.target)
-
-    def _rename(self, is_complete: bool) -> None:
-        try:
-            self.stream.close()
-            if is_complete:
-                # Without fsync, a crash of the machine after the rename could leave an empty file.
-                with open(self.temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-                os.replace(self.temporary, self.target)
-        finally:
-            Path(self.temporary).unlink(missing_ok=True)
-
-
-def _copy(source: IO[bytes], filesystem: pafs.FileSystem, target: str) -> None:
-    with filesystem.open_output_stream(target) as stream:
-        while block := source.read(_BLOCK_BYTES):
-            stream.write(block)
+    def _damage(self, name: str, fault: str) -> KpodError:
+        folder = self.store.address(self.folder)
+        address = self.store.address(f"{self.folder}/{name}".rstrip("/"))
+        advice = f"delete the folder {folder}, and kpod run makes it again"
+        return KpodError(
+            f"{address} {fault}" if fault.startswith(UNREADABLE) else f"{address} {fault}; {advice}"
+        )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +17,10 @@ from kpod_ray.errors import KpodError
 
 ATTEMPTS = 8
 """Attempts of one S3 request, with exponential backoff: about a minute in all."""
+
+
+ANSWER_SECONDS = 10.0
+"""A storage that hasn't answered after so many seconds at the start of a command is given up."""
 
 
 class PatientS3(pafs.S3FileSystem):
@@ -26,6 +35,12 @@ class PatientS3(pafs.S3FileSystem):
     def __init__(self, **options: Any) -> None:
         retries = pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
         super().__init__(retry_strategy=retries, **options)
+
+    def impatient(self) -> pafs.S3FileSystem:
+        """Return a file system of the same place that tries requests twice, for a few seconds."""
+        options = super().__reduce__()[1][0]
+        retries = pafs.AwsStandardS3RetryStrategy(max_attempts=2)
+        return pafs.S3FileSystem(**{**options, "retry_strategy": retries})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _patient_s3, super().__reduce__()[1]
@@ -60,12 +75,59 @@ def open_address(address: str) -> tuple[pafs.FileSystem, str]:
     return filesystem, path
 
 
-def reason(error: OSError | pa.ArrowInvalid) -> str:
-    """Return one line that says why a file system can't be used and, if known, what to do.
+def check_answers(place: str) -> None:
+    """Check that a storage answers soon, at a local path or an address; nothing need exist there.
 
-    The line is the first line of the error's message, or the error's type if the message is empty. For
-    missing permissions, buckets and networks, what to do follows.
+    Later requests to an object store are repeated for a minute, and a request to a dead network mount
+    never ends: this check is for the start of a command.
+
+    Raises:
+        KpodError: The storage can't be reached, refuses the keys, or is silent for `ANSWER_SECONDS`.
     """
+    caught: list[OSError] = []
+
+    def ask() -> None:
+        # a KpodError or an address that pyarrow doesn't know is found again when the storage is opened
+        with contextlib.suppress(KpodError, pa.ArrowInvalid):
+            try:
+                _ask(place)
+            except OSError as error:
+                caught.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # a thread that hangs ends with the process
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    if asking.is_alive():
+        raise KpodError(
+            f"storage {place} doesn't answer within {ANSWER_SECONDS:.0f} s; check the address, the "
+            "network or the mount"
+        )
+    if caught:
+        raise KpodError(f"storage {place} can't be reached: {reason(caught[0])}")
+
+
+def _ask(place: str) -> None:
+    if "://" not in place:
+        folder = Path(place).expanduser()
+        with contextlib.suppress(PermissionError):  # for the command to find
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return
+    filesystem, path = open_address(place)
+    if isinstance(filesystem, PatientS3):
+        filesystem = filesystem.impatient()
+    filesystem.get_file_info(path)
+
+
+def reason(error: OSError | pa.ArrowException | ValueError) -> str:
+    """Return one line that says why a file or a file system can't be used and, if known, what to do.
+
+    The line is the system's text for the error's number, else the first line of the error's message, or
+    the error's type if the message is empty. For missing permissions, buckets and networks, what to do
+    follows.
+    """
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     first = (str(error).splitlines() or [type(error).__name__])[0]
     if "ACCESS_DENIED" in first or "HTTP status 403" in first:
         return f"{first}; check the keys and their permissions"

@@ -7,7 +7,6 @@ that all trials share, so that each of these artifacts is made once.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from kpod_ray.cluster.connection import connect
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import Run, name_run
-from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact
+from kpod_ray.pipeline.run import QUIET, RunCallbacks, check_finished, finish_artifact
 from kpod_ray.sweep.tuner import Report, Settings
 from kpod_ray.tracking import tracked
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -91,6 +90,7 @@ def run_trial(
             if not run.artifacts[name].is_finished():
                 folder = run.artifacts[name].folder
                 ray.get(shared_tasks.make.remote(folder, run.config, name))
+        check_finished(run, SHARED_PHASES)
         _claim(run, shared_tasks, trial_id)
 
         def report_stage(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
@@ -158,7 +158,7 @@ def score_of(run: Run) -> float:
         ValueError: The objective was never measured.
     """
     train = run.artifacts["train"]
-    history = json.loads(train.store.read_text(f"{train.folder}/history.json"))
+    history = train.read_json("history")
     objective = run.config.sweep.objective
     by_stage = {row["stage"]: row[objective] for row in history if objective in row}
     if run.config.student.exported_student == "best":

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import yaml
 
 from kpod_ray.config import load
-from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run_files import write_run_files
 from tests.cli.refusals import refused
 from tests.conftest import REPOSITORY
 
@@ -35,11 +34,8 @@ def test_a_corpus_that_is_not_there_yet_is_named_with_its_command(capsys, storag
 )
 def test_a_deleted_artifact_is_named_with_its_command(capsys, tmp_path, table, there, gone):
     run = open_run(load(SMOKE, [f"storage={tmp_path}"]))
-    folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
-    told = {"schema_version": SCHEMA_VERSION, "folders": folders}
-    run.store.write_text(f"{run.folder}/artifacts.json", json.dumps(told))
+    write_run_files(run)
     config = tmp_path / run.folder / "config.yaml"
-    config.write_text(yaml.safe_dump(run.config.model_dump()))
     run.artifacts[there].finish({})
     line = refused(capsys, "show", str(config.parent), table)
     command = f"kpod run {config} --until {gone}"

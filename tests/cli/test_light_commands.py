@@ -71,6 +71,8 @@ def commands(tmp_path):
         (["export", SMOKE, out, storage], 2),
         (["export", folder, out], 0),
         (["export", config, out, "--format", "messages"], 0),
+        (["doctor", folder], 0),
+        (["doctor", str(tmp_path)], 2),
         (["sync", "nothere"], 2),
         (["sync", folder], 2),
         (["sync", SMOKE, storage], 2),

@@ -166,6 +166,13 @@ def test_a_question_that_is_not_there_is_named(capsys, questions_folder):
     assert "there is no question 'gone'" in line
 
 
+@pytest.mark.parametrize("table", ["questions", "rationales"])
+def test_none_shown_of_one_question_still_tells_whether_it_is_there(capsys, folder, table):
+    arguments = (folder, table, "--num", "0", "--question")
+    assert "question d" not in shown(capsys, *arguments, "d")
+    assert "'gone'" in refused(capsys, "show", *map(str, arguments), "gone")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -207,7 +214,7 @@ def old_run(tmp_path, **told):
 
 
 @pytest.mark.parametrize(
-    ("told", "schema"), [({}, "3 or lower"), ({"schema_version": 5, "folders": {}}, "5")]
+    ("told", "schema"), [({}, "3 or lower"), ({"schema_version": 6, "folders": {}}, "6")]
 )
 def test_a_run_of_another_version_is_refused_before_its_config_is_read(
     capsys, tmp_path, told, schema
@@ -255,8 +262,7 @@ def test_a_file_that_is_missing_in_a_finished_phase_is_named(capsys, folder):
     for file in (folder.parents[1] / "questions").rglob("questions.parquet"):
         file.unlink()
     text = refused(capsys, "show", str(folder), "questions")
-    assert "can't be read" in text
-    assert "questions.parquet" in text
+    assert "questions.parquet is missing; delete the folder" in text
 
 
 def test_a_file_that_is_no_text_is_no_config(capsys, tmp_path):

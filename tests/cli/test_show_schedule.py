@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+import re
 
 import pyarrow as pa
 import pytest
@@ -75,3 +77,13 @@ def test_the_table_has_a_line_for_each_stage(artifacts):
     first = next(line for line in lines if "finished" in line)
     assert [told in first for told in ("1.00", "20%", "1.250", "4,321")] == [True] * 4
     assert sum("planned" in line for line in lines) == 2
+
+
+def test_without_any_difficulty_there_is_no_fraction(artifacts):
+    rows = [StepDifficulty(name, [0, 0], [9, 9]) for name in ("a", "b")]
+    artifacts["assess"].write("difficulties", StepDifficulty.to_table(rows))
+    stages = collect_stages(artifacts)
+    assert all(math.isnan(stage.difficulty_fraction) for stage in stages)
+    console = Console(file=io.StringIO(), width=80)
+    print_schedule(stages, console)
+    assert not re.search("nan|%", console.file.getvalue())

@@ -16,7 +16,7 @@ from kpod_ray.pipeline.naming import PHASES
 from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, Block, Command, folder_of
 
 ELSEWHERE = {
-    "kpod run configs/smoke.yaml": "tests/pipeline/test_run.py::finished",
+    "kpod run configs/smoke.yaml": "tests/fixtures/finished_run.py::finished",
     "kpod show configs/smoke.yaml schedule": (
         "tests/pipeline/test_run.py::test_the_schedule_of_a_finished_run_is_shown"
     ),

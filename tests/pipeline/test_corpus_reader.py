@@ -43,6 +43,11 @@ def test_a_run_its_config_and_its_export_give_equal_rows(folder, exported):
     assert all(isinstance(row, WeightedExample) for row in rows)
 
 
+def test_the_ending_of_a_file_may_be_in_capitals(exported):
+    rows = list(read_corpus(str(exported)))
+    assert list(read_corpus(str(exported.rename(exported.with_suffix(".JSONL"))))) == rows
+
+
 def test_rows_are_plain_values(folder):
     row = json.loads(json.dumps(dataclasses.asdict(next(read_corpus(str(folder))))))
     assert row["question"] == "3 + 4?"

@@ -16,6 +16,7 @@ from tests.pipeline.written_runs import (
     QUESTIONS,
     TEXTS,
     config_of,
+    finish,
     run_folder,
     weighted,
     written_run,
@@ -43,7 +44,7 @@ def test_the_corpus_joins_every_rationale_with_its_own_question(run):
 def test_a_weighted_rationale_that_belongs_to_nothing_is_an_error_of_ours(tmp_path):
     made = written_run(tmp_path, QUESTIONS[:2], TEXTS[:2])
     stranger = weighted(QUESTIONS[3], TEXTS[3], 0)
-    made.artifacts["weigh"].write("weighted", WeightedRationale.to_table([stranger]))
+    finish(made, "weigh", {}, weighted=WeightedRationale.to_table([stranger]))
     with pytest.raises(RuntimeError, match="'b'"):
         list(corpus_rows(made.artifacts["teacher"], made.artifacts["weigh"]))
 
@@ -70,7 +71,7 @@ def test_every_format_is_one_json_object_a_rationale(run, tmp_path, name):
 def test_an_export_that_fails_leaves_what_was_there(run, tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text("before")
-    run.artifacts["weigh"].write("weighted", WeightedRationale.to_table([weighted_stranger()]))
+    finish(run, "weigh", {}, weighted=WeightedRationale.to_table([weighted_stranger()]))
     with pytest.raises(RuntimeError, match="'z'"):
         export_corpus(run, str(out), "kpod")
     assert out.read_text() == "before"

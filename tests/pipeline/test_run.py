@@ -8,7 +8,7 @@ from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import open_run
-from kpod_ray.pipeline.run import RunCallbacks, run_phases
+from kpod_ray.pipeline.run import run_phases
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -18,38 +18,8 @@ from kpod_ray.records import (
     WeightedRationale,
 )
 from kpod_ray.tracking.wandb_upload import send
-from tests.conftest import REPOSITORY
+from tests.fixtures.finished_run import SMOKE, Notes
 from tests.tracking.wandb_server import FAKE_KEY, WandbServer
-
-SMOKE = REPOSITORY / "configs" / "smoke.yaml"
-
-
-class Notes:
-    """Writes down what a run tells."""
-
-    def __init__(self):
-        self.started, self.manifests, self.train_steps, self.told = [], {}, [], []
-
-    def train_step(self, phase, metrics):
-        self.train_steps.append((phase, metrics["train_step"]))
-
-    def rows(self, name, num_done, num_rows):
-        self.told.append((name, num_done, num_rows))
-
-    def callbacks(self):
-        return RunCallbacks(
-            self.train_step, self.started.append, self.manifests.__setitem__, self.rows
-        )
-
-
-@pytest.fixture(scope="module")
-def finished(ray_cluster, tmp_path_factory):
-    """The smoke config from questions to the report, with real vLLM engines."""
-    storage = tmp_path_factory.mktemp("storage")
-    run = open_run(load(SMOKE, [f"storage={storage}"]))
-    notes = Notes()
-    run_phases(run, "report", notes.callbacks())
-    return run, notes
 
 
 @pytest.mark.slow

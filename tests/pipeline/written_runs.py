@@ -1,6 +1,5 @@
 """A run whose phases up to ``weigh`` are written by hand."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import numpy as np
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import RunConfig
-from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import open_run
+from kpod_ray.pipeline.run_files import write_run_files
 from kpod_ray.records import Question, Rationale, WeightedRationale
 
 QUESTIONS = [
@@ -104,11 +103,5 @@ def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS):
 
 def run_folder(made):
     """What `run_phases` leaves of a run beside its artifacts."""
-    folder = Path(made.config.storage) / made.folder
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(json.dumps(made.config.model_dump()))
-    artifacts = {name: artifact.folder for name, artifact in made.artifacts.items()}
-    (folder / "artifacts.json").write_text(
-        json.dumps({"schema_version": SCHEMA_VERSION, "folders": artifacts})
-    )
-    return folder
+    write_run_files(made)
+    return Path(made.config.storage) / made.folder

@@ -1,4 +1,5 @@
 import pickle
+import re
 import threading
 import time
 import uuid
@@ -13,7 +14,8 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.random_models import save_tiny_llama
 from kpod_ray.models.sources import model_folder
 from kpod_ray.storage.artifacts import Store
-from kpod_ray.storage.filesystems import open_address
+from kpod_ray.storage.atomic_write import send
+from kpod_ray.storage.filesystems import check_answers, open_address
 
 TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
 
@@ -134,3 +136,53 @@ def test_a_key_in_an_address_is_refused_and_not_repeated():
 def test_an_option_that_is_none_is_said_so():
     with pytest.raises(KpodError, match="regoin"):
         Store.open("s3://bucket/runs?regoin=eu")
+
+
+class Broken:
+    """A source that fails behind its first block."""
+
+    def __init__(self, error):
+        self.error = error
+        self.blocks = [b"x" * (6 << 20)]  # more than a part of an upload
+
+    def read(self, size):
+        if self.blocks:
+            return self.blocks.pop()
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])
+def test_a_copy_that_fails_leaves_no_half_of_a_file(store, error):
+    store.write_text("copy", "before")
+    with pytest.raises(type(error)):
+        send(Broken(error), store.filesystem, f"{store.root}/copy")
+    assert not store.exists("copy")
+    with pytest.raises(OSError, match="Input/output error"):
+        store.upload(Path("/proc/self/mem"), "file")
+    assert not store.exists("file")
+
+
+def test_a_damaged_file_of_an_object_store_is_named_by_its_address(store):
+    artifact = store.artifact("plan", 1, {}, [])
+    artifact.write("schedule", TABLE)
+    store.write_text(f"{artifact.folder}/below/totals.json", "[1]")
+    artifact.finish({"counts": {}})
+    artifact.check()
+    assert artifact.faults() == {}
+    assert artifact.foreign_files() == []
+    store.write_text(f"{artifact.folder}/below/totals.json", "[2]")
+    store.delete(f"{artifact.folder}/schedule.parquet")
+    assert artifact.faults() == {
+        "below/totals.json": "has another content than was written",
+        "schedule.parquet": "is missing",
+    }
+    address = re.escape(store.address(f"{artifact.folder}/schedule.parquet"))
+    with pytest.raises(KpodError, match=f"^{address} is missing; delete the folder s3://runs/"):
+        artifact.read("schedule")
+
+
+def test_a_storage_that_answers_and_may_be_written_passes(store, server, monkeypatch):
+    check_answers(store.address("anything"))
+    store.check_writable()
+    with pytest.raises(KpodError, match=r"Bucket 'nowhere' not found; make it first$"):
+        Store.at("s3://nowhere/runs").check_writable()

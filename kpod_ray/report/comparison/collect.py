@@ -14,7 +14,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.evaluation.statistics import Answers
 from kpod_ray.records import Prediction, Question
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint
-from kpod_ray.schedule.tables import given_steps
+from kpod_ray.schedule.tables import decided_schedule, given_steps
 from kpod_ray.storage.artifacts import Artifact
 
 Artifacts = Mapping[str, Artifact]
@@ -122,7 +122,7 @@ def _curve(trained: Artifact) -> tuple[StagePoint, ...]:
         tokens += int(sum(row["loss_tokens"] for row in rows))
         # the given steps come from the plan that the stage used: a replanned training has several plans
         decision = decisions[str(stage)]
-        schedule = trained.store.read_table(f"{decision['plan']}/schedule.parquet")
+        schedule = decided_schedule(trained.store, decision["plan"])
         given = given_steps(schedule, decision["plan_stage"])
         points.append(
             StagePoint(
