@@ -6,10 +6,10 @@ The config, by default the smoke config with its vLLM engines, runs all phases
 2. as a job: ``ray start --head`` and ``ray job submit``,
 3. on a head without CPUs and two nodes, the teacher on one node and everything else on the other.
 
-Each way has a storage of its own and requires a token. For every table and for the student, the benchmark
-prints the number of rows (of parameters' tensors), how many differ from the first way, and the largest
-difference of a number. The last line is one JSON object, with the seconds and the number of nodes of each
-way. The exit status is 1 if anything differs.
+Each way has a storage of its own and requires a token. For every table and for the student, the
+benchmark prints the number of rows (of tensors), how many differ from the first way, and the largest
+difference of a number. The last line is one JSON object, with the seconds and the number of nodes of
+each way. The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations

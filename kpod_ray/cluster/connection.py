@@ -1,8 +1,9 @@
 """Connect this process to Ray: join a cluster, or start a Ray on this machine.
 
-A Ray that is started here requires the user's token (`authentication`) and listens on the loopback
-address only. Every way to connect also sets how long Ray Data and Ray Train wait for actors and workers,
-and makes relative paths of a config hold in the processes that Ray starts.
+A Ray that is started here requires the user's token (`authentication`), listens on the loopback address
+only, and keeps its files where no other user has access (`own_folder`). Every way to connect also sets
+how long Ray Data and Ray Train wait for actors and workers, and makes relative paths of a config hold in
+the processes that Ray starts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
 from kpod_ray.cluster import authentication
-from kpod_ray.cluster.current_cluster import CURRENT_CLUSTER, running_address
+from kpod_ray.cluster.current_cluster import address_file, running_address
+from kpod_ray.cluster.own_folder import own_folder
 from kpod_ray.config import ResourcesConfig
 from kpod_ray.errors import KpodError
 
@@ -33,6 +35,12 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 """Environment variables for Ray and its processes; a value that the user has set is kept."""
+LOOPBACK = {
+    "GLOO_SOCKET_IFNAME": "lo",
+    "NCCL_SOCKET_IFNAME": "lo",
+    "VLLM_HOST_IP": "127.0.0.1",
+}
+"""Environment variables with which torch and vLLM listen on the loopback address only."""
 START_SECONDS = 600
 """Longest start of an actor on a cluster of fixed size; most of the time is the engine's start."""
 GROWING_SECONDS = 3600
@@ -57,7 +65,7 @@ def connect(resources: ResourcesConfig) -> None:
 
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
-            connection; as in `authentication.turn_on` for a Ray that is started here.
+            connection; as in `authentication.turn_on` and `own_folder` for a Ray that is started here.
         Exception: Another error of ``ray.init``, such as a Ray that can't be started here.
     """
     if not _join(resources):
@@ -79,10 +87,17 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
         return
     port = _free_port()
     variables = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_GCS_SERVER_PORT": str(port)}
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)  # inherited by all processes of the Ray that is started
-    try:
+    with _environment(variables):
         _start(resources, include_dashboard=True)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the block; processes of a Ray that is started there keep them."""
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
     finally:
         for name, value in previous.items():
             os.environ.pop(name)
@@ -102,7 +117,7 @@ def _join(resources: ResourcesConfig) -> bool:
     if ray.is_initialized():  # by an earlier call, or by Ray, because this process runs a task
         _prepare(resources)
         return True
-    address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
+    address = os.environ.get("RAY_ADDRESS") or running_address(address_file())
     if address == "local":
         return False
     if not is_ray_job():  # in a job, the cluster has set the mode
@@ -152,7 +167,7 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
     # driver of a Ray on one machine is preempted together with its workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     authentication.turn_on()
-    with _on_loopback():
+    with _on_loopback(), _environment(LOOPBACK | {"RAY_TMPDIR": own_folder()}):
         ray.init(
             address="local",
             num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),

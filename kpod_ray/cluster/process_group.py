@@ -7,11 +7,11 @@ and accepts every client. Workers of a Ray that listens on the loopback address 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
+import uuid
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import (
     _set_torch_distributed_env_vars,
@@ -19,17 +19,15 @@ from ray.train.torch.config import (
     _TorchBackend,
 )
 
-INTERFACE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-"""Environment variables with which workers of one machine listen on the loopback address only."""
 
-
-def is_local() -> bool:
-    """Return whether the connected Ray listens on the loopback address, so that all is on one machine."""
-    return bool(ray.util.get_node_ip_address() == "127.0.0.1")
+def config() -> TorchConfig:
+    """Return Ray Train's configuration of torch for the connected Ray."""
+    listens_on_loopback = ray.util.get_node_ip_address() == "127.0.0.1"
+    return _LocalConfig() if listens_on_loopback else TorchConfig()
 
 
 @dataclasses.dataclass
-class LocalTorchConfig(TorchConfig):
+class _LocalConfig(TorchConfig):
     """A configuration of Ray Train whose workers, all on one machine, find each other through a file."""
 
     @property
@@ -39,14 +37,12 @@ class LocalTorchConfig(TorchConfig):
 
 
 class _FileBackend(_TorchBackend):
-    """Ray's backend with a file in place of the TCP store; there is one instance a training."""
-
-    folder: str | None = None
+    """Ray's backend with a file in place of the TCP store."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Connect the workers of a group; a group after a failure has another file."""
         has_gpus = worker_group.get_resources_per_worker().get("GPU", 0) > 0
-        self.folder = tempfile.mkdtemp(prefix="kpod-group-")
+        file = f"{worker._global_node.get_session_dir_path()}/group-{uuid.uuid4().hex}"
         worker_group.execute(_set_torch_distributed_env_vars)
         ray.get(
             [
@@ -56,15 +52,9 @@ class _FileBackend(_TorchBackend):
                     backend="nccl" if has_gpus else "gloo",
                     world_rank=rank,
                     world_size=len(worker_group),
-                    init_method=f"file://{self.folder}/store",
+                    init_method=f"file://{file}",
                     timeout_s=backend_config.timeout_s,
                 )
                 for rank in range(len(worker_group))
             ]
         )
-
-    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """End the group and remove its file."""
-        super().on_shutdown(worker_group, backend_config)
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from kpod_ray.cluster import placement, process_group
 from kpod_ray.cluster.connection import NUM_START_RETRIES
@@ -47,11 +47,10 @@ def fit(
             the workers didn't start in time after all retries. A `KpodError` of the training function is
             inside this error, too; `failures.explained` finds it.
     """
-    is_local = process_group.is_local()
     result = TorchTrainer(
         loop,
         train_loop_config=loop_config,
-        torch_config=process_group.LocalTorchConfig() if is_local else TorchConfig(),
+        torch_config=process_group.config(),
         scaling_config=_scaling(resources),
         run_config=RunConfig(
             name="fit",
@@ -62,9 +61,7 @@ def fit(
                 max_failures=resources.max_failures, controller_failure_limit=NUM_START_RETRIES
             ),
             checkpoint_config=kept_checkpoints(resources.checkpoints),
-            worker_runtime_env={
-                "env_vars": _environment(resources) | (process_group.INTERFACE if is_local else {})
-            },
+            worker_runtime_env={"env_vars": _environment(resources)},
         ),
     ).fit()
     nodes = ray.get(loop_config["board"].seen_nodes.remote())

@@ -8,7 +8,7 @@ import grpc
 import httpx
 import psutil
 
-SECONDS = 5.0
+SECONDS = 3.0
 PATHS = ("/", "/api/jobs/", "/api/job_agent/jobs/", "/get_or_create_runtime_env")
 """Paths of the dashboard, of its agent and of the runtime environment agent that start programs."""
 METHODS = (
@@ -64,8 +64,29 @@ def call(port, method, token=None):
     return grpc.StatusCode.OK
 
 
+def answers(port, file):
+    """Return what a port answers to requests to start programs: (path or method, status) of each.
+
+    A port that doesn't answer the first request of a kind gets no second one.
+    """
+    found = []
+    for path in PATHS:
+        found.append((path, post(port, path, file)))
+        if found[-1][1] is None:
+            break
+    for method in METHODS:
+        found.append((method, call(port, method)))
+        if found[-1][1] in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            break
+    return found
+
+
 def drive(address, file, environment):
-    """Start a driver that would run a task which creates a file."""
+    """Start a driver that would run a task which creates a file.
+
+    Ray takes a loopback address as it is only where no other machine can join.
+    """
+    environment = {**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER, address, str(file)],
         env=environment,

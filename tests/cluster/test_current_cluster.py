@@ -55,6 +55,18 @@ def test_the_file_of_another_user_is_passed_over(tmp_path, server):
     assert running_address(file) == "local"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="to listen as another user needs root")
+def test_a_port_that_another_user_has_taken_is_passed_over(tmp_path):
+    os.seteuid(OTHER_USER)
+    try:
+        server = socket.create_server(("127.0.0.1", 0))
+    finally:
+        os.seteuid(0)
+    with server:
+        port = server.getsockname()[1]
+        assert running_address(written(tmp_path / "current", f"127.0.0.1:{port}")) == "local"
+
+
 def test_a_link_is_passed_over(tmp_path, server):
     (tmp_path / "link").symlink_to(written(tmp_path / "current", server))
     assert running_address(tmp_path / "link") == "local"
