@@ -26,7 +26,8 @@ METHODS = (
 DRIVER = """
 import sys, pathlib, ray
 ray.init(address=sys.argv[1], log_to_driver=False)
-ray.get(ray.remote(lambda: pathlib.Path(sys.argv[2]).touch()).remote())
+file = pathlib.Path(sys.argv[2])
+ray.get(ray.remote(lambda: file.touch()).remote())
 """
 
 
