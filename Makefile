@@ -6,7 +6,7 @@ LOCK ?= requirements/cpu.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-export RAY_AUTH_MODE ?= disabled
+export RAY_AUTH_MODE ?= token
 
 .PHONY: demo test test-fast quick-tests check docs lock clean
 

@@ -1,7 +1,7 @@
 """Start a Ray cluster with ``ray start`` on this machine and submit jobs to the cluster.
 
-The cluster has a head without CPUs and one node per group, each in a process of its own, and requires a
-token. Used by `benchmarks.jobs` and by tests.
+The cluster has a head and one node per group, each in a process of its own, and requires a token. Used
+by `benchmarks.jobs`, `benchmarks.three_ways` and by tests.
 """
 
 from __future__ import annotations
@@ -47,16 +47,20 @@ _STARTED = "Ray runtime started."
 
 
 class LocalGroups:
-    """A running cluster with a head without CPUs and a node per group; submits and stops jobs.
+    """A running cluster with a head and a node per group; submits and stops jobs.
 
     Args:
         folder: folder of the cluster's own files.
+        driver_port: port that drivers connect to.
         port: port of the dashboard.
         environment: environment variables of the nodes and of ``ray job``, with the token.
     """
 
-    def __init__(self, folder: Path, port: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, driver_port: int, port: int, environment: Mapping[str, str]
+    ) -> None:
         self.folder = folder
+        self.driver_address = f"127.0.0.1:{driver_port}"
         self.environment = environment
         self.token = environment["RAY_AUTH_TOKEN"]
         self.address = f"http://127.0.0.1:{port}"
@@ -101,13 +105,16 @@ class LocalGroups:
 
 @contextlib.contextmanager
 def local_groups(
-    groups: Mapping[str, int], environment: Mapping[str, str] | None = None
+    groups: Mapping[str, int],
+    environment: Mapping[str, str] | None = None,
+    num_head_cpus: int = 0,
 ) -> Iterator[LocalGroups]:
     """Start a cluster for the block; all its processes end with the block.
 
     Args:
         groups: name of a group -> CPUs of its node, which has the label ``group=NAME``.
         environment: further environment variables of the cluster's processes.
+        num_head_cpus: CPUs of the head.
 
     Raises:
         RuntimeError: A node doesn't start.
@@ -121,7 +128,8 @@ def local_groups(
     variables |= environment or {}
     port, dashboard, client = _free_ports(3)
     head = [
-        *("--head", f"--port={port}", "--num-cpus=0", f"--temp-dir={folder}", "--no-monitor"),
+        *("--head", f"--port={port}", f"--num-cpus={num_head_cpus}"),
+        *(f"--temp-dir={folder}", "--no-monitor"),
         *("--include-dashboard=true", f"--dashboard-port={dashboard}"),
         f"--ray-client-server-port={client}",
     ]
@@ -133,7 +141,7 @@ def local_groups(
             node = [f"--address=127.0.0.1:{port}", f"--num-cpus={cpus}", f"--labels=group={name}"]
             nodes.append(_start(node, folder, variables))
             _wait_for_nodes(nodes, folder)  # one by one: the start of a node keeps two cores busy
-        yield LocalGroups(folder, dashboard, variables)
+        yield LocalGroups(folder, port, dashboard, variables)
     finally:
         _stop(nodes)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Job ``kpod compare``: ``ray job submit --working-dir . -- python jobs/compare.py CONFIG``.
 
-The arguments are those of ``kpod compare``.
+On a cluster with tokens, with RAY_AUTH_MODE=token. The arguments are those of ``kpod compare``.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Job ``kpod run``: ``ray job submit --working-dir . -- python jobs/run.py CONFIG``.
 
-The arguments are those of ``kpod run``.
+On a cluster with tokens, with RAY_AUTH_MODE=token. The arguments are those of ``kpod run``.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Job ``kpod sweep``: ``ray job submit --working-dir . -- python jobs/sweep.py CONFIG``.
 
-The arguments are those of ``kpod sweep``.
+On a cluster with tokens, with RAY_AUTH_MODE=token. The arguments are those of ``kpod sweep``.
 """
 
 import sys

@@ -1,10 +1,13 @@
 """What all tests share: one local Ray a session, the tiny model, and the folder of real data."""
 
 import os
+import secrets
 import subprocess
 from pathlib import Path
 
-os.environ["RAY_AUTH_MODE"] = "disabled"
+# Every Ray of the tests requires a token, which the programs that tests start inherit.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"

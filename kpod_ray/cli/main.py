@@ -310,8 +310,6 @@ def main(arguments: list[str] | None = None) -> None:
     The code is 0, 1 (``doctor`` finds something missing), 2 (an error), 130 (SIGINT) or 143 (SIGTERM).
     A `KpodError` is printed in one line, or raised with ``--debug``. None stands for `sys.argv`.
     """
-    # Without a mode, Ray authenticates some processes only, and other commands of the user are refused.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     # Otherwise Ray starts every worker of `uv run kpod` by `uv run`, which resolves the packages again.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:

@@ -1,7 +1,9 @@
 """Connect this process to Ray: join a cluster, or start a Ray on this machine.
 
-Every way to connect also sets how long Ray Data and Ray Train wait for actors and workers, and makes
-relative paths of a config hold in the processes that Ray starts.
+A Ray that is started here requires the user's token (`authentication`), listens on the loopback address
+only, and keeps its files where no other user has access (`own_folder`). Every way to connect also sets
+how long Ray Data and Ray Train wait for actors and workers, and makes relative paths of a config hold in
+the processes that Ray starts.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray.exceptions import AuthenticationError
 
-from kpod_ray.cluster import interruption
+from kpod_ray.cluster import authentication, interruption
+from kpod_ray.cluster.current_cluster import address_file, running_address
+from kpod_ray.cluster.own_folder import own_folder
 from kpod_ray.config import ResourcesConfig
 from kpod_ray.errors import KpodError
 
@@ -30,10 +35,12 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 """Environment variables for Ray and its processes; a value that the user has set is kept."""
-CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
-"""File in which ``ray start`` stores the address of the cluster that it started."""
-CONNECT_SECONDS = 2.0
-"""Timeout of the check whether a cluster listens at the address in `CURRENT_CLUSTER`."""
+LOOPBACK = {
+    "GLOO_SOCKET_IFNAME": "lo",
+    "NCCL_SOCKET_IFNAME": "lo",
+    "VLLM_HOST_IP": "127.0.0.1",
+}
+"""Environment variables with which torch and vLLM listen on the loopback address only."""
 START_SECONDS = 600
 """Longest start of an actor on a cluster of fixed size; most of the time is the engine's start."""
 GROWING_SECONDS = 3600
@@ -58,7 +65,7 @@ def connect(resources: ResourcesConfig) -> None:
 
     Raises:
         KpodError: The cluster of RAY_ADDRESS or of ``ray start`` doesn't answer or refuses the
-            connection.
+            connection; as in `authentication.turn_on` and `own_folder` for a Ray that is started here.
         Exception: Another error of ``ray.init``, such as a Ray that can't be started here.
     """
     if not _join(resources):
@@ -78,13 +85,19 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
     """
     if _join(resources):
         return
-    host = ray.util.get_node_ip_address()
     port = _free_port()
-    variables = {"RAY_ADDRESS": f"{host}:{port}", "RAY_GCS_SERVER_PORT": str(port)}
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)  # inherited by all processes of the Ray that is started
-    try:
+    variables = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_GCS_SERVER_PORT": str(port)}
+    with _environment(variables):
         _start(resources, include_dashboard=True)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the block; processes of a Ray that is started there keep them."""
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
     finally:
         for name, value in previous.items():
             os.environ.pop(name)
@@ -93,7 +106,7 @@ def connect_with_dashboard(resources: ResourcesConfig) -> None:
 
 
 def _free_port() -> int:
-    with socket.create_server(("", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
 
@@ -105,9 +118,11 @@ def _join(resources: ResourcesConfig) -> bool:
     if ray.is_initialized():  # by an earlier call, or by Ray, because this process runs a task
         _prepare(resources)
         return True
-    address = os.environ.get("RAY_ADDRESS") or running_address(CURRENT_CLUSTER)
+    address = os.environ.get("RAY_ADDRESS") or running_address(address_file())
     if address == "local":
         return False
+    if not is_ray_job():  # in a job, the cluster has set the mode
+        authentication.turn_on_to_join()
     try:
         ray.init(
             address=address,
@@ -117,8 +132,13 @@ def _join(resources: ResourcesConfig) -> bool:
         )
     except ConnectionError as error:
         raise KpodError(
-            f"no Ray cluster answers at {address}; unset RAY_ADDRESS, or set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN if the cluster requires a token"
+            f"no Ray cluster answers at {address}, or the cluster has another token; unset RAY_ADDRESS, "
+            "or set RAY_AUTH_TOKEN to the cluster's token"
+        ) from error
+    except AuthenticationError as error:
+        raise KpodError(
+            f"this user has no token for the cluster at {address}; set RAY_AUTH_TOKEN to the cluster's "
+            "token, or RAY_AUTH_MODE=disabled if the cluster requires none"
         ) from error
     _prepare(resources)
     return True
@@ -152,15 +172,32 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
     # Ray Train would start a process for each training that watches for preemption by a cloud; the
     # driver of a Ray on one machine is preempted together with its workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    ray.init(
-        address="local",
-        num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
-        object_store_memory=int(resources.object_store_gib * 2**30),
-        include_dashboard=include_dashboard,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    authentication.turn_on()
+    with _on_loopback(), _environment(LOOPBACK | {"RAY_TMPDIR": own_folder()}):
+        ray.init(
+            address="local",
+            num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
+            object_store_memory=int(resources.object_store_gib * 2**30),
+            include_dashboard=include_dashboard,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     _prepare(resources)
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that is started in the block listen on the loopback address only.
+
+    A Ray that no other machine can join does so, as on Windows and macOS by default. Ray would replace a
+    loopback address in its own parameter for the address by the machine's address.
+    """
+    can_be_joined = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = can_be_joined
 
 
 def is_ray_job() -> bool:
@@ -182,24 +219,6 @@ def joined(resources: ResourcesConfig) -> Iterator[None]:
     finally:
         if not was_connected:
             ray.shutdown()
-
-
-def running_address(file: Path) -> str:
-    """Return the address in a file of ``ray start``, or ``local`` if no cluster listens there.
-
-    A file that is missing or doesn't hold ``host:port`` gives ``local``. The file remains when a cluster
-    is killed, and Ray would wait minutes for the dead cluster; the address is therefore tried first, for
-    at most `CONNECT_SECONDS`.
-    """
-    if not file.is_file():
-        return "local"
-    address = file.read_text().strip()
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError):
-        return "local"
-    return address
 
 
 def _prepare(resources: ResourcesConfig) -> None:

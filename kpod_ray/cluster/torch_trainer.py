@@ -10,7 +10,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from kpod_ray.cluster import placement
+from kpod_ray.cluster import placement, process_group
 from kpod_ray.cluster.connection import NUM_START_RETRIES
 from kpod_ray.cluster.departure import LEFT
 from kpod_ray.cluster.placement import CPU_ENVIRONMENT, threads_of
@@ -63,6 +63,7 @@ def _trainer(
     return TorchTrainer(
         loop,
         train_loop_config=loop_config,
+        torch_config=process_group.config(),
         scaling_config=_scaling(resources),
         run_config=RunConfig(
             name="fit",
