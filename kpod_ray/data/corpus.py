@@ -58,7 +58,7 @@ def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
     The rows are instances of ``record``; ``name`` is the name of the table without ``.parquet``.
 
     Raises:
-        FileNotFoundError: The table doesn't exist; raised when the iteration starts.
+        KpodError: The table can't be read; raised when the iteration starts.
         KeyError: The table lacks a column of the class.
     """
     for batch in artifact.batches(name, BATCH_ROWS):

@@ -55,8 +55,7 @@ def read_corpus(source: str, overrides: Sequence[str] = ()) -> Iterator[Weighted
 
     Raises:
         KpodError: `find_run` fails, a phase isn't finished, the file doesn't exist, or, during the
-            iteration, the file can't be read or a row doesn't have the format ``kpod``.
-        OSError: As in `find_run`; or, during the iteration, the storage of the run fails.
+            iteration, a file can't be read or was changed, or a row doesn't have the format ``kpod``.
     """
     if Path(source).suffix.lower() == ".jsonl":
         return (_example_of_file(source, line, row) for line, row in read_rows(source))

@@ -115,7 +115,7 @@ def assess_difficulty(
     Raises:
         KpodError: No rationale fits ``student.max_length``; no table is written.
         KeyError: ``teacher`` lacks the question of a rationale.
-        FileNotFoundError: ``teacher`` or ``weigh`` lacks its table.
+        KpodError: A table of ``teacher`` or ``weigh`` can't be read.
         ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
             error of `Assessor`.
     """

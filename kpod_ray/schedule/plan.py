@@ -40,7 +40,7 @@ def plan_schedule(
     Raises:
         KpodError: All questions are in the validation set, or as in `embed_questions` and
             `cluster_questions`.
-        FileNotFoundError: ``questions`` or ``assess`` lacks its table.
+        KpodError: A table of ``questions`` or ``assess`` can't be read.
         ValueError: As in `embed_questions`, `schedule_settings` and `plan_stages`.
     """
     schedule = config.schedule

@@ -87,8 +87,8 @@ def check_answers(place: str) -> None:
     caught: list[OSError] = []
 
     def ask() -> None:
-        # a KpodError or an address that pyarrow doesn't know is found again when the storage is opened
-        with contextlib.suppress(KpodError, pa.ArrowInvalid):
+        # other errors, such as of a malformed address, are found again when the storage is opened
+        with contextlib.suppress(KpodError, RuntimeError, ValueError):
             try:
                 _ask(place)
             except OSError as error:

@@ -210,7 +210,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
     The manifests of ``evaluate_before`` and ``evaluate`` of the best run are read from the store.
 
     Raises:
-        FileNotFoundError: One of the two artifacts isn't finished.
+        KpodError: One of the two artifacts isn't finished or is damaged.
     """
     config = results.config
     artifacts = results.best_run.artifacts

@@ -153,7 +153,7 @@ def score_of(run: Run) -> float:
     whose student was exported; else that of the last stage in which the objective was measured.
 
     Raises:
-        FileNotFoundError: The artifact ``train`` isn't finished.
+        KpodError: The artifact ``train`` isn't finished or is damaged.
         KeyError: The objective wasn't measured in the best stage.
         ValueError: The objective was never measured.
     """

@@ -52,7 +52,7 @@ def sampling_plan(
     Raises:
         KpodError: ``num_shots`` isn't 0, and fewer than ``num_shots + 1`` training questions have a
             reference rationale; or as in `content_hash`.
-        FileNotFoundError: ``num_shots`` isn't 0, and the artifact of the questions has no table.
+        KpodError: ``num_shots`` isn't 0, and the table of the questions can't be read.
     """
     in_order = itertools.chain.from_iterable(training_batches(questions))
     shots = worked_examples(in_order, teacher.num_shots)

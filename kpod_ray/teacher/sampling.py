@@ -94,7 +94,7 @@ def training_batches(questions: Artifact) -> Iterator[list[Question]]:
     A batch holds the training questions among `BATCH_ROWS` rows of the table, and may be empty.
 
     Raises:
-        FileNotFoundError: The table ``questions`` doesn't exist; raised when the iteration starts.
+        KpodError: The table ``questions`` can't be read; raised when the iteration starts.
     """
     for table in questions.batches("questions", BATCH_ROWS):
         yield [q for q in Question.from_table(table) if q.split == "train"]
@@ -122,7 +122,7 @@ def ask(
             request, the completions can't be written, or the folder of temporary files is too small for
             the index.
         ray.exceptions.RayError: As in `generate_missing`.
-        FileNotFoundError: The artifact of the questions has no table.
+        KpodError: The table of the questions can't be read.
         OSError: The storage fails.
     """
     samples = plan.teacher.samples

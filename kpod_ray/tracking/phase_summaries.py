@@ -39,7 +39,7 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
 
     Raises:
         KeyError: No artifact has the name.
-        FileNotFoundError: An artifact that the summary is read from isn't finished.
+        KpodError: An artifact that the summary is read from isn't finished or is damaged.
     """
     artifact = artifacts[name]
     manifest = artifact.manifest()

@@ -40,7 +40,7 @@ def write_token_weights(
 
     Raises:
         KpodError: A condition of `learn_token_weights`, `read_weights` or `load_tokenizer` holds.
-        FileNotFoundError: ``teacher`` has no table ``rationales``.
+        KpodError: The table ``rationales`` of ``teacher`` can't be read.
         OSError, ValueError: With hand weights, as in `load_tokenizer`.
     """
     if isinstance(config.weighting, LearnedWeighting):

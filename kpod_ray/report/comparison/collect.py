@@ -41,7 +41,7 @@ def collect_comparison(
         None.
 
     Raises:
-        FileNotFoundError: A named artifact isn't finished.
+        KpodError: A named artifact isn't finished or is damaged.
         KeyError: A named artifact isn't given, an arm isn't in ``config.comparison.arms`` or has no
             prediction for a test question, or a test question isn't in ``questions``.
         ValueError: There is no test question, an arm is named `UNTRAINED`, or the arms can't be

@@ -49,7 +49,7 @@ def write_report(config: RunConfig, artifacts: Mapping[str, Artifact], path: str
             ``questions``.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
+        KpodError: An artifact isn't finished or is damaged.
         KeyError: A required artifact isn't given.
         ValueError: As in `collect`.
     """
@@ -74,7 +74,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         counted. Versions are those of ``evaluate``.
 
     Raises:
-        FileNotFoundError: An artifact isn't finished.
+        KpodError: An artifact isn't finished or is damaged.
         KeyError: A required artifact isn't given.
         ValueError: There is no weighted rationale, or no row in the schedule.
     """
