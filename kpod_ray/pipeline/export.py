@@ -49,9 +49,9 @@ def export_corpus(run: FinishedRun, out: str, format_name: str) -> int:
 
     Raises:
         KpodError: A phase isn't finished, the format is unknown, ``out`` is no such path, its folder
-            doesn't exist, a file can't be read or written or was changed, or (``prime-rl`` only) `load_tokenizer`
-            refuses the student's tokenizer or the tokenizer lacks the chat template of
-            ``student.template``.
+            doesn't exist, a file can't be read or written or was changed, or (``prime-rl`` only)
+            `load_tokenizer` refuses the student's tokenizer or the tokenizer lacks the chat template
+            of ``student.template``.
         OSError: With ``prime-rl``, as in `load_tokenizer`.
         ValueError: A token weight or a log-probability isn't finite; or, with ``prime-rl``, as in
             `load_tokenizer`.

@@ -91,28 +91,24 @@ class Store:
         return store
 
     def check_writable(self) -> None:
-        """Check that a run could write to the store, without writing or making anything.
+        """Check that a local store may be written, by the permissions of the nearest existing folder.
 
-        Of a local folder, or the nearest one above it, the permissions are looked at; of an object store
-        only whether the bucket exists.
+        Nothing is written or made. Of an object store, nothing is known before a write.
 
         Raises:
-            KpodError: The store can't be written or reached.
+            KpodError: The folder can't be written.
         """
-        folder = self.root if self.is_local() else self.root.partition("/")[0]
-        try:
-            while (info := self.filesystem.get_file_info(folder)).type == pafs.FileType.NotFound:
-                if not self.is_local():
-                    raise OSError(f"Bucket '{folder}' not found")
-                folder = str(Path(folder).parent)
-            if info.type != pafs.FileType.Directory:
-                raise OSError(f"{folder} is no folder")
-            if self.is_local() and not os.access(folder, os.W_OK | os.X_OK):
-                raise OSError(f"{folder} is read-only for this user")
-        except OSError as error:
+        if not self.is_local():
+            return
+        folder = Path(self.root)
+        while not os.path.exists(folder):  # Path.exists raises without permission
+            folder = folder.parent
+        if not folder.is_dir():
+            raise KpodError(f"storage {self.root} can't be written: {folder} is no folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise KpodError(
-                f"storage {self.address('').rstrip('/')} can't be written: {reason(error)}"
-            ) from error
+                f"storage {self.root} can't be written: {folder} is read-only for this user"
+            )
 
     def artifact(
         self, phase: str, schema_version: int, settings: Mapping[str, Any], inputs: list[str]
@@ -261,7 +257,8 @@ class Artifact:
         with self._reading(MANIFEST):
             if self.store.exists(f"{self.folder}/{MANIFEST}"):
                 return True
-            paths = [f"{self.store.root}/{path}" for path in (self.phase, self.folder)]
+            folders = (self.phase, self.folder) if self.store.is_local() else ()
+            paths = [f"{self.store.root}/{folder}" for folder in folders]
             for info in self.store.filesystem.get_file_info(paths):
                 if info.type not in (pafs.FileType.Directory, pafs.FileType.NotFound):
                     raise KpodError(f"{info.path} isn't a folder; delete it")

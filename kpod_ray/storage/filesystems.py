@@ -82,7 +82,8 @@ def check_answers(place: str) -> None:
     never ends: this check is for the start of a command.
 
     Raises:
-        KpodError: The storage can't be reached, refuses the keys, or is silent for `ANSWER_SECONDS`.
+        KpodError: The storage can't be reached, refuses the keys, is silent for `ANSWER_SECONDS`, or
+            its S3 bucket doesn't exist.
     """
     caught: list[OSError] = []
 
@@ -114,9 +115,12 @@ def _ask(place: str) -> None:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return
     filesystem, path = open_address(place)
-    if isinstance(filesystem, PatientS3):
-        filesystem = filesystem.impatient()
-    filesystem.get_file_info(path)
+    if not isinstance(filesystem, PatientS3):
+        filesystem.get_file_info(path)
+        return
+    bucket = path.partition("/")[0]
+    if filesystem.impatient().get_file_info(bucket).type == pafs.FileType.NotFound:
+        raise OSError(f"Bucket '{bucket}' not found")
 
 
 def reason(error: OSError | pa.ArrowException | ValueError) -> str:

@@ -123,6 +123,8 @@ def test_keys_that_may_not_write_are_said_so(monkeypatch):
             monkeypatch.setenv(name, value)
         with pytest.raises(KpodError, match=r"can't be written: .*; check the keys") as caught:
             Store.open("s3://runs/x")
+        with pytest.raises(KpodError, match=r"can't be reached: .*; check the keys"):
+            check_answers("s3://runs/x")
     assert "\n" not in str(caught.value)
 
 
@@ -185,4 +187,4 @@ def test_a_storage_that_answers_and_may_be_written_passes(store, server, monkeyp
     check_answers(store.address("anything"))
     store.check_writable()
     with pytest.raises(KpodError, match=r"Bucket 'nowhere' not found; make it first$"):
-        Store.at("s3://nowhere/runs").check_writable()
+        check_answers("s3://nowhere/runs")
