@@ -1,6 +1,7 @@
 """A storage that can't be written, is gone or doesn't answer: one line, soon."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,10 +25,17 @@ KEYS = {
 
 
 @pytest.fixture
-def folder(tmp_path):
+def place():
+    """A folder that everybody may search, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="kpod-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def folder(place):
     """The folder of a run that everybody may read and only its owner may write."""
-    folder = run_folder(written_run(tmp_path))
-    for path in [*tmp_path.rglob("*"), tmp_path, *tmp_path.parents[:2]]:
+    folder = run_folder(written_run(place))
+    for path in [*place.rglob("*"), place]:
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
     return folder
 
@@ -37,28 +45,24 @@ def snapshot(folder):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_looking_needs_no_right_to_write(folder, tmp_path):
-    before = snapshot(tmp_path)
+def test_looking_needs_no_right_to_write(folder, place):
+    before = snapshot(place)
     config = str(folder / "config.yaml")
     places = (str(folder), config)
     results = as_nobody(
-        *(
-            ["show", place, *table]
-            for place in places
-            for table in ([], ["questions"], ["rationales"])
-        ),
+        *(["show", run, *table] for run in places for table in ([], ["questions"], ["rationales"])),
         ["doctor", str(folder)],
-        *(["export", place, f"{tmp_path}/out.jsonl"] for place in places),
+        *(["export", run, f"{place}/out.jsonl"] for run in places),
     )
     assert [code for code, _ in results] == [0] * 7 + [2, 2]
     for _, text in results[-2:]:
-        assert text.startswith(f"kpod: export to {tmp_path}/out.jsonl: Permission denied")
-    assert snapshot(tmp_path) == before
+        assert text.startswith(f"kpod: export to {place}/out.jsonl: Permission denied")
+    assert snapshot(place) == before
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("which", ["file", "artifact", "run"])
-def test_what_may_not_be_read_is_named(folder, tmp_path, which):
+def test_what_may_not_be_read_is_named(folder, which):
     artifact = next((folder.parents[1] / "questions").iterdir())
     path = {"file": artifact / "questions.parquet", "artifact": artifact, "run": folder}[which]
     path.chmod(0)
