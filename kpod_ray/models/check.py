@@ -18,6 +18,7 @@ from kpod_ray.models.sources import (
     without_query,
 )
 from kpod_ray.models.weight_files import copy_without_tensors
+from kpod_ray.storage.artifacts import MANIFEST, Artifact, Store
 from kpod_ray.storage.filesystems import reason
 
 
@@ -41,7 +42,9 @@ def check_model(name: str, use: ModelUse) -> None:
     elif "://" in name:
         _check_address(name, use)
     elif looks_local(name):
-        check_folder(name, Path(os.path.expanduser(name)), use)
+        folder = Path(os.path.expanduser(name))
+        check_folder(name, folder, use)
+        _check_trained(folder.resolve())
     else:
         _check_hub(name, use)
 
@@ -53,6 +56,18 @@ def _check_random(name: str, kind: str, use: ModelUse) -> None:
         raise KpodError(f"model {name}: an encoder-decoder model embeds no texts; name an encoder")
     if kind == "small" and use.template == "chat":
         raise KpodError(f"model {name}: it has no chat template; set {use.role}.template=plain")
+
+
+def _check_trained(folder: Path) -> None:
+    """Compare the files of a student that a run has trained with the checksums in its manifest.
+
+    Folders that aren't the student of a finished artifact, or are of a version without checksums, pass.
+    """
+    manifest = folder.parent / MANIFEST
+    is_student = folder.name == "student" and folder.parts[-3:-2] == ("train",)
+    if is_student and manifest.is_file() and b'"sha256"' in manifest.read_bytes():
+        store = Store.at(str(folder.parents[2]))
+        Artifact(store, "train", folder.parent.name).check_folder(folder.name)
 
 
 def _check_address(address: str, use: ModelUse) -> None:

@@ -50,7 +50,6 @@ def checked_run(config: RunConfig) -> Run:
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage doesn't answer, or the storage is a
             relative path and the process is a Ray job.
-        OSError: As in `check_models`.
         ValueError: As in `check_models`.
     """
     check_models(config)
@@ -68,7 +67,6 @@ def open_run(config: RunConfig) -> Run:
 
     Raises:
         KpodError: `checked_run` fails, or the storage can't be written.
-        OSError: As in `checked_run`.
     """
     run = checked_run(config)
     Store.open(run.config.storage)

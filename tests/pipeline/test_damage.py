@@ -183,6 +183,22 @@ def test_a_damaged_student_is_not_evaluated(folder, damage):
             make(found.artifacts["evaluate"])
 
 
+def test_a_damaged_student_is_no_model_to_start_from(capsys, folder, tmp_path):
+    path = Path(artifacts(folder)["train"].path, "student")
+    arguments = ["run", str(SMOKE), f"storage={tmp_path}", f"student.model={path}", "--until"]
+    with damaged(path / "model.safetensors", flip):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "questions"])
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert f"{path}/model.safetensors has another content than was written" in text
+    assert text.count("\n") == 1
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "questions"])
+    assert not ended.value.code
+
+
 def test_a_file_put_beside_a_student_is_not_loaded(capsys, folder):
     found = find_run(str(folder))
     path = Path(found.artifacts["train"].path, "student", "pytorch_model.bin")
