@@ -9,6 +9,9 @@ import httpx
 import psutil
 
 SECONDS = 3.0
+"""Wait for the first answer of a port that may be no server of the kind."""
+MOST_SECONDS = 60.0
+"""Wait for the answer of a server, which may be starting."""
 PATHS = ("/", "/api/jobs/", "/api/job_agent/jobs/", "/get_or_create_runtime_env")
 """Paths of the dashboard, of its agent and of the runtime environment agent that start programs."""
 METHODS = (
@@ -23,6 +26,8 @@ METHODS = (
     "/ray.rpc.ReporterService/GetTraceback",
 )
 """Methods of Ray's gRPC servers."""
+NO_SERVER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""Answers, if that, of a port that doesn't speak gRPC."""
 DRIVER = """
 import sys, pathlib, ray
 ray.init(address=sys.argv[1], log_to_driver=False)
@@ -54,12 +59,12 @@ def post(port, path, file):
         return None
 
 
-def call(port, method, token=None):
+def call(port, method, token=None, seconds=MOST_SECONDS):
     """Call a method of a gRPC server with an empty message; return the status."""
     metadata = [("authorization", f"Bearer {token}")] if token else None
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:
-            channel.unary_unary(method)(b"", timeout=SECONDS, metadata=metadata)
+            channel.unary_unary(method)(b"", timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK
@@ -68,17 +73,16 @@ def call(port, method, token=None):
 def answers(port, file):
     """Return what a port answers to requests to start programs: (path or method, status) of each.
 
-    A port that doesn't answer the first request of a kind gets no second one.
+    A port that doesn't answer the first request of a kind gets no second one of the kind.
     """
     found = []
     for path in PATHS:
         found.append((path, post(port, path, file)))
         if found[-1][1] is None:
             break
-    for method in METHODS:
-        found.append((method, call(port, method)))
-        if found[-1][1] in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            break
+    found.append((METHODS[0], call(port, METHODS[0], seconds=SECONDS)))
+    if found[-1][1] not in NO_SERVER:
+        found += [(method, call(port, method)) for method in METHODS[1:]]
     return found
 
 
