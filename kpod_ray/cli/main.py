@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from kpod_ray.cli.signals import run_interruptibly
+from kpod_ray.cli.terminal import Terminal, show_warnings
 from kpod_ray.errors import KpodError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
+console = Terminal()
 TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {  # table -> options that it accepts
     "questions": ("num", "question"),
     "rationales": ("num", "question", "verdict"),
@@ -47,8 +46,7 @@ Overrides = Annotated[
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        text = f"kpod_ray {importlib.metadata.version('kpod-ray')}"
-        console.print(text, markup=False, highlight=False)
+        console.write_line(f"kpod_ray {importlib.metadata.version('kpod-ray')}")
         raise typer.Exit
 
 
@@ -60,7 +58,7 @@ def _options(
         typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    show_warnings()
     os.environ["KPOD_DEBUG"] = "1" if debug else ""
 
 
@@ -229,8 +227,8 @@ def export(
     from kpod_ray.pipeline.export import FORMATS, export_corpus
 
     count = export_corpus(found, out, format_name)
-    console.print(f"{out}: {count:,} rationales", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{format_name}: {FORMATS[format_name]}", markup=False, soft_wrap=True)
+    console.write_line(f"{out}: {count:,} rationales")
+    console.write_line(f"{format_name}: {FORMATS[format_name]}")
 
 
 @app.command()
@@ -243,7 +241,7 @@ def sync(
     """Upload a run's W&B files that aren't on W&B yet: of an offline run, or after a failed upload."""
     from kpod_ray.tracking.wandb_upload import place_of, send
 
-    console.print(send(place_of(run, overrides or ())), markup=False, soft_wrap=True)
+    console.write_line(send(place_of(run, overrides or ())))
 
 
 @app.command()
@@ -254,7 +252,7 @@ def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
     loaded = load(config, overrides or ())
     from kpod_ray.tracking.wandb_workspace import save_dashboard  # loads wandb
 
-    console.print(save_dashboard(loaded), markup=False, soft_wrap=True)
+    console.write_line(save_dashboard(loaded))
 
 
 @app.command()
@@ -320,5 +318,5 @@ def main(arguments: list[str] | None = None) -> None:
     except KpodError as error:
         if os.environ.get("KPOD_DEBUG"):
             raise
-        Console(stderr=True).print(f"kpod: {error}", style="red", markup=False, soft_wrap=True)
+        Terminal(stderr=True).error(str(error))
         sys.exit(2)

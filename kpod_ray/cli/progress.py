@@ -10,14 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from kpod_ray.cli.show_run import accuracy_table, count_text
 from kpod_ray.cli.signals import POSITION
+from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
@@ -30,7 +28,7 @@ from kpod_ray.tracking.prometheus import Gauges
 from kpod_ray.tracking.wandb_upload import files_of
 
 
-def run_with_progress(run: Run, until: str, console: Console) -> None:
+def run_with_progress(run: Run, until: str, console: Terminal) -> None:
     """Run the phases up to and including ``until`` with progress; print times, accuracies and addresses.
 
     Metrics and summaries are also logged to W&B, as ``tracking`` of the config says; a failure of W&B is
@@ -58,12 +56,12 @@ def run_with_progress(run: Run, until: str, console: Console) -> None:
     screen.print_summary()
     if "train" in screen.manifests:
         student = run.store.address(run.artifacts["train"].folder)
-        console.print(f"student: {student}/student", soft_wrap=True)
+        console.write_line(f"student: {student}/student")
     if until == "report":
-        console.print(f"report: {run.store.address(run.folder)}/report.html", soft_wrap=True)
+        console.write_line(f"report: {run.store.address(run.folder)}/report.html")
 
 
-def compare_with_progress(run: Run, console: Console) -> None:
+def compare_with_progress(run: Run, console: Terminal) -> None:
     """Run a comparison with progress; write its results to the run's folder, and print the tables.
 
     The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` are written after all trials
@@ -93,14 +91,14 @@ def compare_with_progress(run: Run, console: Console) -> None:
         tracker.log_summary(
             f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: summary
         )
-    console.print(Markdown(text))
-    console.print(f"page: {run.store.address(run.folder)}/comparison.html", soft_wrap=True)
+    console.markdown(text)
+    console.write_line(f"page: {run.store.address(run.folder)}/comparison.html")
 
 
 class _TrialTable:
     """Prints each trial of a comparison as it finishes."""
 
-    def __init__(self, console: Console, bar: Progress) -> None:
+    def __init__(self, console: Terminal, bar: Progress) -> None:
         self.console, self.bar = console, bar
         self.task = bar.add_task("trials", total=None, visible=False)
 
@@ -108,16 +106,9 @@ class _TrialTable:
         """Print the accuracy of a finished trial; ``num_done`` of ``num_trials`` trials are finished."""
         POSITION.phase, POSITION.done = "the trials", f"{num_done} of {num_trials}"
         self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
-        self.console.print(
-            f"[bold]{trial.arm}[/bold] seed {trial.seed}: {manifest['accuracy']['value']:.1%} "
-            f"({num_done} of {num_trials})"
-        )
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a progress bar without tasks, shown while used as a context; it vanishes at the end."""
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        accuracy = manifest["accuracy"]["value"]
+        text = f" seed {trial.seed}: {accuracy:.1%} ({num_done} of {num_trials})"
+        self.console.write_line((trial.arm, "bold"), text)
 
 
 class Screen:
@@ -130,7 +121,7 @@ class Screen:
         bar: progress bar; one task is added for the current phase.
     """
 
-    def __init__(self, run: Run, tracker: Tracker, console: Console, bar: Progress) -> None:
+    def __init__(self, run: Run, tracker: Tracker, console: Terminal, bar: Progress) -> None:
         self.run, self.tracker, self.console, self.bar = run, tracker, console, bar
         self.gauges = Gauges(run.config.name)
         self.manifests: dict[str, Manifest] = {}
@@ -150,7 +141,7 @@ class Screen:
         """
         self.made.add(name)
         POSITION.phase, POSITION.done = f"phase {name}", ""
-        self.console.print(f"[bold]{name}[/bold] ...")
+        self.console.write_line((name, "bold"), " ...")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
         """Show stage and losses of a train step in the bar, and log all metrics as ``PHASE/NAME``.
@@ -202,9 +193,9 @@ class Screen:
         self.bar.update(self.task, visible=False)
         self.gauges.finish(name, manifest)
         when = f"{manifest['seconds']:.1f} s" if name in self.made else "was finished"
-        self.console.print(f"[bold]{name}[/bold] {when}: {count_text(manifest)}", soft_wrap=True)
+        self.console.write_line((name, "bold"), f" {when}: {count_text(manifest)}")
         if "warning" in manifest:
-            self.console.print(f"  {escape(manifest['warning'])}", style="yellow", soft_wrap=True)
+            self.console.write_line(f"  {manifest['warning']}", style="yellow")
         artifact = self.run.artifacts[name]
         # false for the plan of a comparison's arm: the name is the same, but the plan is the arm's own
         if artifact.is_finished():

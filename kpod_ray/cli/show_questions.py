@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from rich.console import Console
-
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
-from kpod_ray.report.formatting import clipped, visible
+from kpod_ray.report.formatting import clipped
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.user_files import BadRow
 
@@ -63,7 +62,7 @@ def _bad_rows(artifact: Artifact) -> list[BadRow]:
     return [BadRow(**row) for row in artifact.read("bad_rows").to_pylist()]
 
 
-def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Console) -> None:
+def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Terminal) -> None:
     """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions.
 
     Each question is printed with its gold answer; a long text is clipped. Control characters are made
@@ -84,4 +83,4 @@ def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Consol
         ]
         lines.append(clipped(question_text(question)))
     for line in lines:
-        console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import get_args
 
-from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
@@ -169,7 +169,7 @@ def _weighted(weigh: Artifact, ids: set[str]) -> dict[str, WeightedRationale]:
 
 
 def print_rationales(
-    artifacts: Mapping[str, Artifact], selection: Selection, console: Console
+    artifacts: Mapping[str, Artifact], selection: Selection, console: Terminal
 ) -> None:
     """Print the counts of a finished phase ``teacher`` and the selected rationales.
 
@@ -201,15 +201,14 @@ def print_rationales(
 
 
 class _Printer:
-    """Prints texts of models literally: without Rich markup, highlighting or wrapping."""
+    """Prints the counts and the samples of a corpus."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console = console
 
     def line(self, text: str | Text = "", style: str = "") -> None:
-        """Print a line; control characters of a plain text are made visible."""
-        shown = Text(visible(text)) if isinstance(text, str) else text
-        self.console.print(shown, style=style or None, soft_wrap=True)
+        """Print a text without wrapping."""
+        self.console.print(text, style=style or None, soft_wrap=True)
 
     def print_all(self, summary: CorpusSummary) -> None:
         """Print the counts, then the shown rationales of each verdict."""

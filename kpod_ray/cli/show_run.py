@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
@@ -14,7 +14,7 @@ FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
 """States of a phase. A phase that is begun, running or not, has written files from which it resumes."""
 
 
-def print_run(run: FinishedRun, console: Console) -> None:
+def print_run(run: FinishedRun, console: Terminal) -> None:
     """Print the state, time and counts of every artifact of a run, its accuracies and its report.
 
     Accuracies are printed if both evaluations are finished. The last line is the address of the report
@@ -34,10 +34,10 @@ def print_run(run: FinishedRun, console: Console) -> None:
             counts = count_text(manifests[name])
         lines.append(_phase_line(name, state, seconds, counts))
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.write_line(line)
     if {"evaluate_before", "evaluate"} <= set(manifests):
         console.print(accuracy_table(manifests))
-    console.print(_next(run), markup=False, highlight=False, soft_wrap=True)
+    console.write_line(_next(run))
 
 
 def count_text(manifest: Manifest) -> str:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.schedule.tables import StepValues, decided_schedule, given_steps, step_values
 from kpod_ray.storage.artifacts import Artifact
 
@@ -108,7 +108,7 @@ def _difficulty_fraction(given: Mapping[str, int], difficulties: StepValues) -> 
     return float(difficulties.values[is_supervised].sum() / total) if total else math.nan
 
 
-def print_schedule(stages: list[StageState], console: Console) -> None:
+def print_schedule(stages: list[StageState], console: Terminal) -> None:
     """Print a table with one row for each stage, in the given order, at most 80 columns wide."""
     table = Table("stage", "state", title="schedule", box=box.SIMPLE, pad_edge=False)
     table.collapse_padding = True

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from rich.console import Console
 
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.storage import scratch
 
 SAVE_SECONDS = 15.0
@@ -116,13 +116,13 @@ class _Arrival:
 def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
     """Have everything saved, say so in one line, and exit."""
     try:
-        console = Console(stderr=True)
+        console = Terminal(stderr=True)
         if console.is_terminal:
-            console.print("saving; once more ends at once", style="yellow")
+            console.write_line("saving; once more ends at once", style="yellow")
         kept = POSITION.kept(_ask_to_save())
         line = f"ended by {_CAUSES[cause]}: {kept}; the same command goes on: {typed(arguments)}"
         console.show_cursor()
-        console.print(f"kpod: {line}", style="yellow", markup=False, soft_wrap=True)
+        console.write_line(f"kpod: {line}", style="yellow")
         sys.stdout.flush()
     finally:
         _exit(cause)

@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from kpod_ray.cli.progress import Screen, progress_bar
+from kpod_ray.cli.progress import Screen
 from kpod_ray.cli.signals import POSITION
+from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.config import RunConfig
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction, value_text
@@ -26,7 +26,7 @@ NUM_SHOWN = 8
 """Number of the best trials in the printed table."""
 
 
-def sweep_with_progress(run: Run, console: Console) -> None:
+def sweep_with_progress(run: Run, console: Terminal) -> None:
     """Run a sweep with progress; write its page and trials to the run's folder, and print the best.
 
     The files ``sweep.html`` and ``trials.json`` are written at the end, and replace existing ones.
@@ -56,16 +56,16 @@ def sweep_with_progress(run: Run, console: Console) -> None:
     screen.print_summary()
     print_trials(results, console)
     store, folder = run.store, run.store.address(run.folder)
-    console.print(f"best settings: kpod run {folder}/best.yaml", soft_wrap=True)
+    console.write_line(f"best settings: kpod run {folder}/best.yaml")
     student = store.address(results.best_run.artifacts["train"].folder)
-    console.print(f"page: {folder}/sweep.html", soft_wrap=True)
-    console.print(f"best student: {student}/student", soft_wrap=True)
+    console.write_line(f"page: {folder}/sweep.html")
+    console.write_line(f"best student: {student}/student")
 
 
 class _TrialScreen:
     """Shows a progress bar for each running trial, and prints a line when a trial is finished."""
 
-    def __init__(self, config: RunConfig, console: Console, bar: Progress) -> None:
+    def __init__(self, config: RunConfig, console: Terminal, bar: Progress) -> None:
         self.objective, self.console, self.bar = config.sweep.objective, console, bar
         self.tasks: dict[str, TaskID] = {}
         self.num_trained = 0
@@ -88,7 +88,7 @@ class _TrialScreen:
             self.num_trained += 1
             POSITION.done = f"{self.num_trained} trainings"
             self.bar.update(self.tasks[name], visible=False)
-            self.console.print(f"[bold]{text}[/bold]: {settings_text(settings)}", soft_wrap=True)
+            self.console.write_line((text, "bold"), f": {settings_text(settings)}")
 
 
 def settings_text(settings: Settings) -> str:
@@ -99,7 +99,7 @@ def settings_text(settings: Settings) -> str:
     return " ".join(f"{path}={value_text(value)}" for path, value in settings.items())
 
 
-def print_trials(results: SweepResults, console: Console) -> None:
+def print_trials(results: SweepResults, console: Terminal) -> None:
     """Print the number of trials in each state, and a table of the `NUM_SHOWN` best finished trials.
 
     The table has the best trial first, with the trial's id, its last value of the objective
@@ -108,7 +108,7 @@ def print_trials(results: SweepResults, console: Console) -> None:
     trials, objective = results.trials, results.config.sweep.objective
     counts = {s: sum(t.state == s for t in trials) for s in (FINISHED, STOPPED, FAILED)}
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{states}; stopping saved {saved_fraction(trials):.0%} of the training")
+    console.write_line(f"{states}; stopping saved {saved_fraction(trials):.0%} of the training")
     table = Table("trial", objective.replace("_", " "), "settings", title="best trials")
     for trial in ranked(trials, objective)[:NUM_SHOWN]:
         table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.settings))

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from kpod_ray.config.base import Config, explain, merged, parse_override, replaced
 from kpod_ray.config.comparison import ComparisonConfig
+from kpod_ray.config.keys import refuse_keys
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
@@ -68,6 +69,13 @@ class RunConfig(Config):
     """Machines, processors and processes of the phases. These settings change no result."""
     tracking: TrackingConfig = TrackingConfig()
     """Weights & Biases (W&B)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping):
+            refuse_keys(settings)
+        return settings
 
     @model_validator(mode="after")
     def _check_answers(self) -> RunConfig:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.engine import EngineArguments
 from kpod_ray.config.teacher import Template
 
 
@@ -127,5 +128,5 @@ class EvaluationConfig(Config):
     """Largest number of tokens of an answer."""
     limit: int | None = Field(None, ge=1)
     """Number of test questions to answer, from the first on; None answers all."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    engine_kwargs: EngineArguments = Field(default_factory=dict)
     """Further arguments of the vLLM engine, by name."""

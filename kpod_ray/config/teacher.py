@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.engine import EngineArguments
 from kpod_ray.config.questions import ColumnsConfig
 
 
@@ -112,8 +113,9 @@ class VllmTeacher(GeneratingTeacher):
     kind: Literal["vllm"]
     model: str
     """A folder, a hub name, ``packaged:NAME`` (a model in an installed package) or ``tiny:SEED`` (a
-    model with random parameters, for tests)."""
-    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    model with random parameters, for tests). ``trusted:`` before a folder or hub name lets the model's
+    own Python code run."""
+    engine_kwargs: EngineArguments = Field(default_factory=dict)
     """Further arguments of the vLLM engine, such as ``max_model_len`` or ``dtype``."""
 
 
@@ -134,9 +136,10 @@ class EndpointTeacher(GeneratingTeacher):
     """Address of the server up to the version, such as ``https://api.openai.com/v1``, without a
     password. Requests go to ``/chat/completions`` (``template: chat``) or ``/completions`` (``plain``)
     below this address."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the API key in the process that starts the run. The
-    variable may be unset."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the API key in the process that starts the run; it
+    ends in ``_API_KEY`` and may be unset. None takes ``OPENAI_API_KEY`` for OpenAI's own server and
+    servers on this machine, and sends no key to others."""
     max_concurrent: int = Field(32, ge=1)
     """Most concurrent requests."""
     requests_per_minute: int | None = Field(None, ge=1)
@@ -159,8 +162,10 @@ class EndpointTeacher(GeneratingTeacher):
 
     @model_validator(mode="after")
     def _check_url(self) -> EndpointTeacher:
-        if "@" in self.base_url:  # configs are stored and logged, so these must hold no password
-            raise ValueError("base_url holds a user or password; the key comes from api_key_env")
+        if set("@?#\\") & set(self.base_url):
+            raise ValueError(
+                "base_url holds a user, password or parameter; the key comes from api_key_env"
+            )
         return self
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from kpod_ray.algorithm.steps import steps_of_tokens
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.prompts import Template, encode_prompt, question_text, target_text
+from kpod_ray.data.tokens import encode_text
 from kpod_ray.records import Question, Record, WeightedRationale
 
 
@@ -126,7 +127,7 @@ def cut_example(example: Example, max_length: int) -> Example | None:
 def encode_with_spans(
     tokenizer: Any, text: str
 ) -> tuple[list[int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenise a text with a fast tokenizer, without special tokens and without truncation.
+    """Tokenise a text as `encode_text` does.
 
     Returns:
         Token ids; the character at which each token starts, after the token's leading white space (a
@@ -138,14 +139,14 @@ def encode_with_spans(
     """
     # Tokenizers differ in whether the blank before a word belongs to the word's span. With the blank,
     # the first word after a full stop would start in the preceding reasoning step.
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    spans = np.array(encoded.offset_mapping, dtype=np.int64).reshape(-1, 2)
+    tokens = encode_text(tokenizer, text)
+    spans = np.array(tokens.spans, dtype=np.int64).reshape(-1, 2)
     starts, ends = spans[:, 0].copy(), spans[:, 1]
     for i, (start, end) in enumerate(spans.tolist()):
         piece = text[start:end]
         blanks = len(piece) - len(piece.lstrip())
         starts[i] = start + blanks if blanks < len(piece) else start
-    return encoded.input_ids, starts, ends
+    return tokens.ids, starts, ends
 
 
 def spread_weights(

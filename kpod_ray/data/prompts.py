@@ -8,6 +8,9 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import jinja2
+
+from kpod_ray.data.tokens import encode_filled, has_control_tokens
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
 
@@ -141,28 +144,52 @@ def encode_prompt(
     """Return the token ids of a prompt, up to the position where the model begins its answer.
 
     The ids contain the special tokens of the chat template, or the BOS token before a plain prompt if
-    the tokenizer puts one before texts; no EOS token is added. The prompt isn't truncated. ``text`` is
-    from `question_text`; all worked examples in ``shots`` are used.
+    the tokenizer puts one before texts; no EOS token is added. Control tokens that the question or a
+    worked example spells out become ordinary text. The prompt isn't truncated. ``text`` is from
+    `question_text`; all worked examples in ``shots`` are used.
 
     Raises:
-        KpodError: The template is ``chat``, and the tokenizer has no chat template.
-        jinja2.TemplateError: The chat template refuses the messages, such as a system message.
+        KpodError: The template is ``chat``, and the tokenizer has no chat template, or the template
+            refuses the messages, such as a system message.
     """
-    if template == "chat":
-        if not tokenizer.chat_template:
-            raise KpodError(
-                f"model {tokenizer.name_or_path}: it has no chat template; set template: plain"
-            )
-        turns = messages(text, shots, affixes)
-        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    else:
-        prompt = plain_text(text, shots, affixes)
-        # Some tokenizers define a BOS token and don't put it before a text: ask the tokenizer.
-        if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
-            prompt = tokenizer.bos_token + prompt
-    # The text of the prompt contains all of its special tokens already.
-    ids: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
-    return ids
+    render = _render_chat if template == "chat" else _render_plain
+    written = [text, *itertools.chain.from_iterable(shots)]
+    if not any(has_control_tokens(tokenizer, part) for part in written):
+        # The text of the prompt contains all of its special tokens already.
+        prompt = render(tokenizer, text, shots, affixes)
+        ids: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
+        return ids
+    places = [f"\ue000{i}\ue001" for i in range(len(written))]
+    places_of_shots = list(zip(places[1::2], places[2::2], strict=True))
+    frame = render(tokenizer, places[0], places_of_shots, affixes)
+    return encode_filled(tokenizer, frame, dict(zip(places, written, strict=True)))
+
+
+def _render_chat(tokenizer: Any, text: str, shots: Sequence[Shot], affixes: PromptAffixes) -> str:
+    """Return the text of a chat prompt, with the control tokens of the model's chat template."""
+    model = f"model {tokenizer.name_or_path}"
+    if not tokenizer.chat_template:
+        raise KpodError(f"{model}: it has no chat template; set template: plain")
+    turns = messages(text, shots, affixes)
+    try:
+        prompt: str = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=False
+        )
+    except jinja2.TemplateError as error:
+        advice = "leave out system_prompt or " if affixes.system else ""
+        raise KpodError(
+            f"{model}: its chat template fails ({error}); {advice}set template: plain"
+        ) from error
+    return prompt
+
+
+def _render_plain(tokenizer: Any, text: str, shots: Sequence[Shot], affixes: PromptAffixes) -> str:
+    """Return the text of a plain prompt, with the BOS token if the tokenizer puts it before texts."""
+    prompt = plain_text(text, shots, affixes)
+    # Some tokenizers define a BOS token and don't put it before a text: ask the tokenizer.
+    if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
+        return str(tokenizer.bos_token) + prompt
+    return prompt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,9 @@ error row. Failures that every request would meet, such as a wrong key, end the 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +28,7 @@ from kpod_ray.data.prompts import (
 )
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.costs import CHARS_PER_TOKEN
+from kpod_ray.inference.endpoint_key import is_loopback, key_variable
 from kpod_ray.inference.openai_responses import (
     UnreadableAnswer,
     error_message,
@@ -80,9 +84,10 @@ class Endpoint:
         self.teacher = teacher
         self.shots = tuple(shots)
         self.key = api_key.get_secret_value().strip()
+        self.variable = key_variable(teacher)
         if not (self.key.isascii() and self.key.isprintable()):
             raise KpodError(
-                f"environment variable {teacher.api_key_env}: a key has only printable ASCII "
+                f"environment variable {self.variable}: a key has only printable ASCII "
                 "characters; set the variable to the key of the endpoint"
             )
         self.headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -104,7 +109,7 @@ class Endpoint:
         try:
             async with (
                 asyncio.timeout(patience_s),
-                httpx.AsyncClient(timeout=None, headers=self.headers) as client,
+                self._client() as client,
             ):
                 response = await client.get(url)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
@@ -166,13 +171,21 @@ class Endpoint:
     def _open(self) -> None:
         """Create the HTTP client and the pacing."""
         teacher = self.teacher
-        # `Pacing` limits the number of concurrent requests, and thereby of connections.
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=teacher.max_concurrent
-        )
-        self.client = httpx.AsyncClient(timeout=None, headers=self.headers, limits=limits)
+        self.client = self._client()
         self.pacing = Pacing(
             teacher.max_concurrent, teacher.requests_per_minute, teacher.tokens_per_minute
+        )
+
+    def _client(self) -> httpx.AsyncClient:
+        """Return a client that sends the key to ``base_url`` alone: it follows no redirects."""
+        # `Pacing` limits the number of concurrent requests, and thereby of connections.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=self.teacher.max_concurrent
+        )
+        # A proxy of the environment would carry requests to this machine over the network.
+        is_local = is_loopback(httpx.URL(self._base).host)
+        return httpx.AsyncClient(
+            timeout=None, headers=self.headers, limits=limits, trust_env=not is_local
         )
 
     def _body(self, request: GenerationRequest) -> tuple[dict[str, Any], int]:
@@ -224,6 +237,7 @@ class Endpoint:
         self._raise_for_status(response)
         try:
             completion = read_completion(request_id, response)
+            completion = dataclasses.replace(completion, text=self._masked(completion.text))
         except UnreadableAnswer as error:
             raise _Busy(str(error)) from error
         if used := completion.num_prompt_tokens + completion.num_tokens:
@@ -255,9 +269,14 @@ class Endpoint:
             message = error_message(response)
             advice = f"check teacher.base_url and teacher.model={teacher.model}: {message}"
         elif self.headers:
-            advice = f"the server refuses the key in {teacher.api_key_env}"
+            advice = f"the server refuses the key in {self.variable}"
+        elif self.variable:
+            advice = f"the server wants a key; set the environment variable {self.variable}"
         else:
-            advice = f"the server wants a key; set the environment variable {teacher.api_key_env}"
+            advice = (
+                "the server wants a key; name the environment variable of the key in "
+                "teacher.api_key_env"
+            )
         return KpodError(
             f"teacher.base_url {teacher.base_url} answers {status}; {self._shown(advice)}"
         )
@@ -265,8 +284,14 @@ class Endpoint:
     def _shown(self, text: str) -> str:
         """Return a text as one line of limited length in which the API key is replaced by ``***``."""
         # The key is replaced before the line is cut: a cut key would no longer be recognized.
-        line = " ".join(paired(text).split())
-        return (line.replace(self.key, "***") if self.key else line)[:_LONGEST_MESSAGE]
+        return " ".join(self._masked(paired(text)).split())[:_LONGEST_MESSAGE]
+
+    def _masked(self, text: str) -> str:
+        """Return a text with ``***`` in place of the key, also of the key in JSON or in an address."""
+        quoted = json.dumps(self.key)[1:-1]
+        for key in (self.key, quoted, quoted.replace("/", r"\/"), urllib.parse.quote(self.key, "")):
+            text = text.replace(key, "***") if key else text
+        return text
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Return the seconds before the next attempt: the server's Retry-After, or random backoff.

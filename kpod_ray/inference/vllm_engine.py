@@ -16,6 +16,7 @@ from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
 from kpod_ray.inference.service import Sampling, ServicePool
+from kpod_ray.models.custom_code import is_trusted
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
@@ -62,10 +63,11 @@ class VllmService:
         self.sampling = sampling
         self.folder = make_folder()
         os.environ["VLLM_RPC_BASE_PATH"] = str(self.folder)  # of the engine's sockets
+        engine = AsyncEngineArgs(
+            model=model_folder(model), trust_remote_code=is_trusted(model), **arguments
+        )
         with noting_shared_memory(self.folder):
-            self.llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(model=model_folder(model), **arguments)
-            )
+            self.llm = AsyncLLM.from_engine_args(engine)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; exit the process if the engine is dead.
@@ -76,8 +78,7 @@ class VllmService:
         request ids.
 
         Raises:
-            KpodError: The template is ``chat``, and the tokenizer has no chat template.
-            TemplateError: The chat template refuses the system message (jinja2's error).
+            KpodError: As in `encode_prompt`.
         """
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 

@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 
 from kpod_ray.errors import KpodError
+from kpod_ray.models.custom_code import plain_name, with_trust_of
 from kpod_ray.models.folder_check import ModelUse, check_family, check_folder
 from kpod_ray.models.sources import (
     RANDOM,
     checked_address,
     is_encoder_decoder,
+    load_config,
     looks_local,
     packaged_source,
     seed_of,
@@ -31,7 +33,8 @@ def check_model(name: str, use: ModelUse) -> None:
     Raises:
         KpodError: The model can't be used, in one line that says what is wrong and what to do.
     """
-    kind, colon, rest = name.partition(":")
+    plain = plain_name(name)
+    kind, colon, rest = plain.partition(":")
     if colon and kind in RANDOM:
         seed_of(kind, rest)
         _check_random(name, kind, use)
@@ -41,8 +44,8 @@ def check_model(name: str, use: ModelUse) -> None:
             check_folder(name, Path(place) / file, use)
     elif "://" in name:
         _check_address(name, use)
-    elif looks_local(name):
-        folder = Path(os.path.expanduser(name))
+    elif looks_local(plain):
+        folder = Path(os.path.expanduser(plain))
         check_folder(name, folder, use)
         _check_trained(folder.resolve())
     else:
@@ -71,8 +74,8 @@ def _check_trained(folder: Path) -> None:
 
 
 def _check_address(address: str, use: ModelUse) -> None:
-    filesystem, path = checked_address(address)
-    name = without_query(address)
+    filesystem, path = checked_address(plain_name(address))
+    name = with_trust_of(without_query(plain_name(address)), address)
     with tempfile.TemporaryDirectory(prefix="kpod-model-") as folder:
         try:
             copy_without_tensors(filesystem, path, Path(folder))
@@ -84,10 +87,9 @@ def _check_address(address: str, use: ModelUse) -> None:
 def _check_hub(name: str, use: ModelUse) -> None:
     """Check that a model's config is in the local hub cache or can be downloaded, and fits the use."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = load_config(name)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise KpodError(
             f"model {name}: neither a folder here nor to be had from the hub; "

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from kpod_ray.data.prompts import Template
 from kpod_ray.errors import KpodError
+from kpod_ray.models.custom_code import load_pretrained
 from kpod_ray.models.weight_files import check_weights
 
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -29,7 +30,7 @@ class ModelUse(NamedTuple):
 def check_folder(name: str, folder: Path, use: ModelUse) -> None:
     """Check config, weights, tokenizer and chat template of a model folder; no tensor is read.
 
-    torch and transformers are loaded. A folder's own code is not run.
+    torch and transformers are loaded. A folder's own code is run only if the model is trusted.
 
     Args:
         name: name of the model for messages.
@@ -93,7 +94,9 @@ def _config(name: str, folder: Path) -> Any:
     import transformers
 
     try:
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return load_pretrained(transformers.AutoConfig, name, str(folder))
+    except KpodError:
+        raise
     except Exception as error:  # values of a wrong type may raise errors of any kind
         kind = json.loads((folder / "config.json").read_bytes())["model_type"]
         if kind in transformers.CONFIG_MAPPING:
@@ -187,8 +190,10 @@ def _tokenizer(name: str, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_pretrained(AutoTokenizer, name, str(folder))
         is_usable = bool(tokenizer("1 + 1 = 2").input_ids)
+    except KpodError:
+        raise
     except Exception as error:  # damaged files raise errors of many types, from Rust code, too
         raise KpodError(
             f"model {name}: its tokenizer can't be loaded ({_first_line(error)}); "

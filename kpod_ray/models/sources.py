@@ -3,8 +3,9 @@
 A name is a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, ``tiny-t5:SEED``
 or ``small:SEED`` of `random_models`; ``packaged:NAME``, a model inside an installed Python package; or
 ``OWNER/NAME``, with one slash and no such local path, a model on the Hugging Face hub. Any other name,
-such as ``gpt2``, means a local folder. A model folder has a ``config.json``. torch and transformers are
-imported inside functions, because commands that only check names must start fast.
+such as ``gpt2``, means a local folder. ``trusted:`` may stand before a name (`custom_code`). A model
+folder has a ``config.json``. torch and transformers are imported inside functions, because commands that
+only check names must start fast.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
+from kpod_ray.models.custom_code import is_trusted, load_pretrained, plain_name
 from kpod_ray.storage.filesystems import open_address, reason
 
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
@@ -62,6 +64,7 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
             seed is no whole number below 2^64, or the packaged model is unknown or not installed.
         OSError: A file can't be copied, or transformers can't load the GGUF file.
     """
+    name = plain_name(name)
     kind, colon, rest = name.partition(":")
     if colon and kind in RANDOM:
         seed = seed_of(kind, rest)
@@ -81,11 +84,13 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
 
 def is_hub_name(name: str) -> bool:
     """Return whether a name has the form OWNER/NAME of a hub model, and no such local path exists."""
+    name = plain_name(name)
     return ":" not in name and not looks_local(name)
 
 
 def is_folder(name: str) -> bool:
     """Return whether a name means a local folder, existing or not, or a folder at an address."""
+    name = plain_name(name)
     return "://" in name or (
         name.partition(":")[0] not in (*RANDOM, "packaged") and looks_local(name)
     )
@@ -96,6 +101,7 @@ def without_folders(name: str) -> str:
 
     Of an address, user names and options, which may be keys, are left out, too.
     """
+    name = plain_name(name)
     return without_query(name).rpartition("/")[2] if is_folder(name) else name
 
 
@@ -125,18 +131,29 @@ def is_encoder_decoder(name: str) -> bool:
         OSError: The config can't be read or downloaded, or is invalid JSON (ValueError at an address).
         ValueError: transformers doesn't know the model's type (TypeError at an address without type).
     """
-    kind = name.partition(":")[0]
+    kind = plain_name(name).partition(":")[0]
     if kind in (*RANDOM, "packaged"):
         return kind == "tiny-t5"
-    from transformers import AutoConfig
+    if "://" in name and not is_trusted(name):
+        from transformers import AutoConfig
 
-    if "://" in name:
         filesystem, path = checked_address(name)
         with filesystem.open_input_stream(f"{path}/config.json") as stream:
             config = AutoConfig.for_model(**json.loads(stream.read()))
     else:
-        config = AutoConfig.from_pretrained(_checked_folder(name) if looks_local(name) else name)
+        config = load_config(name)
     return bool(config.is_encoder_decoder)
+
+
+def load_config(name: str) -> Any:
+    """Return transformers' config of a model; the errors are those of `model_folder` and the library.
+
+    Raises:
+        KpodError: The model needs its own code, and isn't trusted.
+    """
+    from transformers import AutoConfig
+
+    return load_pretrained(AutoConfig, name, model_folder(name))
 
 
 def is_for_vllm(name: str) -> bool:
@@ -150,6 +167,7 @@ def model_hash(name: str) -> str:
     The hash, 16 hexadecimal digits, covers name, size and samples (`NUM_SAMPLES`) of each file, without
     subfolders. A folder without ``config.json`` raises a `KpodError`.
     """
+    name = plain_name(name)
     is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
     if not looks_local(name) or is_generated or "://" in name:
         return ""
@@ -240,10 +258,11 @@ def _save_packaged(folder: Path, source: str, gguf_file: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
         source,
         gguf_file=gguf_file,
+        trust_remote_code=False,
         dtype=torch.bfloat16,
         quantization_config=GgufConfig(dequantize=True),
     )

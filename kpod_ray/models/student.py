@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from kpod_ray.algorithm.loss import weighted_nll
@@ -21,9 +21,10 @@ from kpod_ray.data.batches import Batch, collate, collate_packed
 from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.kernels.recomputed_embedding import output_head
+from kpod_ray.models.custom_code import load_pretrained
 from kpod_ray.models.folder_check import check_size, check_tokenizer
 from kpod_ray.models.pair_batches import PairBatch, collate_pairs
-from kpod_ray.models.sources import model_folder
+from kpod_ray.models.sources import load_config, model_folder
 
 transformers_logging.disable_progress_bar()
 TokenLoss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -200,7 +201,7 @@ def load_tokenizer(name: str) -> Any:
         OSError: transformers can't load the tokenizer, or the hub doesn't have the model.
         ValueError: transformers knows no tokenizer for the model, or a tokenizer file isn't valid JSON.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(name))
+    tokenizer = load_pretrained(AutoTokenizer, name, model_folder(name))
     check_tokenizer(name, tokenizer)
     return tokenizer
 
@@ -210,7 +211,7 @@ def check_vocabulary(name: str) -> None:
 
     The errors of `load_tokenizer` and `check_size` apply.
     """
-    check_size(name, load_tokenizer(name), AutoConfig.from_pretrained(model_folder(name)))
+    check_size(name, load_tokenizer(name), load_config(name))
 
 
 def load_student(
@@ -251,17 +252,16 @@ def load_student(
 def _load_language_model(name: str) -> tuple[type[Student], Any]:
     """Return the student class for a model, and the model."""
     folder = model_folder(name)
-    config = AutoConfig.from_pretrained(folder)
+    config = load_config(name)
+    options = {"dtype": torch.float32, "use_safetensors": True}
     if not config.is_encoder_decoder:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True
-        )
+        model = load_pretrained(AutoModelForCausalLM, name, folder, **options)
         return CausalStudent, model
     if getattr(config, "decoder_start_token_id", None) is None:
         raise KpodError(f"model {name}: decoder_start_token_id is missing in its config.json")
     return (
         EncoderDecoderStudent,
-        AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True),
+        load_pretrained(AutoModelForSeq2SeqLM, name, folder, **options),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
+from kpod_ray.models.custom_code import is_trusted
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _UNUSED_HEAD = "pooler"
@@ -135,7 +136,7 @@ def _loading_faults(
     tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     try:
         with torch.device("meta"):
-            kind = type(model_class.from_config(config, trust_remote_code=False))
+            kind = type(model_class.from_config(config, trust_remote_code=is_trusted(name)))
         # transformers' own loader knows which names a model renames, ties, fuses or computes.
         _, info = kind.from_pretrained(
             None,

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from kpod_ray.config import RunConfig
 from kpod_ray.evaluation.phase import evaluate_student
+from kpod_ray.models.custom_code import with_trust_of
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question
 from kpod_ray.schedule.assess import assess_difficulty
@@ -83,7 +84,8 @@ def _evaluate_trained(
     """Run phase ``evaluate`` on the trained student, whose files are read and checked before."""
     train = made["train"]
     train.check_folder(STUDENT_FOLDER)
-    student = train.store.address(f"{train.folder}/{STUDENT_FOLDER}")
+    address = train.store.address(f"{train.folder}/{STUDENT_FOLDER}")
+    student = with_trust_of(address, config.student.model)
     return evaluate_student(config, made["questions"], student, artifact, on_rows)
 
 

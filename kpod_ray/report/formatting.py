@@ -12,17 +12,20 @@ import re
 NO_VALUE = "\u2013"
 NO_BREAK_SPACE = "\u00a0"
 _CONTROLS = re.compile(
-    "\r\n|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "\r\n|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb\U000110bd\U000110cd"
+    "\U00013430-\U0001345f\U0001bca0-\U0001bcaf\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+"""Unicode's categories Cc, Cf, Cs, Zl and Zp without newline and tab, and code points kept for them."""
 
 
 def visible(text: str) -> str:
-    """Replace control characters, direction marks and lone surrogates by visible characters.
+    """Replace control and format characters and lone surrogates by visible characters.
 
     Newlines and tabs stay; CR LF becomes a newline. Other characters below U+0020 become Unicode's
-    pictures of them, and lone surrogates U+FFFD. U+007F to U+009F, U+2028, U+2029 and direction marks
-    become their code, such as ``[U+202E]``. The result can be encoded as UTF-8, and can't change the
-    direction of the text around it or send escape sequences to a terminal.
+    pictures of them, and lone surrogates U+FFFD. U+007F to U+009F, U+2028, U+2029 and format characters,
+    such as direction marks, become their code, such as ``[U+202E]``. The result can be encoded as UTF-8,
+    and can't change the direction of the text around it or send escape sequences to a terminal.
     """
     return _CONTROLS.sub(lambda match: _shown(match.group()), text)
 

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from kpod_ray.data.tokens import encode_text
 from kpod_ray.errors import KpodError
+from kpod_ray.models.custom_code import load_pretrained
 from kpod_ray.models.device import device
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
@@ -52,7 +54,7 @@ def embed_questions(
         return mean_embeddings(load_tokenizer(student), table, texts)
     if embedding.endswith(".txt"):
         return word_vector_means(embedding, texts)
-    return encode_texts(model_folder(embedding), texts)
+    return encode_texts(embedding, texts)
 
 
 def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> FloatArray:
@@ -64,8 +66,8 @@ def mean_embeddings(tokenizer: Any, table: FloatArray, texts: Sequence[str]) -> 
     for Q texts, at least one, with the zero vector for a text without tokens.
     """
     result = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
-    for row, ids in enumerate(tokenizer(list(texts), add_special_tokens=False).input_ids):
-        if ids:
+    for row, text in enumerate(texts):
+        if ids := encode_text(tokenizer, text).ids:
             result[row] = table[ids].mean(0)
     return unit_length(result)
 
@@ -111,15 +113,15 @@ def unit_length(vectors: FloatArray) -> FloatArray:
 
 
 @torch.no_grad()
-def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+def encode_texts(name: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the mean of a sentence encoder's last hidden states over each text, of unit length.
 
     The mean is over all tokens of the text, special tokens included. The encoder computes in float32 on
     the GPU if the process sees one, else on the CPU.
 
     Args:
-        folder: Folder or hub name of an encoder such as all-MiniLM-L6-v2, from `model_folder`, with
-            ``max_position_embeddings`` in its config. A model on the hub is downloaded.
+        name: Name of an encoder such as all-MiniLM-L6-v2, with ``max_position_embeddings`` in its
+            config. A model on the hub is downloaded.
         texts: Q texts, at least one; a text of over ``max_position_embeddings`` tokens is truncated.
 
     Returns:
@@ -130,13 +132,14 @@ def encode_texts(folder: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         ValueError: The tokenizer has no padding token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        encoder = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True
+        folder = model_folder(name)
+        tokenizer = load_pretrained(AutoTokenizer, name, folder)
+        encoder = load_pretrained(
+            AutoModel, name, folder, dtype=torch.float32, use_safetensors=True
         ).eval()
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise KpodError(f"schedule.embedding {folder} is no sentence encoder: {reason}") from error
+        raise KpodError(f"schedule.embedding {name} is no sentence encoder: {reason}") from error
     encoder.to(device())
     # Batches hold texts of similar length: padding costs as much time as text.
     order = np.argsort([len(text) for text in texts], kind="stable")
@@ -153,7 +156,12 @@ def _encode_batch(tokenizer: Any, encoder: Any, texts: list[str]) -> npt.NDArray
     """Return the mean of the last hidden states over the tokens of each text, [len(texts), d]."""
     longest = encoder.config.max_position_embeddings
     batch = tokenizer(
-        texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        texts,
+        padding=True,
+        truncation=True,
+        max_length=longest,
+        return_tensors="pt",
+        split_special_tokens=True,
     ).to(encoder.device)
     hidden = encoder(**batch).last_hidden_state
     mask = batch.attention_mask[..., None].float()

@@ -23,6 +23,7 @@ from kpod_ray.data.prompts import (
     worked_examples,
 )
 from kpod_ray.inference import costs
+from kpod_ray.inference.endpoint_key import endpoint_key
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.sources import model_hash, without_folders
@@ -31,18 +32,21 @@ from kpod_ray.storage.user_files import file_hash
 
 
 def check(teacher: TeacherConfig) -> None:
-    """Check the model of a vLLM teacher, as in `check_model`; check nothing of other kinds.
+    """Check the model of a vLLM teacher, or that an endpoint may get its key; check no other kinds.
 
-    An endpoint is checked right before the first request, because a run whose samples all exist needs no
+    An endpoint isn't asked before the first request, because a run whose samples all exist needs no
     endpoint. A file of rationales is checked by `content_hash`.
 
     Raises:
-        KpodError: As in `check_model`; the model must be decoder-only and generate text.
+        KpodError: As in `check_model`, where the model must be decoder-only and generate text, or as in
+            `endpoint_key`.
     """
     match teacher:
         case VllmTeacher():
             check_model(teacher.model, ModelUse("teacher", teacher.template))
-        case EndpointTeacher() | FileTeacher() | ReferenceTeacher():
+        case EndpointTeacher():
+            endpoint_key(teacher)
+        case FileTeacher() | ReferenceTeacher():
             pass
 
 

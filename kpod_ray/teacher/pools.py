@@ -8,9 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import os
-
-from pydantic import SecretStr
 
 from kpod_ray.config import (
     ActorResources,
@@ -21,6 +18,7 @@ from kpod_ray.config import (
 from kpod_ray.data.prompts import PromptAffixes, PromptBuilder, Shot, worked_examples
 from kpod_ray.errors import KpodError
 from kpod_ray.inference import costs
+from kpod_ray.inference.endpoint_key import endpoint_key
 from kpod_ray.inference.missing import OnRows
 from kpod_ray.inference.openai_client import Endpoint
 from kpod_ray.inference.service import Sampling, ServicePool
@@ -43,7 +41,7 @@ def sampling_plan(
     For an endpoint, the plan's ``start_pool`` reads the key from the environment variable and calls the
     endpoint by ``asyncio.run``, which fails inside a running event loop. ``start_pool`` raises a
     `KpodError` if the requests could cost more than ``max_cost``, the key can't be part of an HTTP
-    header, or `Endpoint.check` fails.
+    header or may not go there (`endpoint_key`), or `Endpoint.check` fails.
 
     ``teacher`` is ``config.teacher``; ``artifact`` and ``on_rows`` are fields of `SamplingPlan`.
     ``questions`` is the finished artifact of phase ``questions``, whose first training questions with a
@@ -102,8 +100,7 @@ def _clients(
             f"teacher.max_cost={teacher.max_cost:g}: {expected}; ask for fewer or shorter "
             "samples, or raise it"
         )
-    key = SecretStr(os.environ.get(teacher.api_key_env, ""))
-    start = functools.partial(Endpoint, teacher, shots, key)
+    start = functools.partial(Endpoint, teacher, shots, endpoint_key(teacher))
     asyncio.run(start().check())
     # Each client enforces the rate limits for itself, so a second client would double the rates.
     one_actor = resources.model_copy(update={"num_actors": 1, "max_actors": None})

@@ -136,15 +136,17 @@ class WandbTracker:
             self._waiting.put(write)
 
     def _work(self) -> None:
+        has_failed = False
         try:
             self._run = self._open_run()
             while (write := self._waiting.get()) is not None:
                 write(self._run)
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
+            has_failed = True
             self._turn_off(f"W&B is off from here on: {error}")
         try:
             if self._run is not None:
-                self._run.finish(self._exit_code)
+                self._run.finish(1 if has_failed else self._exit_code)
         except Exception as error:  # noqa: BLE001 - tracking must not stop training
             self._turn_off(f"W&B did not finish: {error}")
 

@@ -9,6 +9,8 @@ import time
 
 import httpx
 
+from kpod_ray.errors import KpodError
+
 ANSWER_SECONDS = 2.0
 """Time limit for a response of the server."""
 ASK_SECONDS = 10.0
@@ -18,13 +20,23 @@ SILENT_SECONDS = 25.0
 
 
 def base_url() -> str:
-    """Return the URL of the W&B server: ``WANDB_BASE_URL`` as it is, or else that of W&B's own settings.
+    """Return the URL of the W&B server: ``WANDB_BASE_URL``, or else that of W&B's own settings.
 
-    No request is sent, but reading W&B's settings may start W&B's process on this machine.
+    The URL has no slash at the end. No request is sent, but reading W&B's settings may start W&B's
+    process on this machine.
+
+    Raises:
+        KpodError: The URL holds a user or password, which would end up in messages.
     """
     import wandb
 
-    return os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)
+    url = (os.environ.get("WANDB_BASE_URL") or str(wandb.setup().settings.base_url)).rstrip("/")
+    if "@" in url or "?" in url:
+        raise KpodError(
+            "WANDB_BASE_URL holds a user, password or parameter; set it to the plain address, and "
+            "WANDB_API_KEY to the key"
+        )
+    return url
 
 
 def has_wandb_login() -> bool:
@@ -33,13 +45,19 @@ def has_wandb_login() -> bool:
     The server isn't asked whether the key is valid. A netrc file that can't be read has no key.
 
     Raises:
-        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
+        KpodError: The key in the netrc file has an invalid format; or as in `base_url`.
     """
     if os.environ.get("WANDB_API_KEY"):
         return True
+    from wandb.errors import AuthenticationError
     from wandb.sdk.lib.wbauth.wbnetrc import read_netrc_auth
 
-    return read_netrc_auth(host=base_url()) is not None
+    try:
+        return read_netrc_auth(host=base_url()) is not None
+    except AuthenticationError:
+        raise KpodError(
+            "the W&B key in the netrc file is malformed; run wandb login, or set WANDB_API_KEY"
+        ) from None
 
 
 def answers(url: str) -> bool:
@@ -52,7 +70,7 @@ def answers(url: str) -> bool:
 
     def ask() -> None:
         """Send a request, and set ``heard`` if there is a response."""
-        with contextlib.suppress(httpx.HTTPError, OSError):
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, OSError):
             httpx.get(f"{url}/healthz", timeout=ANSWER_SECONDS)
             heard.set()
 

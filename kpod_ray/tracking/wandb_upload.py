@@ -122,9 +122,9 @@ def send(folder: Path) -> str:
         that W&B has all files already.
 
     Raises:
-        KpodError: The folder holds no W&B files or doesn't exist. With files left to upload: there is no
-            API key, the server doesn't respond, or ``wandb sync`` leaves a file incomplete.
-        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
+        KpodError: The folder holds no W&B files or doesn't exist. With files left to upload: as in
+            `has_wandb_login`, there is no API key, the server doesn't respond, or ``wandb sync`` leaves
+            a file incomplete.
     """
     files = _files(folder)
     if not files:

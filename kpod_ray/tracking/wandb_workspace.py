@@ -47,9 +47,8 @@ def save_dashboard(config: RunConfig) -> str:
     default entity on W&B.
 
     Raises:
-        KpodError: There is no API key, the server doesn't respond, or W&B fails to name the default
-            entity or to save the workspace.
-        wandb.errors.AuthenticationError: The key in the netrc file has an invalid format.
+        KpodError: As in `has_wandb_login`, there is no API key, the server doesn't respond, or W&B fails
+            to name the default entity or to save the workspace.
     """
     if not has_wandb_login():
         raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")

@@ -14,6 +14,7 @@ from kpod_ray.config import (
     QuestionsConfig,
     RunConfig,
 )
+from kpod_ray.models.custom_code import plain_name
 from kpod_ray.models.sources import is_hub_name, without_folders
 from kpod_ray.teacher.kinds import card_line
 
@@ -45,7 +46,7 @@ def model_card(config: RunConfig, counts: Mapping[str, int], version: str) -> st
     student = config.student
     header = {"library_name": "transformers", "tags": ["kpod", "chain-of-thought", "distillation"]}
     if is_hub_name(student.model):
-        header["base_model"] = student.model
+        header["base_model"] = plain_name(student.model)
     model = without_folders(student.model)
     adapters = f", adapters of rank {student.lora.rank}, merged" if student.lora else ""
     rows = {

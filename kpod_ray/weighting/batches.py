@@ -16,6 +16,7 @@ from torch import Tensor
 from kpod_ray.data.batches import padded
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.data.prompts import CLOSING, Template, encode_prompt, question_text
+from kpod_ray.data.tokens import encode_text, has_control_tokens
 from kpod_ray.records import Question
 from kpod_ray.weighting.quality import token_kinds
 
@@ -133,14 +134,16 @@ def continued_answer(tokenizer: Any, answer: str) -> list[int]:
 
     A blank is put before the answer. No special token, such as an end-of-sequence token, is added.
     """
-    ids: list[int] = tokenizer(f" {answer}", add_special_tokens=False).input_ids
-    return ids
+    return encode_text(tokenizer, f" {answer}").ids
 
 
 def decoded_answer(tokenizer: Any, answer: str) -> list[int]:
     """Tokenise an answer with the tokenizer of an encoder-decoder predictor, special tokens included."""
-    ids: list[int] = tokenizer(answer).input_ids
-    return ids
+    if not has_control_tokens(tokenizer, answer):
+        ids: list[int] = tokenizer(answer).input_ids
+        return ids
+    before, after = tokenizer("").input_ids[:-1], tokenizer("").input_ids[-1:]
+    return [*before, *encode_text(tokenizer, answer).ids, *after]
 
 
 def collate_masked(

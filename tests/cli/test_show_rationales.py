@@ -5,10 +5,10 @@ import re
 from collections import Counter
 
 import pytest
-from rich.console import Console
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.cli.show_rationales import Selection, collect_corpus, print_rationales
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.storage.artifacts import Store
@@ -75,7 +75,7 @@ def written(store, rows):
 def printed(artifacts, selection=None, *, terminal=False):
     out = io.StringIO()
     colours = "truecolor" if terminal else "auto"
-    console = Console(file=out, force_terminal=terminal, width=60, color_system=colours)
+    console = Terminal(file=out, force_terminal=terminal, width=60, color_system=colours)
     print_rationales(artifacts, selection or Selection(), console)
     return out.getvalue()
 

@@ -7,9 +7,9 @@ import re
 
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
 from kpod_ray.cli.show_schedule import StageState, collect_stages, print_schedule
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.records import StageRow, StepDifficulty
 from kpod_ray.storage.artifacts import Store
 
@@ -71,7 +71,7 @@ def test_decisions_replace_the_plan_and_go_beyond_it(artifacts):
 def test_the_table_has_a_line_for_each_stage(artifacts):
     decision = {"plan": artifacts["plan"].folder, "plan_stage": 1, "decided_at": 0.0}
     decide(artifacts, {"1": {**decision, "statistics": STATISTICS}})
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(file=io.StringIO(), width=80)
     print_schedule(collect_stages(artifacts), console)
     lines = console.file.getvalue().splitlines()
     first = next(line for line in lines if "finished" in line)
@@ -84,6 +84,6 @@ def test_without_any_difficulty_there_is_no_fraction(artifacts):
     artifacts["assess"].write("difficulties", StepDifficulty.to_table(rows))
     stages = collect_stages(artifacts)
     assert all(math.isnan(stage.difficulty_fraction) for stage in stages)
-    console = Console(file=io.StringIO(), width=80)
+    console = Terminal(file=io.StringIO(), width=80)
     print_schedule(stages, console)
     assert not re.search("nan|%", console.file.getvalue())

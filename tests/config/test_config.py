@@ -252,7 +252,7 @@ TEACHER = {"kind": "vllm", "model": "tiny:0"}
         ({"kind": "endpoint", "base_url": "api.openai.com"}, "base_url: String should match"),
         (
             {"kind": "endpoint", "base_url": "http://me:secret@h/v1"},
-            "base_url holds a user or password",
+            "base_url: a key in it would end up in files",
         ),
         ({"kind": "endpoint"}, "teacher.base_url is missing"),
         (

@@ -140,7 +140,7 @@ ANY = {
             ),
             (folder / "mine.py").write_text("open('was here', 'w')"),
         ),
-        "model_type 'mine'",
+        "needs Python code from its own folder",
     ),
     "no weights": (without(WEIGHTS), r"holds no weights \(model.safetensors is expected\)"),
     "pickled weights": (renamed(WEIGHTS, "pytorch_model.bin"), "pickled weights alone .*can run"),

@@ -6,9 +6,9 @@ import json
 import shutil
 
 import pytest
-from rich.console import Console
 
 from kpod_ray.cli.sweep_progress import sweep_with_progress
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
@@ -45,7 +45,7 @@ def config_of(storage, space=RATES, **sweep):
 @pytest.fixture(scope="module")
 def swept(ray_cluster, tmp_path_factory):
     """A storage after a sweep, and what the sweep has printed."""
-    storage, console = tmp_path_factory.mktemp("sweep"), Console(file=io.StringIO(), width=200)
+    storage, console = tmp_path_factory.mktemp("sweep"), Terminal(file=io.StringIO(), width=200)
     sweep_with_progress(open_run(config_of(storage)), console)
     return storage, console.file.getvalue()
 
@@ -80,7 +80,7 @@ def test_the_best_config_is_a_run_whose_training_is_finished(swept):
 def test_the_same_sweep_again_costs_nothing(swept):
     storage, _ = swept
     before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
-    console = Console(file=io.StringIO(), width=200)
+    console = Terminal(file=io.StringIO(), width=200)
     sweep_with_progress(open_run(config_of(storage)), console)
     assert "2 finished" in console.file.getvalue()
     after = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
@@ -136,7 +136,7 @@ def test_what_can_not_be_swept_is_told_before_anything_starts(tmp_path, override
 
 
 def test_more_trials_at_a_time_than_there_is_room_for_are_refused(ray_cluster, tmp_path):
-    console = Console(file=io.StringIO())
+    console = Terminal(file=io.StringIO())
     with pytest.raises(
         KpodError, match=r"^sweep.max_concurrent=50: the cluster has room for \d+ tr"
     ):

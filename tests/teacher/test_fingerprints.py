@@ -75,7 +75,7 @@ ARTIFACT_ONLY = {
 NEITHER = {
     VllmTeacher: {},
     EndpointTeacher: {
-        "api_key_env": "MY_KEY",
+        "api_key_env": "MY_API_KEY",
         "max_concurrent": 3,
         "requests_per_minute": 9,
         "tokens_per_minute": 9000,

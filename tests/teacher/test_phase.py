@@ -163,7 +163,7 @@ def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, 
 def test_what_the_user_can_mend_ends_the_phase_in_one_line(
     ray_cluster, store, reply, settings, message
 ):
-    key = {"api_key_env": "KPOD_TEST_KEY_THAT_IS_NOT_SET"}
+    key = {"api_key_env": "KPOD_TEST_UNSET_API_KEY"}
     assert key["api_key_env"] not in os.environ
     with (
         EndpointServer(lambda number, body: reply) as server,

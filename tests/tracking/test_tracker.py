@@ -242,6 +242,37 @@ def test_a_failure_is_said_once_and_then_it_is_quiet(store, caplog):
     assert len(warnings(caplog)) == 1
 
 
+class ClosedRun:
+    """A run that keeps the exit code with which it is closed."""
+
+    upload = None
+
+    def __init__(self):
+        self.codes = []
+
+    def log(self, metrics):
+        pass
+
+    def finish(self, exit_code):
+        self.codes.append(exit_code)
+
+
+@pytest.mark.parametrize(
+    ("fails", "exit_code", "expected"),
+    [(False, 0, 0), (False, 1, 1), (True, 0, 1), (True, 3, 1)],
+)
+def test_a_run_is_closed_as_failed_after_a_failure_of_tracking(fails, exit_code, expected):
+    run = ClosedRun()
+    tracker = WandbTracker(lambda: run)
+    tracker.log({"train/loss": 0.5})
+    if fails:
+        tracker.log_summary("broken", lambda: PhaseSummary())  # a ClosedRun takes no summaries
+        while not run.codes:
+            time.sleep(0.01)
+    tracker.finish(exit_code)
+    assert run.codes == [expected]
+
+
 def test_two_runs_are_open_in_one_process(store, caplog):
     trackers = [open_tracker(config("offline"), Path(store.root) / name) for name in "ab"]
     for tracker in trackers:
