@@ -22,7 +22,7 @@ from tests.inference.endpoint_server import EndpointServer, answer
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 SEED = int(os.environ.get("KPOD_SEED", random.randrange(2**32)))
-ADAPT_STEPS = 20
+ADAPT_STEPS = 8
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -73,7 +73,7 @@ def settings(url):
     """Return a config whose phases take seconds, without vLLM."""
     return {
         "name": "signals",
-        "questions": {"source": "arithmetic", "num_train": 12, "num_test": 12, "max_steps": 3},
+        "questions": {"source": "arithmetic", "num_train": 8, "num_test": 8, "max_steps": 3},
         "teacher": {
             "kind": "endpoint",
             "base_url": url,
@@ -84,13 +84,13 @@ def settings(url):
         },
         "weighting": {
             "num_adapt_steps": ADAPT_STEPS,
-            "num_train_steps": 40,
+            "num_train_steps": 16,
             "validate_every": 2,
             "global_batch_size": 4,
         },
-        "schedule": {"num_stages": 30, "num_clusters": 2},
+        "schedule": {"num_stages": 10, "num_clusters": 2},
         "student": {"model": "tiny:1", "learning_rate": 1e-3, "global_batch_size": 4},
-        "evaluation": {"backend": "transformers", "max_new_tokens": 200, "batch_size": 1},
+        "evaluation": {"backend": "transformers", "max_new_tokens": 120, "batch_size": 1},
         "resources": {"train": {"num_workers": 2, "num_cpus": 0.5, "num_threads": 1}},
         "tracking": {"mode": "disabled"},
     }
