@@ -67,5 +67,5 @@ class Command:
 
     def finish(self):
         """Wait until the command has succeeded, and check that nothing is left."""
-        assert self.process.wait(240) == 0, self.errors.read_text()[-3000:]
+        assert self.process.wait(400) == 0, self.errors.read_text()[-3000:]
         assert list(self.temporary.iterdir()) == []

@@ -22,7 +22,7 @@ from tests.inference.endpoint_server import EndpointServer, answer
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 SEED = int(os.environ.get("KPOD_SEED", random.randrange(2**32)))
-ADAPT_STEPS = 20
+ADAPT_STEPS = 8
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -73,7 +73,7 @@ def settings(url):
     """Return a config whose phases take seconds, without vLLM."""
     return {
         "name": "signals",
-        "questions": {"source": "arithmetic", "num_train": 12, "num_test": 4, "max_steps": 3},
+        "questions": {"source": "arithmetic", "num_train": 8, "num_test": 8, "max_steps": 3},
         "teacher": {
             "kind": "endpoint",
             "base_url": url,
@@ -84,13 +84,13 @@ def settings(url):
         },
         "weighting": {
             "num_adapt_steps": ADAPT_STEPS,
-            "num_train_steps": 40,
+            "num_train_steps": 16,
             "validate_every": 2,
             "global_batch_size": 4,
         },
-        "schedule": {"num_stages": 30, "num_clusters": 2},
+        "schedule": {"num_stages": 10, "num_clusters": 2},
         "student": {"model": "tiny:1", "learning_rate": 1e-3, "global_batch_size": 4},
-        "evaluation": {"backend": "transformers", "max_new_tokens": 200, "batch_size": 1},
+        "evaluation": {"backend": "transformers", "max_new_tokens": 120, "batch_size": 1},
         "resources": {"train": {"num_workers": 2, "num_cpus": 0.5, "num_threads": 1}},
         "tracking": {"mode": "disabled"},
     }
@@ -100,11 +100,21 @@ def artifacts(words):
     return open_run(load(words[0], words[1:])).artifacts
 
 
-def is_under_way(words, name):
-    """Return whether a phase has written something that is worth keeping."""
-    artifact = artifacts(words)[name]
+def files(artifact, phase):
+    """Return the files of a phase that are worth keeping."""
     pattern = {"teacher": "completions/*", "weigh": "fit/checkpoint*", "train": "fit/checkpoint*"}
-    return any(Path(artifact.store.root, artifact.folder).glob(pattern.get(name, "*")))
+    folder = Path(artifact.store.root, artifact.folder)
+    return set(folder.glob(pattern.get(phase, "*/*")))
+
+
+def start(runs, phase):
+    """Start the command, and return it once it has added something to a phase."""
+    folder, _, ended = runs
+    artifact = artifacts(ended)[phase]
+    before = files(artifact, phase)
+    command = Command(folder / "c", "run", *ended)
+    assert command.wait_until(lambda: files(artifact, phase) - before)
+    return command
 
 
 @pytest.mark.ray
@@ -121,10 +131,9 @@ def is_under_way(words, name):
     ],
 )
 def test_a_signal_ends_a_phase_and_tells_what_is_kept(runs, phase, signum, record_property):
-    folder, _, ended = runs
-    command = Command(folder / "c", "run", *ended)
-    assert command.wait_until(lambda: is_under_way(ended, phase))
-    time.sleep(random.Random(f"{SEED}{phase}{signum}").uniform(0, 2))
+    _, _, ended = runs
+    command = start(runs, phase)
+    time.sleep(random.Random(f"{SEED}{phase}{signum}").uniform(0, 1.5))
     code, line, seconds = command.end(signum)
     record_property("ended", f"seed {SEED}: {phase} {seconds:.1f} s: {line[:120]}")
     assert code == CODES[signum]
@@ -149,9 +158,7 @@ def saved_train_steps(words, phase):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_second_signal_ends_a_command_that_cannot_save_at_once(runs):
-    folder, _, ended = runs
-    command = Command(folder / "c", "run", *ended)
-    assert command.wait_until(lambda: is_under_way(ended, "evaluate"))
+    command = start(runs, "evaluate")
     processes = psutil.Process(command.process.pid).children(recursive=True)
     stopped = [process for process in processes if "ray::" in process.name()]
     for process in stopped:

@@ -20,9 +20,9 @@ def seconds_to_end(pid):
     return time.monotonic() - before
 
 
-@pytest.mark.parametrize("step", [1, 2, 5])  # inside a stage, the last of a stage, the last but one
+@pytest.mark.parametrize("step", [1, 2])  # inside a stage, and the last of a stage
 def test_a_worker_that_gets_sigterm_leaves_in_time_and_no_update_is_lost(
-    alone, training_inputs, step, record_property
+    alone, training_inputs, step
 ):
     ends, seen = [], []
 
@@ -35,7 +35,6 @@ def test_a_worker_that_gets_sigterm_leaves_in_time_and_no_update_is_lost(
         label = f"terminated {step}"
         training = train(training_inputs, label, terminate_once, resources=TWO)
         seconds = ends[0].result()
-    record_property("seconds", seconds)
     assert seconds < MOST_SECONDS
     assert [row["train_step"] for row in training[1]] == [1, 2, 3, 4, 5, 6]
     assert seen == [1, 2, 3, 4, 5, 6]
