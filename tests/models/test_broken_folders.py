@@ -197,6 +197,26 @@ ANY = {
         sharded(mapped(lambda places: places.update(x=places["model.norm.weight"]))),
         "holds no x, which model.safetensors.index.json says",
     ),
+    "a million layers": (
+        settings("config.json", num_hidden_layers=1_000_000, layer_types=None),
+        "its weights lack layers: config.json asks for 1000000, the files hold",
+    ),
+    "cut generation config": (cut("generation_config.json", 30), "generation_config.json is inv"),
+    "a list for an id": (
+        settings("generation_config.json", pad_token_id=[]),
+        "generation_config.json is invalid .*mend or delete",
+    ),
+    "own code of the tokenizer": (
+        lambda folder: (
+            settings(
+                "tokenizer_config.json",
+                tokenizer_class="Mine",
+                auto_map={"AutoTokenizer": ["mine.Mine", "mine.Mine"]},
+            )(folder),
+            (folder / "mine.py").write_text("open('was here', 'w')"),
+        ),
+        "its tokenizer can't be loaded .*code",
+    ),
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),
         "its tokenizer can't be loaded|makes no tokens",
@@ -312,6 +332,19 @@ def test_an_encoder_is_no_student_and_a_student_of_two_halves_no_teacher(tmp_pat
         check("teacher", tmp_path)
     with pytest.raises(KpodError, match="its weights lack cls"):
         check("predictor", tmp_path)
+
+
+def test_of_a_teacher_that_only_vllm_loads_the_files_are_checked(good, tmp_path):
+    folder = tmp_path / "seeing"
+    shutil.copytree(good, folder)
+    text_config = {"model_type": "qwen2_vl_text", "vocab_size": 300}
+    values = {"model_type": "qwen2_vl", "text_config": text_config}
+    values["architectures"] = ["Qwen2VLForConditionalGeneration"]
+    (folder / "config.json").write_text(json.dumps(values))
+    check("teacher", folder)
+    cut(WEIGHTS, 1000)(folder)
+    with pytest.raises(KpodError, match=f"^model {folder}: {WEIGHTS} is truncated"):
+        check("teacher", folder)
 
 
 def test_a_decoder_without_start_token_is_told(tmp_path):
