@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.models.check import check_model
@@ -307,6 +308,22 @@ def test_a_broken_chat_template_is_told_where_it_is_needed(good, tmp_path, kind,
     assert f"set {place}.template=plain" in str(caught.value)
     check_model(str(broken), ModelUse("student", "plain"))
     check("predictor", broken)
+
+
+@pytest.mark.parametrize("command", ["run smoke.yaml", "sweep sweep-smoke.yaml"])
+def test_a_command_ends_with_code_2_before_anything_is_made(good, tmp_path, capsys, command):
+    broken = tmp_path / "broken"
+    shutil.copytree(good, broken)
+    cut(WEIGHTS, 1000)(broken)
+    name, config = command.split()
+    overrides = [f"student.model={broken}", f"storage={tmp_path / 'store'}"]
+    with pytest.raises(SystemExit) as ended:
+        main([name, str(REPOSITORY / "configs" / config), *overrides])
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert [line for line in printed if line.startswith(f"kpod: model {broken}: {WEIGHTS} is tr")]
+    assert len(printed) == 1
+    assert not (tmp_path / "store").exists()
 
 
 def test_an_encoder_is_no_student_and_a_student_of_two_halves_no_teacher(tmp_path):
