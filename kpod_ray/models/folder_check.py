@@ -13,6 +13,8 @@ from kpod_ray.data.prompts import Template
 from kpod_ray.errors import KpodError
 from kpod_ray.models.weight_files import check_weights
 
+_PLACED = ("bos", "eos", "unk", "sep", "pad", "cls")
+"""Kinds of tokens that a tokenizer puts into texts by itself."""
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Parts of the names of architectures that generate text."""
 
@@ -199,7 +201,7 @@ def check_tokenizer(name: str, tokenizer: Any) -> None:
 def check_size(name: str, tokenizer: Any, config: Any) -> None:
     """Raise a `KpodError` if a tokenizer has more tokens than a config's model has embeddings.
 
-    Tokens that were added to the vocabulary aren't counted.
+    Of the tokens that were added to the vocabulary, only those of `_PLACED` count.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
@@ -209,6 +211,12 @@ def check_size(name: str, tokenizer: Any, config: Any) -> None:
             f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, the model "
             f"{num_embeddings}; take the tokenizer that belongs to the model"
         )
+    for token in (getattr(tokenizer, f"{kind}_token", None) for kind in _PLACED):
+        if token is not None and tokenizer.convert_tokens_to_ids(token) >= num_embeddings:
+            raise KpodError(
+                f"model {name}: token {token!r} of its tokenizer has no embedding, the model has "
+                f"{num_embeddings}; take the tokenizer that belongs to the model"
+            )
 
 
 def _tokenizer(name: str, folder: Path) -> Any:

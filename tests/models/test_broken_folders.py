@@ -226,6 +226,10 @@ ANY = {
     "empty tokenizer": (text("tokenizer.json", b"{}"), "its tokenizer can't be loaded"),
     "binary tokenizer": (text("tokenizer.json", b"\xff" * 99), "its tokenizer can't be loaded"),
     "cut tokenizer config": (cut("tokenizer_config.json", 9), "its tokenizer can't be loaded"),
+    "a padding token without embedding": (
+        settings("tokenizer_config.json", pad_token="<my padding>"),
+        "token '<my padding>' of its tokenizer has no embedding, the model has 259",
+    ),
     "small embeddings": (
         lambda folder: (
             settings("config.json", vocab_size=200, pad_token_id=0, eos_token_id=1)(folder),
