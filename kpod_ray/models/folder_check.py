@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.custom_code import load_pretrained
 from kpod_ray.models.weight_files import check_weights
 
+_PLACED = ("bos", "eos", "unk", "sep", "pad", "cls")
+"""Kinds of tokens that a tokenizer puts into texts by itself."""
 _GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Parts of the names of architectures that generate text."""
 
@@ -42,19 +45,30 @@ def check_folder(name: str, folder: Path, use: ModelUse) -> None:
     """
     try:
         check_config_file(name, folder)
-        for path in folder.iterdir():
-            if path.is_file():
-                path.open("rb").close()  # libraries report a missing permission as a missing file
-        with _quiet_transformers():
-            config = _config(name, folder)
-            check_family(name, config, use)
-            check_weights(name, folder, _model_class(config, use), config)
-            _check_tokenizer(name, folder, config, use)
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        for path in files:
+            path.open("rb").close()  # libraries report a missing permission as a missing file
+        stats = [(path.name, path.stat()) for path in files]
+        state = tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+        _check_files(name, folder, use, state)
     except OSError as error:
         where = error.filename or folder
         raise KpodError(
             f"model {name}: {where} can't be read: {error.strerror or error}; check its permissions"
         ) from error
+
+
+@functools.lru_cache(64)  # sweeps and comparisons check the same folders for many configs
+def _check_files(
+    name: str, folder: Path, use: ModelUse, state: tuple[tuple[str, int, int], ...]
+) -> None:
+    """Check the files of a folder, which have the names, sizes and times of ``state``."""
+    with _quiet_transformers():
+        config = _config(name, folder)
+        check_family(name, config, use)
+        check_weights(name, folder, _model_class(config, use), config)
+        _check_generation_config(name, folder)
+        _check_tokenizer(name, folder, config, use)
 
 
 def check_config_file(name: str, folder: Path) -> None:
@@ -138,14 +152,30 @@ def _check_teacher(name: str, config: Any) -> None:
 
 
 def _model_class(config: Any, use: ModelUse) -> Any:
-    """Return the auto class of transformers that loads the model."""
+    """Return the auto class of transformers that loads the model; None for a model of vLLM alone."""
     import transformers
 
+    if use.role == "teacher" and type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None
     if use.role == "encoder":
         return transformers.AutoModel
     if config.is_encoder_decoder:
         return transformers.AutoModelForSeq2SeqLM
     return transformers.AutoModelForCausalLM
+
+
+def _check_generation_config(name: str, folder: Path) -> None:
+    from transformers import GenerationConfig
+
+    if not (folder / "generation_config.json").is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(folder)
+    except Exception as error:  # values of a wrong type may raise errors of any kind
+        raise KpodError(
+            f"model {name}: generation_config.json is invalid ({_first_line(error)}); "
+            "mend or delete the file"
+        ) from error
 
 
 def _check_tokenizer(name: str, folder: Path, config: Any, use: ModelUse) -> None:
@@ -174,7 +204,7 @@ def check_tokenizer(name: str, tokenizer: Any) -> None:
 def check_size(name: str, tokenizer: Any, config: Any) -> None:
     """Raise a `KpodError` if a tokenizer has more tokens than a config's model has embeddings.
 
-    Tokens that were added to the vocabulary aren't counted.
+    Of the tokens that were added to the vocabulary, only those of `_PLACED` count.
     """
     # ``vocab_size`` leaves out added tokens, such as those of images, which some models have no rows
     # for.
@@ -184,6 +214,12 @@ def check_size(name: str, tokenizer: Any, config: Any) -> None:
             f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, the model "
             f"{num_embeddings}; take the tokenizer that belongs to the model"
         )
+    for token in (getattr(tokenizer, f"{kind}_token", None) for kind in _PLACED):
+        if token is not None and tokenizer.convert_tokens_to_ids(token) >= num_embeddings:
+            raise KpodError(
+                f"model {name}: token {token!r} of its tokenizer has no embedding, the model has "
+                f"{num_embeddings}; take the tokenizer that belongs to the model"
+            )
 
 
 def _tokenizer(name: str, folder: Path) -> Any:

@@ -242,6 +242,12 @@ def packaged_source(name: str) -> tuple[str, str]:
 
 def _download(folder: Path, address: str) -> None:
     filesystem, path = checked_address(address)
+    for info in filesystem.get_file_info(pafs.FileSelector(path, recursive=True)):
+        if ".." in info.path.split("/"):  # the name of an object may be any text
+            raise KpodError(
+                f"model {without_query(address)}: the object {info.path} would be written outside the "
+                "model's folder; delete the object"
+            )
     folder.mkdir()
     pafs.copy_files(path, str(folder), source_filesystem=filesystem)
 

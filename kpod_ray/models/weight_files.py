@@ -34,7 +34,8 @@ def check_weights(name: str, folder: Path, model_class: Any, config: Any) -> Non
     Args:
         name: name of the model for messages.
         folder: model folder.
-        model_class: auto class that loads the model, such as `AutoModelForCausalLM`.
+        model_class: auto class that loads the model, such as `AutoModelForCausalLM`; None compares no
+            parameters.
         config: transformers' config of the model. The parameters of a quantized model aren't compared.
 
     Raises:
@@ -51,7 +52,7 @@ def check_weights(name: str, folder: Path, model_class: Any, config: Any) -> Non
                 "copy the files of one model again"
             )
         shapes |= found
-    if getattr(config, "quantization_config", None) is None:
+    if model_class is not None and getattr(config, "quantization_config", None) is None:
         _check_parameters(name, model_class, config, shapes)
 
 
@@ -112,6 +113,12 @@ def _shapes_in(name: str, file: Path) -> _Shapes:
 
 def _check_parameters(name: str, model_class: Any, config: Any, shapes: _Shapes) -> None:
     """Compare the tensors with the parameters of the model, as transformers would load them."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if layers > len(shapes):  # a model of as many layers as a damaged config names may take hours
+        raise KpodError(
+            f"model {name}: its weights lack layers: config.json asks for {layers}, the files hold "
+            f"{len(shapes)} tensors; the weights are incomplete or of another model"
+        )
     missing, mismatched = _loading_faults(name, model_class, config, shapes)
     missing = [key for key in missing if _UNUSED_HEAD not in key]
     if mismatched:

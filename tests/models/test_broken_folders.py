@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.models.check import check_model
@@ -197,6 +198,26 @@ ANY = {
         sharded(mapped(lambda places: places.update(x=places["model.norm.weight"]))),
         "holds no x, which model.safetensors.index.json says",
     ),
+    "a million layers": (
+        settings("config.json", num_hidden_layers=1_000_000, layer_types=None),
+        "its weights lack layers: config.json asks for 1000000, the files hold",
+    ),
+    "cut generation config": (cut("generation_config.json", 30), "generation_config.json is inv"),
+    "a list for an id": (
+        settings("generation_config.json", pad_token_id=[]),
+        "generation_config.json is invalid .*mend or delete",
+    ),
+    "own code of the tokenizer": (
+        lambda folder: (
+            settings(
+                "tokenizer_config.json",
+                tokenizer_class="Mine",
+                auto_map={"AutoTokenizer": ["mine.Mine", "mine.Mine"]},
+            )(folder),
+            (folder / "mine.py").write_text("open('was here', 'w')"),
+        ),
+        "its tokenizer can't be loaded .*code",
+    ),
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),
         "its tokenizer can't be loaded|makes no tokens",
@@ -205,6 +226,10 @@ ANY = {
     "empty tokenizer": (text("tokenizer.json", b"{}"), "its tokenizer can't be loaded"),
     "binary tokenizer": (text("tokenizer.json", b"\xff" * 99), "its tokenizer can't be loaded"),
     "cut tokenizer config": (cut("tokenizer_config.json", 9), "its tokenizer can't be loaded"),
+    "a padding token without embedding": (
+        settings("tokenizer_config.json", pad_token="<my padding>"),
+        "token '<my padding>' of its tokenizer has no embedding, the model has 259",
+    ),
     "small embeddings": (
         lambda folder: (
             settings("config.json", vocab_size=200, pad_token_id=0, eos_token_id=1)(folder),
@@ -289,6 +314,22 @@ def test_a_broken_chat_template_is_told_where_it_is_needed(good, tmp_path, kind,
     check("predictor", broken)
 
 
+@pytest.mark.parametrize("command", ["run smoke.yaml", "sweep sweep-smoke.yaml"])
+def test_a_command_ends_with_code_2_before_anything_is_made(good, tmp_path, capsys, command):
+    broken = tmp_path / "broken"
+    shutil.copytree(good, broken)
+    cut(WEIGHTS, 1000)(broken)
+    name, config = command.split()
+    overrides = [f"student.model={broken}", f"storage={tmp_path / 'store'}"]
+    with pytest.raises(SystemExit) as ended:
+        main([name, str(REPOSITORY / "configs" / config), *overrides])
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert [line for line in printed if line.startswith(f"kpod: model {broken}: {WEIGHTS} is tr")]
+    assert len(printed) == 1
+    assert not (tmp_path / "store").exists()
+
+
 def test_an_encoder_is_no_student_and_a_student_of_two_halves_no_teacher(tmp_path):
     pair = model_folder("tiny-t5:0")
     check("student", pair)
@@ -312,6 +353,19 @@ def test_an_encoder_is_no_student_and_a_student_of_two_halves_no_teacher(tmp_pat
         check("teacher", tmp_path)
     with pytest.raises(KpodError, match="its weights lack cls"):
         check("predictor", tmp_path)
+
+
+def test_of_a_teacher_that_only_vllm_loads_the_files_are_checked(good, tmp_path):
+    folder = tmp_path / "seeing"
+    shutil.copytree(good, folder)
+    text_config = {"model_type": "qwen2_vl_text", "vocab_size": 300}
+    values = {"model_type": "qwen2_vl", "text_config": text_config}
+    values["architectures"] = ["Qwen2VLForConditionalGeneration"]
+    (folder / "config.json").write_text(json.dumps(values))
+    check("teacher", folder)
+    cut(WEIGHTS, 1000)(folder)
+    with pytest.raises(KpodError, match=f"^model {folder}: {WEIGHTS} is truncated"):
+        check("teacher", folder)
 
 
 def test_a_decoder_without_start_token_is_told(tmp_path):

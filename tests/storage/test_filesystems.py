@@ -5,12 +5,15 @@ import time
 import uuid
 from pathlib import Path
 
+import boto3
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
 from benchmarks.object_server import object_server
 from kpod_ray.errors import KpodError
+from kpod_ray.models.check import check_model
+from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.random_models import save_tiny_llama
 from kpod_ray.models.sources import model_folder
 from kpod_ray.storage.artifacts import Store
@@ -188,3 +191,25 @@ def test_a_storage_that_answers_and_may_be_written_passes(store, server, monkeyp
     store.check_writable()
     with pytest.raises(KpodError, match=r"Bucket 'nowhere' not found; make it first$"):
         check_answers("s3://nowhere/runs")
+
+
+def test_a_model_at_an_address_is_checked_by_its_headers_and_stays_in_its_folder(
+    server, environment, tiny_folder, tmp_path
+):
+    address = f"s3://runs/{uuid.uuid4().hex}"
+    filesystem, path = open_address(address)
+    pafs.copy_files(tiny_folder, path, destination_filesystem=filesystem)
+    check_model(address, ModelUse("student", "chat"))
+    for content in (b"", b"[1]", b'{"model_type": "gpt-9"}'):
+        with filesystem.open_output_stream(f"{path}/config.json") as stream:
+            stream.write(content)
+        with pytest.raises(
+            KpodError, match=f"^model {address}: .*(config.json|model_type)"
+        ) as told:
+            check_model(address, ModelUse("student", "chat"))
+        assert "\n" not in str(told.value)
+    client = boto3.client("s3", endpoint_url=server.environment["AWS_ENDPOINT_URL"])
+    client.put_object(Bucket="runs", Key=f"{path[5:]}/../../outside", Body=b"x")
+    with pytest.raises(KpodError, match=r"/\.\./\.\./outside would be written outside the model's"):
+        model_folder(address, tmp_path / "cache" / "models")
+    assert not list(tmp_path.rglob("outside"))
