@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from safetensors.numpy import load_file
@@ -23,6 +24,9 @@ from tests.inference.endpoint_server import EndpointServer, answer
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 SEED = int(os.environ.get("KPOD_SEED", random.randrange(2**32)))
 ADAPT_STEPS = 8
+MOST_CONCURRENT = 2
+NUM_TEXTS = 16
+"""Texts of a run: two of each of eight questions."""
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -59,14 +63,14 @@ def slow(number, body):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Words of a command, with an own storage each for an untouched and for an ended run."""
+    """A server, and words of a command with an own storage each for two runs."""
     folder = tmp_path_factory.mktemp("s")
     with EndpointServer(slow) as server:
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(settings(server.url)))
         untouched, ended = ([str(config), f"storage={folder / name}"] for name in "ab")
         Command(folder / "c", "run", *untouched).finish()
-        yield folder, untouched, ended
+        yield folder, server, untouched, ended
 
 
 def settings(url):
@@ -78,7 +82,7 @@ def settings(url):
             "kind": "endpoint",
             "base_url": url,
             "model": "m",
-            "max_concurrent": 2,
+            "max_concurrent": MOST_CONCURRENT,
             "samples": {"per_question": 2},
             "fallback": "reference",
         },
@@ -102,18 +106,23 @@ def artifacts(words):
 
 def files(artifact, phase):
     """Return the files of a phase that are worth keeping."""
-    pattern = {"teacher": "completions/*", "weigh": "fit/checkpoint*", "train": "fit/checkpoint*"}
-    folder = Path(artifact.store.root, artifact.folder)
-    return set(folder.glob(pattern.get(phase, "*/*")))
+    pattern = {"weigh": "fit/checkpoint*", "train": "fit/checkpoint*"}
+    return set(Path(artifact.store.root, artifact.folder).glob(pattern.get(phase, "*/*")))
 
 
 def start(runs, phase):
     """Start the command, and return it once it has added something to a phase."""
-    folder, _, ended = runs
+    folder, server, _, ended = runs
     artifact = artifacts(ended)[phase]
-    before = files(artifact, phase)
+    before, num_before = files(artifact, phase), len(server.seen)
+
+    def is_under_way():
+        if phase == "teacher":
+            return len(server.seen) >= num_before + 6
+        return files(artifact, phase) - before
+
     command = Command(folder / "c", "run", *ended)
-    assert command.wait_until(lambda: files(artifact, phase) - before)
+    assert command.wait_until(is_under_way)
     return command
 
 
@@ -130,16 +139,24 @@ def start(runs, phase):
     ],
 )
 def test_a_signal_ends_a_phase_and_tells_what_is_kept(runs, phase, signum):
-    _, _, ended = runs
+    _, server, _, ended = runs
     command = start(runs, phase)
     time.sleep(random.Random(f"{SEED}{phase}{signum}").uniform(0, 1.5))
     code, line, seconds = command.end(signum)
     assert code == CODES[signum]
     assert seconds < MOST_SECONDS
     assert re.match(rf"kpod: ended by {NAMES[signum]}: .*{phase} (are|is) kept; the same", line)
+    if phase == "teacher":
+        assert finished_texts(ended) >= len(server.seen) - NUM_TEXTS - MOST_CONCURRENT
     if phase in ("weigh", "train"):
         kept = int(re.search(r"(\d+) of \d+ train steps", line)[1])
         assert kept == saved_train_steps(ended, phase)
+
+
+def finished_texts(words):
+    """Return the number of completions in the storage."""
+    root = Path(artifacts(words)["teacher"].store.root)
+    return sum(pq.read_metadata(file).num_rows for file in root.glob("completions/*/*.parquet"))
 
 
 def saved_train_steps(words, phase):
@@ -173,8 +190,9 @@ def test_a_second_signal_ends_a_command_that_cannot_save_at_once(runs):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_same_command_then_makes_what_an_untouched_one_makes(runs):
-    folder, untouched, ended = runs
+    folder, server, untouched, ended = runs
     Command(folder / "c", "run", *ended).finish()
+    assert len(server.seen) <= 2 * NUM_TEXTS + MOST_CONCURRENT
     expected, found = artifacts(untouched), artifacts(ended)
     for phase, table in [
         ("teacher", "rationales"),
