@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kpod_ray.config import RunConfig
-from kpod_ray.config.base import parse_override
+from kpod_ray.config import RunConfig, parse_override
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import QUIET, run_phases
 from kpod_ray.records import WeightedRationale

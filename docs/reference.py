@@ -32,7 +32,12 @@ docstrings, not this page.
 
 A config is a YAML file with these keys. On the command line, a setting is its dotted path and a value,
 such as `student.learning_rate=3e-5`. The value is read as YAML, so that a whole group can be set, too:
-`'teacher={kind: reference}'`. An unknown key is an error, which names the most similar key.
+`'teacher={kind: reference}'`. A mapping is merged into its group, unless it names another kind of the
+group; after `schedule=null`, say, the group starts from its defaults. Of repeated settings, the last one
+wins. An unknown key is an error, which names the most similar key.
+
+Files and values are YAML that JSON can hold: each key once, finite numbers, no dates. `1e-4` is a
+number; `yes`, `no`, `on` and `off` are booleans, and texts only in quotes.
 
 The key `base` names another config file, or a list of files, whose settings are used where the config
 itself sets none: `base: smoke.yaml`. In a list, later files override earlier ones. The paths are
@@ -208,7 +213,12 @@ def _limit_words(limits: Sequence[Any]) -> Iterator[str]:
     for limit in _single(limits):
         for kind, name in LIMITS.items():
             if isinstance(limit, kind):
-                yield f"{LIMIT_WORDS[name]} {getattr(limit, name):g}"
+                value = getattr(limit, name)
+                yield (
+                    f"{LIMIT_WORDS[name]} {value:,.0f}"
+                    if value >= 1e4
+                    else (f"{LIMIT_WORDS[name]} {value:g}")
+                )
 
 
 def _single(limits: Sequence[Any]) -> Iterator[Any]:

@@ -21,13 +21,12 @@ from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import ComparisonConfig, RunConfig
 from kpod_ray.data.batches import num_loss_tokens
 from kpod_ray.data.examples import Example, training_example
-from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
+from kpod_ray.pipeline.checks import check_comparison, check_test_questions
+from kpod_ray.pipeline.naming import Run, name_run, open_run
 from kpod_ray.pipeline.run import (
     QUIET,
     RunCallbacks,
     check_finished,
-    check_test_questions,
     finish_artifact,
     join_cluster,
 )
@@ -78,27 +77,25 @@ def compare(config: RunConfig, callbacks: ComparisonCallbacks) -> ComparisonResu
         The results of the untouched student as the first arm, and of every arm.
 
     Raises:
-        KpodError: `check_backend` or `open_run` refuses the config, the settings of an arm are wrong or
-            name a missing model or file, there is no test question, no cluster answers at the address,
-            the cluster is too small, or a phase or a trial fails (see `finish_artifact`).
-        OSError: As in `check_backend` and `check_models`.
-        ValueError: As in `check_backend` and `check_models`.
+        KpodError: `check_comparison` or `open_run` refuses the config, there is no test question, no
+            cluster answers at the address, the cluster is too small, or a phase or a trial fails (see
+            `finish_artifact`).
+        OSError: As in `check_comparison`.
+        ValueError: As in `check_comparison`.
         Exception: A phase or a trial failed for another reason.
     """
+    check_comparison(config)
     base = open_run(config)
     comparison = base.config.comparison
-    configs = {
-        name: base.config.override(arm.overrides) for name, arm in comparison.chosen().items()
+    arms = {
+        name: name_run(base.config.override(arm.overrides))
+        for name, arm in comparison.chosen().items()
     }
-    for arm_config in configs.values():
-        check_models(arm_config)
-        check_backend(arm_config)
-    arms = {name: name_run(arm_config) for name, arm_config in configs.items()}
     check_finished(base, SHARED)
     for name in SHARED:
         manifest = finish_artifact(base, name, callbacks.shared)
         if name == "questions":  # all further checks come before the first expensive phase
-            check_test_questions(manifest)
+            check_test_questions(manifest["counts"]["test"])
             _check_room(base, arms.values())
     for arm in arms.values():
         _prepare(arm, callbacks.shared)

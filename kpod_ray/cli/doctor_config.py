@@ -9,7 +9,9 @@ from kpod_ray.cluster.capacity import missing_capacity, nodes_of_cluster, phases
 from kpod_ray.cluster.connection import joined
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
+from kpod_ray.pipeline.checks import check_comparison, check_run
 from kpod_ray.pipeline.naming import PHASES, checked_run
+from kpod_ray.sweep.space import check_sweep
 from kpod_ray.teacher.kinds import estimated_cost
 
 
@@ -20,11 +22,16 @@ def needs_of(config: RunConfig) -> list[Finding]:
     loaded. Ray is joined or started while the capacity is read; a Ray that was started is ended.
 
     Returns:
-        The findings: config, costs of an endpoint, cluster, and ``resources`` of each phase. An unmet
+        The findings: config, comparison and sweep if the config sets any, costs of an endpoint, cluster,
+        and ``resources`` of each phase. An unmet
         need or an error is a finding that isn't good; missing capacity on an autoscaling cluster is
         good.
     """
     opened = _finding(CONFIG, lambda: _opened(config))
+    if "comparison" in config.model_fields_set:
+        opened += _finding("comparison", lambda: _checked_comparison(config))
+    if config.sweep.space:
+        opened += _finding("sweep", lambda: _checked_sweep(config))
     costs = _finding("teacher's costs", lambda: _costs(config))
     return opened + costs + _capacity(config)
 
@@ -40,8 +47,19 @@ def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
 
 def _opened(config: RunConfig) -> str:
     """Check the files, models and storage of a config; an unmet need is an error."""
+    check_run(config)
     checked_run(config).store.check_writable()
     return "files, models and storage are there"
+
+
+def _checked_comparison(config: RunConfig) -> str:
+    check_comparison(config)
+    return f"{len(config.comparison.arms)} arms, {config.comparison.num_seeds} seeds"
+
+
+def _checked_sweep(config: RunConfig) -> str:
+    check_sweep(config)
+    return f"{len(config.sweep.space)} settings, search {config.sweep.search}"
 
 
 def _costs(config: RunConfig) -> str | None:

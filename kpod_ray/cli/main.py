@@ -8,21 +8,22 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
+from kpod_ray.cli.messages import shortened
 from kpod_ray.cli.signals import run_interruptibly
 from kpod_ray.cli.terminal import Terminal, show_warnings
 from kpod_ray.errors import KpodError
 
 if TYPE_CHECKING:
+    from kpod_ray.config import RunConfig
     from kpod_ray.pipeline.lookup import FinishedRun
-    from kpod_ray.pipeline.naming import Run
 
 app = typer.Typer(
     help="Keypoint-based progressive chain-of-thought distillation on Ray.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,10 +76,13 @@ def run(
     ] = "report",
 ) -> None:
     """Run the unfinished phases of a config, from the questions to the report."""
-    from kpod_ray.pipeline.naming import PHASES
+    from kpod_ray.pipeline.checks import check_run
+    from kpod_ray.pipeline.naming import PHASES, open_run
 
     _check_known("phase", until, PHASES)
-    opened = _opened(config, overrides)
+    loaded = _loaded(config, overrides)
+    check_run(loaded, PHASES[: PHASES.index(until) + 1])
+    opened = open_run(loaded)
     from kpod_ray.cli.progress import run_with_progress  # loads Ray and torch
 
     run_with_progress(opened, until, console)
@@ -87,7 +91,12 @@ def run(
 @app.command()
 def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train each arm of a comparison with several seeds, and test each against the baseline."""
-    opened = _opened(config, overrides)
+    from kpod_ray.pipeline.checks import check_comparison
+    from kpod_ray.pipeline.naming import open_run
+
+    loaded = _loaded(config, overrides)
+    check_comparison(loaded)
+    opened = open_run(loaded)
     from kpod_ray.cli.progress import compare_with_progress  # loads Ray and torch
 
     compare_with_progress(opened, console)
@@ -96,17 +105,23 @@ def compare(config: ConfigPath, overrides: Overrides = None) -> None:
 @app.command()
 def sweep(config: ConfigPath, overrides: Overrides = None) -> None:
     """Train trials with different settings, stop bad trials early, and evaluate the best trial."""
-    opened = _opened(config, overrides)
+    from kpod_ray.pipeline.checks import check_run
+    from kpod_ray.pipeline.naming import open_run
+    from kpod_ray.sweep.space import check_sweep
+
+    loaded = _loaded(config, overrides)
+    check_run(loaded)
+    check_sweep(loaded)
+    opened = open_run(loaded)
     from kpod_ray.cli.sweep_progress import sweep_with_progress  # loads Ray and torch
 
     sweep_with_progress(opened, console)
 
 
-def _opened(config: Path, overrides: list[str] | None) -> Run:
+def _loaded(config: Path, overrides: list[str] | None) -> RunConfig:
     from kpod_ray.config import load
-    from kpod_ray.pipeline.naming import open_run
 
-    return open_run(load(config, overrides or ()))
+    return load(config, overrides or ())
 
 
 def _check_known(kind: str, name: str, known: Sequence[str]) -> None:
@@ -247,9 +262,7 @@ def sync(
 @app.command()
 def dashboard(config: ConfigPath, overrides: Overrides = None) -> None:
     """Create a W&B workspace for the runs of a config's project and group."""
-    from kpod_ray.config import load
-
-    loaded = load(config, overrides or ())
+    loaded = _loaded(config, overrides)
     from kpod_ray.tracking.wandb_workspace import save_dashboard  # loads wandb
 
     console.write_line(save_dashboard(loaded))
@@ -306,17 +319,28 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit.
 
     The code is 0, 1 (``doctor`` finds something missing), 2 (an error), 130 (SIGINT) or 143 (SIGTERM).
-    A `KpodError` is printed in one line, or raised with ``--debug``. None stands for `sys.argv`.
+    A `KpodError` or a wrong argument is printed in one line; with ``--debug``, a `KpodError` is raised.
+    None stands for `sys.argv`.
     """
     # Otherwise Ray starts every worker of `uv run kpod` by `uv run`, which resolves the packages again.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         run_interruptibly(
-            lambda: app(arguments, prog_name="kpod"),
+            lambda: sys.exit(app(arguments, prog_name="kpod", standalone_mode=False)),
             sys.argv[1:] if arguments is None else arguments,
         )
     except KpodError as error:
         if os.environ.get("KPOD_DEBUG"):
             raise
-        Terminal(stderr=True).error(str(error))
-        sys.exit(2)
+        _refuse(str(error))
+    except TyperException as error:  # a wrong option or argument
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "kpod"
+        message = str(getattr(error, "format_message", error.__str__)())
+        _refuse(f"{message.rstrip('.')} (see {command} --help)")
+
+
+def _refuse(message: str) -> NoReturn:
+    """Print a message in one line and exit with code 2."""
+    Terminal(stderr=True).error(shortened(message))
+    sys.exit(2)

@@ -3,9 +3,10 @@
 A config is a YAML file, read by `load`. Importing this package loads neither torch nor Ray.
 """
 
-from kpod_ray.config.base import Config, parse_override
+from kpod_ray.config.base import Config
 from kpod_ray.config.checkpoints import CheckpointsConfig, StudentCheckpointsConfig
 from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
+from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
     ColumnsConfig,

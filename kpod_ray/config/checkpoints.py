@@ -10,7 +10,7 @@ from kpod_ray.config.base import Config
 class CheckpointsConfig(Config):
     """Checkpoints of a training. These settings change no result."""
 
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(2, ge=1, le=100_000)
     """Number of most recent checkpoints that are kept during training. If the last checkpoint is
     damaged, training resumes from the one before."""
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from kpod_ray.config.base import Config
+from kpod_ray.config.strict_yaml import shown
+
+ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Letters, digits, ``.``, ``_`` and ``-``."""
+UNTRAINED = "untrained"
+"""Name of the arm that is added for the untouched student."""
 
 
 class Arm(Config):
@@ -20,6 +28,20 @@ class Arm(Config):
 
 _CHANGEABLE = ("weighting", "schedule", "student")
 """Groups of settings that an arm may change."""
+_SHARED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("model", "template", "precision"), "the untouched student is evaluated once for all arms"
+    ),
+    **dict.fromkeys(
+        ("max_length", "overlength", "validation_fraction"), "all arms train on the same examples"
+    ),
+    "kernels": "all arms are computed alike",
+    "seed": "comparison.num_seeds sets it",
+    "loss_token_budget": "comparison.budget sets it",
+}
+"""Setting of ``student`` that no arm may change -> the reason."""
+_STEPS = ("schedule.num_stages", "student.global_batch_size")
+"""Settings that change the number of train steps."""
 _UNIFORM: dict[str, Any] = {"student.token_weights": "uniform", "schedule.order": "none"}
 _KPOD = {"student.token_weights": "from_weighting", "schedule.order": "progressive"}
 ARMS: dict[str, Arm] = {
@@ -72,19 +94,21 @@ ARMS: dict[str, Arm] = {
 class ComparisonConfig(Config):
     """Comparison of methods (``kpod compare``)."""
 
-    arms: tuple[str, ...] = tuple(ARMS)
+    arms: tuple[ArmName, ...] = tuple(ARMS)
     """Names of the arms to train, built-in arms or ``custom_arms``."""
-    custom_arms: dict[str, Arm] = Field(default_factory=dict)
+    custom_arms: dict[ArmName, Arm] = Field(default_factory=dict)
     """Further arms by name: ``{description: ..., overrides: {dotted.path: value}}``. The overrides may
-    change settings of ``weighting``, ``schedule`` and ``student``."""
+    change settings of ``weighting``, ``schedule`` and ``student``, but for those of the student that all
+    arms share: ``model``, ``template``, ``precision``, ``max_length``, ``overlength``, ``kernels``,
+    ``validation_fraction``, ``seed`` and ``loss_token_budget``."""
     baseline: str = "uniform"
     """Name of the arm that all other arms are compared with in statistical tests."""
-    num_seeds: int = Field(5, ge=1)
+    num_seeds: int = Field(5, ge=1, le=10_000)
     """Trainings of each arm, with ``student.seed`` 0, 1, 2 ..."""
     budget: Literal["train_steps", "loss_tokens"] = "train_steps"
     """Training budget that is equal for all arms: the number of train steps, or the number of tokens in
     the loss (as many as in the stages of the baseline)."""
-    max_concurrent: int | None = Field(None, ge=1)
+    max_concurrent: int | None = Field(None, ge=1, le=100_000)
     """Most trainings that run at the same time; None runs as many as fit on the cluster."""
 
     @model_validator(mode="after")
@@ -92,21 +116,56 @@ class ComparisonConfig(Config):
         known = {**ARMS, **self.custom_arms}
         for name in (*self.arms, self.baseline):
             if name not in known:
-                raise ValueError(f"unknown arm {name}; known are {', '.join(sorted(known))}")
+                raise ValueError(f"unknown arm {_named(name, known)}")
         if self.baseline not in self.arms:
-            raise ValueError(f"the baseline {self.baseline} is not among the arms")
+            raise ValueError(f"the baseline {self.baseline} is not among the arms; add it to arms")
+        if len(set(self.arms)) < len(self.arms):
+            twice = next(name for name in self.arms if self.arms.count(name) > 1)
+            raise ValueError(f"arm {twice} is listed twice in arms; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_custom_arms(self) -> ComparisonConfig:
         for name, arm in self.custom_arms.items():
-            early = [path for path in arm.overrides if path.split(".")[0] not in _CHANGEABLE]
-            if early:
-                raise ValueError(
-                    f"arm {name} changes {early[0]}; an arm may change {', '.join(_CHANGEABLE)}"
-                )
+            if name in (*ARMS, UNTRAINED):
+                raise ValueError(f"{name} is a built-in arm; give the custom arm another name")
+            for path in _paths(arm.overrides):
+                _check_path(name, path)
+                if self.budget == "train_steps" and path in _STEPS:
+                    raise ValueError(
+                        f"arm {name} changes {path}, and so the number of train steps, which "
+                        "comparison.budget keeps equal; set comparison.budget=loss_tokens"
+                    )
         return self
 
     def chosen(self) -> dict[str, Arm]:
-        """Return name -> arm of the arms to train, in the order of ``arms``.
-
-        A custom arm takes the place of a built-in arm of the same name.
-        """
+        """Return name -> arm of the arms to train, in the order of ``arms``."""
         known = {**ARMS, **self.custom_arms}
         return {name: known[name] for name in self.arms}
+
+
+def _named(name: str, known: Mapping[str, Arm]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    custom = [arm for arm in known if arm not in ARMS]
+    listed = f"; custom arms are {', '.join(custom[:5])}" if custom else ""
+    return f"{name}, did you mean {nearest[0]}?" if nearest else f"{name}{listed}"
+
+
+def _paths(overrides: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the dotted path of each setting that overrides change; groups may be nested mappings."""
+    for path, value in overrides.items():
+        if path in _CHANGEABLE and isinstance(value, Mapping):
+            yield from (f"{path}.{key}" for key in value)
+        else:
+            yield path
+
+
+def _check_path(arm: str, path: str) -> None:
+    group, _, setting = path.partition(".")
+    if group not in _CHANGEABLE:
+        raise ValueError(
+            f"arm {arm} changes {shown(path)}; an arm may change {', '.join(_CHANGEABLE)}"
+        )
+    if group == "student" and setting.partition(".")[0] in _SHARED:
+        reason = _SHARED[setting.partition(".")[0]]
+        raise ValueError(f"arm {arm} changes {path}, which no arm may: {reason}")

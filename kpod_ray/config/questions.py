@@ -6,28 +6,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, Line
 
 
 class ColumnsConfig(Config):
     """Names of the columns in a file of questions or rationales. Optional columns may be missing."""
 
-    id: str = "id"
+    id: Line = "id"
     """Question id, unique among the questions."""
-    question: str = "question"
+    question: Line = "question"
     """Question text."""
-    answer: str = "answer"
+    answer: Line = "answer"
     """Gold answer."""
-    choices: str = "choices"
+    choices: Line = "choices"
     """List of the answer options of a multiple-choice question (optional)."""
-    split: str = "split"
+    split: Line = "split"
     """``train`` or ``test`` (optional; ``train`` if missing)."""
-    rationale: str = "rationale"
+    rationale: Line = "rationale"
     """Text of a rationale: the reference rationale in a file of questions (optional), the teacher's
     rationale in a file of rationales."""
-    teacher_answer: str = "teacher_answer"
+    teacher_answer: Line = "teacher_answer"
     """Answer that was extracted from the teacher's text (optional, files of rationales only)."""
-    finish_reason: str = "finish_reason"
+    finish_reason: Line = "finish_reason"
     """Reason for the end of generation, such as ``stop`` (optional, files of rationales only)."""
 
 
@@ -35,15 +35,15 @@ class ArithmeticQuestions(Config):
     """Generated arithmetic word problems with reference rationales. No download is needed."""
 
     source: Literal["arithmetic"] = "arithmetic"
-    num_train: int = Field(96, ge=1)
+    num_train: int = Field(96, ge=1, le=1_000_000)
     """Number of training questions."""
-    num_test: int = Field(48, ge=0)
+    num_test: int = Field(48, ge=0, le=1_000_000)
     """Number of test questions; no test question repeats a training question."""
     min_steps: int = Field(1, ge=1, le=5)
     """Fewest reasoning steps of a question."""
     max_steps: int = Field(5, ge=1, le=5)
     """Most reasoning steps of a question."""
-    largest_result: int = Field(999, ge=50)
+    largest_result: int = Field(999, ge=50, le=1_000_000_000)
     """Largest result of a reasoning step; a smaller limit makes the arithmetic easier."""
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class SplitConfig(Config):
     """Number of training questions to use, from the start of the file; None uses all."""
     test_fraction: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training questions moved to the test split, chosen by a seeded hash of the id."""
-    answer_separator: str | None = None
+    answer_separator: str | None = Field(None, min_length=1)
     """Text before the answer in the answer column (GSM8K: ``####``). The text before the separator is
     the reference rationale. None: the column holds only the answer."""
     allow_missing_answers: bool = False
@@ -79,9 +79,9 @@ class FileQuestions(SplitConfig):
     """Questions from a JSON Lines or Parquet file."""
 
     source: Literal["file"]
-    path: str
+    path: Line
     """File of the questions, which ends in ``.jsonl`` or ``.parquet``."""
-    test_path: str | None = None
+    test_path: Line | None = None
     """File whose questions are all test questions; None is no such file."""
 
 
@@ -89,15 +89,15 @@ class HubQuestions(SplitConfig):
     """Questions from a data set of the Hugging Face hub (needs the hub or its local cache)."""
 
     source: Literal["hub"]
-    dataset: str
+    dataset: Line
     """Name of the data set on the hub, such as ``openai/gsm8k``."""
-    subset: str | None = None
+    subset: Line | None = None
     """Configuration of the data set, such as ``main``; None takes the default configuration."""
-    revision: str | None = None
+    revision: Line | None = None
     """Commit or tag of the data set; None takes the newest version, which may change between runs."""
-    train_split: str = "train"
+    train_split: Line = "train"
     """Split of the data set with the training questions."""
-    test_split: str | None = "test"
+    test_split: Line | None = "test"
     """Split of the data set with the test questions; None is no such split."""
 
 

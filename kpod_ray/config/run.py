@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from kpod_ray.config.base import Config, explain, merged, parse_override, replaced
+from kpod_ray.config.base import Config, Line, Seed
 from kpod_ray.config.comparison import ComparisonConfig
+from kpod_ray.config.explain import explain_all
 from kpod_ray.config.keys import refuse_keys
+from kpod_ray.config.overrides import merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
+from kpod_ray.config.strict_yaml import MAX_BYTES, YamlError, read_yaml
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher
 from kpod_ray.config.weighting import LearnedWeighting, WeightingConfig, with_default_kind
 from kpod_ray.errors import KpodError
+
+WandbName = Annotated[Line, Field(max_length=128, pattern=r"^[^/\\#?%:]+$")]
+"""Name that W&B accepts."""
 
 
 class TrackingConfig(Config):
@@ -29,22 +34,22 @@ class TrackingConfig(Config):
     """Where metrics are logged. ``auto`` is ``online`` with an API key and ``offline`` without one,
     unless the variable ``WANDB_MODE`` is ``offline`` or ``disabled``. ``online`` also writes files on
     this machine."""
-    entity: str | None = None
+    entity: WandbName | None = None
     """W&B team or user; None takes the variable ``WANDB_ENTITY``, or else the owner of the API key."""
-    project: str = "kpod"
+    project: WandbName = "kpod"
     """W&B project."""
-    group: str | None = None
+    group: Annotated[Line, Field(max_length=128)] | None = None
     """W&B group, such as the name of a sweep; None is no group."""
 
 
 class RunConfig(Config):
     """One distillation run, from questions to a trained and evaluated student."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the run: letters, digits, ``.``, ``_`` and ``-``."""
-    storage: str = "~/kpod_runs"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Name of the run: at most 100 letters, digits, ``.``, ``_`` and ``-``."""
+    storage: Line = "~/kpod_runs"
     """Folder of all results: a local path, or an ``s3://`` or ``gs://`` address."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of all random numbers."""
     questions: QuestionsConfig = ArithmeticQuestions()
     """Source of the questions."""
@@ -110,14 +115,14 @@ class RunConfig(Config):
         """Return a validated copy with the values at dotted paths replaced.
 
         Args:
-            overrides: Dotted path -> value, such as ``{"student.learning_rate": 3e-5}``. A mapping
-                replaces a whole group, whose other settings get their defaults.
+            overrides: Dotted path -> value, such as ``{"student.learning_rate": 3e-5}``. A mapping is
+                merged into its group, unless it names another kind of the group.
 
         Raises:
             KpodError: A path names no setting or leads through a value, a value is not allowed, or
                 settings don't fit together.
         """
-        return _validated(replaced(self.model_dump(), overrides))
+        return _validated(replaced(self.model_dump(), overrides.items()))
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -129,7 +134,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: YAML file; ``~`` isn't expanded.
-        overrides: Overrides ``dotted.path=value``, later ones over earlier ones.
+        overrides: Overrides ``dotted.path=value``, later ones over earlier ones. A mapping is merged
+            into its group, as in `merged`.
 
     Raises:
         KpodError: A file can't be read, is not a YAML mapping, or is its own base; an override can't be
@@ -137,7 +143,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             settings don't fit together.
     """
     raw = _read_layers(Path(path), ())
-    return _validated(replaced(raw, dict(parse_override(text) for text in overrides)))
+    if "weighting" in raw:
+        raw["weighting"] = with_default_kind(raw["weighting"])
+    return _validated(replaced(raw, [parse_override(text) for text in overrides]))
 
 
 def _read_layers(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -166,13 +174,19 @@ def _bases(path: Path, value: object) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise YamlError(f"larger than {MAX_BYTES:,} bytes; give a YAML file of settings")
+        raw = read_yaml(content.decode("utf-8-sig"))
+        if not isinstance(raw, dict):
+            raise YamlError("expected a mapping of settings, such as name: my-run")
     except OSError as error:
-        raise KpodError(f"config {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise KpodError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise KpodError(f"config {path}: expected a mapping of settings")
+        raise KpodError(f"config {path}: {error.strerror}; give a YAML file of settings") from error
+    except UnicodeDecodeError as error:
+        raise KpodError(f"config {path}: not UTF-8; save the file as UTF-8") from error
+    except ValueError as error:  # also of a path with a NUL character
+        raise KpodError(f"config {path}: {error}") from error
     return raw
 
 
@@ -180,5 +194,5 @@ def _validated(raw: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(explain(e, RunConfig) for e in error.errors(include_url=False))
+        problems = explain_all(error.errors(include_url=False), RunConfig)
         raise KpodError(f"config: {problems}") from error

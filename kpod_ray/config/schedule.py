@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, Line
 
 
 class ScheduleConfig(Config):
     """The progressive schedule (Eq. 10 to 13)."""
 
-    num_stages: int = Field(20, ge=1)
+    num_stages: int = Field(20, ge=1, le=10_000)
     """N_e: number of training stages; one stage is one epoch."""
     order: Literal["progressive", "none", "easy_to_hard"] = "progressive"
     """``progressive`` lowers the number of given steps of each question from stage to stage. ``none``
@@ -21,7 +21,7 @@ class ScheduleConfig(Config):
     full_stage: int | None = Field(None, ge=1)
     """T: stage at which the ceiling reaches the total difficulty; None is half of ``num_stages``,
     rounded down, at least 1."""
-    growth: float = Field(0.5, ge=0)
+    growth: float = Field(0.5, ge=0, le=100)
     """p of Eq. 10: the ceiling grows with the power p + 1 of the stage."""
     initial_fraction: float = Field(0.3, ge=0, le=1)
     """C_0 / B of Eq. 10: ceiling of stage 0 as a fraction of the total difficulty."""
@@ -31,23 +31,23 @@ class ScheduleConfig(Config):
     adaptive: bool = False
     """Whether every stage is planned again from the step losses of the stage before. The paper plans all
     stages before training (``false``)."""
-    diversity_weight: float = Field(12.0, ge=0)
+    diversity_weight: float = Field(12.0, ge=0, le=1_000_000)
     """beta of Eq. 12: weight of the diversity term; 0 turns the term off."""
-    embedding: str | None = None
+    embedding: Line | None = None
     """Vectors by which questions are clustered. None: the mean of the student's input embeddings. A
     ``.txt`` file: the mean of word vectors in GloVe's format, as in the paper. Any other text: a
     sentence encoder, given as a folder, a hub name or ``packaged:all-MiniLM-L6-v2``."""
     clustering: Literal["kmeans", "agglomerative"] = "kmeans"
     """Algorithm that clusters the questions. ``agglomerative`` (Ward's criterion) needs memory for the
     distances of all pairs of questions."""
-    num_clusters: int = Field(5, ge=1)
+    num_clusters: int = Field(5, ge=1, le=1_000_000)
     """K: number of question clusters."""
-    step_size: int = Field(1, ge=1)
+    step_size: int = Field(1, ge=1, le=1_000_000)
     """Delta_s of Eq. 11: number by which the given steps of a selected question fall."""
     solver: Literal["merge", "threshold"] = "merge"
     """Solver of Eq. 13: density greedy (``merge``), or falling density thresholds like the paper's FTGP
     (``threshold``)."""
-    epsilon: float = Field(0.1, gt=0, lt=0.5)
+    epsilon: float = Field(0.1, ge=0.0001, lt=0.5)
     """Accuracy of the ``threshold`` solver; smaller is more accurate and slower."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, LearningRate, Line, Seed
 from kpod_ray.config.engine import EngineArguments
 from kpod_ray.config.teacher import Template
 
@@ -14,12 +14,12 @@ from kpod_ray.config.teacher import Template
 class LoraConfig(Config):
     """Low-rank adapters (LoRA); all other parameters of the student are frozen."""
 
-    rank: int = Field(ge=1)
+    rank: int = Field(ge=1, le=65_536)
     """Rank of the adapters."""
-    alpha: int | None = Field(None, ge=1)
+    alpha: int | None = Field(None, ge=1, le=1_000_000)
     """Scale of the adapters: an adapter's output is multiplied by ``alpha / rank``. None is equal to
     ``rank``, a factor of 1."""
-    target_modules: tuple[str, ...] | None = None
+    target_modules: tuple[Line, ...] | None = Field(None, min_length=1)
     """Names of the linear layers that get an adapter. None selects all linear layers of attention and
     feed-forward layers."""
 
@@ -27,7 +27,7 @@ class LoraConfig(Config):
 class StudentConfig(Config):
     """The student and its training (Eq. 15)."""
 
-    model: str
+    model: Line
     """Model to train, causal or encoder-decoder: a folder, a hub name, ``packaged:NAME``, ``tiny:SEED``
     or ``tiny-t5:SEED``; see ``teacher.model``."""
     template: Template = "chat"
@@ -43,10 +43,10 @@ class StudentConfig(Config):
     target: Literal["rationale", "answer"] = "rationale"
     """What the student learns to generate: the rationale followed by the answer (``rationale``), or only
     the ``answer``."""
-    seed: int | None = Field(None, ge=0)
+    seed: Seed | None = None
     """Seed of the training: order of the examples and all other random numbers of phase ``train``. None
     takes the run's ``seed``. Comparisons vary this seed over one shared corpus."""
-    loss_token_budget: int | None = Field(None, ge=1)
+    loss_token_budget: int | None = Field(None, ge=1, le=10**15)
     """Number of tokens in the loss after which the training ends, also in the middle of a stage; if the
     stages are too few, further stages follow. None ends the training after the last stage."""
     validation_fraction: float = Field(0.0, ge=0, lt=1)
@@ -61,18 +61,18 @@ class StudentConfig(Config):
     exported_student: Literal["last", "best"] = "last"
     """Which student is exported: the ``last`` one or the ``best`` one. The best student has the highest
     validation accuracy; without ``accuracy_every_stages``, the lowest validation loss."""
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: LearningRate = 1e-5
     """Largest learning rate of AdamW."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate after the warm-up: ``constant``, or falling to 0 at the end of the training along a
     line (``linear``) or a cosine."""
     warmup: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training in which the learning rate rises linearly from 0."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1000)
     """Weight decay of AdamW."""
-    global_batch_size: int = Field(8, ge=1)
+    global_batch_size: int = Field(8, ge=1, le=1_000_000)
     """Number of examples of one train step, over all workers."""
-    micro_batch_tokens: int = Field(2048, ge=1)
+    micro_batch_tokens: int = Field(2048, ge=1, le=1_000_000_000)
     """Largest number of tokens of one forward pass on one worker, padding included; a longer example
     is a pass of its own. The setting changes memory and speed, but not the result. On a GPU, choose
     the largest number that fits into the memory."""
@@ -84,7 +84,7 @@ class StudentConfig(Config):
     recomputed in the backward pass, packed attention, fused adapters. If false, the model's own
     layers and torch's own operations are used, which need more time and memory; results differ only
     by rounding."""
-    max_length: int = Field(1024, ge=16)
+    max_length: int = Field(1024, ge=16, le=100_000_000)
     """Largest number of tokens of an example."""
     overlength: Literal["drop", "cut"] = "drop"
     """What happens to an example with more than ``max_length`` tokens: ``drop`` leaves it out,
@@ -93,7 +93,7 @@ class StudentConfig(Config):
     loss_normalization: Literal["tokens", "weight", "examples"] = "tokens"
     """Divisor of the summed loss of a train step: the number of tokens in the loss (``tokens``), their
     total weight (``weight``), or the number of examples (``examples``)."""
-    max_grad_norm: float | None = Field(1.0, gt=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, le=1e9)
     """Largest gradient norm, to which gradients are clipped; None turns clipping off."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Floating-point type of the computation; parameters stay fp32."""
@@ -121,10 +121,10 @@ class EvaluationConfig(Config):
     backend: Literal["vllm", "transformers"] = "vllm"
     """Library that generates the answers. ``transformers`` starts in seconds and supports
     encoder-decoder students, which ``vllm`` does not."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
     """Number of questions that ``transformers`` answers at the same time; vLLM chooses the number
     itself."""
-    max_new_tokens: int = Field(256, ge=1)
+    max_new_tokens: int = Field(256, ge=1, le=10_000_000)
     """Largest number of tokens of an answer."""
     limit: int | None = Field(None, ge=1)
     """Number of test questions to answer, from the first on; None answers all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config
 
@@ -20,14 +20,13 @@ OBJECTIVES: dict[str, Literal["min", "max"]] = {
 FIXED = ("name", "storage", "evaluation", "comparison", "resources", "tracking", "sweep")
 """Settings that no trial may change, because these don't change the student, or change how the student
 is measured."""
-
-
-def _number(value: object) -> object:
-    """Return a text such as "1e-5", which YAML doesn't parse as a number, as a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+_INCOMPARABLE = (
+    "seed",
+    "student.validation_fraction",
+    "student.accuracy_every_stages",
+    "student.seed",
+)
+"""Settings of which trials with different values can't be compared."""
 
 
 class Domain(Config):
@@ -39,10 +38,8 @@ class Domain(Config):
     """Lowest and highest number, sampled uniformly on a logarithmic scale."""
     randint: tuple[int, int] | None = None
     """Lowest and highest whole number, both included, sampled uniformly."""
-    choice: tuple[Annotated[Value, BeforeValidator(_number)], ...] | None = Field(
-        None, min_length=1
-    )
-    """List of values to choose from."""
+    choice: tuple[Value, ...] | None = Field(None, min_length=1)
+    """List of different values to choose from."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Domain:
@@ -52,6 +49,9 @@ class Domain(Config):
         bounds = self.uniform or self.loguniform or self.randint
         if bounds is not None and not bounds[0] < bounds[1]:
             raise ValueError("the lowest value is not below the highest")
+        values = [(type(value) is bool, value) for value in self.choice or ()]  # True equals 1
+        if len(set(values)) < len(values):
+            raise ValueError("choice lists a value twice; remove one")
         return self
 
     def ends(self) -> tuple[Value, Value]:
@@ -60,6 +60,14 @@ class Domain(Config):
             self.uniform or self.loguniform or self.randint or self.choice or ()
         )
         return values[0], values[-1]
+
+    def probes(self) -> list[Value]:
+        """Return every choice, or both bounds and a number between them that is no whole number."""
+        if self.choice is not None:
+            return list(self.choice)
+        low, high = self.ends()
+        bounds = self.uniform or self.loguniform
+        return [low, high, *([bounds[0] + (bounds[1] - bounds[0]) / 2.718] if bounds else [])]
 
 
 class SweepConfig(Config):
@@ -80,9 +88,9 @@ class SweepConfig(Config):
     search: Literal["optuna", "random", "grid"] = "optuna"
     """Search algorithm: ``optuna`` learns from earlier trials, ``random`` samples independently,
     ``grid`` tries every combination of choices once."""
-    num_trials: int = Field(16, ge=1)
+    num_trials: int = Field(16, ge=1, le=100_000)
     """Number of trials. A ``grid`` ignores this setting and tries all combinations."""
-    num_seeds: int = Field(1, ge=1)
+    num_seeds: int = Field(1, ge=1, le=10_000)
     """Trainings of each trial. The first has the config's training seed (``student.seed``, or else
     ``seed``), the others the next whole numbers. The objective is their mean; early stopping uses the
     first training only."""
@@ -92,10 +100,10 @@ class SweepConfig(Config):
     means; ``none`` stops no trial."""
     grace_fraction: float = Field(0.125, gt=0, le=1)
     """Fraction of the stages that every trial completes before early stopping applies."""
-    reduction_factor: float = Field(4.0, gt=1)
+    reduction_factor: float = Field(4.0, ge=1.1, le=1_000_000)
     """With ``asha``: one in this many trials continues at each rung, and the number of stages up to the
     next rung grows by this factor."""
-    max_concurrent: int | None = Field(None, ge=1)
+    max_concurrent: int | None = Field(None, ge=1, le=100_000)
     """Most trials that run at the same time; None runs as many as fit on the cluster."""
 
     @model_validator(mode="after")
@@ -111,7 +119,7 @@ def _check_path(path: str) -> None:
     group = path.partition(".")[0]
     if group in FIXED:
         raise ValueError(f"{path}: a trial may not change {group}")
-    if path in ("student.validation_fraction", "student.accuracy_every_stages", "student.seed"):
+    if path in _INCOMPARABLE:
         raise ValueError(
             f"{path}: trials with different values can't be compared; set it outside sweep.space"
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, LearningRate, Line
 
 
 class LearnedWeighting(Config):
@@ -17,10 +17,10 @@ class LearnedWeighting(Config):
     """Groups of ``resources`` that this kind of weighting takes from the cluster."""
     kind: Literal["learned"] = "learned"
     """Kind of ``weighting``; ``learned`` is the default."""
-    predictor: str | None = None
+    predictor: Line | None = None
     """Model that predicts the answer from a masked rationale, causal or encoder-decoder (T5, Flan-T5),
     named like a student; None takes a copy of the student."""
-    num_heads: int | None = Field(None, ge=1)
+    num_heads: int | None = Field(None, ge=1, le=65_536)
     """Number of heads of the weighter's self-attention; None takes the student's number of heads."""
     mask: Literal["relaxed", "straight_through"] = "relaxed"
     """Gumbel mask: ``straight_through`` rounds the mask to 0 or 1 in the forward pass (Eq. 4),
@@ -30,9 +30,9 @@ class LearnedWeighting(Config):
     """What is masked: the rationale's embeddings (``before_attention``), or the output of the
     weighter's self-attention over them (``after_attention``, as in Figure 1 of the paper), where the
     state of a kept token may contain information of a masked token."""
-    temperature: float = Field(0.7, gt=0)
+    temperature: float = Field(0.7, ge=0.001, le=1000)
     """Gumbel temperature at the first train step."""
-    final_temperature: float | None = Field(None, gt=0)
+    final_temperature: float | None = Field(None, ge=0.001, le=1000)
     """Gumbel temperature at the last train step; the temperature changes exponentially in between. None
     keeps ``temperature`` constant."""
     prefixes: Literal["sampled", "all"] = "sampled"
@@ -41,22 +41,22 @@ class LearnedWeighting(Config):
     whole_fraction: float = Field(0.5, ge=0, le=1)
     """Probability that the whole rationale is read instead of a prefix of uniform length. 0 is Eq. 5 as
     written, where the predictor rarely reads the end of a rationale, which often states the answer."""
-    mask_ratio_weight: float = Field(0.5, ge=0)
+    mask_ratio_weight: float = Field(0.5, ge=0, le=1_000_000)
     """alpha of Eq. 7, in nats: weight of the fraction of kept tokens in the loss."""
-    num_adapt_steps: int = Field(80, ge=0)
+    num_adapt_steps: int = Field(80, ge=0, le=100_000_000)
     """Number of train steps in which the predictor learns to read randomly masked rationales, before the
     weighter is trained."""
-    adapt_learning_rate: float = Field(1e-4, gt=0)
+    adapt_learning_rate: LearningRate = 1e-4
     """AdamW learning rate of the predictor in these steps, including the projection of the student's
     embeddings if the predictor is another model."""
-    mask_vector_learning_rate: float = Field(1e-3, gt=0)
+    mask_vector_learning_rate: LearningRate = 1e-3
     """AdamW learning rate of the vector that replaces the embedding of a masked token."""
-    num_train_steps: int = Field(100, ge=1)
+    num_train_steps: int = Field(100, ge=1, le=100_000_000)
     """Largest number of train steps of the weighter. Few steps suffice for the order of the tokens; more
     steps increase the differences between the weights."""
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: LearningRate = 3e-4
     """AdamW learning rate of the weighter."""
-    global_batch_size: int = Field(8, ge=1)
+    global_batch_size: int = Field(8, ge=1, le=1_000_000)
     """Number of rationales of one train step, over all workers."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the rationales in the validation set, by which the best weighter is chosen."""
@@ -75,7 +75,7 @@ class FileWeighting(Config):
 
     resource_groups: ClassVar[tuple[str, ...]] = ()
     kind: Literal["file"]
-    path: str
+    path: Line
     """JSON Lines or Parquet file, as ``kpod export`` writes. Columns: ``id``; ``rationale``;
     ``weights``, a list of spans ``[start, end, weight]`` of the rationale's characters; and
     optionally ``steps``, a list of spans ``[start, end]``."""

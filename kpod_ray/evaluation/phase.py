@@ -10,7 +10,6 @@ from kpod_ray.cluster.actor_pool import discard_stream, parts_folder, stream_row
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import RunConfig
 from kpod_ray.data.prompts import PromptBuilder
-from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import OnRows, generate_missing
@@ -18,7 +17,6 @@ from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
-from kpod_ray.models.sources import is_for_vllm
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
@@ -80,25 +78,6 @@ def evaluate_student(
     }
     accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
     return {"counts": counts, "accuracy": accuracy, "model": model, "nodes": described(nodes)}
-
-
-def check_backend(config: RunConfig) -> None:
-    """Check that vLLM, if it is the evaluation backend, can generate with the student's model.
-
-    No parameters are loaded, but the config of a model at an address or on the hub is read over the
-    network. With backend ``transformers`` nothing is checked.
-
-    Raises:
-        KpodError: The student is an encoder-decoder model, or its folder doesn't exist or has no
-            ``config.json``.
-        OSError: The model's config can't be read, or be had from the hub.
-        ValueError: transformers doesn't know the type of the model.
-    """
-    if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
-        raise KpodError(
-            f"model {config.student.model}: vLLM takes no encoder-decoder model; "
-            "set evaluation.backend=transformers"
-        )
 
 
 def _answer_by_vllm(

@@ -25,6 +25,7 @@ from kpod_ray.data.prompts import Template, messages, plain_text, question_text,
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.records import WeightedRationale
+from kpod_ray.storage.filesystems import local_path
 
 FORMATS: Mapping[str, str] = {
     "kpod": "everything; questions, teacher and weighting of a new run can read it",
@@ -89,7 +90,7 @@ def _checked_path(out: str) -> Path:
     Raises:
         KpodError: The path is an address, doesn't end in ``.jsonl``, or its folder doesn't exist.
     """
-    path = Path(out).expanduser()
+    path = local_path(out)
     if "://" in out or path.suffix != ".jsonl" or path.is_dir():
         raise KpodError(f"export to {out}: give a local file that ends in .jsonl")
     if not path.parent.is_dir():

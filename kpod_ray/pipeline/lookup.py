@@ -9,7 +9,6 @@ import dataclasses
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -19,7 +18,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import name_run
 from kpod_ray.pipeline.run_files import ARTIFACTS_FILE, CONFIG_FILE, artifact_folders
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.storage.filesystems import check_answers, open_address, reason
+from kpod_ray.storage.filesystems import check_answers, local_path, open_address, reason
 from kpod_ray.storage.scratch import temporary_folder
 
 
@@ -137,7 +136,7 @@ def _store_of(place: str) -> tuple[Store, str]:
             raise KpodError(f"folder {place} can't be read: {reason(error)}") from error
     else:
         scheme, filesystem = "", pafs.LocalFileSystem()
-        path = str(Path(place).expanduser().resolve())
+        path = str(local_path(place).resolve())
     root, _, name = path.rstrip("/").rpartition("/")
     root, _, runs = root.rpartition("/")
     return Store(root, filesystem, scheme, place.partition("?")[2]), f"{runs}/{name}"

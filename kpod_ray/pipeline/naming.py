@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
@@ -17,7 +16,7 @@ from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.schedule.embedding_source import check_embedding
 from kpod_ray.storage.artifacts import Artifact, Store
-from kpod_ray.storage.filesystems import check_answers
+from kpod_ray.storage.filesystems import check_answers, local_path
 from kpod_ray.teacher import kinds
 from kpod_ray.weighting.content import model_names
 
@@ -109,7 +108,7 @@ def check_models(config: RunConfig) -> None:
 
 def _check_storage_of_job(storage: str) -> None:
     """Refuse a relative storage in a Ray job, whose working directory Ray deletes after the job."""
-    if "://" in storage or Path(storage).expanduser().is_absolute():
+    if "://" in storage or local_path(storage).is_absolute():
         return
     from kpod_ray.cluster.connection import is_ray_job  # imported here because the import loads Ray
 
@@ -122,4 +121,4 @@ def _check_storage_of_job(storage: str) -> None:
 
 def _absolute(storage: str) -> str:
     """Return a local storage as an absolute path, which workers in other directories can use."""
-    return storage if "://" in storage else str(Path(storage).expanduser().resolve())
+    return storage if "://" in storage else str(local_path(storage).resolve())

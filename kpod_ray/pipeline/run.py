@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect
 from kpod_ray.cluster.failures import explained
-from kpod_ray.errors import KpodError
-from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.student import check_vocabulary
+from kpod_ray.pipeline.checks import check_backend, check_test_questions
 from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.pipeline.phases import makers
 from kpod_ray.pipeline.run_files import write_run_files
@@ -84,7 +83,7 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
         # checked after the questions, which take seconds, and before the phases that take hours
         if name == "questions":
             if "evaluate" in wanted:
-                check_test_questions(manifest)
+                check_test_questions(manifest["counts"]["test"])
             join_cluster(run, names)
     if "report" in wanted:
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
@@ -142,19 +141,6 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
     if missing:
         connect(run.config.resources)
         check_resources(run.config, missing)
-
-
-def check_test_questions(manifest: Manifest) -> None:
-    """Check that ``manifest``, that of the finished phase ``questions``, counts test questions.
-
-    Raises:
-        KpodError: There is no test question.
-    """
-    if not manifest["counts"]["test"]:
-        raise KpodError(
-            "there is no test question to evaluate on; set questions.test_path, "
-            "questions.test_fraction or questions.num_test, or add --until train"
-        )
 
 
 def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:

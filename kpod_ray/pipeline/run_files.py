@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from kpod_ray.config.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, Run
@@ -29,7 +28,7 @@ def write_run_files(run: Run) -> None:
     Raises:
         OSError: The storage can't be written.
     """
-    config = yaml.safe_dump(run.config.model_dump(), sort_keys=False)
+    config = write_yaml(run.config.model_dump())
     run.store.write_text(f"{run.folder}/{CONFIG_FILE}", config)
     folders = {name: artifact.folder for name, artifact in run.artifacts.items()}
     content = {

@@ -33,7 +33,7 @@ from kpod_ray.storage.checksums import (
     sealed,
     unsealed,
 )
-from kpod_ray.storage.filesystems import open_address, reason
+from kpod_ray.storage.filesystems import local_path, open_address, reason
 from kpod_ray.storage.plain_tables import check_plain
 
 Manifest = dict[str, Any]
@@ -66,7 +66,7 @@ class Store:
         """
         scheme, separator, rest = uri.partition("://")
         if not separator:
-            return cls(str(Path(uri).expanduser().resolve()), pafs.LocalFileSystem())
+            return cls(str(local_path(uri).resolve()), pafs.LocalFileSystem())
         try:
             filesystem, root = open_address(uri)
         except (OSError, pa.ArrowInvalid) as error:

@@ -1,4 +1,4 @@
-"""The file systems behind ``s3://`` and ``gs://`` addresses."""
+"""Local paths as users write them, and the file systems behind ``s3://`` and ``gs://`` addresses."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ class PatientS3(pafs.S3FileSystem):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _patient_s3, super().__reduce__()[1]
+
+
+def local_path(text: str) -> Path:
+    """Return a local path, which need not exist, with ``~`` expanded.
+
+    Raises:
+        KpodError: The user after ``~`` is unknown, the path is too long, or a folder on the path can't
+            be searched.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no such user
+        problem = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise KpodError(f"path {text}: {problem}; check the path") from error
+    return path
 
 
 def open_address(address: str) -> tuple[pafs.FileSystem, str]:
@@ -109,7 +125,7 @@ def check_answers(place: str) -> None:
 
 def _ask(place: str) -> None:
     if "://" not in place:
-        folder = Path(place).expanduser()
+        folder = local_path(place)
         with contextlib.suppress(PermissionError):  # for the command to find
             if folder.exists() and not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

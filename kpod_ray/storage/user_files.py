@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.filesystems import local_path
 from kpod_ray.storage.plain_tables import check_plain
 
 _BATCH_ROWS = 1024
@@ -56,7 +57,7 @@ def checked_file(path: str) -> Path:
     Raises:
         KpodError: The path doesn't exist, or is a folder or no regular file.
     """
-    file = Path(path).expanduser()
+    file = local_path(path)
     if file.is_dir():
         raise KpodError(f"{path} is a folder; give the file inside it")
     if not file.is_file():
@@ -183,7 +184,7 @@ def _parquet_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] |
                 for row in _batch_rows(path, number + 1, batch):
                     number += 1
                     yield number, row
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, OverflowError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KpodError(f"{path} can't be read as Parquet: {reason}") from error
 

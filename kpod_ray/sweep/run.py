@@ -16,19 +16,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
-import yaml
 
 from kpod_ray.cluster.capacity import check_resources, num_concurrent
 from kpod_ray.cluster.connection import connect_with_dashboard
 from kpod_ray.cluster.metrics_board import watched
 from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
+from kpod_ray.config.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
-from kpod_ray.evaluation.phase import check_backend
-from kpod_ray.pipeline.naming import Run, check_models, name_run, open_run
+from kpod_ray.pipeline.naming import Run, name_run, open_run
 from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact, run_phases
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
 from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.sweep.space import check_sweep
 from kpod_ray.sweep.trial import SHARED_PHASES, run_trial, trial_config
 from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
 
@@ -94,37 +94,6 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     base.store.write_text(f"{base.folder}/best.yaml", _yaml(best_run.config))
     run_phases(best_run, "report", callbacks.shared)
     return SweepResults(config, tuple(trials), best, best_run)
-
-
-def check_sweep(config: RunConfig) -> None:
-    """Check the config of a sweep before anything starts.
-
-    Every choice and both ends of every range are tried as settings, one setting at a time. Models are
-    checked as in `check_models`, which uses the network for models on the hub.
-
-    Raises:
-        KpodError: The space is empty, ``student.validation_fraction`` is 0, the objective is
-            ``validation_accuracy`` and ``student.accuracy_every_stages`` is None, a path of the space is
-            unknown, a value is invalid, or as in `check_models` and `check_backend`, which raise
-            `OSError` and `ValueError`, too.
-    """
-    sweep, student = config.sweep, config.student
-    if not sweep.space:
-        raise KpodError("sweep.space is empty; give dotted paths of settings and their values")
-    if not student.validation_fraction:
-        raise KpodError(
-            "a sweep compares trials on the validation set; set student.validation_fraction, "
-            "such as 0.1"
-        )
-    if sweep.objective == "validation_accuracy" and student.accuracy_every_stages is None:
-        raise KpodError(
-            "sweep.objective validation_accuracy is not measured; set student.accuracy_every_stages"
-        )
-    for path, domain in sweep.space.items():
-        for value in domain.choice or domain.ends():
-            tried = config.override({path: value})
-            check_models(tried)
-            check_backend(tried)
 
 
 def shared_phases(config: RunConfig) -> list[str]:
@@ -225,7 +194,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
         base={path: setting(config, path) for path in config.sweep.space},
         accuracies={name: manifest["accuracy"] for name, manifest in manifests.items()},
         versions=manifests["best"]["versions"],
-        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False),
+        config_yaml=write_yaml(config.model_dump()),
         best_yaml=_yaml(results.best_run.config),
     )
 
@@ -242,7 +211,7 @@ def setting(config: RunConfig, path: str) -> Any:
 
 
 def _yaml(config: RunConfig) -> str:
-    return yaml.safe_dump(config.model_dump(exclude={"sweep"}), sort_keys=False)
+    return write_yaml(config.model_dump(exclude={"sweep"}))
 
 
 def make_artifact(config: RunConfig, name: str) -> None:

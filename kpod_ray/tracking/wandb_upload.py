@@ -17,6 +17,7 @@ from pathlib import Path
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.filesystems import local_path
 from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, has_wandb_login
 
 SEND_SECONDS = 60.0
@@ -102,7 +103,7 @@ def place_of(run: str, overrides: Sequence[str]) -> Path:
         KpodError: Overrides are given for a folder, the config can't be read or is invalid (see
             `config.load`), or the config's storage contains a key or names no file system.
     """
-    path = Path(run).expanduser()
+    path = local_path(run)
     if path.is_dir():
         if overrides:
             raise KpodError(f"{run} is a folder; overrides belong to a config")

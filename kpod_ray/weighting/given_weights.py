@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,36 @@ def read_weights(
         tables.append(WeightedRationale.to_table(batch))
     order = reader.order()
     return ImportedWeights(pa.concat_tables(tables).take(pa.array(order)), reader.num_unused)
+
+
+def check_rows(settings: FileWeighting, question_ids: Collection[str]) -> None:
+    """Check the rows of a file of weights that belong to one of some questions, before there are texts.
+
+    Raises:
+        KpodError: The file can't be read, a row is malformed, two rows have one of the ids, or no row
+            has one.
+    """
+    seen = set[str]()
+    for line, row in read_rows(settings.path):
+        if isinstance(row, BadRow):
+            raise KpodError(f"weights {row}")
+        try:
+            question_id = id_field(row, "id")
+            if question_id not in question_ids:
+                continue
+            if question_id in seen:
+                raise FieldError(f"field 'id' is {question_id!r} for the second time")
+            seen.add(question_id)
+            length = len(text_field(row, "rationale"))
+            _spans(row, length)
+            _steps(row, length)
+        except FieldError as error:
+            raise KpodError(f"weights {place(settings.path, line)}: {error}") from error
+    if not seen:
+        raise KpodError(
+            f"weights {settings.path}: no row has the id of a training question; give the file that "
+            "kpod export writes for these questions"
+        )
 
 
 class _Reader:

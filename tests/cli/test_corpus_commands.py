@@ -110,7 +110,7 @@ def test_the_settings_of_a_folder_are_not_overridden(capsys, tmp_path):
         ),
         ({"kind": "hand", "plain_weight": 1.5}, ["weighting.plain_weight", "equal to 1"]),
         ({"kind": "hand", "path": "x"}, ["unknown key weighting.path"]),
-        ({"num_heds": 2}, ["unknown key weighting.num_heds, did you mean num_heads?"]),
+        ({"num_heds": 2}, ["unknown key weighting.num_heds, did you mean weighting.num_heads?"]),
     ],
 )
 def test_a_wrong_weighting_is_named_by_its_setting(capsys, storage, weighting, words):

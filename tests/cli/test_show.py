@@ -267,4 +267,4 @@ def test_a_file_that_is_missing_in_a_finished_phase_is_named(capsys, folder):
 
 def test_a_file_that_is_no_text_is_no_config(capsys, tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "not YAML" in refused(capsys, "show", str(tmp_path / "a.yaml"))
+    assert "not UTF-8" in refused(capsys, "show", str(tmp_path / "a.yaml"))

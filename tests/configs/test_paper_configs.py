@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load_file
 
 from kpod_ray.config import load
-from kpod_ray.evaluation.phase import check_backend
 from kpod_ray.models.sources import model_folder
+from kpod_ray.pipeline.checks import check_backend
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from tests.conftest import REPOSITORY

@@ -50,15 +50,15 @@ def test_every_field_of_every_class_is_there_with_its_docstring():
 @pytest.mark.parametrize(
     ("key", "cells"),
     [
-        ("seed", ["whole number, at least 0", "`0`"]),
+        ("seed", ["whole number, at least 0, at most 4,294,967,295", "`0`"]),
         ("student.learning_rate", ["number, over 0", "`1e-05`"]),
         ("student.model", ["text", "required"]),
         ("student.exported_student", ["`last` or `best`", '`"last"`']),
-        ("student.max_grad_norm", ["number, over 0, or `null`", "`1.0`"]),
+        ("student.max_grad_norm", ["number, over 0, at most 1,000,000,000, or `null`", "`1.0`"]),
         ("student.lora", ["group or `null`", "`null`"]),
         ("teacher.stop", ["list of texts", "`[]`"]),
-        ("teacher.price.output", ["number, at least 0", "`0.0`"]),
-        ("resources.train.num_workers", ["whole number, at least 1", "`2`"]),
+        ("teacher.price.output", ["number, at least 0, at most 1,000,000,000", "`0.0`"]),
+        ("resources.train.num_workers", ["whole number, at least 1, at most 100,000", "`2`"]),
         ("comparison.custom_arms.NAME.overrides", ["mapping", "`{}`"]),
     ],
 )

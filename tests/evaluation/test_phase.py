@@ -5,8 +5,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.errors import KpodError
-from kpod_ray.evaluation.phase import check_backend, evaluate_student
+from kpod_ray.evaluation.phase import evaluate_student
 from kpod_ray.models.sources import model_folder
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Prediction, Question
@@ -52,11 +51,3 @@ def test_answers_are_those_of_a_plain_generation_of_one(
         written = output[1:] if "t5" in model else output[len(ids) :]
         assert row.text == tiny_tokenizer.decode(written, skip_special_tokens=True)
         assert row.gold_answer == question.answer
-
-
-def test_an_encoder_decoder_student_needs_transformers(tmp_path):
-    with pytest.raises(KpodError, match=r"tiny-t5:0.*evaluation\.backend=transformers") as caught:
-        check_backend(config_of(tmp_path, "tiny-t5:0"))
-    assert "\n" not in str(caught.value)
-    check_backend(config_of(tmp_path, "tiny-t5:0", backend="transformers"))
-    check_backend(config_of(tmp_path, "tiny:0"))

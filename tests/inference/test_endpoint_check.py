@@ -63,7 +63,7 @@ def test_check_passes_where_something_answers_and_says_what_is_wrong_elsewhere()
         pytest.raises(KpodError, match="to the address of the redirect: http://there/v1"),
     ):
         checked(server.url)
-    for url in (server.url, "http://127.0.0.1:port/v1", "http://no-such-host.invalid/v1"):
+    for url in (server.url, "http://no-such-host.invalid/v1"):
         with pytest.raises(KpodError, match="nothing answers there") as caught:
             checked(url)  # the server is closed by now
         assert KEY not in str(caught.value)

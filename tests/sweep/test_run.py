@@ -14,7 +14,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
-from kpod_ray.sweep.run import best_trial, check_sweep, shared_phases, sweep_name
+from kpod_ray.sweep.run import best_trial, shared_phases, sweep_name
 from kpod_ray.sweep.trial import score_of, trial_config
 
 RATES = {"student.learning_rate": {"choice": [1e-4, 1e-2]}}
@@ -95,44 +95,6 @@ def test_phases_that_no_trial_changes_are_shared(tmp_path):
     assert shared_phases(config_of(tmp_path, lengths)) == ["questions", "teacher", "weigh"]
     counts = {"questions.num_train": {"choice": [8, 9]}}
     assert shared_phases(config_of(tmp_path, counts)) == []
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            {"sweep.space": {}},
-            r"^sweep.space is empty; give dotted paths of settings and their values$",
-        ),
-        ({"student.validation_fraction": 0.0}, r"on the validation set; set student.valid"),
-        (
-            {"sweep.objective": "validation_accuracy"},
-            r"is not measured; set student.accuracy_every_stages$",
-        ),
-        (
-            {"sweep.space": {"schedule.gowth": {"choice": [1]}}},
-            r"^config: unknown key schedule.gowth, did you mean growth\?$",
-        ),
-        (
-            {"sweep.space": {"schedule.growth": {"choice": [1, -1]}}},
-            r"schedule.growth: .*greater than or equal to 0 \(got -1\.?0?\)$",
-        ),
-        (
-            {"sweep.space": {"student.model": {"choice": ["tiny:1", "packaged:gone"]}}},
-            r"^model packaged:gone: known are",
-        ),
-        (
-            {
-                "evaluation.backend": "vllm",
-                "sweep.space": {"student.model": {"choice": ["tiny:1", "tiny-t5:1"]}},
-            },
-            r"^model tiny-t5:1: vLLM takes no encoder-decoder model; set evaluation.backend=",
-        ),
-    ],
-)
-def test_what_can_not_be_swept_is_told_before_anything_starts(tmp_path, overrides, message):
-    with pytest.raises(KpodError, match=message):
-        check_sweep(config_of(tmp_path).override(overrides))
 
 
 def test_more_trials_at_a_time_than_there_is_room_for_are_refused(ray_cluster, tmp_path):

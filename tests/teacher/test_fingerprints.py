@@ -21,7 +21,12 @@ from kpod_ray.teacher.fingerprints import generation_fingerprint
 KINDS = typing.get_args(typing.get_args(TeacherConfig)[0])
 BASES = {
     VllmTeacher: {"kind": "vllm", "model": "tiny:0"},
-    EndpointTeacher: {"kind": "endpoint", "model": "m", "base_url": "http://here/v1"},
+    EndpointTeacher: {
+        "kind": "endpoint",
+        "model": "m",
+        "base_url": "http://here/v1",
+        "price": {"output": 1.0},
+    },
     FileTeacher: {"kind": "file", "path": "a.jsonl"},
     ReferenceTeacher: {"kind": "reference"},
 }

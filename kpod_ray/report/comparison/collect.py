@@ -7,10 +7,11 @@ import platform
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import yaml
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import RunConfig
+from kpod_ray.config.comparison import UNTRAINED
+from kpod_ray.config.strict_yaml import write_yaml
 from kpod_ray.evaluation.statistics import Answers
 from kpod_ray.records import Prediction, Question
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint
@@ -18,8 +19,6 @@ from kpod_ray.schedule.tables import decided_schedule, given_steps
 from kpod_ray.storage.artifacts import Artifact
 
 Artifacts = Mapping[str, Artifact]
-UNTRAINED = "untrained"
-"""Name of the arm that is added for the untouched student."""
 
 
 def collect_comparison(
@@ -63,7 +62,7 @@ def collect_comparison(
         seeds=tuple(range(comparison.num_seeds)),
         arms=tuple(arms),
         num_steps_of_question=tuple(_num_steps(by_id[i], config) for i in tested),
-        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        config_yaml=write_yaml(config.model_dump(mode="json")),
         versions=shared["assess"].manifest()["versions"],
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     )

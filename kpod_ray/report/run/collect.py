@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 
 from kpod_ray.config import RunConfig
+from kpod_ray.config.strict_yaml import write_yaml
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -112,7 +112,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         predictions=tuple(pairs),
         phase_seconds={name: manifest["seconds"] for name, manifest in manifests.items()},
         versions=manifests["evaluate"]["versions"],
-        config_yaml=yaml.safe_dump(config.model_dump(), sort_keys=False),
+        config_yaml=write_yaml(config.model_dump()),
     )
 
 

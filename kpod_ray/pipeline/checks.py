@@ -1,0 +1,149 @@
+"""Check before a run what can be checked without Ray: settings, models, files and their rows.
+
+Nothing is written, and importing this module loads neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kpod_ray.config import (
+    FileTeacher,
+    FileWeighting,
+    GeneratingTeacher,
+    HubQuestions,
+    ReferenceTeacher,
+    RunConfig,
+    VllmTeacher,
+)
+from kpod_ray.data.prompts import worked_examples
+from kpod_ray.errors import KpodError
+from kpod_ray.inference.engine_arguments import check_engine_arguments
+from kpod_ray.models.sources import is_for_vllm
+from kpod_ray.pipeline.naming import PHASES, check_models, name_run
+from kpod_ray.questions.loading import load_questions
+from kpod_ray.questions.splits import in_validation_set
+from kpod_ray.records import Question
+from kpod_ray.teacher.rationale_files import read_samples
+from kpod_ray.weighting.given_weights import check_rows
+
+
+def check_run(config: RunConfig, phases: Sequence[str] = PHASES) -> None:
+    """Check the models and files of a config, and the rows of its files, for the phases of a run.
+
+    The rows of a data set on the hub aren't read. The network is used for models on the hub.
+
+    Raises:
+        KpodError: As in `check_models`, `check_engine_arguments`, `check_backend`, `name_run` and
+            `load_questions`; there is no test question for phase ``evaluate``; or the questions, the
+            rationales, the token weights and the validation set don't fit together.
+        OSError: As in `check_models`, `check_backend` and `name_run`.
+        ValueError: As in `check_models` and `check_backend`.
+    """
+    check_models(config)
+    if isinstance(config.teacher, VllmTeacher):
+        check_engine_arguments("teacher.engine_kwargs", config.teacher.engine_kwargs)
+    if "evaluate" in phases:
+        check_backend(config)
+        check_engine_arguments("evaluation.engine_kwargs", config.evaluation.engine_kwargs)
+    name_run(config)
+    if not isinstance(config.questions, HubQuestions):
+        questions = load_questions(config.questions, config.seed).questions
+        if "evaluate" in phases:
+            check_test_questions(sum(question.split == "test" for question in questions))
+        train = [question for question in questions if question.split == "train"]
+        if "teacher" in phases:
+            _check_teacher(config, train)
+        if "plan" in phases:
+            _check_validation(config, train)
+
+
+def check_comparison(config: RunConfig) -> None:
+    """Check a config and each arm of its comparison.
+
+    Raises:
+        KpodError: As in `check_run`, or the settings of an arm are wrong, or name a missing file or
+            model.
+        OSError: As in `check_run`.
+        ValueError: As in `check_run`.
+    """
+    check_run(config)
+    for name, arm in config.comparison.chosen().items():
+        try:
+            changed = config.override(arm.overrides)
+            check_models(changed)
+            check_backend(changed)
+            name_run(changed)
+        except KpodError as error:
+            raise KpodError(f"arm {name}: {str(error).removeprefix('config: ')}") from error
+
+
+def check_backend(config: RunConfig) -> None:
+    """Check that vLLM, if it is the evaluation backend, can generate with the student's model.
+
+    No parameters are loaded, but the config of a model at an address or on the hub is read over the
+    network. With backend ``transformers`` nothing is checked.
+
+    Raises:
+        KpodError: The student is an encoder-decoder model, or its folder doesn't exist or has no
+            ``config.json``.
+        OSError: The model's config can't be read, or be had from the hub.
+        ValueError: transformers doesn't know the type of the model.
+    """
+    if config.evaluation.backend == "vllm" and not is_for_vllm(config.student.model):
+        raise KpodError(
+            f"model {config.student.model}: vLLM takes no encoder-decoder model; "
+            "set evaluation.backend=transformers"
+        )
+
+
+def check_test_questions(num_test: int) -> None:
+    """Raise a `KpodError` if there is no test question, but phase ``evaluate`` is wanted."""
+    if not num_test:
+        raise KpodError(
+            "there is no test question to evaluate on; set questions.test_path, "
+            "questions.test_fraction or questions.num_test, or add --until train"
+        )
+
+
+def _check_validation(config: RunConfig, questions: Sequence[Question]) -> None:
+    """Check that the validation set isn't empty where a setting needs it, and isn't everything."""
+    student = config.student
+    ids = [question.id for question in questions]
+    is_held_out = in_validation_set(ids, student.validation_fraction, config.seed)
+    is_needed = student.exported_student == "best" or student.accuracy_every_stages is not None
+    has_sweep = bool(config.sweep.space) and student.validation_fraction > 0
+    if (is_needed or has_sweep) and not any(is_held_out):
+        raise KpodError(
+            f"none of {len(ids)} training questions falls into the validation set; "
+            "raise student.validation_fraction"
+        )
+    if all(is_held_out):
+        raise KpodError(
+            f"all {len(ids)} training questions fall into the validation set; "
+            "lower student.validation_fraction"
+        )
+
+
+def _check_teacher(config: RunConfig, questions: Sequence[Question]) -> None:
+    """Check that there are rationales, worked examples and weights for the training questions."""
+    teacher = config.teacher
+    ids = {question.id for question in questions}
+    has_reference = any(question.reference_rationale for question in questions)
+    if isinstance(teacher, GeneratingTeacher):
+        worked_examples(questions, teacher.num_shots)
+    if isinstance(teacher, ReferenceTeacher) and not has_reference:
+        raise KpodError(
+            "teacher.kind=reference: no training question has a reference rationale; "
+            "set questions.columns.rationale or questions.answer_separator, or another teacher"
+        )
+    if isinstance(teacher, FileTeacher):
+        samples = read_samples(teacher)
+        falls_back = teacher.fallback == "reference" and has_reference
+        if not falls_back and not any(sample.question_id in ids for sample in samples):
+            raise KpodError(
+                f"rationales {teacher.path}: none of the {len(samples)} rows has the id of a training "
+                f"question, such as {questions[0].id!r}; check teacher.columns.id"
+            )
+    if isinstance(config.weighting, FileWeighting):
+        check_rows(config.weighting, ids)

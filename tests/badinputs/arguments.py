@@ -1,0 +1,57 @@
+"""Arguments and options that a command doesn't take, lacks or can't read."""
+
+from tests.badinputs.cases import SMOKE, Case
+
+CASES = [
+    Case("arguments", arguments, tuple(words))
+    for arguments, words in [
+        ((), ["Missing command", "kpod --help"]),
+        (("",), ["No such command ''"]),
+        (("rn",), ["No such command 'rn'", "run"]),
+        (("teacher", SMOKE), ["No such command 'teacher'"]),
+        (("--verbose", "run", SMOKE), ["No such option: --verbose"]),
+        (("-x",), ["No such option: -x"]),
+        (("run",), ["Missing argument", "kpod run --help"]),
+        (("compare",), ["Missing argument"]),
+        (("sweep",), ["Missing argument"]),
+        (("show",), ["Missing argument"]),
+        (("export",), ["Missing argument"]),
+        (("export", SMOKE), ["Missing argument"]),
+        (("sync",), ["Missing argument"]),
+        (("dashboard",), ["Missing argument"]),
+        (("run", SMOKE, "--until"), ["--until", "requires an argument"]),
+        (("run", SMOKE, "--until", "trian"), ["unknown phase 'trian', did you mean train?"]),
+        (("run", SMOKE, "--until", ""), ["unknown phase ''"]),
+        (("run", SMOKE, "--until", "\x1b[2J"), ["unknown phase '\\x1b[2J'"]),
+        (("run", SMOKE, "--untill", "train"), ["No such option: --untill", "--until"]),
+        (("run", SMOKE, "--format", "trl"), ["No such option: --format"]),
+        (("run", SMOKE, "--num", "3"), ["No such option: --num"]),
+        (("run", SMOKE, "\x1b[31m"), ["expected dotted.path=value", "\\x1b[31m"]),
+        (("run", SMOKE, "student.model tiny:0"), ["expected dotted.path=value"]),
+        (("run", SMOKE, SMOKE), ["expected dotted.path=value"]),
+        (("run", SMOKE, "--\nseed"), ["No such option"]),
+        (("compare", SMOKE, "--until", "train"), ["No such option: --until"]),
+        (("sweep", SMOKE, "-n", "3"), ["No such option: -n"]),
+        (("show", SMOKE, "tables"), ["unknown table 'tables'"]),
+        (("show", SMOKE, "rationale"), ["did you mean rationales?"]),
+        (("show", SMOKE, "questions", "schedule"), ["one table at a time"]),
+        (("show", SMOKE, "questions", "--num", "-1"), ["--num", "greater than or equal to 0"]),
+        (("show", SMOKE, "questions", "--num", "many"), ["--num"]),
+        (("show", SMOKE, "questions", "--num", "9" * 5000), ["--num"]),
+        (("show", SMOKE, "schedule", "--num", "3"), ["--num is an option of"]),
+        (
+            ("show", SMOKE, "--verdict", "kept"),
+            ["--verdict is an option of kpod show RUN rationales"],
+        ),
+        (("show", SMOKE, "questions", "--verdict", "kept"), ["--verdict is an option of"]),
+        (("show", SMOKE, "schedule", "--question", "q"), ["--question is an option of"]),
+        (("export", SMOKE, "o.jsonl", "--format"), ["--format", "requires an argument"]),
+        (("export", SMOKE, "o.jsonl", "--until", "weigh"), ["No such option: --until"]),
+        (("doctor", "--config", SMOKE), ["No such option: --config"]),
+        (("dashboard", SMOKE, "seed"), ["expected dotted.path=value"]),
+        (("sync", SMOKE, "--yes"), ["No such option: --yes"]),
+        (("x" * 3000,), ["No such command"]),
+        (("run", "x" * 3000), ["name too long"]),
+        (("show", "x" * 3000), ["name too long"]),
+    ]
+]
