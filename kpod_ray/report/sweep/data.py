@@ -85,12 +85,12 @@ def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
     """Return the finished trials, the best `SweepTrial.score` first; equal trials keep their order.
 
     Args:
-        trials: trials in any state; stopped and failed trials, and those whose score is NaN, are left
-            out.
+        trials: trials in any state; stopped and failed trials, and those whose score isn't finite, are
+            left out.
         objective: name of the objective, a key of `config.OBJECTIVES`.
     """
     sign = 1 if OBJECTIVES[objective] == "min" else -1
-    finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
+    finished = [t for t in trials if t.state == FINISHED and math.isfinite(t.score)]
     return sorted(finished, key=lambda trial: sign * trial.score)
 
 
