@@ -18,6 +18,7 @@ from kpod_ray.cli.terminal import Terminal
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
+from kpod_ray.questions.splits import COPY
 from kpod_ray.records import (
     USED_VERDICTS,
     VERDICT_MEANINGS,
@@ -28,7 +29,7 @@ from kpod_ray.records import (
 )
 from kpod_ray.report.formatting import clipped, visible
 from kpod_ray.report.shading import Scale, shown_steps
-from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.artifacts import Artifact, Manifest
 
 _PALE = (255, 243, 224)
 """Background of a token with the lowest weight: red, green and blue in 0 to 255."""
@@ -75,7 +76,7 @@ class ShownSample:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSummary:
-    """The counts and the shown rationales of a finished phase ``teacher``."""
+    """The counts and the shown rationales of a phase ``teacher`` that has written its tables."""
 
     teacher: str
     counts: Mapping[str, int]
@@ -90,14 +91,15 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
     """Return the counts of all rationales and the selected rationales; read only the rows needed.
 
     Args:
-        artifacts: name -> artifact of the run. ``questions`` and ``teacher`` must be finished; the token
-            weights are left out if ``weigh`` isn't.
+        artifacts: name -> artifact of the run. ``questions`` must be finished, and ``teacher`` must have
+            written its tables; the token weights are left out if ``weigh`` isn't finished.
         selection: which rationales to show.
 
     Raises:
-        KpodError: An artifact can't be read.
+        KpodError: An artifact can't be read, or ``teacher`` hasn't written its tables.
     """
-    manifest = artifacts["teacher"].manifest()
+    teacher = artifacts["teacher"]
+    manifest = teacher.manifest() if teacher.is_finished() else _counted(artifacts)
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
     questions = _questions(artifacts, {row.question_id for row in rows})
     used_ids = {row.question_id for row in rows if row.verdict in USED_VERDICTS}
@@ -108,6 +110,23 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
         sample = ShownSample(row, questions.get(row.question_id), weights)
         samples.setdefault(row.verdict, []).append(sample)
     return CorpusSummary(manifest["teacher"], manifest["counts"], manifest["verdicts"], samples)
+
+
+def _counted(artifacts: Mapping[str, Artifact]) -> Manifest:
+    """Return the manifest of a phase ``teacher`` that failed after it wrote its tables."""
+    verdicts, counts, name = Counter[str](), Counter[str](), ""
+    for row in _rows(artifacts["teacher"], Selection()):
+        name = name or row.teacher
+        verdicts[row.verdict] += 1
+        counts["tokens"] += row.num_tokens
+        counts["samples"] += row.verdict != "reference"
+        is_first = row.verdict in USED_VERDICTS and not COPY.search(row.question_id)
+        counts["questions_without_rationale"] -= is_first
+    for question in table_rows(artifacts["questions"], "questions", Question):
+        counts["questions"] += question.split == "train"
+    counts["questions_without_rationale"] += counts["questions"]
+    title = f"{name} (the phase isn't finished)".strip()
+    return {"teacher": title, "counts": counts, "verdicts": verdicts}
 
 
 def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
@@ -171,13 +190,13 @@ def _weighted(weigh: Artifact, ids: set[str]) -> dict[str, WeightedRationale]:
 def print_rationales(
     artifacts: Mapping[str, Artifact], selection: Selection, console: Terminal
 ) -> None:
-    """Print the counts of a finished phase ``teacher`` and the selected rationales.
+    """Print the counts of phase ``teacher`` and the selected rationales.
 
     If ``weigh`` is finished, token weights are shown as background colours, on a scale from the lowest
     to the highest weight of the shown rationales. Long rationales without token weights are clipped.
 
     Args:
-        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` must be finished.
+        artifacts: name -> artifact of the run, as in `collect_corpus`.
         selection: which rationales to show.
         console: terminal.
 

@@ -1,5 +1,6 @@
 """`kpod show` tells what there is of a run, and writes nothing."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.pipeline.naming import PHASES, name_run
+from kpod_ray.questions.contamination import find_contamination
 from kpod_ray.records import Question
 from tests.cli.refusals import refused
 from tests.cli.test_corpus_commands import SMOKE
@@ -142,6 +144,33 @@ def test_questions_are_counted_by_split_and_kind(capsys, questions_folder):
     ids = [line.split()[2].rstrip(",") for line in text.splitlines() if " question " in line]
     assert ids == ["n", "d", "x"]  # two of each split at most
     assert snapshot(questions_folder.parents[1]) == before
+
+
+def test_gold_answers_are_counted_by_kind_with_examples(capsys, questions_folder):
+    lines = shown(capsys, questions_folder, "questions").splitlines()
+    at = lines.index("gold answers")
+    golds = {kind: words for kind, *words in (line.split() for line in lines[at + 1 : at + 5])}
+    assert golds["number"] == ["3", "7", "|", "2.5"]
+    assert golds["choice"] == ["1", "B"]
+    assert golds["none"] == ["1"]
+    assert "text" not in golds
+
+
+def test_training_questions_that_repeat_a_test_question_are_shown(capsys, tmp_path):
+    made = written_run(tmp_path)
+    questions = [
+        Question("a", "What is 1 + 1?", "2", "number", (), "train", ""),
+        Question("b", "What is 1 + 1?", "2", "number", (), "test", ""),
+    ]
+    repeats = [dataclasses.asdict(row) for row in find_contamination(questions)]
+    tables = {
+        "questions": Question.to_table(questions),
+        "contamination": pa.Table.from_pylist(repeats),
+    }
+    finish(made, "questions", {"counts": {}}, **tables)
+    text = shown(capsys, run_folder(made), "questions")
+    assert "training questions that repeat a test question 1\n" in text
+    assert "  equal: train a: 'What is 1 + 1?'; test b: 'What is 1 + 1?'" in text
 
 
 def test_as_many_bad_rows_as_asked_for_are_shown_with_their_number(capsys, questions_folder):

@@ -99,6 +99,18 @@ def test_counts_in_and_out_add_up(artifacts):
     assert "shown" not in text
 
 
+def test_a_phase_that_failed_shows_the_same_samples(artifacts, tmp_path):
+    made = written(Store.open(str(tmp_path / "other")), ROWS)
+    made["teacher"].store.delete(f"{made['teacher'].folder}/manifest.json")
+    assert made["teacher"].has("rejects")
+    lines, expected = (printed(a).splitlines() for a in (made, artifacts))
+    assert lines[0].startswith("teacher t (the phase isn't finished): 8 samples with")
+    assert lines[1] == expected[1]
+    assert sorted(lines[2:]) == sorted(expected[2:])
+    made["teacher"].store.delete(made["teacher"].folder)
+    assert not made["teacher"].has("rejects")
+
+
 def test_samples_of_each_verdict_come_with_question_answers_and_reason(artifacts):
     text = printed(artifacts)
     for verdict, count in Counter(row.verdict for row in ROWS).items():
