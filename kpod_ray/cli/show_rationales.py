@@ -28,7 +28,7 @@ from kpod_ray.records import (
     WeightedRationale,
 )
 from kpod_ray.report.formatting import clipped, visible
-from kpod_ray.report.shading import Scale, shown_steps
+from kpod_ray.report.shading import shown_steps
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 _PALE = (255, 243, 224)
@@ -192,8 +192,8 @@ def print_rationales(
 ) -> None:
     """Print the counts of phase ``teacher`` and the selected rationales.
 
-    If ``weigh`` is finished, token weights are shown as background colours, on a scale from the lowest
-    to the highest weight of the shown rationales. Long rationales without token weights are clipped.
+    If ``weigh`` is finished, token weights are shown as background colours, on a scale from 0 to 1.
+    Long rationales without token weights are clipped.
 
     Args:
         artifacts: name -> artifact of the run, as in `collect_corpus`.
@@ -233,20 +233,16 @@ class _Printer:
         """Print the counts, then the shown rationales of each verdict."""
         for line in count_lines(summary):
             self.line(line)
-        weighted = [s.weighted for group in summary.samples.values() for s in group if s.weighted]
-        scale = Scale.of(weighted)
-        if weighted:
-            self.line(
-                f"token weights shown from {scale.low:.2f} (pale) to {scale.high:.2f} (strong)"
-            )
+        if any(sample.weighted for group in summary.samples.values() for sample in group):
+            self.line("token weights shown from 0 (pale) to 1 (strong)")
         for verdict, samples in summary.samples.items():
             self.line()
             count = summary.verdicts[verdict]
             self.line(f"{verdict}: {len(samples):,} shown of {count:,}", "bold")
             for sample in samples:
-                self._print_sample(sample, scale)
+                self._print_sample(sample)
 
-    def _print_sample(self, sample: ShownSample, scale: Scale) -> None:
+    def _print_sample(self, sample: ShownSample) -> None:
         self.line()
         self.line(_origin(sample.rationale), "dim")
         question = sample.question
@@ -254,7 +250,7 @@ class _Printer:
         gold = question.answer if question else ""
         extracted = sample.rationale.predicted_answer
         self.line(f"gold answer {gold or 'none'}, extracted {extracted or 'none'}", "dim")
-        self.line(_shaded(sample, scale) if sample.weighted else clipped(sample.rationale.text))
+        self.line(_shaded(sample) if sample.weighted else clipped(sample.rationale.text))
 
 
 def count_lines(summary: CorpusSummary) -> list[str]:
@@ -271,7 +267,7 @@ def count_lines(summary: CorpusSummary) -> list[str]:
     lines = [
         f"teacher {summary.teacher}: {samples:,} samples with {counts['tokens']:,} tokens",
         f"questions {questions:,}: {num_with_rationale:,} have a rationale to train on",
-        f"kept {_share(verdicts.get('kept', 0), samples)} of the samples",
+        f"kept {verdicts.get('kept', 0):,} of {samples:,} samples",
         "",
     ]
     names = [name for name in get_args(Verdict) if verdicts.get(name)]
@@ -304,11 +300,11 @@ def _origin(row: Rationale) -> str:
     return ", ".join(parts)
 
 
-def _shaded(sample: ShownSample, scale: Scale) -> Text:
+def _shaded(sample: ShownSample) -> Text:
     """Return a rationale with its token weights as background colours."""
     assert sample.weighted is not None
     text = Text()
-    for step in shown_steps(sample.weighted, (), scale):
+    for step in shown_steps(sample.weighted, ()):
         for piece in step.pieces:
             style = "" if piece.weight is None else _background(piece.shade)
             text.append(visible(piece.text), style)

@@ -22,6 +22,10 @@ from kpod_ray.models.sources import is_for_vllm
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
+NO_TEST_QUESTION = (
+    "there is no test question to evaluate on; set questions.test_path, questions.test_fraction or "
+    "questions.num_test, or add --until train"
+)
 ANSWERS = "answers"
 """Stream of finished answers inside the artifact, deleted after the table ``predictions`` is written."""
 
@@ -50,16 +54,18 @@ def evaluate_student(
         ``model``; and ``nodes``, those that generated answers (with vLLM in this call only).
 
     Raises:
-        KpodError: With vLLM: the model can't be served, the template is ``chat`` and the tokenizer has
-            no chat template, the engine dies repeatedly, or the answers can't be written.
+        KpodError: There is no test question. With vLLM: the model can't be served, the template is
+            ``chat`` and the tokenizer has no chat template, the engine dies repeatedly, or the answers
+            can't be written.
         ray.exceptions.RayError: An actor failed for another reason; with transformers also for a
             `KpodError`.
-        RuntimeError, ValueError: There is no test question, or, with transformers, the finished answers
-            don't match the questions.
+        RuntimeError: With transformers: the finished answers don't match the questions.
         OSError: The storage fails, such as for an artifact of the questions without its table.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
+    if not tested:
+        raise KpodError(NO_TEST_QUESTION)
     requests = [question_request(row) for row in tested]
     # Prompts of similar length share a batch, which saves padding.
     requests.sort(key=lambda request: len(request.text))

@@ -14,7 +14,7 @@ from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect
 from kpod_ray.cluster.failures import explained
 from kpod_ray.errors import KpodError
-from kpod_ray.evaluation.phase import check_backend
+from kpod_ray.evaluation.phase import NO_TEST_QUESTION, check_backend
 from kpod_ray.models.student import check_vocabulary
 from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.pipeline.phases import makers
@@ -151,10 +151,7 @@ def check_test_questions(manifest: Manifest) -> None:
         KpodError: There is no test question.
     """
     if not manifest["counts"]["test"]:
-        raise KpodError(
-            "there is no test question to evaluate on; set questions.test_path, "
-            "questions.test_fraction or questions.num_test, or add --until train"
-        )
+        raise KpodError(NO_TEST_QUESTION)
 
 
 def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:

@@ -112,6 +112,11 @@ class _Worker:
         else:
             module = prepare_model(self.student)
         training_examples, validation_examples = read_examples(job, self.store)
+        if job.student.accuracy_every_stages is not None and not validation_examples:
+            raise KpodError(
+                "the validation set is empty, so there is no validation accuracy; raise "
+                "student.validation_fraction"
+            )
         padding = padding_id(job)
         worker = WorkerRank(self.rank, num_workers)
         training_set = TrainingSet(training_examples, job.difficulty_weights, padding)

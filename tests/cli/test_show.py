@@ -12,7 +12,7 @@ from kpod_ray.cli.main import main
 from kpod_ray.config import load
 from kpod_ray.pipeline.naming import PHASES, name_run
 from kpod_ray.questions.contamination import find_contamination
-from kpod_ray.records import Question
+from kpod_ray.records import Prediction, Question
 from tests.cli.refusals import refused
 from tests.cli.test_corpus_commands import SMOKE
 from tests.pipeline.written_runs import QUESTIONS, finish, run_folder, written_run
@@ -67,12 +67,22 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
         finish(made, name, {"counts": {}})
     for name, share in shares.items():
         assert "report: none yet" in shown(capsys, folder)  # what is there is of other settings
-        finish(made, name, {"counts": {"questions": 8}, "accuracy": share})
+        num_correct = int(8 * share["value"])
+        rows = [
+            Prediction(f"q{i}", "", "stop", 1, "", "", i < num_correct) for i in reversed(range(8))
+        ]
+        table = Prediction.to_table(rows)
+        manifest = {"counts": {"questions": 8}, "accuracy": share}
+        finish(made, name, manifest, predictions=table)
     text = shown(capsys, folder)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
     assert ["untouched", "25.0%", "12.5% to 50.0%", "8"] in rows
     assert ["distilled", "75.0%", "50.0% to 87.5%", "8"] in rows
     assert text.splitlines()[-1] == f"report: {folder}/report.html"
+    (line,) = [line for line in text.splitlines() if line.startswith("distilled against")]
+    assert "+50.0\u00a0points" in line
+    assert "4 questions right only afterwards and 0 only before: not distinguishable with 8" in line
+    assert "(McNemar's p = 0.125;" in line  # 2 / 2 ** 4
 
 
 def test_a_phase_that_was_stopped_is_begun(capsys, tmp_path):

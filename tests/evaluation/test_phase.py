@@ -54,6 +54,17 @@ def test_answers_are_those_of_a_plain_generation_of_one(
         assert row.gold_answer == question.answer
 
 
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_without_test_questions_nothing_starts(tmp_path, backend):
+    store = Store.open(str(tmp_path))
+    rows = generate_questions(ArithmeticQuestions(num_train=2, num_test=0), seed=0)
+    questions = store.artifact("questions", 1, {}, [])
+    questions.write("questions", Question.to_table(rows))
+    config = config_of(tmp_path, "tiny:0", backend=backend)
+    with pytest.raises(KpodError, match=r"^there is no test question to evaluate on; set"):
+        evaluate_student(config, questions, "tiny:0", store.artifact("evaluate", 1, {}, []), print)
+
+
 def test_an_encoder_decoder_student_needs_transformers(tmp_path):
     with pytest.raises(KpodError, match=r"tiny-t5:0.*evaluation\.backend=transformers") as caught:
         check_backend(config_of(tmp_path, "tiny-t5:0"))

@@ -159,7 +159,7 @@ def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, input
 @pytest.mark.parametrize(
     ("settings", "owner"),
     [
-        ({"learning_rate": 1e38, "num_train_steps": 1}, "weighter"),
+        ({"learning_rate": 1e37, "num_train_steps": 1}, "weighter"),
         ({"adapt_learning_rate": 1e38, "num_adapt_steps": 1}, "predictor"),
     ],
 )
