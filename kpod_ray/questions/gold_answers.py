@@ -150,7 +150,8 @@ def _choice(item: object, name: str) -> str:
 
 def _plain_number(value: int | float | decimal.Decimal, name: str) -> str:
     """Return the normal form of a finite number; ``name`` is the column for error messages."""
-    if not math.isfinite(value):
+    # an integer is finite, and may be too large for a float
+    if not isinstance(value, int) and not math.isfinite(value):
         raise FieldError(f"field {name!r} is {value}, which is no finite number")
     # format "f" of a Decimal writes no exponent; str(1e22) would be "1e+22"
     return str(normal_number(format(decimal.Decimal(str(value)), "f")))

@@ -23,7 +23,12 @@ from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.contamination import Contamination, find_contamination
 from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold
-from kpod_ray.questions.solutions import check_short, split_answer, split_solution
+from kpod_ray.questions.solutions import (
+    check_short,
+    split_answer,
+    split_solution,
+    without_calculator_marks,
+)
 from kpod_ray.questions.splits import in_test_split
 from kpod_ray.records import AnswerKind, Question, Split
 from kpod_ray.storage.user_files import (
@@ -229,7 +234,7 @@ def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) 
     columns = config.columns
     question_id = id_field(row, columns.id)
     question = text_field(row, columns.question).strip()
-    rationale = optional_text_field(row, columns.rationale).strip()
+    rationale = without_calculator_marks(optional_text_field(row, columns.rationale))
     has_answer = not (config.allow_missing_answers and _is_missing(row.get(columns.answer)))
     if config.answer_separator and has_answer:
         text = text_field(row, columns.answer)

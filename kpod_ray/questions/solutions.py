@@ -13,8 +13,10 @@ from typing import Any
 from kpod_ray.answers.markers import LONGEST_ANSWER, breaks
 from kpod_ray.storage.user_files import FieldError
 
-_CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
+_CALCULATOR_MARK = re.compile(r"<<[^<>\n;]*=[^<>\n;]*>>")
 """Annotation of GSM8K's rationales, such as ``<<48/2=24>>``."""
+_SHORT = 40
+"""Characters of a text that may be a gold answer whatever its full stops, as in ``the U.S. Army``."""
 _LAST_LINE = re.compile(r"(?:\A|\n)[ \t]*####[ \t]*(?P<answer>[^\n#]+)\Z")
 _BOXED = re.compile(r"\\f?boxed\s{0,2}\{")
 _BRACE = re.compile(r"\\[{}]|[{}]")
@@ -37,15 +39,21 @@ def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
         raise FieldError(f"field {name!r} holds no answer separator {separator!r}")
     if not answer.strip():
         raise FieldError(f"field {name!r} has no answer after {separator!r}")
-    return _CALCULATOR_MARK.sub("", rationale).strip(), answer.strip()
+    return without_calculator_marks(rationale), answer.strip()
+
+
+def without_calculator_marks(rationale: str) -> str:
+    """Return a rationale without GSM8K's calculator annotations and without white space at its ends."""
+    return _CALCULATOR_MARK.sub("", rationale).strip()
 
 
 def split_solution(row: Mapping[str, Any], name: str) -> tuple[str, str] | None:
     r"""Return the rationale and the answer of a solution in column ``name``; None for a plain answer.
 
-    After ``####``, the answer is the last line, and the rationale is what is before it, without
-    calculator annotations. The answer in the last ``\boxed{}`` may hold braces; its rationale is the
-    whole text, or empty if nothing else is there. Both parts have no white space at their ends.
+    After ``####``, the answer is the last line, perhaps in a ``\boxed{}``, and the rationale is what is
+    before it, without calculator annotations. The answer in the last ``\boxed{}`` may hold braces; its
+    rationale is the whole text, or empty if nothing else is there. Both parts have no white space at
+    their ends.
 
     Raises:
         FieldError: The text holds ``####`` or ``\boxed``, but no answer in this form.
@@ -55,7 +63,9 @@ def split_solution(row: Mapping[str, Any], name: str) -> tuple[str, str] | None:
         return None
     text = value.strip()
     if line := _LAST_LINE.search(text):
-        return _CALCULATOR_MARK.sub("", text[: line.start()]).strip(), line["answer"].strip()
+        boxed = split_solution({name: line["answer"]}, name)
+        answer = boxed[1] if boxed else line["answer"].strip()
+        return without_calculator_marks(text[: line.start()]), answer
     if "####" in text:
         raise FieldError(f"field {name!r} holds '####', but no last line '#### ANSWER'")
     boxes = list(_BOXED.finditer(text))
@@ -73,12 +83,13 @@ def check_short(text: str, rationale: str, row: Mapping[str, Any], name: str) ->
     """Check that a gold answer of kind text, from column ``name`` of a row, is no whole solution.
 
     Raises:
-        FieldError: The text has more than `LONGEST_ANSWER` characters or more than one sentence or line,
-            or it is the row's rationale; the message names the row's other columns.
+        FieldError: The text has more than `LONGEST_ANSWER` characters, or more than `_SHORT` and several
+            sentences or lines, or it is the row's rationale; the message names the row's other columns.
     """
     label = _LABEL.match(text)
     rest = text[label.end() :] if label else text
-    is_long = len(text) > LONGEST_ANSWER or any(end < len(rest) for end in breaks(rest))
+    has_sentences = any(end < len(rest) for end in breaks(rest))
+    is_long = len(text) > (_SHORT if has_sentences else LONGEST_ANSWER)
     if not is_long and text != rationale:
         return
     fault = "is the rationale" if text == rationale else f"is a text of {len(text)} characters"

@@ -29,6 +29,7 @@ MATH = (
         ("$\\boxed{42}$.", ("", "42")),
         ("$\\fbox{a}$ \\boxed {\\text{(B)}}", ("$\\fbox{a}$ \\boxed {\\text{(B)}}", "\\text{(B)}")),
         ("\\boxed{\\{1, 2\\}}", ("", "\\{1, 2\\}")),
+        ("Thus:\n#### $\\boxed{4}$", ("Thus:", "4")),
         ("42", None),
         (42, None),
         (None, None),
@@ -73,6 +74,14 @@ def test_a_rationale_of_its_own_goes_first(tmp_path, columns, rationale):
     assert (question.answer, question.reference_rationale) == ("4", rationale)
 
 
+def test_a_rationale_in_a_column_of_its_own_loses_the_calculator_marks(tmp_path):
+    code = "cout << a >> b; x << y"
+    row = {"id": "a", "question": "?", "rationale": f"6/2 = <<6/2=3>>3. {code}", "answer": 10**400}
+    (question,) = load(tmp_path, [row]).questions
+    assert question.reference_rationale == f"6/2 = 3. {code}"
+    assert (question.answer, question.kind) == (str(10**400), "number")
+
+
 def test_the_last_line_may_name_a_choice(tmp_path):
     row = {"id": "a", "question": "?", "answer": "It barks.\n#### B", "choices": ["cat", "dog"]}
     (question,) = load(tmp_path, [row]).questions
@@ -82,8 +91,11 @@ def test_the_last_line_may_name_a_choice(tmp_path):
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({"answer": "He has 5. She has 4. So it is 9."}, "is a text of 32 characters"),
-        ({"answer": "one line\nand another"}, "is a text of 20 characters"),
+        (
+            {"answer": "He has 5 eggs. She has 4. So they have 9 eggs."},
+            "is a text of 46 characters",
+        ),
+        ({"answer": "one line of a text\nand another line of it"}, "is a text of 41 characters"),
         ({"answer": "word " * 80}, "is a text of 399 characters"),
         ({"answer": "Cats and dogs", "rationale": "Cats and dogs"}, "is the rationale"),
     ],
@@ -99,12 +111,13 @@ def test_a_long_text_is_no_gold_answer(tmp_path, row, fault):
 @pytest.mark.parametrize(
     "answer",
     ["St. Louis", "Mrs. Hilt", "9 (apples)", "6:10", "a cat and a dog.", "U.S.A.", "Washington, D.C.",
-     "B. A bank", "(c) He has 3.", "3.5 kg", "Yes, it is", "12 a.m.", "No!", "x", "1. FC Köln"],
+     "B. A bank", "(c) He has 3.", "3.5 kg", "Yes, it is", "12 a.m.", "No!", "x", "1. FC Köln",
+     "Fig. 3", "the U.S. Army", "Who? Me", "Yahoo! Inc.", "word " * 60],
 )  # fmt: skip
 def test_short_texts_are_gold_answers(tmp_path, answer):
     row = {"id": "a", "question": "?", "answer": answer, "rationale": "It is so."}
     (question,) = load(tmp_path, [row]).questions
-    assert question.answer == answer
+    assert question.answer == answer.strip()
 
 
 def test_gsm8k_without_a_setting_is_gsm8k_with_the_separator():
