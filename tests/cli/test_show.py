@@ -10,6 +10,7 @@ import yaml
 
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, name_run
 from kpod_ray.questions.contamination import find_contamination
 from kpod_ray.records import Prediction, Question
@@ -253,7 +254,11 @@ def old_run(tmp_path, **told):
 
 
 @pytest.mark.parametrize(
-    ("told", "schema"), [({}, "3 or lower"), ({"schema_version": 6, "folders": {}}, "6")]
+    ("told", "schema"),
+    [
+        ({}, "3 or lower"),
+        ({"schema_version": SCHEMA_VERSION + 1, "folders": {}}, str(SCHEMA_VERSION + 1)),
+    ],
 )
 def test_a_run_of_another_version_is_refused_before_its_config_is_read(
     capsys, tmp_path, told, schema
