@@ -109,6 +109,12 @@ def test_the_last_good_checkpoint_of_a_destroyed_student_is_kept(ray_cluster, tr
     assert all(t.isfinite().all() for file in files for t in load_file(file).values())
 
 
+def test_a_validation_accuracy_without_a_validation_set_is_refused(ray_cluster, training_inputs):
+    settings = {"accuracy_every_stages": 1, "validation_fraction": 0.1}
+    with pytest.raises(KpodError, match=r"^the validation set is empty, .*; raise student.valid"):
+        train_here(training_inputs, "no validation", **settings)
+
+
 def test_two_workers_and_other_micro_batches_take_the_same_way(alone, training_inputs):
     parameters, history = train(
         training_inputs, "two", resources=TWO, micro_batch_tokens=1, packing=False
