@@ -38,6 +38,7 @@ def run(tmp_path):
     history = [{**STEP, "token_weight_mean": 0.5}]
     made.store.write_text(f"{train.folder}/history.json", json.dumps(history))
     made.store.write_text(f"{weigh.folder}/history.json", "[]")
+    finish(made, "weigh", {"counts": {}})
     finish(made, "train", {"counts": {}, "warning": "a checkpoint is <damaged>"})
     before, after = predictions(lambda i: i < 100), predictions(lambda i: 10 <= i < 130)
     for name, table, correct in (("evaluate_before", before, 100), ("evaluate", after, 120)):
@@ -58,8 +59,9 @@ def test_the_rationale_of_a_copy_has_its_question(run):
 def test_the_question_of_a_reject_is_found_in_phase_questions(run):
     reject = rationale(QUESTIONS[0], "It is 8.")
     teacher = run.artifacts["teacher"]
-    teacher.write("questions", teacher.read("questions").slice(0, 1))
-    teacher.write("rejects", Rationale.to_table([reject]))
+    others = teacher.read("questions").slice(0, 1)
+    manifest = teacher.manifest()
+    finish(run, "teacher", manifest, questions=others, rejects=Rationale.to_table([reject]))
     results = collect(run.config, run.artifacts)
     assert tables.question_text(results, "n") == "3 + 4?"
 
