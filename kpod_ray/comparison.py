@@ -21,7 +21,7 @@ from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import ComparisonConfig, RunConfig
 from kpod_ray.data.batches import num_loss_tokens
 from kpod_ray.data.examples import Example, training_example
-from kpod_ray.pipeline.checks import check_comparison, check_test_questions
+from kpod_ray.pipeline.checks import check_comparison
 from kpod_ray.pipeline.naming import Run, name_run, open_run
 from kpod_ray.pipeline.run import (
     QUIET,
@@ -30,6 +30,7 @@ from kpod_ray.pipeline.run import (
     finish_artifact,
     join_cluster,
 )
+from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.records import StageRow
 from kpod_ray.report.comparison.collect import collect_comparison
 from kpod_ray.report.comparison.data import ComparisonResults

@@ -210,7 +210,9 @@ def _show_rationales(
 
     selection = Selection(*selected)
     found = find_run(run, overrides)
-    for phase in ("teacher", "questions"):
+    # a phase that failed for want of a good rationale has written its tables, too
+    is_sampled = found.artifacts["teacher"].has("rejects")
+    for phase in ("questions",) if is_sampled else ("teacher", "questions"):
         found.finished(phase)
     print_rationales(found.artifacts, selection, console)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from rich.progress import Progress
 from rich.table import Table
 
-from kpod_ray.cli.show_run import accuracy_table, count_text
+from kpod_ray.cli.show_run import accuracy_table, count_text, difference_line
 from kpod_ray.cli.signals import POSITION
 from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
@@ -54,6 +54,8 @@ def run_with_progress(run: Run, until: str, console: Terminal) -> None:
                 key, lambda: PhaseSummary(pages={"report": run.store.read_text(path)})
             )
     screen.print_summary()
+    if "evaluate" in screen.manifests:
+        console.write_line(difference_line(run.artifacts))
     if "train" in screen.manifests:
         student = run.store.address(run.artifacts["train"].folder)
         console.write_line(f"student: {student}/student")

@@ -1,18 +1,24 @@
-"""``kpod show RUN questions``: print counts by split and kind, some questions, and the bad rows."""
+"""``kpod show RUN questions``: print counts, gold answers, some questions, and what is wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from kpod_ray.cli.terminal import Terminal
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
+from kpod_ray.questions.contamination import Contamination
 from kpod_ray.records import Question
 from kpod_ray.report.formatting import clipped
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.user_files import BadRow
+
+NUM_ANSWERS = 8
+"""Gold answers of each kind that are shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,12 @@ class QuestionSummary:
     """The first questions of each split in the order of the table, or only the selected question."""
     bad_rows: list[BadRow]
     """All rows that couldn't be used."""
+    gold_counts: Counter[str]
+    """Kind of answer -> number of gold answers; ``none`` -> number of questions without one."""
+    answers: dict[str, list[str]]
+    """Kind of answer, or ``none`` -> the first `NUM_ANSWERS` different gold answers."""
+    contamination: list[Contamination]
+    """Training questions that are equal or nearly equal to a test question."""
 
 
 def collect_questions(
@@ -43,39 +55,57 @@ def collect_questions(
     """
     is_known = question_id is None
     counts = Counter[tuple[str, str]]()
+    gold_counts, answers = Counter[str](), dict[str, list[str]]()
     chosen: list[Question] = []
     num_chosen = Counter[str]()
     for row in table_rows(artifact, "questions", Question):
         counts[row.split, row.kind] += 1
+        gold = row.kind if row.answer else "none"
+        gold_counts[gold] += 1
+        examples = answers.setdefault(gold, [])
+        if row.answer not in ("", *examples) and len(examples) < NUM_ANSWERS:
+            examples.append(row.answer)
         is_known |= row.id == question_id
         if question_id in (None, row.id) and num_chosen[row.split] < num_questions:
             num_chosen[row.split] += 1
             chosen.append(row)
     if not is_known:
         raise KpodError(f"there is no question {question_id!r}")
-    return QuestionSummary(counts, chosen, _bad_rows(artifact))
+    bad_rows = [BadRow(**row) for row in _faults(artifact, "bad_rows")]
+    repeats = [Contamination(**row) for row in _faults(artifact, "contamination")]
+    return QuestionSummary(counts, chosen, bad_rows, gold_counts, answers, repeats)
 
 
-def _bad_rows(artifact: Artifact) -> list[BadRow]:
-    if not artifact.has("bad_rows"):
+def _faults(artifact: Artifact, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a table that phase ``questions`` writes only if something is wrong."""
+    if not artifact.has(name):
         return []
-    return [BadRow(**row) for row in artifact.read("bad_rows").to_pylist()]
+    rows: list[dict[str, Any]] = artifact.read(name).to_pylist()
+    return rows
 
 
-def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Terminal) -> None:
-    """Print the counts, the first ``num_bad_rows`` bad rows with their reasons, and the questions.
+def print_questions(summary: QuestionSummary, num_shown: int, console: Terminal) -> None:
+    """Print the counts, examples of gold answers, what is wrong, and the questions.
 
-    Each question is printed with its gold answer; a long text is clipped. Control characters are made
-    visible.
+    Of the bad rows and of the training questions that repeat a test question, the first ``num_shown``
+    are printed. Each question is printed with its gold answer; a long text is clipped. Control
+    characters are made visible.
     """
     lines = [f"questions {summary.counts.total():,}"]
     for (split, kind), count in sorted(summary.counts.items()):
         lines.append(f"  {split:<5} {kind:<7} {count:>9,}")
-    bad = summary.bad_rows
-    lines.append(
-        f"bad rows {len(bad):,}" + (f", {num_bad_rows:,} shown" if bad[num_bad_rows:] else "")
-    )
-    lines += [f"  {row}" for row in bad[:num_bad_rows]]
+    lines.append("gold answers")
+    for kind, answers in sorted(summary.answers.items()):
+        examples = " | ".join(clipped(answer, 60) for answer in answers)
+        lines.append(f"  {kind:<7} {summary.gold_counts[kind]:>9,}  {examples}".rstrip())
+    lines += _listed("bad rows", summary.bad_rows, num_shown)
+    repeats = [
+        f"{'equal' if repeat.similarity == 1 else f'{repeat.similarity:.0%} similar'}: train "
+        f"{repeat.train_id}: {repeat.question!r}; test {repeat.test_id}: {repeat.test_question!r}"
+        for repeat in summary.contamination
+    ]
+    if repeats:
+        lines += _listed("training questions that repeat a test question", repeats, num_shown)
     for question in summary.questions:
         lines += [
             "",
@@ -84,3 +114,9 @@ def print_questions(summary: QuestionSummary, num_bad_rows: int, console: Termin
         lines.append(clipped(question_text(question)))
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _listed(title: str, rows: Sequence[object], num_shown: int) -> list[str]:
+    """Return a title with the number of rows, and the first rows."""
+    remark = f", {num_shown:,} shown" if rows[num_shown:] else ""
+    return [f"{title} {len(rows):,}{remark}", *(f"  {row}" for row in rows[:num_shown])]

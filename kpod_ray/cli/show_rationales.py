@@ -18,6 +18,7 @@ from kpod_ray.cli.terminal import Terminal
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.errors import KpodError
+from kpod_ray.questions.splits import COPY
 from kpod_ray.records import (
     USED_VERDICTS,
     VERDICT_MEANINGS,
@@ -27,8 +28,8 @@ from kpod_ray.records import (
     WeightedRationale,
 )
 from kpod_ray.report.formatting import clipped, visible
-from kpod_ray.report.shading import Scale, shown_steps
-from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.report.shading import shown_steps
+from kpod_ray.storage.artifacts import Artifact, Manifest
 
 _PALE = (255, 243, 224)
 """Background of a token with the lowest weight: red, green and blue in 0 to 255."""
@@ -75,7 +76,7 @@ class ShownSample:
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSummary:
-    """The counts and the shown rationales of a finished phase ``teacher``."""
+    """The counts and the shown rationales of a phase ``teacher`` that has written its tables."""
 
     teacher: str
     counts: Mapping[str, int]
@@ -90,14 +91,15 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
     """Return the counts of all rationales and the selected rationales; read only the rows needed.
 
     Args:
-        artifacts: name -> artifact of the run. ``questions`` and ``teacher`` must be finished; the token
-            weights are left out if ``weigh`` isn't.
+        artifacts: name -> artifact of the run. ``questions`` must be finished, and ``teacher`` must have
+            written its tables; the token weights are left out if ``weigh`` isn't finished.
         selection: which rationales to show.
 
     Raises:
-        KpodError: An artifact can't be read.
+        KpodError: An artifact can't be read, or ``teacher`` hasn't written its tables.
     """
-    manifest = artifacts["teacher"].manifest()
+    teacher = artifacts["teacher"]
+    manifest = teacher.manifest() if teacher.is_finished() else _counted(artifacts)
     rows = _chosen(_rows(artifacts["teacher"], selection), selection, manifest["verdicts"])
     questions = _questions(artifacts, {row.question_id for row in rows})
     used_ids = {row.question_id for row in rows if row.verdict in USED_VERDICTS}
@@ -108,6 +110,23 @@ def collect_corpus(artifacts: Mapping[str, Artifact], selection: Selection) -> C
         sample = ShownSample(row, questions.get(row.question_id), weights)
         samples.setdefault(row.verdict, []).append(sample)
     return CorpusSummary(manifest["teacher"], manifest["counts"], manifest["verdicts"], samples)
+
+
+def _counted(artifacts: Mapping[str, Artifact]) -> Manifest:
+    """Return the manifest of a phase ``teacher`` that failed after it wrote its tables."""
+    verdicts, counts, name = Counter[str](), Counter[str](), ""
+    for row in _rows(artifacts["teacher"], Selection()):
+        name = name or row.teacher
+        verdicts[row.verdict] += 1
+        counts["tokens"] += row.num_tokens
+        counts["samples"] += row.verdict != "reference"
+        is_first = row.verdict in USED_VERDICTS and not COPY.search(row.question_id)
+        counts["questions_without_rationale"] -= is_first
+    for question in table_rows(artifacts["questions"], "questions", Question):
+        counts["questions"] += question.split == "train"
+    counts["questions_without_rationale"] += counts["questions"]
+    title = f"{name} (the phase isn't finished)".strip()
+    return {"teacher": title, "counts": counts, "verdicts": verdicts}
 
 
 def _rows(teacher: Artifact, selection: Selection) -> Iterator[Rationale]:
@@ -171,13 +190,13 @@ def _weighted(weigh: Artifact, ids: set[str]) -> dict[str, WeightedRationale]:
 def print_rationales(
     artifacts: Mapping[str, Artifact], selection: Selection, console: Terminal
 ) -> None:
-    """Print the counts of a finished phase ``teacher`` and the selected rationales.
+    """Print the counts of phase ``teacher`` and the selected rationales.
 
-    If ``weigh`` is finished, token weights are shown as background colours, on a scale from the lowest
-    to the highest weight of the shown rationales. Long rationales without token weights are clipped.
+    If ``weigh`` is finished, token weights are shown as background colours, on a scale from 0 to 1.
+    Long rationales without token weights are clipped.
 
     Args:
-        artifacts: name -> artifact of the run; ``questions`` and ``teacher`` must be finished.
+        artifacts: name -> artifact of the run, as in `collect_corpus`.
         selection: which rationales to show.
         console: terminal.
 
@@ -214,20 +233,16 @@ class _Printer:
         """Print the counts, then the shown rationales of each verdict."""
         for line in count_lines(summary):
             self.line(line)
-        weighted = [s.weighted for group in summary.samples.values() for s in group if s.weighted]
-        scale = Scale.of(weighted)
-        if weighted:
-            self.line(
-                f"token weights shown from {scale.low:.2f} (pale) to {scale.high:.2f} (strong)"
-            )
+        if any(sample.weighted for group in summary.samples.values() for sample in group):
+            self.line("token weights shown from 0 (pale) to 1 (strong)")
         for verdict, samples in summary.samples.items():
             self.line()
             count = summary.verdicts[verdict]
             self.line(f"{verdict}: {len(samples):,} shown of {count:,}", "bold")
             for sample in samples:
-                self._print_sample(sample, scale)
+                self._print_sample(sample)
 
-    def _print_sample(self, sample: ShownSample, scale: Scale) -> None:
+    def _print_sample(self, sample: ShownSample) -> None:
         self.line()
         self.line(_origin(sample.rationale), "dim")
         question = sample.question
@@ -235,7 +250,7 @@ class _Printer:
         gold = question.answer if question else ""
         extracted = sample.rationale.predicted_answer
         self.line(f"gold answer {gold or 'none'}, extracted {extracted or 'none'}", "dim")
-        self.line(_shaded(sample, scale) if sample.weighted else clipped(sample.rationale.text))
+        self.line(_shaded(sample) if sample.weighted else clipped(sample.rationale.text))
 
 
 def count_lines(summary: CorpusSummary) -> list[str]:
@@ -252,7 +267,7 @@ def count_lines(summary: CorpusSummary) -> list[str]:
     lines = [
         f"teacher {summary.teacher}: {samples:,} samples with {counts['tokens']:,} tokens",
         f"questions {questions:,}: {num_with_rationale:,} have a rationale to train on",
-        f"kept {_share(verdicts.get('kept', 0), samples)} of the samples",
+        f"kept {verdicts.get('kept', 0):,} of {samples:,} samples",
         "",
     ]
     names = [name for name in get_args(Verdict) if verdicts.get(name)]
@@ -285,11 +300,11 @@ def _origin(row: Rationale) -> str:
     return ", ".join(parts)
 
 
-def _shaded(sample: ShownSample, scale: Scale) -> Text:
+def _shaded(sample: ShownSample) -> Text:
     """Return a rationale with its token weights as background colours."""
     assert sample.weighted is not None
     text = Text()
-    for step in shown_steps(sample.weighted, (), scale):
+    for step in shown_steps(sample.weighted, ()):
         for piece in step.pieces:
             style = "" if piece.weight is None else _background(piece.shade)
             text.append(visible(piece.text), style)

@@ -37,6 +37,7 @@ def print_run(run: FinishedRun, console: Terminal) -> None:
         console.write_line(line)
     if {"evaluate_before", "evaluate"} <= set(manifests):
         console.print(accuracy_table(manifests))
+        console.write_line(difference_line(run.artifacts))
     console.write_line(_next(run))
 
 
@@ -62,6 +63,19 @@ def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
         questions = str(manifests[name]["counts"]["questions"])
         table.add_row(label, f"{share['value']:.1%}", interval, questions)
     return table
+
+
+def difference_line(artifacts: Mapping[str, Artifact]) -> str:
+    """Return a line that compares the distilled with the untouched student on the same questions.
+
+    ``artifacts`` maps names to artifacts; ``evaluate_before`` and ``evaluate`` are finished.
+    """
+    from kpod_ray.evaluation.paired import compare_models  # loads scipy
+    from kpod_ray.report.paired_words import comparison_in_words
+
+    test = compare_models(artifacts["evaluate_before"], artifacts["evaluate"])
+    words = comparison_in_words(test) if test else "no question was answered by both"
+    return f"distilled against untouched: {words}"
 
 
 def state_of(artifact: Artifact) -> str:

@@ -11,6 +11,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from kpod_ray.cli.progress import Screen
+from kpod_ray.cli.show_run import difference_line
 from kpod_ray.cli.signals import POSITION
 from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.config import RunConfig
@@ -55,6 +56,7 @@ def sweep_with_progress(run: Run, console: Terminal) -> None:
         tracker.log_summary(key, lambda: PhaseSummary(pages={"sweep_page": page}))
     screen.print_summary()
     print_trials(results, console)
+    console.write_line(f"best trial: {difference_line(results.best_run.artifacts)}")
     store, folder = run.store, run.store.address(run.folder)
     console.write_line(f"best settings: kpod run {folder}/best.yaml")
     student = store.address(results.best_run.artifacts["train"].folder)

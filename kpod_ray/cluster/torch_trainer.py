@@ -16,6 +16,7 @@ from kpod_ray.cluster.departure import LEFT
 from kpod_ray.cluster.placement import CPU_ENVIRONMENT, threads_of
 from kpod_ray.cluster.train_checkpoints import kept_checkpoints
 from kpod_ray.config import WorkerResources
+from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Artifact
 
 
@@ -34,6 +35,8 @@ def fit(
         loop: the training function. Every worker calls ``loop(loop_config)``, again after a failure and
             after a result of `Departure.leave`. The function must restore the last checkpoint itself
             (see `train_checkpoints.restore`) and report its node to the board (`MetricsBoard.arrive`).
+            Instead of raising a `KpodError`, after which Ray Train would call it again, the function
+            returns the message as ``error``.
         loop_config: values that Ray can serialize; ``board`` must be the handle of a `MetricsBoard`
             actor.
         resources: number, size and placement of the workers, retries, checkpoints to keep.
@@ -44,12 +47,15 @@ def fit(
         set of Ray node ids that were reported to the board.
 
     Raises:
+        KpodError: The training function returned ``error`` on rank 0.
         TrainingFailedError: The training failed more often than ``resources.max_failures`` allows, or
             the workers didn't start in time after all retries. A `KpodError` of the training function is
             inside this error, too; `failures.explained` finds it.
     """
     while LEFT in (returned := _trainer(loop, loop_config, resources, artifact).fit().return_value):
         pass  # the workers that left have saved a checkpoint, from which others go on
+    if "error" in returned:
+        raise KpodError(returned["error"])
     nodes = ray.get(loop_config["board"].seen_nodes.remote())
     return {**returned, "nodes": nodes}
 

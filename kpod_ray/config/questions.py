@@ -62,7 +62,8 @@ class SplitConfig(Config):
     """Fraction of the training questions moved to the test split, chosen by a seeded hash of the id."""
     answer_separator: str | None = Field(None, min_length=1)
     """Text before the answer in the answer column (GSM8K: ``####``). The text before the separator is
-    the reference rationale. None: the column holds only the answer."""
+    the reference rationale. None: the column holds only the answer, or a solution with the answer in its
+    last line after ``####`` or in a LaTeX box."""
     allow_missing_answers: bool = False
     """Whether training questions may have no answer, which needs a teacher with
     ``filters.self_consistency``. ``false`` counts rows without an answer as unusable."""
@@ -71,6 +72,9 @@ class SplitConfig(Config):
     max_bad_fraction: float = Field(0.0, ge=0, lt=1)
     """Largest tolerated fraction of unusable rows, which are left out and counted. A larger fraction is
     an error."""
+    test_duplicates: Literal["keep", "drop"] = "keep"
+    """What happens to training questions that are equal or nearly equal to a test question (same
+    numbers, same answer, similar words); ``drop`` leaves them out. The report gives their number."""
     columns: ColumnsConfig = ColumnsConfig()
     """Names of the columns."""
 

@@ -71,28 +71,28 @@ def target_text(rationale: str, answer: str) -> tuple[str, int]:
 
 
 def worked_examples(questions: Iterable[Question], num_shots: int) -> list[Shot]:
-    """Return worked examples made of the first questions that have a reference rationale.
+    """Return worked examples made of the first questions with a reference rationale and a gold answer.
 
     A question that is itself a worked example is left out of its own prompt. One example more than
     ``num_shots`` is returned, so that this prompt has ``num_shots`` examples, too.
 
     Args:
-        questions: Training questions, read only as far as needed. A question with a reference rationale
-            must have a gold answer, which isn't checked.
+        questions: Training questions, read only as far as needed.
         num_shots: Number of worked examples of one prompt, at least 0.
 
     Returns:
         ``num_shots + 1`` examples in the order of the questions; none if ``num_shots`` is 0.
 
     Raises:
-        KpodError: Too few questions have a reference rationale.
+        KpodError: Too few questions have both.
     """
     num_needed = num_shots + 1 if num_shots else 0
-    worked = list(itertools.islice((q for q in questions if q.reference_rationale), num_needed))
+    usable = (q for q in questions if q.reference_rationale and q.answer)
+    worked = list(itertools.islice(usable, num_needed))
     if len(worked) < num_needed:
         raise KpodError(
             f"teacher.num_shots={num_shots}: only {len(worked)} training questions carry a "
-            "reference rationale, and one more than the number of shots is needed"
+            "reference rationale and a gold answer, and one more than the number of shots is needed"
         )
     return [(question_text(q), target_text(q.reference_rationale, q.answer)[0]) for q in worked]
 

@@ -17,6 +17,7 @@ from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
+from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
@@ -48,16 +49,17 @@ def evaluate_student(
         ``model``; and ``nodes``, those that generated answers (with vLLM in this call only).
 
     Raises:
-        KpodError: With vLLM: the model can't be served, the template is ``chat`` and the tokenizer has
-            no chat template, the engine dies repeatedly, or the answers can't be written.
+        KpodError: There is no test question. With vLLM: the model can't be served, the template is
+            ``chat`` and the tokenizer has no chat template, the engine dies repeatedly, or the answers
+            can't be written.
         ray.exceptions.RayError: An actor failed for another reason; with transformers also for a
             `KpodError`.
-        RuntimeError, ValueError: There is no test question, or, with transformers, the finished answers
-            don't match the questions.
+        RuntimeError: With transformers: the finished answers don't match the questions.
         OSError: The storage fails, such as for an artifact of the questions without its table.
     """
     rows = Question.from_table(questions.read("questions"))
     tested = [row for row in rows if row.split == "test"][: config.evaluation.limit]
+    check_test_questions(len(tested))
     requests = [question_request(row) for row in tested]
     # Prompts of similar length share a batch, which saves padding.
     requests.sort(key=lambda request: len(request.text))

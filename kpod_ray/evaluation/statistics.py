@@ -181,15 +181,18 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
     return Discordance(num_better, num_worse, float(test.pvalue))
 
 
-def smallest_effect(standard_error: float, num_comparisons: int) -> float:
+def smallest_effect(standard_error: float, num_questions: int, num_comparisons: int) -> float:
     """Return the true difference that a two-sided test at level 0.05/m detects with a power of 80 %.
 
-    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, in the unit of the standard error,
-    where z_p is a quantile of the normal distribution and m >= 1 is ``num_comparisons``. 0.05/m is the
-    level of the first of m tests under Holm's correction.
+    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, as a fraction like the standard
+    error, where z_p is a quantile of the normal distribution and m >= 1 is ``num_comparisons``. 0.05/m
+    is the level of the first of m tests under Holm's correction. Where hardly an answer differs, the
+    observed standard error says little: by the rule of three, 3 answers could differ. The standard error
+    is therefore sqrt(3) / ``num_questions`` at least.
     """
     level = stats.norm.ppf(1 - 0.025 / num_comparisons)
-    return float((level + stats.norm.ppf(0.8)) * standard_error)
+    least = math.sqrt(3) / num_questions
+    return float((level + stats.norm.ppf(0.8)) * max(standard_error, least))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -22,7 +22,7 @@ from kpod_ray.inference.engine_arguments import check_engine_arguments
 from kpod_ray.models.sources import is_for_vllm
 from kpod_ray.pipeline.naming import PHASES, check_models, name_run
 from kpod_ray.questions.loading import load_questions
-from kpod_ray.questions.splits import in_validation_set
+from kpod_ray.questions.splits import check_test_questions, in_validation_set
 from kpod_ray.records import Question
 from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.weighting.given_weights import check_rows
@@ -94,15 +94,6 @@ def check_backend(config: RunConfig) -> None:
         raise KpodError(
             f"model {config.student.model}: vLLM takes no encoder-decoder model; "
             "set evaluation.backend=transformers"
-        )
-
-
-def check_test_questions(num_test: int) -> None:
-    """Raise a `KpodError` if there is no test question, but phase ``evaluate`` is wanted."""
-    if not num_test:
-        raise KpodError(
-            "there is no test question to evaluate on; set questions.test_path, "
-            "questions.test_fraction or questions.num_test, or add --until train"
         )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from kpod_ray.config import RunConfig
 from kpod_ray.evaluation.phase import evaluate_student
 from kpod_ray.models.custom_code import with_trust_of
+from kpod_ray.questions.contamination import contamination_warning
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question
 from kpod_ray.schedule.assess import assess_difficulty
@@ -90,12 +92,27 @@ def _evaluate_trained(
 
 
 def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
-    """Run phase ``questions``: load the questions, and write the bad rows to a table of their own."""
+    """Run phase ``questions``: load the questions, and write what is wrong to tables of its own.
+
+    The tables are ``bad_rows`` and ``contamination``; a table without rows isn't written.
+    """
     loaded = load_questions(config.questions, config.seed)
     splits = [question.split for question in loaded.questions]
     artifact.write("questions", Question.to_table(loaded.questions))
-    bad = [dataclasses.asdict(row) for row in loaded.bad_rows]
-    if bad:
-        artifact.write("bad_rows", pa.Table.from_pylist(bad))
-    counts = {"train": splits.count("train"), "test": splits.count("test"), "bad_rows": len(bad)}
-    return {"counts": counts}
+    faults: dict[str, Sequence[Any]] = {
+        "bad_rows": loaded.bad_rows,
+        "contamination": loaded.contamination,
+    }
+    for name, rows in faults.items():
+        if rows:
+            artifact.write(name, pa.Table.from_pylist([dataclasses.asdict(row) for row in rows]))
+    num_equal = sum(repeat.similarity == 1 for repeat in loaded.contamination)
+    counts = {
+        "train": splits.count("train"),
+        "test": splits.count("test"),
+        "bad_rows": len(loaded.bad_rows),
+        "equal_to_test": num_equal,
+        "nearly_equal_to_test": len(loaded.contamination) - num_equal,
+    }
+    warning = contamination_warning(loaded.contamination, config.questions)
+    return {"counts": counts, **({"warning": warning} if warning else {})}

@@ -14,11 +14,12 @@ from kpod_ray.cluster.capacity import check_resources
 from kpod_ray.cluster.connection import connect
 from kpod_ray.cluster.failures import explained
 from kpod_ray.models.student import check_vocabulary
-from kpod_ray.pipeline.checks import check_backend, check_test_questions
+from kpod_ray.pipeline.checks import check_backend
 from kpod_ray.pipeline.naming import PHASES, Run
 from kpod_ray.pipeline.phases import makers
 from kpod_ray.pipeline.run_files import write_run_files
 from kpod_ray.pipeline.versions import versions
+from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.report.run.collect import write_report
 from kpod_ray.storage.artifacts import Manifest
 

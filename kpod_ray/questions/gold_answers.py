@@ -19,21 +19,19 @@ from kpod_ray.records import AnswerKind
 from kpod_ray.storage.user_files import FieldError, text_field
 
 _NUMBER = re.compile(
-    r"(?:\$\s*)?(?P<sign>[-+]?)(?:\$\s*)?"
+    r"(?:\$\s*(?P<after>[-+]?)|(?P<sign>[-+]?)\$?\s*)"
     r"(?P<whole>[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}|[0-9]*)(?:\.(?P<part>[0-9]*))?"
 )
 """A number with optional sign and dollar sign. Groups before the last may have two digits, as in the
 Indian notation ``1,00,000``."""
-_CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
-"""Annotation of GSM8K's rationales, such as ``<<48/2=24>>``."""
 
 
 def normal_number(text: str) -> str | None:
     """Return a number in normal form, such as ``3000`` for ``$3,000.0``; None for any other text.
 
-    A number is a decimal (``.5`` and ``5.``, too) with an optional sign, before and after which a ``$``
-    may stand; white space around the number and after ``$`` is left out. ``-0`` gives ``0``. Commas may
-    divide the whole part into groups of digits: the last has three digits, the others two or three
+    A number is a decimal (``.5`` and ``5.``, too) with an optional sign and an optional ``$`` before or
+    after the sign; white space around the number and after ``$`` is left out. ``-0`` gives ``0``. Commas
+    may divide the whole part into groups of digits: the last has three digits, the others two or three
     (the first one to three), so ``1,2`` isn't a number. Fractions, percent signs, exponents, units and
     number words give None.
     """
@@ -43,7 +41,8 @@ def normal_number(text: str) -> str | None:
     whole = match["whole"].replace(",", "").lstrip("0") or "0"
     part = (match["part"] or "").rstrip("0")
     number = f"{whole}.{part}" if part else whole
-    return f"-{number}" if match["sign"] == "-" and number != "0" else number
+    is_negative = "-" in (match["sign"], match["after"])
+    return f"-{number}" if is_negative and number != "0" else number
 
 
 def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
@@ -78,37 +77,18 @@ def classify(text: str) -> tuple[str, AnswerKind]:
     return (boolean, "boolean") if boolean else (text, "text")
 
 
-def split_answer(text: str, separator: str, name: str) -> tuple[str, str]:
-    """Split a text such as ``reasoning #### answer`` at its last separator, and return both parts.
-
-    The parts have no white space at the ends. The reasoning, which may be empty, loses GSM8K's
-    calculator annotations such as ``<<48/2=24>>``; the answer isn't in normal form. ``separator`` isn't
-    empty. ``name``, the column of the text, is for error messages.
-
-    Raises:
-        FieldError: The text holds no separator, or no answer follows the separator.
-    """
-    rationale, found, answer = text.rpartition(separator)
-    if not found:
-        raise FieldError(f"field {name!r} holds no answer separator {separator!r}")
-    if not answer.strip():
-        raise FieldError(f"field {name!r} has no answer after {separator!r}")
-    return _CALCULATOR_MARK.sub("", rationale).strip(), answer.strip()
-
-
 def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:
     """Return the texts and the labels of a question's choices; two empty lists if there are none.
 
     The column ``name`` holds a list of texts, which get the labels ``A``, ``B``, ..., or a mapping
     ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``, the labels are
-    those of a list. Labels are converted by ``str``. Texts lose the white space at their ends; a choice
-    that is a JSON number becomes text in normal form. A missing column, null or an empty list means no
-    choices.
+    those of a list. Texts and labels lose the white space at their ends; JSON numbers become text in
+    normal form. A missing column, null or an empty list means no choices.
 
     Raises:
-        FieldError: The choices or a choice have another type, a text is only white space or holds half a
-            surrogate pair, a number isn't finite, the numbers of texts and labels differ, or there are
-            fewer than 2 or more than 26 choices.
+        FieldError: The choices, a choice or a label have another type, a text or label is only white
+            space or holds half a surrogate pair, a number isn't finite, the numbers of texts and labels
+            differ, two labels are equal, or there are fewer than 2 or more than 26 choices.
     """
     value: Any = row.get(name)
     if value is None or value == []:
@@ -124,7 +104,12 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
         raise FieldError(f"field {name!r} has {len(texts)} choices; 2 to 26 can be used")
     if labels is not None and (not isinstance(labels, list) or len(labels) != len(texts)):
         raise FieldError(f"field {name!r} must have as many labels as texts")
-    return texts, letters if labels is None else [str(label) for label in labels]
+    if labels is None:
+        return texts, letters
+    labels = [_choice(label, name) for label in labels]
+    if len(set(labels)) < len(labels):
+        raise FieldError(f"field {name!r} has two equal labels")
+    return texts, labels
 
 
 def read_choice(
@@ -133,10 +118,9 @@ def read_choice(
     """Return the letter of the gold choice: ``A`` for the first choice, ``B`` for the second, ...
 
     The column ``name`` must hold the label or the exact text of a choice, in the same case, but with any
-    white space at the ends; labels take precedence, and the first of equal choices counts. A JSON number
-    in normal form, or a JSON boolean as ``yes`` or ``no``, is compared with labels and texts in the same
-    way, and is never taken as an index. A label with white space at its ends is never matched. ``texts``
-    and ``labels`` come from `read_choices` and aren't empty.
+    white space at the ends; labels take precedence, and the first of equal choices counts. Numbers are
+    compared in normal form, so that ``1.0`` is the label ``1``. A JSON boolean is ``yes`` or ``no``; no
+    number is taken as an index. ``texts`` and ``labels`` come from `read_choices` and aren't empty.
 
     Raises:
         FieldError: The gold answer is missing, only white space, of another type, a number that isn't
@@ -145,14 +129,20 @@ def read_choice(
     is_text = isinstance(row.get(name), str)
     given = text_field(row, name).strip() if is_text else read_gold(row, name)[0]
     for names in (labels, texts):
-        if given in names:
-            return string.ascii_uppercase[names.index(given)]
+        plain = [_plain(known) for known in names]
+        if _plain(given) in plain:
+            return string.ascii_uppercase[plain.index(_plain(given))]
     allowed = f"{labels[0]} to {labels[-1]} or the text of a choice"
     raise FieldError(f"field {name!r} is {given!r}; it must be {allowed}")
 
 
+def _plain(text: str) -> str:
+    """Return a number in normal form, and any other text as it is."""
+    return normal_number(text) or text
+
+
 def _choice(item: object, name: str) -> str:
-    """Return the text of one choice, a number in normal form."""
+    """Return the text of one choice or label, a number in normal form."""
     if isinstance(item, int | float) and not isinstance(item, bool):
         return _plain_number(item, name)
     return text_field({name: item}, name).strip()
@@ -160,7 +150,8 @@ def _choice(item: object, name: str) -> str:
 
 def _plain_number(value: int | float | decimal.Decimal, name: str) -> str:
     """Return the normal form of a finite number; ``name`` is the column for error messages."""
-    if not math.isfinite(value):
+    # an integer is finite, and may be too large for a float
+    if not isinstance(value, int) and not math.isfinite(value):
         raise FieldError(f"field {name!r} is {value}, which is no finite number")
     # format "f" of a Decimal writes no exponent; str(1e22) would be "1e+22"
     return str(normal_number(format(decimal.Decimal(str(value)), "f")))

@@ -21,7 +21,14 @@ from kpod_ray.config import (
 )
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
-from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold, split_answer
+from kpod_ray.questions.contamination import Contamination, find_contamination
+from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold
+from kpod_ray.questions.solutions import (
+    check_short,
+    split_answer,
+    split_solution,
+    without_calculator_marks,
+)
 from kpod_ray.questions.splits import in_test_split
 from kpod_ray.records import AnswerKind, Question, Split
 from kpod_ray.storage.user_files import (
@@ -48,6 +55,9 @@ class LoadedQuestions:
     arithmetic questions, the training questions come first."""
     bad_rows: list[BadRow]
     """Rows that can't be used, each with the reason."""
+    contamination: list[Contamination] = dataclasses.field(default_factory=list)
+    """Training questions that repeat a test question; with ``test_duplicates: drop`` they aren't in
+    ``questions``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +79,8 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
     questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
     ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`).
-    Last, training questions after the first ``limit`` are left out. ``seed`` also determines arithmetic
+    Then training questions after the first ``limit`` are left out and, with ``test_duplicates: drop``,
+    those that repeat a test question (`find_contamination`). ``seed`` also determines arithmetic
     questions.
 
     A row of a file without an id and a test question without an answer are bad rows. A row of the hub
@@ -82,16 +93,21 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
             arithmetic questions are asked for (`generate_questions`).
     """
     if isinstance(config, ArithmeticQuestions):
-        return LoadedQuestions(generate_questions(config, seed), [])
+        generated = generate_questions(config, seed)
+        return LoadedQuestions(generated, [], find_contamination(generated))
     parts = _file_parts(config) if isinstance(config, FileQuestions) else _hub_parts(config)
     loaded = _read(parts, config)
     questions = _limited(_with_test_split(loaded.questions, config.test_fraction, seed), config)
+    repeats = find_contamination(questions)
+    if config.test_duplicates == "drop":
+        dropped = {repeat.train_id for repeat in repeats}
+        questions = [question for question in questions if question.id not in dropped]
     if all(question.split == "test" for question in questions):
         raise KpodError(
             f"questions {parts[0].path}: no training question is left of {len(questions)}; "
-            "check the split column and questions.test_fraction"
+            "check the split column, questions.test_fraction and questions.test_duplicates"
         )
-    return LoadedQuestions(questions, loaded.bad_rows)
+    return LoadedQuestions(questions, loaded.bad_rows, repeats)
 
 
 def content_hash(config: QuestionsConfig) -> str:
@@ -218,13 +234,18 @@ def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) 
     columns = config.columns
     question_id = id_field(row, columns.id)
     question = text_field(row, columns.question).strip()
-    rationale = optional_text_field(row, columns.rationale).strip()
+    rationale = without_calculator_marks(optional_text_field(row, columns.rationale))
     has_answer = not (config.allow_missing_answers and _is_missing(row.get(columns.answer)))
     if config.answer_separator and has_answer:
         text = text_field(row, columns.answer)
         rationale, answer = split_answer(text, config.answer_separator, columns.answer)
         row = {**row, columns.answer: answer}
+    elif has_answer and (solution := split_solution(row, columns.answer)):
+        rationale = solution[0] if columns.rationale == columns.answer else rationale or solution[0]
+        row = {**row, columns.answer: solution[1]}
     answer, kind, choices = _gold(row, config) if has_answer else _no_gold(row, config)
+    if has_answer and kind == "text":
+        check_short(answer, rationale, row, columns.answer)
     split = split or _split(row, columns.split)
     if split == "test" and not answer:
         raise FieldError(f"field {columns.answer!r} is missing, and this is a test question")

@@ -11,9 +11,20 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from kpod_ray.errors import KpodError
+
 COPY = re.compile(r"#\d+\Z")
 """Suffix of the id of a question's copy. A question with several rationales has a copy for each further
 rationale, with the id ``ID#N``, where N is the sample index of the rationale."""
+
+
+def check_test_questions(num_test: int) -> None:
+    """Raise a `KpodError` if there is no test question, but phase ``evaluate`` is wanted."""
+    if not num_test:
+        raise KpodError(
+            "there is no test question to evaluate on; set questions.test_path, "
+            "questions.test_fraction or questions.num_test, or add --until train"
+        )
 
 
 def in_test_split(question_id: str, fraction: float, seed: int) -> bool:

@@ -73,6 +73,11 @@ def signed_points(difference: float) -> str:
     return text if text in (NO_VALUE, "0.0") or difference < 0 else f"+{text}"
 
 
+def p_text(p_value: float) -> str:
+    """Return a p-value with three decimals; ``< 0.001`` below 0.001; `NO_VALUE` for NaN."""
+    return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
+
+
 def points(difference: float) -> str:
     """Return the text of `signed_points` with its unit: 0.05 gives ``+5.0 points``.
 

@@ -22,7 +22,7 @@ class Piece:
     weight: float | None
     """Token weight, w of Eq. 3; None for characters that no token covers."""
     shade: float
-    """Strength of the colour, in [0, 1]; 0 without a weight, and for a weight that isn't finite."""
+    """Strength of the colour, in [0, 1], see `shade`; 0 without a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +35,13 @@ class ShownStep:
     """d of Eq. 8, in nats; NaN if unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A linear scale from token weights to strengths of a colour."""
-
-    low: float
-    """Weight with the weakest colour."""
-    high: float
-    """Weight with the strongest colour."""
-
-    @classmethod
-    def of(cls, rationales: Sequence[WeightedRationale]) -> Scale:
-        """Return the scale from the lowest to the highest finite token weight of all the rationales.
-
-        Without a finite weight, the scale is [0, 1].
-        """
-        weights = [w for rationale in rationales for w in rationale.token_weights]
-        finite = [w for w in weights if math.isfinite(w)]
-        return cls(min(finite), max(finite)) if finite else cls(0.0, 1.0)
-
-    def shade(self, weight: float) -> float:
-        """Return the strength of a weight's colour, in [0, 1].
-
-        Weights outside [low, high] get 0 or 1, and a weight that isn't finite 0. If ``low`` and ``high``
-        are equal, every finite weight gets 0.5.
-        """
-        if not math.isfinite(weight):
-            return 0.0
-        if self.high <= self.low:
-            return 0.5
-        return min(1.0, max(0.0, (weight - self.low) / (self.high - self.low)))
+def shade(weight: float) -> float:
+    """Return the strength of a token weight's colour: the weight itself, cut to [0, 1]; 0 for NaN."""
+    return min(1.0, max(0.0, weight)) if math.isfinite(weight) else 0.0
 
 
 def shown_steps(
-    rationale: WeightedRationale, step_difficulties: Sequence[float], scale: Scale
+    rationale: WeightedRationale, step_difficulties: Sequence[float]
 ) -> tuple[ShownStep, ...]:
     """Cut a rationale into its reasoning steps, and each step into pieces with one token weight each.
 
@@ -81,12 +54,11 @@ def shown_steps(
             the text.
         step_difficulties: difficulty of each step in nats, empty steps included. Steps beyond its length
             get NaN; further difficulties are ignored.
-        scale: maps token weights to the pieces' shades.
 
     Returns:
         The steps in the order of the text, without empty steps; empty for an empty text.
     """
-    pieces = _pieces(rationale, scale)
+    pieces = _pieces(rationale)
     difficulties = [*step_difficulties, *[math.nan] * len(rationale.step_ends)]
     boundaries = [0]
     shown = []
@@ -101,7 +73,7 @@ def shown_steps(
     return tuple(shown)
 
 
-def _pieces(rationale: WeightedRationale, scale: Scale) -> list[tuple[int, Piece]]:
+def _pieces(rationale: WeightedRationale) -> list[tuple[int, Piece]]:
     """Return pieces that cover the whole text in order, each with the index of its first character."""
     text = rationale.text
     position = 0
@@ -113,7 +85,7 @@ def _pieces(rationale: WeightedRationale, scale: Scale) -> list[tuple[int, Piece
             continue
         if start > position:
             pieces.append((position, Piece(text[position:start], None, 0.0)))
-        pieces.append((start, Piece(text[start:end], weight, scale.shade(weight))))
+        pieces.append((start, Piece(text[start:end], weight, shade(weight))))
         position = end
     if position < len(text):
         pieces.append((position, Piece(text[position:], None, 0.0)))

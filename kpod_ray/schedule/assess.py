@@ -113,7 +113,8 @@ def assess_difficulty(
         calls) and ``nodes``, the nodes that assessed them.
 
     Raises:
-        KpodError: No rationale fits ``student.max_length``; no table is written.
+        KpodError: No rationale fits ``student.max_length``, or a difficulty isn't finite; no table is
+            written.
         KeyError: ``teacher`` lacks the question of a rationale.
         KpodError: A table of ``teacher`` or ``weigh`` can't be read.
         ray.exceptions.RayError: An actor failed, or the actors didn't start in time; the cause may be an
@@ -134,6 +135,7 @@ def assess_difficulty(
         max_length = config.student.max_length
         raise KpodError(f"no example fits student.max_length={max_length} tokens; raise it")
     table = result.table.filter(pa.array(fits))
+    check_difficulties(table, config.student.model)
     artifact.write("examples", table.select(Example.schema.names).cast(Example.schema))
     names = StepDifficulty.schema.names
     artifact.write("difficulties", table.select(names).cast(StepDifficulty.schema))
@@ -146,6 +148,28 @@ def assess_difficulty(
         "resumed": result.num_resumed,
     }
     return {"counts": counts, "nodes": described(result.nodes)}
+
+
+def check_difficulties(table: pa.Table, model: str) -> None:
+    """Check that all difficulties are finite: no schedule can be planned from others.
+
+    Args:
+        table: the columns ``question_id`` and `MEASURES`.
+        model: name of the student, for the message.
+
+    Raises:
+        KpodError: A difficulty is NaN or infinite; the message names the first such question.
+    """
+    for name in MEASURES:
+        lists: Any = table[name].combine_chunks()
+        is_finite = np.isfinite(lists.flatten().to_numpy())
+        if not is_finite.all():
+            parents = lists.value_parent_indices().to_numpy()
+            question_id = table["question_id"][int(parents[~is_finite][0])].as_py()
+            raise KpodError(
+                f"the loss of question {question_id} under the untrained student isn't finite; check "
+                f"model {model}, or set student.precision=fp32"
+            )
 
 
 @torch.no_grad()

@@ -24,8 +24,10 @@ from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
 from kpod_ray.config.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
+from kpod_ray.evaluation.paired import compare_models
 from kpod_ray.pipeline.naming import Run, name_run, open_run
 from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact, run_phases
+from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.sweep.space import check_sweep
@@ -73,7 +75,8 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     Raises:
         KpodError: `check_sweep` or `open_run` refuses the config, no cluster answers at the address, the
             cluster is too small for a phase or for ``sweep.max_concurrent``, the saved state of the
-            sweep is damaged, no trial is finished, or a phase outside the trials fails.
+            sweep is damaged, there is no test question, no trial is finished, or a phase outside the
+            trials fails.
         Exception: As in `check_sweep`, `open_run`, `tune_trials`, `finish_artifact` and `run_phases`.
     """
     check_sweep(config)
@@ -84,7 +87,9 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     max_concurrent = _max_concurrent(config)
     example = name_run(config.override({p: d.ends()[0] for p, d in config.sweep.space.items()}))
     for name in shared_phases(config):
-        finish_artifact(example, name, callbacks.shared)
+        manifest = finish_artifact(example, name, callbacks.shared)
+        if name == "questions":
+            check_test_questions(manifest["counts"]["test"])
     trials = _run_trials(base, max_concurrent, callbacks)
     for trial in trials:
         if trial.state == STOPPED:
@@ -193,6 +198,7 @@ def sweep_page(results: SweepResults) -> SweepPage:
         trials=results.trials,
         base={path: setting(config, path) for path in config.sweep.space},
         accuracies={name: manifest["accuracy"] for name, manifest in manifests.items()},
+        gain=compare_models(artifacts["evaluate_before"], artifacts["evaluate"]),
         versions=manifests["best"]["versions"],
         config_yaml=write_yaml(config.model_dump()),
         best_yaml=_yaml(results.best_run.config),

@@ -6,16 +6,19 @@ Questions are processed as a stream of batches, so that memory holds only a few 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import EndpointTeacher, FileTeacher, ReferenceTeacher, RunConfig, VllmTeacher
+from kpod_ray.data.corpus import table_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.missing import OnRows
 from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.teacher import kinds
+from kpod_ray.teacher.failure import nothing_left
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
 from kpod_ray.teacher.kinds import name_of
 from kpod_ray.teacher.pools import sampling_plan
@@ -52,10 +55,9 @@ def generate_rationales(
     corpus = teacher_samples(config, questions, artifact, on_rows)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
     if not any(verdicts[name] for name in USED_VERDICTS):
-        raise KpodError(
-            f"no rationale is left to train on: {dict(verdicts)}; use a stronger teacher, more "
-            "samples, or teacher.fallback=reference where the questions carry their own rationales"
-        )
+        rejects = table_rows(artifact, "rejects", Rationale)
+        asked = itertools.chain.from_iterable(training_batches(questions))
+        raise KpodError(nothing_left(config, verdicts, rejects, asked))
     details = {"teacher": corpus.teacher, **corpus.details}
     counts.update(details.pop("counts", {}))
     cost = kinds.cost(config.teacher, counts["prompt_tokens"], counts["tokens"])

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from kpod_ray.evaluation.paired import compare_models
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.tracking.summaries import PhaseSummary, kept_samples_fraction
@@ -159,12 +160,22 @@ def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
-    """Summarise the accuracy of the distilled student and its gain; show some predictions."""
+    """Summarise the accuracy of the distilled student and its gain with the paired test of the gain.
+
+    Some predictions are shown. The interval is that of the paired bootstrap, the p-value McNemar's.
+    """
     after = manifest["accuracy"]["value"]
     outcome = {"outcome/accuracy": after}
     if artifacts["evaluate_before"].is_finished():
         before = artifacts["evaluate_before"].manifest()["accuracy"]["value"]
         outcome |= {"outcome/accuracy_before": before, "outcome/accuracy_gain": after - before}
+        test = compare_models(artifacts["evaluate_before"], artifacts["evaluate"])
+        if test is not None:
+            outcome |= {
+                "outcome/accuracy_gain_low": test.difference.low,
+                "outcome/accuracy_gain_high": test.difference.high,
+                "outcome/accuracy_gain_p": test.discordance.p_value,
+            }
     return PhaseSummary(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
 
 

@@ -15,7 +15,7 @@ from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.records import USED_VERDICTS, Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.formatting import clipped, visible
-from kpod_ray.report.shading import Piece, Scale, shown_steps
+from kpod_ray.report.shading import Piece, shown_steps
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.tracking import Markup
 
@@ -72,8 +72,7 @@ def reject_rows(artifacts: Artifacts) -> list[Row]:
 def rationale_rows(artifacts: Artifacts) -> list[Row]:
     """Return the first `MAX_RATIONALES` rationales, with token weights as background colours.
 
-    The colours span the lowest to the highest weight of these rationales. The artifacts ``weigh``,
-    ``questions`` and ``teacher`` must be finished.
+    The artifacts ``weigh``, ``questions`` and ``teacher`` must be finished.
 
     Returns:
         Rows in the order of the table ``weighted``, with the columns ``question_id``, ``question``
@@ -83,12 +82,11 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
     questions = _questions(artifacts, {row.question_id for row in shown})
-    scale = Scale.of(shown)
     return [
         {
             "question_id": _text(row.question_id),
             "question": _question_text(questions, row.question_id),
-            "rationale": Markup(weighted_html(row, scale)),
+            "rationale": Markup(weighted_html(row)),
             "steps": len(row.step_starts),
             "tokens": len(row.token_weights),
             "mean_weight": sum(row.token_weights) / max(1, len(row.token_weights)),
@@ -97,17 +95,17 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
     ]
 
 
-def weighted_html(rationale: WeightedRationale, scale: Scale) -> str:
+def weighted_html(rationale: WeightedRationale) -> str:
     """Return a rationale as HTML: a list item for each reasoning step, a background for each token.
 
     All text is escaped, so that a model's text can't add a script or a link. Only the first `MAX_TOKENS`
     pieces of the rationale (see `shown_steps`) are shown, without a mark where the text is cut.
 
     Args:
-        rationale: rationale with its token weights.
-        scale: maps a token weight to the opacity of the background; the weight is the tooltip.
+        rationale: rationale with its token weights. The opacity of a background is the weight, which is
+            the tooltip, too.
     """
-    steps = shown_steps(rationale, (), scale)
+    steps = shown_steps(rationale, ())
     num_left = MAX_TOKENS
     lines = []
     for step in steps:

@@ -22,6 +22,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.kernels.lora_linear import AdaptedLinear
 from kpod_ray.kernels.recomputed_layers import use_recomputed_layers
 from kpod_ray.models.device import compute_dtype
+from kpod_ray.models.finite import check_finite
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.safetensors_state import load_parameters
 from kpod_ray.models.student import (
@@ -187,9 +188,11 @@ def export_student(job: TrainJob, store: Store, parameters: dict[str, Tensor]) -
     ``parameters`` are as in `finished_student`.
 
     Raises:
+        KpodError: The parameters, with adapters merged, aren't finite; nothing is written.
         Exception: An error of `finished_student`, `load_tokenizer` or `Store.upload`.
     """
     student = finished_student(job, parameters)
+    check_finite(student, "student", "student.learning_rate")
     with temporary_folder() as folder:
         student.language_model.save_pretrained(folder)
         load_tokenizer(job.student.model).save_pretrained(folder)

@@ -19,7 +19,6 @@ from kpod_ray.cluster.capacity import has_room_beside_training
 from kpod_ray.cluster.metrics_board import Watcher, watched
 from kpod_ray.cluster.placement import threads_of
 from kpod_ray.cluster.torch_trainer import fit
-from kpod_ray.errors import KpodError
 from kpod_ray.schedule.replan import Replanner
 from kpod_ray.schedule.scheduler import Scheduler
 from kpod_ray.storage.artifacts import Artifact, Manifest
@@ -67,8 +66,6 @@ def train_student(
             "board": board,
         }
         returned = fit(train_worker, loop_config, resources.train, artifact)
-        if "error" in returned:
-            raise KpodError(returned["error"])
         best = returned["best"]
         if wants_answers:
             validation_actor = validation_actor or start_validation_actor(job, resources.evaluate)

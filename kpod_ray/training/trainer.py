@@ -23,6 +23,7 @@ from kpod_ray.data.batches import Batch, loss_weight, num_loss_tokens
 from kpod_ray.data.examples import Example, training_example
 from kpod_ray.data.sampler import micro_batches
 from kpod_ray.errors import KpodError
+from kpod_ray.models.finite import check_finite
 from kpod_ray.models.student import Student
 from kpod_ray.training.learning_rate import learning_rate_factor
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
@@ -196,6 +197,25 @@ class StudentTraining:
             "grad_norm": grad_norm,
             "learning_rate": learning_rate,
         }
+
+    @torch.no_grad()
+    def check_update(self, indices: list[int], given: GivenSteps) -> None:
+        """Check what the last train step made of the student; all workers must call this method.
+
+        The arguments are those of the last `train_step`, of which each worker runs the first pass again.
+
+        Raises:
+            KpodError: The parameters or the loss aren't finite. All workers raise the error.
+        """
+        check_finite(self.module, "student", "student.learning_rate")
+        rows, _ = self._passes(indices)[0]
+        loss = self.module(self._batch(rows, given, is_idle=False)).total.detach()
+        if self.worker.num_workers > 1:
+            torch.distributed.all_reduce(loss)
+        if not bool(loss.isfinite()):
+            raise KpodError(
+                "the student's loss isn't finite after the last update; lower student.learning_rate"
+            )
 
     def _passes(self, indices: Sequence[int]) -> list[tuple[list[int], bool]]:
         """Return this worker's micro-batches: their examples, and whether they are padding passes.

@@ -12,6 +12,7 @@ import torch.distributed
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.examples import Example, training_example
 from kpod_ray.data.sampler import batches_by_tokens
+from kpod_ray.errors import KpodError
 from kpod_ray.models.student import Student
 from kpod_ray.training.trainer import WorkerRank
 
@@ -28,6 +29,9 @@ class Validation:
             workers.
         pad_id: token id of padding.
         worker: rank of this worker.
+
+    Raises:
+        KpodError: All targets are empty, as those of cut examples with ``student.target: answer``.
     """
 
     def __init__(
@@ -44,6 +48,11 @@ class Validation:
         self.pad_id = pad_id
         self.worker = worker
         self.examples = [training_example(example, config) for example in examples]
+        if not any(example.target_ids for example in self.examples):
+            raise KpodError(
+                "nothing of the validation questions is in the loss; raise student.max_length, or set "
+                "student.overlength=drop"
+            )
         lengths = [example.num_tokens() for example in self.examples]
         self.batches = batches_by_tokens(lengths, config.micro_batch_tokens)
 
@@ -57,8 +66,7 @@ class Validation:
         same result.
 
         Raises:
-            ZeroDivisionError: All targets are empty, as those of cut examples with ``student.target:
-                answer``.
+            KpodError: The loss isn't finite.
         """
         device = next(self.student.parameters()).device
         sums = torch.zeros(3, dtype=torch.float64)
@@ -83,4 +91,6 @@ class Validation:
             sums = sums.to(device)
             torch.distributed.all_reduce(sums)
         nll, top, tokens = sums.tolist()
+        if not math.isfinite(nll):
+            raise KpodError("the validation loss isn't finite; lower student.learning_rate")
         return {"validation_loss": nll / tokens, "validation_token_accuracy": top / tokens}

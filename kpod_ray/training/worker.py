@@ -7,8 +7,10 @@ from the newest checkpoint. At the end the student is exported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -21,6 +23,7 @@ from kpod_ray.cluster.departure import Departure, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.data.sampler import global_batches, num_stage_train_steps
 from kpod_ray.errors import KpodError
+from kpod_ray.models.finite import check_finite
 from kpod_ray.records import StepLosses
 from kpod_ray.schedule.tables import Decision, given_steps
 from kpod_ray.storage.artifacts import Store
@@ -36,10 +39,9 @@ from kpod_ray.training.validation import Validation
 def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
     """Run the training of the student from the newest checkpoint to the end, and export the student.
 
-    Every worker calls this function inside Ray Train. A `KpodError` before the export is returned, not
-    raised. Ray Train starts the function again on all workers after any error that is raised, as often
-    as the settings allow. The student that is best by validation accuracy isn't exported here (see
-    `measure_all`).
+    Every worker calls this function inside Ray Train. A `KpodError` is returned, not raised. Ray Train
+    starts the function again on all workers after any error that is raised, as often as the settings
+    allow. The student that is best by validation accuracy isn't exported here (see `measure_all`).
 
     Args:
         settings: ``job``, a `TrainJob`, and the actor handles ``scheduler``, ``board`` and
@@ -68,10 +70,11 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
                 worker.train_stage(departure)
                 if worker.training.is_to_leave:
                     return departure.leave(worker.kept())
+        worker.best_model.export(worker.progress)
     except KpodError as error:
-        # All workers get the same error. Ray Train would retry after a raised error, which can't help.
+        # All workers get the same error, except in the export, after which none waits for another. Ray
+        # Train would retry after a raised error, which can't help.
         return {"error": str(error)}
-    worker.best_model.export(worker.progress)
     return {
         "history": worker.history,
         "warnings": warnings,
@@ -109,6 +112,11 @@ class _Worker:
         else:
             module = prepare_model(self.student)
         training_examples, validation_examples = read_examples(job, self.store)
+        if job.student.accuracy_every_stages is not None and not validation_examples:
+            raise KpodError(
+                "the validation set is empty, so there is no validation accuracy; raise "
+                "student.validation_fraction"
+            )
         padding = padding_id(job)
         worker = WorkerRank(self.rank, num_workers)
         training_set = TrainingSet(training_examples, job.difficulty_weights, padding)
@@ -157,7 +165,8 @@ class _Worker:
         seeded.
 
         Raises:
-            KpodError: As in `StudentTraining.train_step`.
+            KpodError: As in `StudentTraining.train_step`, `StudentTraining.check_update` and
+                `Validation.measure`; no checkpoint is saved.
             ValueError: The stage includes no example.
             RayError: The scheduler actor failed.
         """
@@ -179,8 +188,10 @@ class _Worker:
             is_inside = progress.stage_steps < len(batches)  # the stage's end saves in any case
             if is_inside and every is not None and progress.stage_steps % every == 0:
                 self._save()
-        self._write_step_losses(stage)
-        self._validate()
+        with self._stage_named():
+            self.training.check_update(batches[progress.stage_steps - 1], given)
+            self._write_step_losses(stage)
+            self._validate()
         if self.rank == 0:
             ray.get(
                 self.scheduler.report_stage.remote(stage, stage_statistics(self.history, stage))
@@ -197,12 +208,10 @@ class _Worker:
         """Run a train step; rank 0 records and posts its metrics."""
         progress = self.progress
         started = time.perf_counter()
-        try:
+        with self._stage_named():
             metrics = self.training.train_step(
                 indices, given, self._done_fraction(), departure.is_wanted
             )
-        except KpodError as error:
-            raise KpodError(f"stage {progress.stage}: {error}") from error
         progress.stage_steps += 1
         progress.train_steps += 1
         progress.loss_tokens += int(metrics["loss_tokens"])
@@ -215,6 +224,14 @@ class _Worker:
             metrics["peak_memory_mib"] = peak_memory_mib(self.training.device)
             self.history.append(metrics)
             self.board.post.remote(metrics)
+
+    @contextlib.contextmanager
+    def _stage_named(self) -> Iterator[None]:
+        """Put the stage before the message of a `KpodError` of the block."""
+        try:
+            yield
+        except KpodError as error:
+            raise KpodError(f"stage {self.progress.stage}: {error}") from error
 
     def _validate(self) -> None:
         """Measure loss and token accuracy on the validation set, if there is one."""
@@ -293,7 +310,13 @@ class _Worker:
             self.store.write_table(f"{self.job.folder}/step_losses/stage-{stage}.parquet", table)
 
     def _save(self) -> None:
-        """Save a checkpoint; Ray Train uploads the checkpoint in the background."""
+        """Save a checkpoint; Ray Train uploads the checkpoint in the background.
+
+        Raises:
+            KpodError: The student's parameters aren't finite; nothing is saved.
+        """
+        with self._stage_named():
+            check_finite(self.student, "student", "student.learning_rate")
         progress = {**dataclasses.asdict(self.progress), "history": self.history}
         tensors = {"step_loss_sums": self.training.step_loss_sums()}
         saved = Saved(self.job.folder, progress, tensors)

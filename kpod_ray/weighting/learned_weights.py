@@ -67,6 +67,9 @@ class Annotator:
 
         The spans are the student's tokens, without the white space before each token; the weights are in
         [0, 1]. No text may be empty, and none is truncated.
+
+        Raises:
+            KpodError: A weight isn't finite.
         """
         rows = Rationale.from_table(batch)
         return WeightedRationale.to_table(self._weigh(row) for row in rows)
@@ -76,6 +79,11 @@ class Annotator:
         ids, starts, ends = encode_with_spans(self.tokenizer, row.text)
         tokens = torch.tensor([ids], device=self.device)
         logits = self.weighter(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        if not bool(logits.isfinite().all()):
+            raise KpodError(
+                f"the token weights of question {row.question_id} aren't finite; lower "
+                "weighting.learning_rate"
+            )
         steps = split_steps(row.text, split_newlines=self.split_newlines)
         return WeightedRationale(
             question_id=row.question_id,
@@ -107,7 +115,8 @@ def learn_token_weights(
     checkpoints.
 
     Raises:
-        KpodError: There are more workers than rationales, or than ``global_batch_size``.
+        KpodError: There are more workers than rationales, or than ``global_batch_size``; or as the entry
+            ``error`` of `train_weighter`.
         TrainingFailedError, ray.exceptions.RayError: Workers or actors failed, or didn't start in time.
     """
     workers = config.resources.weighting

@@ -138,9 +138,11 @@ def collapse_of(token_weights: npt.NDArray[np.float64]) -> str | None:
     """Return a description of how token weights have collapsed; None if the weights are sound.
 
     The weights of the tokens of all validation rationales together, at least one, have collapsed if
-    their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, or their standard deviation (of the
-    population) is below `SMALLEST_SPREAD`. Weights with NaN give None.
+    their mean is below `LOWEST_MEAN` or above `HIGHEST_MEAN`, their standard deviation (of the
+    population) is below `SMALLEST_SPREAD`, or one of them is NaN.
     """
+    if np.isnan(token_weights).any():
+        return "some token weights are no numbers"
     mean, spread = float(token_weights.mean()), float(token_weights.std())
     if mean < LOWEST_MEAN:
         return f"nearly all tokens are masked (mean weight {mean:.3f})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -150,12 +151,13 @@ class WeightingProgress:
             collapse: description of the weights' collapse from `collapse_of`, or None.
 
         Returns:
-            Whether to save this weighter: its weights are sound and its loss is below that of all
-            earlier sound validations, or no validation so far had sound weights.
+            Whether to save this weighter: its weights are sound and its loss, which isn't NaN, is below
+            that of all earlier sound validations, or no validation so far had sound weights.
         """
         self.history.append(row)
         self.collapse = collapse
-        is_best = self.best is None or row["validation_loss"] < self.best["validation_loss"]
+        best_loss = math.inf if self.best is None else self.best["validation_loss"]
+        is_best = row["validation_loss"] < best_loss  # never for NaN
         if collapse is None and is_best:
             self.best = row
             self.num_worse = 0

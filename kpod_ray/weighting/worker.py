@@ -21,7 +21,9 @@ from kpod_ray.cluster.departure import Departure, agreed, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
+from kpod_ray.errors import KpodError
 from kpod_ray.models.device import compute_dtype
+from kpod_ray.models.finite import check_finite
 from kpod_ray.models.safetensors_state import fetch_module, upload_module
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, Rationale
@@ -57,21 +59,26 @@ def train_weighter(settings: dict[str, Any]) -> dict[str, Any]:
     Returns:
         By name: the fields of `WeightingProgress`; ``quality`` of the best weighter's weights, from
         `WeightingValidation.quality`; and ``warnings``, a text for each damaged checkpoint. Without a
-        sound validation, the best weighter is that of the last validation.
+        sound validation, the best weighter is that of the last validation. Or only ``error``, the
+        message of a `KpodError`: as in `build_parts`, the checkpoints belong to another artifact, or the
+        parameters of the predictor or the weighter aren't finite.
 
     Raises:
-        KpodError, OSError, ValueError: As in `build_parts`; the checkpoints belong to another artifact
-            (KpodError); or the store fails (OSError).
+        OSError, ValueError: As in `build_parts`; or the store fails (OSError).
         RuntimeError: The adapted predictor or the checkpoint has parameters of other names or shapes
             than the models of the job.
     """
     job: WeightingJob = settings["job"]
     torch.set_num_threads(job.num_threads)
-    worker = _Worker(job, settings["board"])
-    with departing(job.folder) as departure:
-        if not worker.adapt(departure) or (progress := worker.learn(departure)) is None:
-            return departure.leave(worker.kept())
-    quality = worker.quality()
+    try:
+        worker = _Worker(job, settings["board"])
+        with departing(job.folder) as departure:
+            if not worker.adapt(departure) or (progress := worker.learn(departure)) is None:
+                return departure.leave(worker.kept())
+        quality = worker.quality()
+    except KpodError as error:
+        # All workers get the same error. Ray Train would retry after a raised error, which can't help.
+        return {"error": str(error)}
     return {**dataclasses.asdict(progress), "quality": quality, "warnings": worker.warnings}
 
 
@@ -119,10 +126,12 @@ class _Worker:
                 self._update(answer_nll.sum() / len(indices), module, optimizer)
                 self._post(train_step + 1, {"adapt_loss": float(answer_nll.detach().mean())})
                 if agreed(departure.is_wanted(), predictor.device):
+                    check_finite(predictor, "predictor", "weighting.adapt_learning_rate")
                     progress = {"train_step": train_step + 1}
                     save(predictor, optimizer, Saved(self.job.folder, progress, part=_ADAPTATION))
                     wait_until_saved()
                     return False
+            check_finite(predictor, "predictor", "weighting.adapt_learning_rate")
             self._save(predictor, path)
             _barrier(self.num_workers)  # rank 0 has written the file that all ranks read
         fetch_module(predictor, self.store, path)
@@ -158,6 +167,8 @@ class _Worker:
             is_to_leave = agreed(departure.is_wanted(), device)
             is_last = progress.train_step == weighting.num_train_steps
             is_to_validate = is_last or progress.train_step % weighting.validate_every == 0
+            if is_to_validate or is_to_leave:
+                check_finite(weighter, "weighter", "weighting.learning_rate")
             if is_to_validate:
                 self._validate(progress)
             if is_to_validate or is_to_leave:

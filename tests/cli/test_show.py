@@ -1,5 +1,6 @@
 """`kpod show` tells what there is of a run, and writes nothing."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import yaml
 
 from kpod_ray.cli.main import main
 from kpod_ray.config import load
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, name_run
-from kpod_ray.records import Question
+from kpod_ray.questions.contamination import find_contamination
+from kpod_ray.records import Prediction, Question
 from tests.cli.refusals import refused
 from tests.cli.test_corpus_commands import SMOKE
 from tests.pipeline.written_runs import QUESTIONS, finish, run_folder, written_run
@@ -65,12 +68,22 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
         finish(made, name, {"counts": {}})
     for name, share in shares.items():
         assert "report: none yet" in shown(capsys, folder)  # what is there is of other settings
-        finish(made, name, {"counts": {"questions": 8}, "accuracy": share})
+        num_correct = int(8 * share["value"])
+        rows = [
+            Prediction(f"q{i}", "", "stop", 1, "", "", i < num_correct) for i in reversed(range(8))
+        ]
+        table = Prediction.to_table(rows)
+        manifest = {"counts": {"questions": 8}, "accuracy": share}
+        finish(made, name, manifest, predictions=table)
     text = shown(capsys, folder)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
     assert ["untouched", "25.0%", "12.5% to 50.0%", "8"] in rows
     assert ["distilled", "75.0%", "50.0% to 87.5%", "8"] in rows
     assert text.splitlines()[-1] == f"report: {folder}/report.html"
+    (line,) = [line for line in text.splitlines() if line.startswith("distilled against")]
+    assert "+50.0\u00a0points" in line
+    assert "4 questions right only afterwards and 0 only before: not distinguishable with 8" in line
+    assert "(McNemar's p = 0.125;" in line  # 2 / 2 ** 4
 
 
 def test_a_phase_that_was_stopped_is_begun(capsys, tmp_path):
@@ -144,6 +157,33 @@ def test_questions_are_counted_by_split_and_kind(capsys, questions_folder):
     assert snapshot(questions_folder.parents[1]) == before
 
 
+def test_gold_answers_are_counted_by_kind_with_examples(capsys, questions_folder):
+    lines = shown(capsys, questions_folder, "questions").splitlines()
+    at = lines.index("gold answers")
+    golds = {kind: words for kind, *words in (line.split() for line in lines[at + 1 : at + 5])}
+    assert golds["number"] == ["3", "7", "|", "2.5"]
+    assert golds["choice"] == ["1", "B"]
+    assert golds["none"] == ["1"]
+    assert "text" not in golds
+
+
+def test_training_questions_that_repeat_a_test_question_are_shown(capsys, tmp_path):
+    made = written_run(tmp_path)
+    questions = [
+        Question("a", "What is 1 + 1?", "2", "number", (), "train", ""),
+        Question("b", "What is 1 + 1?", "2", "number", (), "test", ""),
+    ]
+    repeats = [dataclasses.asdict(row) for row in find_contamination(questions)]
+    tables = {
+        "questions": Question.to_table(questions),
+        "contamination": pa.Table.from_pylist(repeats),
+    }
+    finish(made, "questions", {"counts": {}}, **tables)
+    text = shown(capsys, run_folder(made), "questions")
+    assert "training questions that repeat a test question 1\n" in text
+    assert "  equal: train a: 'What is 1 + 1?'; test b: 'What is 1 + 1?'" in text
+
+
 def test_as_many_bad_rows_as_asked_for_are_shown_with_their_number(capsys, questions_folder):
     text = shown(capsys, questions_folder, "--num", "1", "questions")
     assert "bad rows 2, 1 shown" in text
@@ -214,7 +254,11 @@ def old_run(tmp_path, **told):
 
 
 @pytest.mark.parametrize(
-    ("told", "schema"), [({}, "3 or lower"), ({"schema_version": 6, "folders": {}}, "6")]
+    ("told", "schema"),
+    [
+        ({}, "3 or lower"),
+        ({"schema_version": SCHEMA_VERSION + 1, "folders": {}}, str(SCHEMA_VERSION + 1)),
+    ],
 )
 def test_a_run_of_another_version_is_refused_before_its_config_is_read(
     capsys, tmp_path, told, schema

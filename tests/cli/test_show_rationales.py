@@ -85,7 +85,8 @@ def test_counts_in_and_out_add_up(artifacts):
     rows = {cells[0]: cells[1:] for line in text.splitlines() if (cells := line.split())}
     assert "teacher t-7b: 8 samples with 39 tokens" in text
     assert "questions 6: 3 have a rationale to train on" in text
-    assert "kept 37.5% of the samples" in text  # 3 of 8
+    assert "kept 3 of 8 samples" in text
+    assert rows["kept"] == ["3", "33.3%", "correct,", "and", "used", "for", "training"]  # of 9
     names = ("kept", "reference", "wrong", "truncated", "unreadable", "unknown_question")
     in_table = {name: int(rows[name][0]) for name in names if name != "kept"}
     assert in_table == {
@@ -97,6 +98,18 @@ def test_counts_in_and_out_add_up(artifacts):
     }
     assert rows["total"] == ["9", "=", "8", "samples", "+", "1", "references"]
     assert "shown" not in text
+
+
+def test_a_phase_that_failed_shows_the_same_samples(artifacts, tmp_path):
+    made = written(Store.open(str(tmp_path / "other")), ROWS)
+    made["teacher"].store.delete(f"{made['teacher'].folder}/manifest.json")
+    assert made["teacher"].has("rejects")
+    lines, expected = (printed(a).splitlines() for a in (made, artifacts))
+    assert lines[0].startswith("teacher t (the phase isn't finished): 8 samples with")
+    assert lines[1] == expected[1]
+    assert sorted(lines[2:]) == sorted(expected[2:])
+    made["teacher"].store.delete(made["teacher"].folder)
+    assert not made["teacher"].has("rejects")
 
 
 def test_samples_of_each_verdict_come_with_question_answers_and_reason(artifacts):
@@ -176,12 +189,12 @@ def test_weights_are_shades_once_they_are_there(artifacts):
     assert "token weights" not in before
     artifacts["weigh"].finish({})
     after = printed(artifacts, Selection("kept", "q5"), terminal=True)
-    assert "token weights shown from 0.20 (pale) to 1.00 (strong)" in after
+    assert "token weights shown from 0 (pale) to 1 (strong)" in after
     shades = re.findall("48;2;([0-9]+);([0-9]+);([0-9]+)m([^\x1b]+)", after)
     assert [word for *_, word in shades] == ["Five", "and", "1", "is", "6."]
     blues = [int(blue) for _, _, blue, _ in shades]
     assert blues == sorted(blues, reverse=True)
-    assert (blues[0], blues[-1]) == (224, 0)
+    assert (blues[0], blues[-1]) == (179, 0)  # weights 0.2 and 1: 224 (1 - 0.2)
 
 
 def test_only_rationales_that_go_on_are_shaded(artifacts):

@@ -1,5 +1,7 @@
 """What a model reads, plain and in chat form, and what a student writes."""
 
+import dataclasses
+
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -94,6 +96,18 @@ def test_every_question_has_enough_worked_examples_besides_itself(num_shots):
     for asked in questions:
         others = [shot for shot in shots if shot[0] != question_text(asked)]
         assert num_shots <= len(others) <= num_shots + 1
+
+
+def test_a_question_without_a_gold_answer_is_no_worked_example():
+    rows = [question("a", "So."), question("b", "So."), question("c", "So.")]
+    rows[0] = dataclasses.replace(rows[0], answer="")
+    shots = worked_examples(rows, 1)
+    assert [target for _, target in shots] == [target_text("So.", rows[1].answer)[0]] * 2
+    assert [text for text, _ in shots] == [question_text(row) for row in rows[1:]]
+    with pytest.raises(
+        KpodError, match="only 2 training questions carry a reference rationale and"
+    ):
+        worked_examples(rows, 2)
 
 
 def test_no_shots_take_no_worked_examples():

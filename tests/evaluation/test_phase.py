@@ -5,6 +5,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import evaluate_student
 from kpod_ray.models.sources import model_folder
 from kpod_ray.questions.arithmetic import generate_questions
@@ -51,3 +52,14 @@ def test_answers_are_those_of_a_plain_generation_of_one(
         written = output[1:] if "t5" in model else output[len(ids) :]
         assert row.text == tiny_tokenizer.decode(written, skip_special_tokens=True)
         assert row.gold_answer == question.answer
+
+
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_without_test_questions_nothing_starts(tmp_path, backend):
+    store = Store.open(str(tmp_path))
+    rows = generate_questions(ArithmeticQuestions(num_train=2, num_test=0), seed=0)
+    questions = store.artifact("questions", 1, {}, [])
+    questions.write("questions", Question.to_table(rows))
+    config = config_of(tmp_path, "tiny:0", backend=backend)
+    with pytest.raises(KpodError, match=r"^there is no test question to evaluate on; set"):
+        evaluate_student(config, questions, "tiny:0", store.artifact("evaluate", 1, {}, []), print)

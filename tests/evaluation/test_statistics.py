@@ -175,7 +175,7 @@ def test_a_difference_as_large_as_the_smallest_effect_is_found_four_times_in_fiv
     for trial in range(300):
         pair = simulated(generator, 0.03, num_questions=1100, seed_sd=0.005)
         found.append(paired_bootstrap(*pair, seed=trial, num_draws=400))
-    effects = [smallest_effect(one.standard_error, 1) for one in found]
+    effects = [smallest_effect(one.standard_error, 1100, 1) for one in found]
     assert np.mean(effects) == pytest.approx(0.03, abs=0.003)
     power = np.mean([one.p_value < 0.05 and one.value > 0 for one in found])
     assert 0.72 <= power <= 0.9
@@ -191,9 +191,24 @@ def test_methods_without_a_difference_are_seldom_called_different():
 
 def test_smallest_effect_by_hand():
     # z_{0.975} + z_{0.8} = 1.959964 + 0.841621; ten comparisons: z_{0.9975} = 2.807034.
-    assert smallest_effect(0.01, 1) == pytest.approx(0.02801585, abs=1e-7)
-    assert smallest_effect(0.01, 10) == pytest.approx(0.03648655, abs=1e-7)
-    assert smallest_effect(0.0, 3) == 0
+    assert smallest_effect(0.01, 1000, 1) == pytest.approx(0.02801585, abs=1e-7)
+    assert smallest_effect(0.01, 1000, 10) == pytest.approx(0.03648655, abs=1e-7)
+
+
+def test_equal_answers_do_not_make_the_smallest_effect_0():
+    # sqrt(3) / 100 = 0.01732051: with no discordant answer of 100, 3 could be, by the rule of three
+    assert smallest_effect(0.0, 100, 1) == pytest.approx(2.801585 * 0.01732051, abs=1e-7)
+    assert smallest_effect(0.0, 100, 1) == pytest.approx(10 * smallest_effect(0.0, 1000, 1))
+    assert smallest_effect(0.01, 100, 1) == smallest_effect(0.0, 100, 1)
+
+
+@pytest.mark.parametrize("num_questions", [20, 200, 2000])
+def test_equal_answers_say_what_a_test_would_see(num_questions):
+    # the exact test of answers that differ in one direction finds this effect about four times in five
+    effect = smallest_effect(0.0, num_questions, 1)
+    changed = np.random.default_rng(0).binomial(num_questions, effect, 4000)
+    found = [stats.binomtest(int(n), int(n)).pvalue < 0.05 if n else False for n in changed]
+    assert 0.3 < np.mean(found) < 0.95
 
 
 def test_holm_by_hand():

@@ -11,8 +11,8 @@ from kpod_ray.questions.gold_answers import (
     read_choice,
     read_choices,
     read_gold,
-    split_answer,
 )
+from kpod_ray.questions.solutions import split_answer
 from kpod_ray.storage.user_files import FieldError
 
 

@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpod_ray.records import WeightedRationale
-from kpod_ray.report.shading import Scale, shown_steps
-
-UNIT = Scale(0.0, 1.0)
+from kpod_ray.report.shading import shade, shown_steps
 
 
 def weighted(text, spans, step_ends):
@@ -22,26 +20,26 @@ def pieces_of(step):
 
 def test_each_step_gets_its_tokens_and_its_difficulty():
     rationale = weighted("ab. cd.", [(0, 2, 0.1), (2, 3, 0.2), (3, 6, 0.3), (6, 7, 0.4)], (3, 7))
-    first, second = shown_steps(rationale, (1.5, 2.5), UNIT)
+    first, second = shown_steps(rationale, (1.5, 2.5))
     assert pieces_of(first) == [("ab", 0.1), (".", 0.2)]
     assert pieces_of(second) == [(" cd", 0.3), (".", 0.4)]
     assert (first.difficulty, second.difficulty) == (1.5, 2.5)
 
 
 def test_characters_without_a_token_have_no_weight():
-    (step,) = shown_steps(weighted("a b", [(0, 1, 0.1), (2, 3, 0.9)], (3,)), (), UNIT)
+    (step,) = shown_steps(weighted("a b", [(0, 1, 0.1), (2, 3, 0.9)], (3,)), ())
     assert pieces_of(step) == [("a", 0.1), (" ", None), ("b", 0.9)]
     assert math.isnan(step.difficulty)
 
 
 def test_a_token_over_a_step_boundary_is_cut_and_keeps_its_weight():
-    first, second = shown_steps(weighted("ab", [(0, 2, 0.7)], (1, 2)), (1.0, 2.0), UNIT)
+    first, second = shown_steps(weighted("ab", [(0, 2, 0.7)], (1, 2)), (1.0, 2.0))
     assert pieces_of(first) == [("a", 0.7)]
     assert pieces_of(second) == [("b", 0.7)]
 
 
 def test_characters_of_several_tokens_belong_to_the_first():
-    (step,) = shown_steps(weighted("€", [(0, 1, 0.2), (0, 1, 0.8)], (1,)), (1.0,), UNIT)
+    (step,) = shown_steps(weighted("€", [(0, 1, 0.2), (0, 1, 0.8)], (1,)), (1.0,))
     assert pieces_of(step) == [("€", 0.2)]
 
 
@@ -51,25 +49,23 @@ def test_characters_of_several_tokens_belong_to_the_first():
     st.lists(st.integers(0, 40), max_size=6),
 )
 def test_the_pieces_join_to_the_text_whatever_the_spans(text, spans, step_ends):
-    steps = shown_steps(weighted(text, spans, tuple(sorted(step_ends))), (), UNIT)
+    steps = shown_steps(weighted(text, spans, tuple(sorted(step_ends))), ())
     assert "".join(piece.text for step in steps for piece in step.pieces) == text
 
 
 @pytest.mark.parametrize(
-    ("weight", "shade"), [(0.2, 0.0), (0.4, 0.5), (0.6, 1.0), (0.9, 1.0), (math.nan, 0.0)]
+    ("weight", "strength"),
+    [
+        (0.0, 0.0),
+        (0.25, 0.25),
+        (1.0, 1.0),
+        (1.2, 1.0),
+        (-0.1, 0.0),
+        (math.nan, 0.0),
+        (math.inf, 0.0),
+    ],
 )
-def test_shades_run_from_the_lowest_to_the_highest_weight(weight, shade):
-    assert Scale(0.2, 0.6).shade(weight) == pytest.approx(shade)
-
-
-def test_the_scale_spans_all_finite_weights():
-    rationales = [
-        weighted("ab", [(0, 1, 0.3), (1, 2, math.nan)], (2,)),
-        weighted("c", [(0, 1, 0.8)], (1,)),
-    ]
-    assert Scale.of(rationales) == Scale(0.3, 0.8)
-    assert Scale.of([]) == Scale(0.0, 1.0)
-
-
-def test_equal_weights_share_one_middle_shade():
-    assert Scale(0.5, 0.5).shade(0.5) == 0.5
+def test_a_shade_is_the_weight_whatever_the_other_weights_are(weight, strength):
+    assert shade(weight) == strength
+    (step,) = shown_steps(weighted("ab", [(0, 1, weight), (1, 2, 0.9)], (2,)), ())
+    assert [piece.shade for piece in step.pieces] == [strength, 0.9]

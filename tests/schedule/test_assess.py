@@ -1,11 +1,15 @@
 """Examples that are too long for the student are set aside or cut, and told apart."""
 
+import dataclasses
+import math
+
 import pytest
 
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.examples import Example
-from kpod_ray.records import Question, WeightedRationale
-from kpod_ray.schedule.assess import Assessor
+from kpod_ray.errors import KpodError
+from kpod_ray.records import Question, StepDifficulty, WeightedRationale
+from kpod_ray.schedule.assess import MEASURES, Assessor, check_difficulties
 
 TEXT = "Two and 2 are 4. Then 4 and 4 are 8. Then 8 and 8 are 16."
 
@@ -34,6 +38,17 @@ def test_difficulties_are_the_same_without_kernels(model):
         difficulties.append([d for row in assessed["step_difficulties"].to_pylist() for d in row])
     assert len(difficulties[0]) == 4
     assert difficulties[1] == pytest.approx(difficulties[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_difficulty_that_is_not_finite_is_refused(measure, value):
+    rows = [StepDifficulty(i, [1.0, 0.0], [2.0, 0.0]) for i in ("first", "second", "third")]
+    check_difficulties(StepDifficulty.to_table(rows), "m")
+    rows[1] = dataclasses.replace(rows[1], **{measure: [1.0, value]})
+    rows[2] = dataclasses.replace(rows[2], **{measure: [value]})
+    with pytest.raises(KpodError, match=r"^the loss of question second .* check model m, or set"):
+        check_difficulties(StepDifficulty.to_table(rows), "m")
 
 
 @pytest.mark.parametrize("overlength", ["drop", "cut"])

@@ -157,7 +157,17 @@ def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, 
             "teacher.max_cost=0.001: 35",
         ),
         ((404, {}, {"error": "no model m"}), {}, "answers 404.*no model m"),
-        ((400, {}, {"error": "no"}), {}, "no rationale is left to train on: {'error': 35}"),
+        (
+            (400, {}, {"error": "no"}),
+            {},
+            "no rationale is left to train on: {'error': 35}; 35 of 35 samples failed, 35 of them "
+            "with 'HTTP 400: no'; check that http.* takes such requests",
+        ),
+        (
+            (200, {}, b"<html><h1>Sign in</h1></html>"),
+            {"max_tries": 1},
+            '35 of 35 samples failed, 35 of them with "an answer without a text .*Sign in',
+        ),
     ],
 )
 def test_what_the_user_can_mend_ends_the_phase_in_one_line(
@@ -171,6 +181,66 @@ def test_what_the_user_can_mend_ends_the_phase_in_one_line(
     ):
         teach(store, endpoint(server, **settings, **key))
     assert "\n" not in str(caught.value)
+
+
+def file_of(tmp_path, rows):
+    path = tmp_path / "rationales.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"kind": "file", "path": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([], {}, "no rationale is left to train on: .*jsonl holds no row; check teacher.path"),
+        (
+            [{"id": f"x{i}", "rationale": "It is 3."} for i in range(3)],
+            {},
+            "{'unknown_question': 3}; 3 of 3 samples belong to no training question: such as id 'x0', "
+            "where questions have ids such as 'q0'; set teacher.columns.id to the column",
+        ),
+        (
+            [{"id": "q0", "rationale": "It may\nbe 5."}, {"id": "q1", "rationale": "Or 7."}],
+            {},
+            "{'wrong': 2}; 2 of 2 samples: the answer is not the gold answer, such as 'It may be 5.' "
+            "for question q0; check columns 'rationale' and 'teacher_answer' of .* stronger teacher",
+        ),
+        (
+            [{"id": "q0", "rationale": "It is 2.", "finish_reason": "length"}],
+            {},
+            "1 of 1 samples: cut off at the token limit",
+        ),
+        (
+            [{"id": "q0", "rationale": "1 + 1 = 2. So it is 2."}],
+            {"filters": {"min_steps": 9}},
+            "fewer reasoning steps or tokens than .*; lower teacher.filters.min_steps",
+        ),
+        (
+            [{"id": "q0", "rationale": "boom", "finish_reason": "error"}] * 2
+            + [{"id": "q1", "rationale": "full", "finish_reason": "error"}],
+            {},
+            "3 of 3 samples failed, 2 of them with 'boom'; .*generate these rationales again",
+        ),
+        (
+            [{"id": "q0", "rationale": "9 " * 300}],
+            {},
+            r"such as '(9 ){100} \.\.\.' for question q0",
+        ),
+    ],
+)
+def test_the_reason_why_nothing_is_left_is_said_with_its_mend(
+    store, tmp_path, rows, settings, message
+):
+    with pytest.raises(KpodError, match=message) as caught:
+        teach(store, file_of(tmp_path, rows) | settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_questions_without_reference_rationales_are_told(store):
+    with pytest.raises(
+        KpodError, match=r"no training question .*; set questions.columns.rationale"
+    ):
+        teach(store, {"kind": "reference"})
 
 
 def test_samples_of_a_file_are_judged_by_question_and_strangers_are_counted(store, tmp_path):

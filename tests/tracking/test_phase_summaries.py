@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kpod_ray.config import OBJECTIVES, load
+from kpod_ray.evaluation.paired import compare_models
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -16,7 +17,6 @@ from kpod_ray.records import (
     StepDifficulty,
     WeightedRationale,
 )
-from kpod_ray.report.shading import Scale
 from kpod_ray.storage.artifacts import Store
 from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -167,10 +167,15 @@ def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
 def test_accuracies_before_and_after_are_one_outcome(artifacts):
     assert phase_summary("evaluate_before", artifacts).outcome == {"outcome/accuracy_before": 0.25}
     summary = phase_summary("evaluate", artifacts)
+    test = compare_models(artifacts["evaluate_before"], artifacts["evaluate"])
+    assert test.discordance.p_value < 0.001
     assert summary.outcome == {
         "outcome/accuracy": 1.0,
         "outcome/accuracy_before": 0.25,
         "outcome/accuracy_gain": 0.75,
+        "outcome/accuracy_gain_low": test.difference.low,
+        "outcome/accuracy_gain_high": test.difference.high,
+        "outcome/accuracy_gain_p": test.discordance.p_value,
     }
     rows = summary.tables["tables/predictions"]
     assert len(rows) == MAX_ROWS
@@ -198,11 +203,11 @@ def test_what_the_workspace_draws_is_logged_or_in_the_summary_of_a_phase(artifac
 def test_hostile_text_becomes_no_markup(artifacts):
     ends = (len(HOSTILE),)
     row = WeightedRationale("q0", HOSTILE, (0,), ends, (0.5,), (0,), ends)
-    page = Page(f"<section id=x>{weighted_html(row, Scale.of([row]))}</section>")
+    page = Page(f"<section id=x>{weighted_html(row)}</section>")
     assert set(page.tags) == {"section", "meta", "ol", "li", "span"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "href"]
     assert PAYLOAD in page.sections["x"]
-    weighted_html(row, Scale.of([row])).encode("utf-8")
+    weighted_html(row).encode("utf-8")
 
 
 def test_a_rationale_without_end_is_cut_off():
@@ -210,4 +215,4 @@ def test_a_rationale_without_end_is_cut_off():
     starts, text = range(num), "a" * num
     ends = [start + 1 for start in starts]
     row = WeightedRationale("q0", text, starts, ends, [0.5] * num, (0,), (num,))
-    assert weighted_html(row, Scale.of([row])).count("<span") == tables.MAX_TOKENS
+    assert weighted_html(row).count("<span") == tables.MAX_TOKENS

@@ -1,4 +1,7 @@
+import functools
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +65,54 @@ def test_a_gradient_that_is_not_finite_names_its_questions(ray_cluster, training
         KpodError, match=r"^stage 1: the gradient of questions .* isn't finite; lower"
     ):
         train(training_inputs, "too fast", resources=TWO, learning_rate=1e30)
+
+
+ONE_UPDATE = {"global_batch_size": 64, "learning_rate": 1e38, "warmup": 0.0}
+"""With one stage, the update that destroys the student is the last one."""
+
+
+@pytest.mark.parametrize(
+    ("label", "resources", "student"),
+    [
+        ("full", None, {}),
+        ("lora", None, {"lora": {"rank": 2}}),
+        ("two", TWO, {}),
+        ("sharded", {**TWO, "sharding": True}, {}),
+    ],
+)
+def test_a_student_destroyed_by_the_last_update_is_not_finished(
+    ray_cluster, training_inputs, label, resources, student
+):
+    label = f"destroyed {label}"
+    run = train_here if resources is None else functools.partial(train, resources=resources)
+    settings = {"schedule": {"num_stages": 1}, **ONE_UPDATE, **student}
+    with pytest.raises(KpodError) as raised:
+        run(training_inputs, label, **settings)
+    assert str(raised.value) == (
+        "stage 1: the student's parameters aren't finite; lower student.learning_rate"
+    )
+    artifact = training_inputs[0].artifact("train", 1, {"label": label}, [])
+    assert not artifact.is_finished()
+    assert not artifact.store.exists(f"{artifact.folder}/student")
+
+
+def test_the_last_good_checkpoint_of_a_destroyed_student_is_kept(ray_cluster, training_inputs):
+    label = "destroyed later"
+    settings = {**ONE_UPDATE, "warmup": 0.9}  # the learning rate of the first update is 0
+    with pytest.raises(KpodError, match=r"^stage 2: the student's parameters aren't finite"):
+        train(training_inputs, label, schedule={"num_stages": 2}, **settings)
+    artifact = training_inputs[0].artifact("train", 1, {"label": label}, [])
+    (progress,) = Path(artifact.path, "fit").glob("checkpoint_*/progress.json")
+    assert json.loads(progress.read_text())["progress"]["stage"] == 2
+    files = [f for f in progress.parent.glob("*.safetensors") if f.name != "further.safetensors"]
+    assert files
+    assert all(t.isfinite().all() for file in files for t in load_file(file).values())
+
+
+def test_a_validation_accuracy_without_a_validation_set_is_refused(ray_cluster, training_inputs):
+    settings = {"accuracy_every_stages": 1, "validation_fraction": 0.1}
+    with pytest.raises(KpodError, match=r"^the validation set is empty, .*; raise student.valid"):
+        train_here(training_inputs, "no validation", **settings)
 
 
 def test_two_workers_and_other_micro_batches_take_the_same_way(alone, training_inputs):

@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from kpod_ray.config import StudentConfig
 from kpod_ray.errors import KpodError
+from kpod_ray.models.finite import check_finite
 from kpod_ray.models.packing import use_packing
 from kpod_ray.models.student import load_student
 from kpod_ray.training.trainer import StudentTraining, TrainingSet, WorkerRank
@@ -89,6 +91,40 @@ def test_a_train_step_without_a_token_in_the_loss_is_refused(tiny_folder, exampl
     metrics = training.train_step([0, 2], {"q0": 1, "q1": 1, "q2": 0}, 0.0)
     assert metrics["loss_tokens"] == 4
     assert metrics["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "word"),
+    [(1e38, "parameters"), (3e19, "parameters"), (1e14, "loss")],
+)
+def test_a_student_that_the_last_update_destroyed_is_told(
+    tiny_folder, examples, learning_rate, word
+):
+    training = training_of(tiny_folder, examples)
+    training.config = training.config.model_copy(update={"learning_rate": learning_rate})
+    training.check_update([0, 1, 2], GIVEN)
+    training.train_step([0, 1, 2], GIVEN, 0.0)
+    with pytest.raises(KpodError, match=rf"the student's {word} .*lower student.learning_rate$"):
+        training.check_update([0, 1, 2], GIVEN)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e19])
+def test_one_parameter_is_enough(tiny_folder, examples, value):
+    student = load_student(tiny_folder, torch.float32)
+    check_finite(student, "student", "student.learning_rate")
+    with torch.no_grad():
+        list(student.parameters())[-1].view(-1)[-1] = value
+    with pytest.raises(KpodError, match=r"^the student's parameters aren't finite; lower student"):
+        check_finite(student, "student", "student.learning_rate")
+
+
+def test_a_check_leaves_the_training_as_it_is(tiny_folder, examples):
+    checked, plain = (training_of(tiny_folder, examples) for _ in range(2))
+    for _ in range(2):
+        metrics = [training.train_step([0, 1, 2], GIVEN, 0.0) for training in (checked, plain)]
+        checked.check_update([0, 1, 2], GIVEN)
+        assert metrics[0] == metrics[1]
+        np.testing.assert_array_equal(*(np.hstack(t.step_losses()) for t in (checked, plain)))
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_student_as_it_is(tiny_folder, examples):

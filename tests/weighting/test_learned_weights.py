@@ -156,6 +156,24 @@ def test_a_collapse_is_told_and_the_best_weighter_before_it_is_kept(alone, input
     assert sum(weights) / len(weights) > 0.04
 
 
+@pytest.mark.parametrize(
+    ("settings", "owner"),
+    [
+        ({"learning_rate": 1e37, "num_train_steps": 1}, "weighter"),
+        ({"adapt_learning_rate": 1e38, "num_adapt_steps": 1}, "predictor"),
+    ],
+)
+def test_a_destroyed_model_is_no_weighter(alone, inputs, settings, owner):
+    label = f"destroyed {owner}"
+    with pytest.raises(KpodError) as raised:
+        weigh_here(inputs, label, **settings)
+    name = "learning_rate" if owner == "weighter" else "adapt_learning_rate"
+    assert str(raised.value) == (f"the {owner}'s parameters aren't finite; lower weighting.{name}")
+    artifact = inputs[0].artifact("weigh", 1, {"label": label}, [])
+    files = ["weighter.safetensors", "adapted.safetensors"][owner == "predictor" :]
+    assert not any(artifact.store.exists(f"{artifact.folder}/{file}") for file in files)
+
+
 def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
     _, manifest = weigh_here(inputs, "flat", learning_rate=1e-9)
     assert manifest["warning"].startswith(

@@ -164,6 +164,7 @@ def test_nothing_that_is_masked_weighs_more_than_what_is_kept(weights):
         ([0.001, 0.02, 0.04], "nearly all tokens are masked"),
         ([0.999, 0.998, 0.9999], "nearly no token is masked"),
         ([0.5, 0.501, 0.502], "weigh nearly the same"),
+        ([0.1, np.nan, 0.9], "are no numbers"),
     ],
 )
 def test_a_collapse_is_named(weights, words):

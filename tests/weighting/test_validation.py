@@ -1,5 +1,7 @@
 """The rationales held back: which weighter is kept, and what the quality of its weights is."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,15 @@ def test_before_the_first_sound_weighter_any_is_kept():
     progress, kept = noted((3.0, "flat"), (4.0, None), (3.5, "flat"))
     assert kept == [True, True, False]
     assert progress.best["train_step"] == 2
+
+
+def test_a_loss_that_is_no_number_is_never_the_best():
+    progress, kept = noted((math.nan, None), (3.0, None), (math.nan, None), (2.0, None))
+    assert kept == [True, True, False, True]  # the first is kept for want of a better one
+    assert progress.best["validation_loss"] == 2.0
+    progress, _ = noted((math.nan, None), (math.inf, None))
+    assert progress.best is None
+    assert progress.num_worse == 2
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,9 +33,8 @@ def collect_comparison(
             one seed, or ``config.comparison.num_seeds`` of them.
 
     Returns:
-        The results. Questions are in the order of the untouched student's predictions, versions are
-        those of ``assess``, and the machine is the one that calls this function. Accuracies by stage are
-        None.
+        The results. Questions are in the order of the untouched student's predictions, and versions are
+        those of ``assess``. Accuracies by stage are validation accuracies, None where none was measured.
 
     Raises:
         KpodError: A named artifact isn't finished or is damaged.
@@ -64,8 +61,22 @@ def collect_comparison(
         num_steps_of_question=tuple(_num_steps(by_id[i], config) for i in tested),
         config_yaml=write_yaml(config.model_dump(mode="json")),
         versions=shared["assess"].manifest()["versions"],
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        nodes=_nodes(artifacts["train"] for seeds in trials.values() for artifacts in seeds),
     )
+
+
+def _nodes(trained: Iterable[Artifact]) -> str:
+    """Return how many nodes trained the students and which labels they have, in words."""
+    nodes = {
+        node["id"]: node["labels"] for one in trained for node in one.manifest().get("nodes", ())
+    }
+    labels = sorted(
+        {f"{name}={value}" for of_node in nodes.values() for name, value in of_node.items()}
+    )
+    if not nodes:
+        return ""
+    text = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+    return f"{text} ({', '.join(labels)})" if labels else text
 
 
 def _arm(
@@ -130,6 +141,7 @@ def _curve(trained: Artifact) -> tuple[StagePoint, ...]:
                 answer_loss=float(np.mean([row["answer_loss"] for row in rows])),
                 loss_tokens=tokens,
                 given_steps_mean=float(np.mean(list(given.values()))),
+                accuracy=rows[-1].get("validation_accuracy"),
             )
         )
     return tuple(points)

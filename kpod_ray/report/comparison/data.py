@@ -32,7 +32,7 @@ class StagePoint:
     given_steps_mean: float
     """Mean number of given steps, over the questions that the stage trains on."""
     accuracy: float | None = None
-    """Fraction of correct answers after the stage, in [0, 1]; None if not measured."""
+    """Validation accuracy after the stage, in [0, 1]; None if not measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +95,8 @@ class ComparisonResults:
     """The resolved config that all arms start from, as YAML."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
-    machine: str = ""
-    """System and number of cores of the machine that collected the results, in words; the training may
-    have run on another one."""
+    nodes: str = ""
+    """Number and labels of the nodes that trained the students, in words; empty if unknown."""
 
     def __post_init__(self) -> None:
         """Check that the arms can be compared.

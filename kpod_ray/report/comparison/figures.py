@@ -31,7 +31,7 @@ LEGEND_HEIGHT = 15
 CURVES = (
     ("rationale_loss", "rationale loss, nats", ".3f", None),
     ("given_steps_mean", "given steps, mean", ".2f", None),
-    ("accuracy", "correct answers", ".1%", ".0%"),
+    ("accuracy", "correct validation answers", ".1%", ".0%"),
 )
 """Curves by stage: field of `StagePoint`, axis title, number format of a value and of an axis tick."""
 

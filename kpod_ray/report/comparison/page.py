@@ -100,10 +100,10 @@ def escaped(text: str) -> str:
 
 
 def _conditions(results: ComparisonResults) -> str:
-    """Return a line with the seeds, the number of test questions, the budget and the machine."""
+    """Return a line with the seeds, the number of test questions, the budget and the nodes."""
     seeds = ", ".join(str(seed) for seed in results.seeds)
     parts = (f"Seeds {seeds}", f"{results.num_questions:,} test questions")
-    texts = [*parts, f"budget: {results.budget}", results.machine]
+    texts = [*parts, f"budget: {results.budget}", results.nodes and f"trained on {results.nodes}"]
     return escaped("; ".join(text for text in texts if text)) + "."
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from kpod_ray.evaluation.paired import BOOTSTRAP_SEED, LEVEL
 from kpod_ray.evaluation.scoring import wilson_interval
 from kpod_ray.evaluation.statistics import (
     Answers,
@@ -26,10 +27,6 @@ from kpod_ray.evaluation.statistics import (
 )
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 
-LEVEL = 0.05
-"""Significance level of the corrected p-value."""
-BOOTSTRAP_SEED = 0
-"""Seed of the bootstrap draws of every arm; fixed, so that a report is reproducible."""
 Verdict = Literal["better", "worse", "undecided"]
 
 
@@ -103,8 +100,8 @@ def findings(results: ComparisonResults) -> Findings:
             difference,
             adjusted_p,
             mcnemar(correct, baseline),
-            smallest_effect(difference.standard_error, 1),
-            smallest_effect(difference.standard_error, len(others)),
+            smallest_effect(difference.standard_error, results.num_questions, 1),
+            smallest_effect(difference.standard_error, results.num_questions, len(others)),
         )
         for arm, correct, difference, adjusted_p in zip(
             others, answers, differences, adjusted, strict=True

@@ -11,8 +11,8 @@ import yaml
 from kpod_ray.evaluation.statistics import Estimate
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
-from kpod_ray.report.comparison.wording import accuracy_text, p_text, range_text, verdict_text
-from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed_points
+from kpod_ray.report.comparison.wording import accuracy_text, range_text, verdict_text
+from kpod_ray.report.formatting import NO_VALUE, duration, number, p_text, percent, signed_points
 
 
 @dataclass(frozen=True, slots=True)

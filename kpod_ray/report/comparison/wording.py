@@ -17,11 +17,6 @@ ENOUGH_SEEDS = 5
 """With fewer seeds, the page warns that the variance between seeds is poorly known."""
 
 
-def p_text(p_value: float) -> str:
-    """Return a p-value with three decimals; ``< 0.001`` below 0.001; `NO_VALUE` for NaN."""
-    return "<\u202f0.001" if p_value < 0.001 else number(p_value, 3)
-
-
 def range_text(low: float, high: float) -> str:
     """Return an interval of differences of fractions in percentage points, such as ``+1.0 to +5.2``."""
     return f"{signed_points(low)} to {signed_points(high)}"

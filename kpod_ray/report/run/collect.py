@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kpod_ray.config import RunConfig
 from kpod_ray.config.strict_yaml import write_yaml
+from kpod_ray.data.corpus import table_rows
+from kpod_ray.evaluation.paired import paired_test
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -20,6 +22,7 @@ from kpod_ray.records import (
 )
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
+    MAX_PREDICTIONS,
     Accuracy,
     PredictionPair,
     RunResults,
@@ -31,8 +34,7 @@ from kpod_ray.report.run.page import render
 from kpod_ray.storage.artifacts import Artifact
 
 NUM_SHOWN = 12
-"""Largest number of weighted rationales, of predictions, and of rejected rationales of each verdict in
-the results."""
+"""Largest number of weighted rationales, and of rejected rationales of each verdict in the results."""
 NUM_TOKENS = 10
 """Number of token texts listed with the highest, and with the lowest mean weights."""
 MIN_TOKEN_COUNT = 5
@@ -67,11 +69,10 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
             only the seconds are shown.
 
     Returns:
-        The results with the first `NUM_SHOWN` weighted rationales, predictions of the distilled student,
-        and rejected rationales of each verdict. Their questions are those of the artifact ``questions``,
-        which lacks the copies of a question with several kept rationales: a rationale of a copy has no
-        question in the results. The histogram has 20 bins over [0, 1]; token weights outside aren't
-        counted. Versions are those of ``evaluate``.
+        The results with the first `NUM_SHOWN` weighted rationales and rejected rationales of each
+        verdict, the first `MAX_PREDICTIONS` predictions of the distilled student, and their questions
+        (copies of a question with several kept rationales included). The histogram has 20 bins over
+        [0, 1]; token weights outside aren't counted. Versions are those of ``evaluate``.
 
     Raises:
         KpodError: An artifact isn't finished or is damaged.
@@ -83,22 +84,25 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
     difficulties = StepDifficulty.from_table(artifacts["assess"].read("difficulties"))
     rejects = _some_of_each(Rationale.from_table(artifacts["teacher"].read("rejects")))
     pairs = _prediction_pairs(artifacts)
+    correct_pairs = tuple(
+        (pair.before.is_correct, pair.after.is_correct) for pair in pairs if pair.before is not None
+    )
     shown = {row.question_id for row in weighted[:NUM_SHOWN]}
-    shown |= {row.question_id for row in rejects} | {pair.question_id for pair in pairs}
-    questions = Question.from_table(artifacts["questions"].read("questions"))
+    shown |= {row.question_id for row in rejects}
+    shown |= {pair.question_id for pair in pairs[:MAX_PREDICTIONS]}
     totals = artifacts["plan"].read_json("totals")
     weights = np.concatenate([np.asarray(row.token_weights) for row in weighted])
     counts, edges = np.histogram(weights, bins=20, range=(0, 1))
     top, bottom = token_extremes(weighted)
     return RunResults(
         name=config.name,
-        accuracies=tuple(
-            _accuracy(label, manifests[name])
-            for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate"))
+        accuracies=(
+            _accuracy("untouched", manifests["evaluate_before"]),
+            _accuracy("distilled", manifests["evaluate"], correct_pairs),
         ),
         verdict_counts=manifests["teacher"]["verdicts"],
         rejects=tuple(rejects),
-        questions={question.id: question for question in questions if question.id in shown},
+        questions=_questions(artifacts, shown),
         weighted_rationales=tuple(weighted[:NUM_SHOWN]),
         step_difficulties={row.question_id: tuple(row.step_difficulties) for row in difficulties},
         token_weight_histogram=Histogram(tuple(edges.tolist()), tuple(counts.tolist())),
@@ -109,7 +113,9 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         planned=tuple(totals["planned"]),
         train_history=tuple(_points(TrainPoint, artifacts["train"].read_json("history"))),
         weighting_history=tuple(_points(WeightingPoint, artifacts["weigh"].read_json("history"))),
-        predictions=tuple(pairs),
+        predictions=tuple(pairs[:MAX_PREDICTIONS]),
+        correct_pairs=correct_pairs,
+        warnings={name: m["warning"] for name, m in manifests.items() if "warning" in m},
         phase_seconds={name: manifest["seconds"] for name, manifest in manifests.items()},
         versions=manifests["evaluate"]["versions"],
         config_yaml=write_yaml(config.model_dump()),
@@ -158,13 +164,29 @@ def _prediction_pairs(artifacts: Mapping[str, Artifact]) -> list[PredictionPair]
         row.question_id: row
         for row in Prediction.from_table(artifacts["evaluate_before"].read("predictions"))
     }
-    after = Prediction.from_table(artifacts["evaluate"].read("predictions"))[:NUM_SHOWN]
+    after = Prediction.from_table(artifacts["evaluate"].read("predictions"))
     return [PredictionPair(row.question_id, before.get(row.question_id), row) for row in after]
 
 
-def _accuracy(label: str, manifest: Mapping[str, Any]) -> Accuracy:
+def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Question]:
+    """Return id -> question; only ``teacher`` has copies of questions and majority answers."""
+    found: dict[str, Question] = {}
+    for name in ("teacher", "questions"):
+        for question in table_rows(artifacts[name], "questions", Question):
+            if question.id in ids:
+                found.setdefault(question.id, question)
+    return found
+
+
+def _accuracy(
+    label: str, manifest: Mapping[str, Any], correct_pairs: Sequence[tuple[bool, bool]] = ()
+) -> Accuracy:
+    """Return the accuracy of a model; ``correct_pairs`` are those with the first model."""
     counts, share = manifest["counts"], manifest["accuracy"]
-    return Accuracy(label, counts["correct"], counts["questions"], share["low"], share["high"])
+    test = paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
+    return Accuracy(
+        label, counts["correct"], counts["questions"], share["low"], share["high"], test
+    )
 
 
 def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:

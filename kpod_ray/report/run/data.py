@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kpod_ray.evaluation.paired import PairedTest
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.plotting import Histogram
 
+MAX_PREDICTIONS = 200
+"""Test questions that are shown with their predictions."""
 ROUNDING = 1e-9
 """Tolerance by which a computed end of an interval may lie outside [0, 1]."""
 
@@ -28,6 +31,9 @@ class Accuracy:
     """Lower end of the 95 % interval of the accuracy, a fraction in [0, 1]."""
     high: float
     """Upper end of that interval, a fraction in [0, 1]."""
+    against_first: PairedTest | None = None
+    """Test against the first model on the same questions; None for the first model, or if the two have
+    no question in common."""
 
     def __post_init__(self) -> None:
         """Check the counts and the interval.
@@ -46,10 +52,6 @@ class Accuracy:
     def share(self) -> float:
         """Fraction of correct answers, in [0, 1]; NaN without questions."""
         return self.num_correct / self.num_questions if self.num_questions else float("nan")
-
-    def overlaps(self, other: Accuracy) -> bool:
-        """Return whether the closed intervals [low, high] of both accuracies have a point in common."""
-        return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,10 @@ class RunResults:
     """All validations of the token weighter, in order."""
     predictions: tuple[PredictionPair, ...] = ()
     """Predictions for some test questions."""
+    correct_pairs: tuple[tuple[bool, bool], ...] = ()
+    """Whether the untouched and the distilled student are right, for the questions of both."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    """Name of an artifact -> warning of its phase."""
     phase_seconds: Mapping[str, float] = field(default_factory=dict)
     """Name of an artifact -> seconds that its phase took, in the order of the phases."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from kpod_ray.report.run import tables
 from kpod_ray.report.run.data import RunResults
 from kpod_ray.report.run.figures import figures_of
 from kpod_ray.report.run.wording import verdict_line
-from kpod_ray.report.shading import Scale
 
 
 def render(results: RunResults) -> str:
@@ -20,20 +19,18 @@ def render(results: RunResults) -> str:
     Long questions, predictions and rejected rationales are clipped, and long lists are cut. Sections
     without data say so.
     """
-    shown = results.weighted_rationales[: tables.MAX_RATIONALES]
-    scale = Scale.of(shown)
     context = {
         "results": results,
         "verdict_line": verdict_line(results.accuracies),
         "tiles": tiles(results),
-        "scale": scale,
         "accuracy_rows": tables.accuracy_rows(results),
         "verdict_rows": tables.verdict_rows(results.verdict_counts),
         "num_rationales": sum(results.verdict_counts.values()),
         "reject_groups": tables.reject_groups(results.rejects),
-        "rationales": tables.shown_rationales(results, scale),
+        "rationales": tables.shown_rationales(results),
         "question_text": tables.question_text,
         "predictions": tables.shown_predictions(results),
+        "num_predictions": max(len(results.predictions), len(results.correct_pairs)),
         "prediction_counts": tables.prediction_counts(results),
         "phase_rows": tables.phase_rows(results.phase_seconds),
         "num_seconds": sum(results.phase_seconds.values()),
@@ -90,5 +87,6 @@ def _training_tiles(results: RunResults) -> list[Tile]:
 
 def _time_tiles(results: RunResults) -> list[Tile]:
     seconds = sum(results.phase_seconds.values())
-    remark = f"{len(results.phase_seconds)} phases"
+    count = len(results.phase_seconds)
+    remark = f"{count} {'phase' if count == 1 else 'phases'}"
     return [Tile("Time", duration(seconds), remark)] if results.phase_seconds else []

@@ -13,14 +13,12 @@ from typing import get_args
 
 from kpod_ray.records import VERDICT_MEANINGS, Prediction, Rationale, Verdict
 from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points
-from kpod_ray.report.run.data import RunResults
+from kpod_ray.report.run.data import MAX_PREDICTIONS, RunResults
 from kpod_ray.report.run.wording import difference_in_words
-from kpod_ray.report.shading import Scale, ShownStep, shown_steps
+from kpod_ray.report.shading import ShownStep, shown_steps
 
 MAX_RATIONALES = 12
 """Rationales that are shown with their token weights."""
-MAX_PREDICTIONS = 200
-"""Test questions that are shown with their predictions."""
 MAX_REJECTS = 5
 """Examples of rejected rationales for each verdict."""
 MISSING_QUESTION = "(the question's text is not among the results)"
@@ -99,7 +97,7 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
                 percent(accuracy.share),
                 interval if has_questions else NO_VALUE,
                 difference,
-                "" if is_first else difference_in_words(before, accuracy),
+                "" if is_first else difference_in_words(accuracy),
             )
         )
     return rows
@@ -152,16 +150,15 @@ def reject_groups(rejects: Iterable[Rationale]) -> dict[str, list[Rationale]]:
     return groups
 
 
-def shown_rationales(results: RunResults, scale: Scale) -> list[ShownRationale]:
+def shown_rationales(results: RunResults) -> list[ShownRationale]:
     """Return the first `MAX_RATIONALES` weighted rationales with their questions, cut by step and token.
 
-    A difficulty that isn't in ``results.step_difficulties`` is NaN. ``scale`` maps token weights to
-    strengths of the colour, see `Scale.of`.
+    A difficulty that isn't in ``results.step_difficulties`` is NaN.
     """
     return [
         ShownRationale(
             question_text(results, rationale.question_id),
-            shown_steps(rationale, results.step_difficulties.get(rationale.question_id, ()), scale),
+            shown_steps(rationale, results.step_difficulties.get(rationale.question_id, ())),
         )
         for rationale in results.weighted_rationales[:MAX_RATIONALES]
     ]
@@ -181,15 +178,12 @@ def shown_predictions(results: RunResults) -> list[ShownPrediction]:
 
 
 def prediction_counts(results: RunResults) -> dict[str, int]:
-    """Return how many questions of ``results.predictions`` were right before and after the training.
-
-    All of ``results.predictions`` are counted, also those beyond `MAX_PREDICTIONS`, but not those
-    without a prediction of the untouched student.
+    """Return how many of ``results.correct_pairs`` were right before and after the training.
 
     Returns:
         ``right both times``, ``only right after training``, ``only right before training`` and ``wrong
-        both times`` -> number of questions; all four keys, in this order. If no question is counted, the
-        mapping is empty.
+        both times`` -> number of questions; all four keys, in this order. Without pairs, the mapping is
+        empty.
     """
     names = {
         (True, True): "right both times",
@@ -198,9 +192,8 @@ def prediction_counts(results: RunResults) -> dict[str, int]:
         (False, False): "wrong both times",
     }
     counts = dict.fromkeys(names.values(), 0)
-    for pair in results.predictions:
-        if pair.before is not None:
-            counts[names[pair.before.is_correct, pair.after.is_correct]] += 1
+    for pair in results.correct_pairs:
+        counts[names[pair]] += 1
     return counts if any(counts.values()) else {}
 
 

@@ -1,26 +1,20 @@
 """The conclusions that the accuracies of a run allow, as sentences.
 
-Two models are called different only if their 95 % intervals don't overlap.
+Two models are called different only if McNemar's paired test says so.
 """
 
 from __future__ import annotations
 
-from kpod_ray.report.formatting import NO_BREAK_SPACE, percent, points
+from kpod_ray.report.formatting import percent
+from kpod_ray.report.paired_words import comparison_in_words, verdict_in_words
 from kpod_ray.report.run.data import Accuracy
 
+NO_PAIRS = "can't be compared: no question was answered by both"
 
-def difference_in_words(before: Accuracy, after: Accuracy) -> str:
-    """Return ``better`` or ``worse`` for ``after``, or else why the models can't be told apart.
 
-    The models can be told apart if both were asked questions and their 95 % intervals have no point in
-    common. ``better`` means that ``after`` has the higher accuracy.
-    """
-    if not before.num_questions or not after.num_questions:
-        return "can't be compared: no questions"
-    if before.overlaps(after):
-        reason = f"95{NO_BREAK_SPACE}% intervals overlap"
-        return f"not distinguishable with {_num_questions(before, after)} ({reason})"
-    return "better" if after.share > before.share else "worse"
+def difference_in_words(after: Accuracy) -> str:
+    """Return ``better`` or ``worse`` than the first model, or else why they can't be told apart."""
+    return verdict_in_words(after.against_first) if after.against_first else NO_PAIRS
 
 
 def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
@@ -38,15 +32,6 @@ def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
     if len(accuracies) == 1:
         return f"{line}. There is no other model to compare it with."
     before = accuracies[0]
-    words = difference_in_words(before, after)
-    difference = points(after.share - before.share)
-    line = f"{line}, against {percent(before.share)} for {before.label} ({difference})."
-    if words in ("better", "worse"):
-        return f"{line} {words.capitalize()}: the 95{NO_BREAK_SPACE}% intervals do not overlap."
-    return f"{line} {words.capitalize()}."
-
-
-def _num_questions(before: Accuracy, after: Accuracy) -> str:
-    counts = sorted({before.num_questions, after.num_questions})
-    unit = "question" if counts == [1] else "questions"
-    return f"{' and '.join(f'{count:,}' for count in counts)} {unit}"
+    line = f"{line}, against {percent(before.share)} for {before.label}"
+    test = after.against_first
+    return f"{line}: {comparison_in_words(test) if test else NO_PAIRS}."

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from kpod_ray.config import OBJECTIVES, SweepConfig, Value
+from kpod_ray.evaluation.paired import PairedTest
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 """States of a trial at the end of a sweep."""
@@ -54,6 +55,9 @@ class SweepPage:
     accuracies: Mapping[str, Mapping[str, float]]
     """``untouched`` and ``best`` (the student of the best trial) -> accuracy on the test questions, as
     fractions: ``value``, and ``low`` and ``high`` of its 95 % interval; may be empty."""
+    gain: PairedTest | None
+    """Test of the best trial's student against the untouched one on the test questions; None if there
+    is none."""
     versions: Mapping[str, str]
     """Package -> version."""
     config_yaml: str
@@ -85,12 +89,12 @@ def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
     """Return the finished trials, the best `SweepTrial.score` first; equal trials keep their order.
 
     Args:
-        trials: trials in any state; stopped and failed trials, and those whose score is NaN, are left
-            out.
+        trials: trials in any state; stopped and failed trials, and those whose score isn't finite, are
+            left out.
         objective: name of the objective, a key of `config.OBJECTIVES`.
     """
     sign = 1 if OBJECTIVES[objective] == "min" else -1
-    finished = [t for t in trials if t.state == FINISHED and not math.isnan(t.score)]
+    finished = [t for t in trials if t.state == FINISHED and math.isfinite(t.score)]
     return sorted(finished, key=lambda trial: sign * trial.score)
 
 

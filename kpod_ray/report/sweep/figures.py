@@ -38,7 +38,6 @@ def sweep_figures(page: SweepPage) -> dict[str, go.Figure]:
     least two such trials; ``importance`` is also left out if `importances` is empty.
 
     Raises:
-        RuntimeError: As in `importances`.
         ValueError: As in `importances`.
     """
     _, objectives = common_stage(page.trials)
@@ -214,7 +213,7 @@ def slices_figure(
         places, ticks = axis_places(page.sweep.space[path], [t.settings[path] for t in trials])
         points = go.Scatter(x=places, y=list(objectives), mode="markers")
         points.marker = {"size": 9, "color": [GREY if s else BLUE for s in stopped]}
-        points.customdata = [str(trial.settings[path]) for trial in trials]
+        points.customdata = [plotting.escaped(str(trial.settings[path])) for trial in trials]
         points.hovertemplate = "%{customdata}: %{y:.4f}<extra></extra>"
         figure.add_trace(points, row, 1)
         figure.update_xaxes(title_text=plotting.escaped(path), row=row, col=1, **ticks)

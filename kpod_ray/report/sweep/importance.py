@@ -35,12 +35,10 @@ def importances(
 
     Returns:
         Dotted path -> fraction, the largest first; the fractions sum to 1. Empty with fewer than
-        `MIN_TRIALS` objectives, which aren't checked; if all objectives are equal; or if ``space`` is
-        empty.
+        `MIN_TRIALS` objectives, which aren't checked; if all objectives are equal, or nearly equal; if
+        every setting has the same value in all trials; or if ``space`` is empty.
 
     Raises:
-        RuntimeError: Every setting that can vary has the same value in all trials, but the objectives
-            differ.
         ValueError: An objective is NaN, a trial's settings aren't those of ``space``, a value isn't in
             its domain, or the numbers of settings and objectives differ.
     """
@@ -55,7 +53,10 @@ def importances(
                 params=dict(row), distributions=distributions, value=float(value)
             )
         )
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    try:
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    except RuntimeError:  # fANOVA found no variance in the objectives or the settings
+        return {}
 
 
 def _distribution(domain: Domain) -> BaseDistribution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from kpod_ray.report.html import Tile, fill
+from kpod_ray.report.paired_words import comparison_in_words
 from kpod_ray.report.sweep.data import (
     FAILED,
     FINISHED,
@@ -41,7 +42,6 @@ def render_sweep(page: SweepPage) -> str:
     Optuna's logging is set as in `importances`.
 
     Raises:
-        RuntimeError: As in `importances`.
         ValueError: As in `importances`.
     """
     finished = page.finished()
@@ -67,13 +67,15 @@ def headline(page: SweepPage) -> str:
 
     The objectives are the last ones of the finished trials, the worst one only with two or more such
     trials; without any, one sentence says so. The accuracies on the test questions are left out unless
-    ``page.accuracies`` has both ``untouched`` and ``best``. The text isn't escaped.
+    ``page.accuracies`` has both ``untouched`` and ``best``, and the paired test
+    is left out without ``page.gain``. The text isn't escaped.
     """
     finished = page.finished()
     if not finished:
         return "No trial was finished."
     best, worst = finished[0].score, finished[-1].score
-    text = f"The best of {len(page.trials)} trials has a {page.objective} of {best:.4f}"
+    trials = "trial" if len(page.trials) == 1 else "trials"
+    text = f"The best of {len(page.trials)} {trials} has a {page.objective} of {best:.4f}"
     if len(finished) > 1:
         text += f", the worst that was finished {worst:.4f}"
     if set(page.accuracies) == {"untouched", "best"}:
@@ -81,6 +83,8 @@ def headline(page: SweepPage) -> str:
         text += (
             f". Its student answers {after:.1%} of the test questions, the untouched {before:.1%}"
         )
+    if page.gain is not None:
+        text += f": {comparison_in_words(page.gain)}"
     return f"{text}."
 
 

@@ -85,7 +85,7 @@ def plausible_comparison(num_questions=150, num_seeds=3):
         num_steps_of_question=tuple(num_steps.tolist()),
         config_yaml="name: laptop-arms\nseed: 0\nstudent:\n  learning_rate: 3.0e-05\n",
         versions={"kpod_ray": "0.2.0", "torch": "2.13.0", "ray": "2.60.0"},
-        machine="2 cores of an Intel Xeon, no GPU",
+        nodes="2 cores of an Intel Xeon, no GPU",
     )
 
 
@@ -105,5 +105,5 @@ def comparison_with_text(comparison, text):
         num_steps_of_question=comparison.num_steps_of_question,
         config_yaml=text,
         versions={text: text},
-        machine=text,
+        nodes=text,
     )

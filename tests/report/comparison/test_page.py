@@ -56,10 +56,10 @@ def test_figures_are_five_and_the_links_lead_to_sections(page):
     assert links == [f"#{section}" for section in SECTIONS]
 
 
-def test_config_versions_and_machine_are_shown(page, comparison):
+def test_config_versions_and_nodes_are_shown(page, comparison):
     assert comparison.config_yaml in page.sections["comparison"]
     assert "torch\u00a02.13.0" in page.sections["comparison"]
-    assert comparison.machine in page.sections["comparison"]
+    assert comparison.nodes in page.sections["comparison"]
 
 
 def test_only_the_scripts_of_the_package_may_run(page):

@@ -5,6 +5,7 @@ import pytest
 from kpod_ray.evaluation.statistics import Discordance, PairedDifference
 from kpod_ray.report.comparison import wording
 from kpod_ray.report.comparison.statistics import Contrast, findings
+from kpod_ray.report.formatting import p_text
 
 
 def contrast(value=0.02, adjusted_p=0.3, num_better=30, num_worse=20):
@@ -34,7 +35,7 @@ def test_a_verdict_says_no_more_than_the_corrected_p_value(given, words):
     ("p_value", "shown"), [(0.0002, "< 0.001"), (0.001, "0.001"), (0.0316, "0.032"), (1, "1.000")]
 )
 def test_p_values_have_three_decimals(p_value, shown):
-    assert plain(wording.p_text(p_value)) == shown
+    assert plain(p_text(p_value)) == shown
 
 
 def test_intervals_carry_their_signs():

@@ -25,21 +25,6 @@ def test_the_share_is_correct_answers_by_questions():
     assert Accuracy("student", 3, 12, 0.1, 0.5).share == 0.25
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "overlap"),
-    [
-        ((0.1, 0.3), (0.2, 0.4), True),
-        ((0.1, 0.3), (0.3, 0.4), True),
-        ((0.1, 0.9), (0.4, 0.5), True),
-        ((0.1, 0.29), (0.3, 0.4), False),
-    ],
-)
-def test_intervals_overlap_when_they_share_a_point(first, second, overlap):
-    one, other = Accuracy("a", 1, 5, *first), Accuracy("b", 1, 5, *second)
-    assert one.overlaps(other) is overlap
-    assert other.overlaps(one) is overlap
-
-
 @pytest.mark.parametrize(("edges", "counts"), [((0.0,), (1,)), ((0.0, 1.0), ()), ((), (1,))])
 def test_edges_that_do_not_match_the_counts_are_refused(edges, counts):
     with pytest.raises(ValueError, match="edges"):

@@ -64,6 +64,19 @@ def test_predictions_without_a_before_are_not_tallied(results):
     assert tables.prediction_counts(alone) == {}
 
 
+def test_the_tally_counts_questions_that_are_not_shown(results):
+    pairs = ((True, True),) * 300 + ((False, True),) * 50
+    counts = tables.prediction_counts(dataclasses.replace(results, correct_pairs=pairs))
+    assert counts["right both times"] == 300
+    assert counts["only right after training"] == 50
+    assert sum(counts.values()) == 350
+
+
+def test_one_phase_is_no_phases():
+    (tile,) = page.tiles(RunResults("x", phase_seconds={"train": 1.0}))
+    assert tile.remark == "1 phase"
+
+
 def test_tiles_hold_the_numbers_of_the_run(results):
     tiles = {tile.name: (tile.value, tile.remark) for tile in page.tiles(results)}
     assert tiles["Accuracy"] == ("47.9\u00a0%", "23 of 48 test questions")

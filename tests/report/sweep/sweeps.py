@@ -5,6 +5,7 @@ import math
 import random
 
 from kpod_ray.config import SweepConfig
+from kpod_ray.evaluation.paired import paired_test
 from kpod_ray.report.sweep.data import SweepPage, SweepTrial
 
 
@@ -45,6 +46,7 @@ def plausible_sweep():
         trials=tuple(sweep_trial(index, generator) for index in range(16)),
         base=dict(zip(space, (12.0, 0.5, 5, "merge", 1e-5), strict=True)),
         accuracies={"untouched": dict.fromkeys(share, 0.0), "best": share},
+        gain=paired_test([False] * 200, [True] * 30 + [False] * 170),
         versions={"torch": "2.13.0"},
         config_yaml="name: value-function\n",
         best_yaml="name: value-function-best\n",

@@ -4,7 +4,7 @@ import pytest
 
 from kpod_ray.report.sweep.data import FAILED, FINISHED
 from kpod_ray.report.sweep.figures import sweep_figures
-from kpod_ray.report.sweep.page import render_sweep, trial_rows
+from kpod_ray.report.sweep.page import headline, render_sweep, trial_rows
 
 SECTIONS = ("best", "space", "curves", "trials", "sweep")
 
@@ -43,6 +43,17 @@ def test_the_best_settings_stand_beside_those_of_the_config(page, swept):
     assert page.cells("student.learning_rate")[1:] == [rate, "1e-05"]
     assert f"loss of {best.score:.4f}" in page.sections["header"]
     assert "answers 15.0% of the test questions, the untouched 0.0%" in page.sections["header"]
+
+
+def test_the_best_student_is_tested_against_the_untouched_one(page, swept):
+    assert "30 questions right only afterwards and 0 only before: better" in page.sections["header"]
+    bare = dataclasses.replace(swept, gain=None)
+    assert "McNemar" not in headline(bare)
+
+
+def test_one_trial_is_no_trials(swept):
+    one = dataclasses.replace(swept, trials=swept.finished()[:1])
+    assert headline(one).startswith("The best of 1 trial has a")
 
 
 def test_hostile_text_makes_no_tag_and_no_attribute(hostile_sweep, page, parse_page):
