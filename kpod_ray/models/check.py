@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from kpod_ray.errors import KpodError
@@ -22,6 +21,7 @@ from kpod_ray.models.sources import (
 from kpod_ray.models.weight_files import copy_without_tensors
 from kpod_ray.storage.artifacts import MANIFEST, Artifact, Store
 from kpod_ray.storage.filesystems import reason
+from kpod_ray.storage.scratch import temporary_folder
 
 
 def check_model(name: str, use: ModelUse) -> None:
@@ -76,12 +76,12 @@ def _check_trained(folder: Path) -> None:
 def _check_address(address: str, use: ModelUse) -> None:
     filesystem, path = checked_address(plain_name(address))
     name = with_trust_of(without_query(plain_name(address)), address)
-    with tempfile.TemporaryDirectory(prefix="kpod-model-") as folder:
+    with temporary_folder() as folder:
         try:
-            copy_without_tensors(filesystem, path, Path(folder))
+            copy_without_tensors(filesystem, path, folder)
         except OSError as error:
             raise KpodError(f"model {name}: {reason(error)}") from error
-        check_folder(name, Path(folder), use)
+        check_folder(name, folder, use)
 
 
 def _check_hub(name: str, use: ModelUse) -> None:
