@@ -35,6 +35,7 @@ from kpod_ray.records import StageRow
 from kpod_ray.report.comparison.collect import collect_comparison
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.storage.lease import Lease
 
 SHARED = ("questions", "teacher", "weigh", "assess", "evaluate_before")
 """Artifacts of the base settings, which the arms share, in the order of the phases."""
@@ -120,6 +121,7 @@ def _run(trials: Sequence[Trial], callbacks: ComparisonCallbacks) -> None:
     chosen = list(waiting.values())
     config = chosen[0].run.config
     _join_cluster(chosen[0].run, ("train", "evaluate"))
+    _tell_waits(chosen, callbacks.shared)
     most = config.comparison.max_concurrent or num_concurrent(config)
     configs = [trial.run.config for trial in chosen]
     with contextlib.closing(run_tasks(train_and_evaluate, configs, most)) as finished:
@@ -129,6 +131,16 @@ def _run(trials: Sequence[Trial], callbacks: ComparisonCallbacks) -> None:
                 done.append(trial)
                 manifest = trial.run.artifacts["evaluate"].manifest()
                 callbacks.on_trial(trial, manifest, len(done), len(trials))
+
+
+def _tell_waits(trials: Iterable[Trial], callbacks: RunCallbacks) -> None:
+    """Report the artifacts of trials that other processes are making: trials wait silently."""
+    for trial in trials:
+        for name in ("train", "evaluate"):
+            artifact = trial.run.artifacts[name]
+            holder = Lease(artifact.store, artifact.folder, artifact.is_finished).holder()
+            if holder is not None and not artifact.is_finished():
+                callbacks.on_wait(name, holder)
 
 
 def _join_cluster(run: Run, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from kpod_ray.cli.show_run import accuracy_table, count_text, difference_line
-from kpod_ray.cli.signals import POSITION
+from kpod_ray.cli.signals import POSITION, end_with
 from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
 from kpod_ray.pipeline.naming import Run
@@ -133,8 +133,10 @@ class Screen:
         self.task = bar.add_task("train", total=None, visible=False)
 
     def callbacks(self) -> RunCallbacks:
-        """Return `train_step`, `start`, `finish` and `rows` as the callbacks of a run."""
-        return RunCallbacks(self.train_step, self.start, self.finish, self.rows)
+        """Return the methods below as the callbacks of a run."""
+        return RunCallbacks(
+            self.train_step, self.start, self.finish, self.rows, self.wait, end_with
+        )
 
     def start(self, name: str) -> None:
         """Print that this process begins to make artifact ``name``.
@@ -144,6 +146,10 @@ class Screen:
         self.made.add(name)
         POSITION.phase, POSITION.done = f"phase {name}", ""
         self.console.write_line((name, "bold"), " ...")
+
+    def wait(self, name: str, holder: str) -> None:
+        """Print that another process, ``holder``, makes artifact ``name`` and is waited for."""
+        self.console.write_line(f"phase {name}: waiting for {holder}, which is making it")
 
     def train_step(self, phase: str, metrics: Mapping[str, float]) -> None:
         """Show stage and losses of a train step in the bar, and log all metrics as ``PHASE/NAME``.

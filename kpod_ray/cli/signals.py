@@ -22,6 +22,7 @@ from types import FrameType
 import psutil
 
 from kpod_ray.cli.terminal import Terminal
+from kpod_ray.errors import KpodError
 from kpod_ray.storage import scratch
 
 SAVE_SECONDS = 15.0
@@ -110,7 +111,7 @@ class _Arrival:
             self.first, self.time = signal.Signals(signum), time.monotonic()
             self.event.set()
         elif time.monotonic() - self.time > REPEAT_SECONDS:  # the user doesn't want to wait
-            _exit(signal.Signals(signum))
+            _exit(EXIT_CODES[signal.Signals(signum)])
 
 
 def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
@@ -125,16 +126,24 @@ def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
         console.write_line(f"kpod: {line}", style="yellow")
         sys.stdout.flush()
     finally:
-        _exit(cause)
+        _exit(EXIT_CODES[cause])
 
 
-def _exit(cause: signal.Signals) -> None:
+def end_with(error: KpodError) -> None:
+    """Print an error, and end the process at once with exit code 2; may be called in any thread."""
+    try:
+        Terminal(stderr=True).error(str(error))
+    finally:
+        _exit(2)
+
+
+def _exit(code: int) -> None:
     """Leave no process and no temporary file of this command behind, and exit."""
     try:
         scratch.clear_own()
         _kill_descendants()
     finally:
-        os._exit(EXIT_CODES[cause])
+        os._exit(code)
 
 
 def _ask_to_save() -> Sequence[str]:

@@ -18,6 +18,7 @@ from kpod_ray.records import Question
 from kpod_ray.schedule.assess import assess_difficulty
 from kpod_ray.schedule.plan import plan_schedule
 from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.storage.lease import OnWait
 from kpod_ray.teacher.phase import generate_rationales
 from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.phase import write_token_weights
@@ -34,7 +35,11 @@ OnRows = Callable[[str, int, int], None]
 
 
 def makers(
-    config: RunConfig, made: Mapping[str, Artifact], on_train_step: OnTrainStep, on_rows: OnRows
+    config: RunConfig,
+    made: Mapping[str, Artifact],
+    on_train_step: OnTrainStep,
+    on_rows: OnRows,
+    on_wait: OnWait,
 ) -> dict[str, Callable[[Artifact], Manifest]]:
     """Return, for each artifact of a run, the function that makes the artifact.
 
@@ -44,6 +49,7 @@ def makers(
             of the earlier phases must be finished.
         on_train_step: called after every train step of the token weighter and the student.
         on_rows: called as the teacher's samples and the students' answers are generated.
+        on_wait: called if another process is generating samples of the same teacher.
 
     Returns:
         Name of the artifact -> function that takes the artifact ``made[name]``, writes its files,
@@ -63,7 +69,9 @@ def makers(
 
     return {
         "questions": lambda out: _write_questions(config, out),
-        "teacher": lambda out: generate_rationales(config, questions, out, rows_of("teacher")),
+        "teacher": lambda out: generate_rationales(
+            config, questions, out, rows_of("teacher"), on_wait
+        ),
         "weigh": lambda out: write_token_weights(config, teacher, out, on_weigh),
         "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),

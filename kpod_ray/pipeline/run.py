@@ -7,6 +7,7 @@ whose artifact isn't finished, and runs with the same fingerprints share artifac
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -22,6 +23,7 @@ from kpod_ray.pipeline.versions import versions
 from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.report.run.collect import write_report
 from kpod_ray.storage.artifacts import Manifest
+from kpod_ray.storage.lease import Lease, OnLost, leased
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,16 @@ class RunCallbacks:
     on_rows: Callable[[str, int, int], None]
     """Takes the name of an artifact, the number of texts generated so far, and the number of all
     texts."""
+    on_wait: Callable[[str, str], None]
+    """Takes the name of an artifact and the process that is making it (or its completions), for which
+    this process waits: ``host node-1, process 4711``."""
+    on_lost: OnLost
+    """Takes the error of an artifact that another process took over, because this one was asleep.
+    Called in a thread; the callback should end the process, which otherwise disturbs the other one until
+    the phase ends with this error."""
 
 
-QUIET = RunCallbacks(*[lambda *arguments: None] * 4)
+QUIET = RunCallbacks(*[lambda *arguments: None] * 6)
 """Callbacks that do nothing."""
 
 
@@ -87,32 +96,43 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
                 check_test_questions(manifest["counts"]["test"])
             join_cluster(run, names)
     if "report" in wanted:
+        write_run_files(run)  # another run with this name may have written its own meanwhile
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
 
 
+@explained()
 def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
     """Make one artifact if it isn't finished, and return its manifest.
 
-    The function connects to Ray before it makes an artifact other than ``questions``, and stays
-    connected. The capacity of the cluster isn't checked; call `join_cluster` first to check it.
+    If another process is making the artifact, the function waits for it, and makes the artifact only if
+    that process dies or gives up (see `kpod_ray.storage.lease`). The function connects to Ray before it
+    makes an artifact other than ``questions``, and stays connected. The capacity of the cluster isn't
+    checked; call `join_cluster` first to check it.
 
     Args:
         run: run whose artifacts of earlier phases are finished.
         name: name of the artifact, a key of ``run.artifacts``.
-        callbacks: ``on_start`` is called if the artifact is made, ``on_finish`` in any case.
+        callbacks: ``on_wait`` is called if another process is waited for, ``on_start`` if the artifact
+            is made, ``on_finish`` in any case.
 
     Raises:
         KpodError: No cluster answers at the address, the phase has no rows to work on, the phase raises
-            a `KpodError`, the disk of the storage is full, or its object store fails.
+            a `KpodError`, the disk of the storage is full, its object store fails, or another process
+            took over while this one was asleep.
         Exception: The phase, a callback or the reading of a manifest failed for another reason. An
             artifact whose phase failed stays unfinished; the next call continues it.
     """
-    if not run.artifacts[name].is_finished():
-        if name != "questions":
-            connect(run.config.resources)
-        callbacks.on_start(name)
-        _make(run, name, callbacks)
-    manifest = run.artifacts[name].manifest()
+    artifact = run.artifacts[name]
+    if not artifact.is_finished():
+        on_wait = functools.partial(callbacks.on_wait, name)
+        is_done, on_lost = artifact.is_finished, callbacks.on_lost
+        with leased(artifact.store, artifact.folder, is_done, on_wait, on_lost) as lease:
+            if lease is not None:
+                if name != "questions":
+                    connect(run.config.resources)
+                callbacks.on_start(name)
+                _make(run, name, callbacks, lease)
+    manifest = artifact.manifest()
     callbacks.on_finish(name, manifest)
     return manifest
 
@@ -144,15 +164,15 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
         check_resources(run.config, missing)
 
 
-def _make(run: Run, name: str, callbacks: RunCallbacks) -> None:
+def _make(run: Run, name: str, callbacks: RunCallbacks, lease: Lease) -> None:
     """Run the phase of an artifact; then finish the artifact with time, versions and config."""
     started = time.perf_counter()
-    with explained():
-        make = makers(run.config, run.artifacts, callbacks.on_train_step, callbacks.on_rows)
-        manifest = make[name](run.artifacts[name])
-        details = {
-            "seconds": round(time.perf_counter() - started, 3),
-            "versions": versions(),
-            "config": run.config.model_dump(),
-        }
-        run.artifacts[name].finish({**manifest, **details})
+    on_wait = functools.partial(callbacks.on_wait, name)
+    make = makers(run.config, run.artifacts, callbacks.on_train_step, callbacks.on_rows, on_wait)
+    manifest = make[name](run.artifacts[name])
+    details = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "versions": versions(),
+        "config": run.config.model_dump(),
+    }
+    run.artifacts[name].finish({**manifest, **details}, lease.confirm)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -269,16 +269,18 @@ class Artifact:
         content = self._sealed_manifest()
         return {key: content[key] for key in content if key not in ("folder", "files")}
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, manifest: Manifest, confirm: Callable[[], object] = lambda: None) -> None:
         """Mark the artifact as finished by its manifest; call this method after all other writes.
 
         The manifest is JSON-serializable; the key ``phase`` is added, and in the file the keys
         ``folder``, ``files`` and ``checksum``. All files of the artifact are read for their checksums.
-        The write is atomic.
+        The write is atomic. ``confirm`` is called right before; its exceptions leave the artifact
+        unfinished (see `Lease.confirm`).
         """
         names = [name for name in self._whole_files() if name != MANIFEST]
         files = file_sums(self.store.filesystem, self.path, names)
         text = sealed({"phase": self.phase, **manifest, "folder": self.folder, "files": files})
+        confirm()
         self.store.write_text(f"{self.folder}/{MANIFEST}", text)
 
     def files(self) -> dict[str, FileSum]:

@@ -30,6 +30,7 @@ from kpod_ray.pipeline.run import QUIET, RunCallbacks, finish_artifact, run_phas
 from kpod_ray.questions.splits import check_test_questions
 from kpod_ray.report.sweep.data import FAILED, STOPPED, SweepPage, SweepTrial, ranked
 from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.lease import leased
 from kpod_ray.sweep.space import check_sweep
 from kpod_ray.sweep.trial import SHARED_PHASES, run_trial, trial_config
 from kpod_ray.sweep.tuner import Settings, Sweep, tune_trials
@@ -93,7 +94,7 @@ def sweep(config: RunConfig, callbacks: SweepCallbacks) -> SweepResults:
     trials = _run_trials(base, max_concurrent, callbacks)
     for trial in trials:
         if trial.state == STOPPED:
-            _discard(name_run(trial_config(config, trial.settings, 0)))
+            _discard(name_run(trial_config(config, trial.settings, 0)), callbacks.shared)
     best = best_trial(trials, config)
     best_run = name_run(best_config(config, best))
     base.store.write_text(f"{base.folder}/best.yaml", _yaml(best_run.config))
@@ -268,8 +269,13 @@ def _max_concurrent(config: RunConfig) -> int:
     return wanted or most
 
 
-def _discard(run: Run) -> None:
-    """Delete the unfinished train artifact of a stopped trial, whose checkpoints are large."""
+def _discard(run: Run, callbacks: RunCallbacks) -> None:
+    """Delete the unfinished train artifact of a stopped trial, whose checkpoints are large.
+
+    If another process goes on with the training, the function waits for the end.
+    """
     train = run.artifacts["train"]
-    if not train.is_finished():
-        train.store.delete(train.folder)
+    on_wait = functools.partial(callbacks.on_wait, "train")
+    with leased(train.store, train.folder, train.is_finished, on_wait, callbacks.on_lost) as lease:
+        if lease is not None:
+            train.store.delete(train.folder)

@@ -6,6 +6,7 @@ that all trials share, so that each of these artifacts is made once.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from kpod_ray.cluster.connection import connect
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import Run, name_run
-from kpod_ray.pipeline.run import QUIET, RunCallbacks, check_finished, finish_artifact
+from kpod_ray.pipeline.run import QUIET, check_finished, finish_artifact
 from kpod_ray.sweep.tuner import Report, Settings
 from kpod_ray.tracking import tracked
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -139,7 +140,7 @@ def _train(run: Run, report_stage: Callable[[float, float], None]) -> None:
             reported_stages.add(stage)
             report_stage(100 * stage / num_stages, metrics[objective])
 
-    callbacks = RunCallbacks(on_train_step, QUIET.on_start, QUIET.on_finish, QUIET.on_rows)
+    callbacks = dataclasses.replace(QUIET, on_train_step=on_train_step)
     with tracked(run.config, files_of(run.store, f"runs/{trial_name(run)}")) as tracker:
         finish_artifact(run, "train", callbacks)
         summary = functools.partial(phase_summary, "train", run.artifacts)

@@ -17,6 +17,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.inference.missing import OnRows
 from kpod_ray.records import USED_VERDICTS, Question, Rationale
 from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.storage.lease import OnWait, leased
 from kpod_ray.teacher import kinds
 from kpod_ray.teacher.failure import nothing_left
 from kpod_ray.teacher.filtering import FilterResult, filter_samples, unknown
@@ -28,7 +29,7 @@ from kpod_ray.teacher.sampling import SamplingPlan, ask, training_batches
 
 
 def generate_rationales(
-    config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows
+    config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows, on_wait: OnWait
 ) -> Manifest:
     """Write the tables ``rationales``, ``questions`` and ``rejects`` of a run's teacher.
 
@@ -52,7 +53,7 @@ def generate_rationales(
         OSError: The storage fails.
         ValueError: As in `write_filtered`.
     """
-    corpus = teacher_samples(config, questions, artifact, on_rows)
+    corpus = teacher_samples(config, questions, artifact, on_rows, on_wait)
     verdicts, counts = write_filtered(config, corpus, questions, artifact)
     if not any(verdicts[name] for name in USED_VERDICTS):
         rejects = table_rows(artifact, "rejects", Rationale)
@@ -67,7 +68,7 @@ def generate_rationales(
 
 
 def teacher_samples(
-    config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows
+    config: RunConfig, questions: Artifact, artifact: Artifact, on_rows: OnRows, on_wait: OnWait
 ) -> Corpus:
     """Return all samples of a run's teacher; generate the missing samples of a generating teacher.
 
@@ -75,7 +76,9 @@ def teacher_samples(
     artifact of phase ``questions``, whose training questions are answered. ``artifact`` is the artifact
     of phase ``teacher``, whose folder holds the requests during generation. ``on_rows`` is called with
     the number of samples of the current round that exist, and the number that the round asks for; it is
-    never called if no sample of the round is missing.
+    never called if no sample of the round is missing. Runs that sample the same teacher share its
+    completions also where their filters or questions differ: only one of them generates at a time, and
+    ``on_wait`` is called with the process that this one waits for.
 
     Returns:
         The samples. A corpus of a file returns each sample only once (`corpus_of`). The corpus of the
@@ -92,14 +95,16 @@ def teacher_samples(
     match teacher:
         case VllmTeacher() | EndpointTeacher():
             plan = sampling_plan(config, teacher, questions, artifact, on_rows)
-            return _generated(config, plan, questions)
+            return _generated(config, plan, questions, on_wait)
         case FileTeacher():
             return corpus_of(name_of(teacher), read_samples(teacher))
         case ReferenceTeacher():  # the reference rationales come with the questions
             return corpus_of(name_of(teacher), [])
 
 
-def _generated(config: RunConfig, plan: SamplingPlan, questions: Artifact) -> Corpus:
+def _generated(
+    config: RunConfig, plan: SamplingPlan, questions: Artifact, on_wait: OnWait
+) -> Corpus:
     """Return the corpus of a generating teacher, after its missing samples are generated."""
     name = name_of(config.teacher)
 
@@ -109,7 +114,10 @@ def _generated(config: RunConfig, plan: SamplingPlan, questions: Artifact) -> Co
         result = filter_samples(question, samples, config.teacher, name, split_newlines=split)
         return any(row.verdict == "kept" for row in result.rows)
 
-    index = ask(plan, questions, is_solved)
+    # The lease is never done: after a wait, another process may have other completions than this needs.
+    # Losing it does no harm but that samples are paid for twice: completions are only ever added.
+    with leased(plan.artifact.store, plan.folder, lambda: False, on_wait, lambda error: None):
+        index = ask(plan, questions, is_solved)
     details: Manifest = {
         "completions": plan.folder,
         "nodes": described(index.nodes),

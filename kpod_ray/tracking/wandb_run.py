@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kpod_ray.config import RunConfig
 from kpod_ray.report.plotting import Histogram
@@ -43,6 +44,7 @@ class WandbRun:
 
     Raises:
         wandb.errors.Error: W&B's library can't open the run.
+        OSError: Another process is logging the run in this folder.
         ValueError: ``told.json`` is damaged.
     """
 
@@ -50,6 +52,7 @@ class WandbRun:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(folder)
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # else in the user's home
         self._keys_file = folder / "wandb" / "told.json"
         self.run: Any = wandb.init(
@@ -128,6 +131,22 @@ class WandbRun:
         ``self.upload`` afterwards.
         """
         self.run.finish(exit_code)
+        self._lock.close()
+
+
+def _locked(folder: Path) -> IO[str]:
+    """Lock the W&B files of a run for this process; the lock ends with the file, or with the process.
+
+    Raises:
+        OSError: Another process has the lock.
+    """
+    file = open(folder / "wandb_lock", "w")  # noqa: SIM115 - stays open as long as the run
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise OSError(f"another process logs the run {folder.name}") from error
+    return file
 
 
 def run_id(storage: str, folder: Path) -> str:

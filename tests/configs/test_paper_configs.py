@@ -76,7 +76,9 @@ def test_one_stage_of_both_families_runs_from_questions_to_student(ray_cluster, 
     }
     llama, t5 = runs["gsm8k-llama-7b"], runs["gsm8k-flan-t5-xl"]
     steps = []
-    callbacks = RunCallbacks(lambda phase, row: steps.append((phase, row)), print, print, print)
+    callbacks = RunCallbacks(
+        lambda phase, row: steps.append((phase, row)), print, print, print, print, print
+    )
     with unkept_checkpoints():
         for run in (llama, t5):
             run_phases(run, "train", callbacks)

@@ -105,7 +105,7 @@ def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):
     def texts(settings):
         run = {"name": "t", "teacher": settings, "student": {"model": "tiny:0"}}
         config = RunConfig.model_validate(run)
-        corpus = teacher_samples(config, artifact, artifact, lambda done, rows: None)
+        corpus = teacher_samples(config, artifact, artifact, lambda done, rows: None, print)
         found = corpus.samples_of(questions[:2], 0) + corpus.samples_of(questions[2:], 2)
         others = [sample.text for sample in corpus.others()]
         return corpus.teacher, [[s.text for s in of_one] for of_one in found], others

@@ -42,7 +42,7 @@ def teach(store, teacher, questions=QUESTIONS):
     )
     artifact = store.artifact("teacher", 1, teacher, [])
     told = []
-    manifest = generate_rationales(config, source, artifact, lambda *rows: told.append(rows))
+    manifest = generate_rationales(config, source, artifact, lambda *rows: told.append(rows), print)
     return artifact, manifest, told
 
 

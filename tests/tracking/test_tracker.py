@@ -284,6 +284,23 @@ def test_two_runs_are_open_in_one_process(store, caplog):
     assert not warnings(caplog)
 
 
+def test_one_run_is_logged_by_one_process_at_a_time(store, caplog):
+    first = opened(store)
+    first.log_summary("teacher", phase_summary)
+    keys = Path(store.root) / "runs/a/wandb/told.json"
+    while not keys.exists():
+        time.sleep(0.05)
+    second = opened(store)
+    second.log_summary("teacher", phase_summary)
+    second.finish()
+    assert warnings(caplog) == ["W&B is off from here on: another process logs the run a"]
+    first.finish()
+    third = opened(store)
+    third.finish()
+    assert len(list(Path(store.root).rglob("offline-run-*/*.wandb"))) == 2
+    assert len(warnings(caplog)) == 1
+
+
 def test_a_folder_that_cannot_be_made_turns_tracking_off(store, caplog):
     store.write_text("runs", "a file")
     tracker = opened(store)
