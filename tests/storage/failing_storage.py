@@ -9,8 +9,9 @@ import sys
 
 NOBODY = 65534
 AS_NOBODY = f"""
-import contextlib, io, json, os, sys
-import kpod_ray.pipeline.export, kpod_ray.models.sources, kpod_ray.storage.user_files
+import contextlib, encodings.utf_8_sig, io, json, os, sys
+import kpod_ray.models.sources, kpod_ray.pipeline.checks, kpod_ray.pipeline.export
+import kpod_ray.storage.user_files
 from kpod_ray.cli.main import main
 
 def told(arguments):
