@@ -328,7 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         run_interruptibly(
-            lambda: sys.exit(app(arguments, prog_name="kpod", standalone_mode=False)),
+            lambda: sys.exit(app(arguments, prog_name="kpod", standalone_mode=False) or 0),
             sys.argv[1:] if arguments is None else arguments,
         )
     except KpodError as error:

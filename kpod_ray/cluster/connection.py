@@ -20,9 +20,10 @@ import ray
 from ray._private import ray_constants
 from ray.exceptions import AuthenticationError
 
-from kpod_ray.cluster import authentication, interruption
-from kpod_ray.cluster.current_cluster import address_file, running_address
-from kpod_ray.cluster.own_folder import own_folder
+from kpod_ray.cluster import interruption
+from kpod_ray.cluster.access import authentication
+from kpod_ray.cluster.access.current_cluster import address_file, running_address
+from kpod_ray.cluster.access.own_folder import own_folder
 from kpod_ray.config import ResourcesConfig
 from kpod_ray.errors import KpodError
 

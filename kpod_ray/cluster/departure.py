@@ -15,8 +15,6 @@ from typing import Any
 
 import ray
 import ray.train
-import torch
-import torch.distributed
 
 from kpod_ray.cluster.interruption import Listener
 
@@ -31,7 +29,7 @@ _former: list[Any] = []
 class Departure:
     """Decides on one worker whether the workers leave after the current train step.
 
-    Each worker has its own reasons; the workers must agree by a collective operation (`agreed`) before
+    Each worker has its own reasons; the workers must agree by a collective operation before
     they call `leave`. Instances come from `departing`.
     """
 
@@ -65,15 +63,6 @@ def departing(work: str) -> Iterator[Departure]:
     is_first = ray.train.get_context().get_world_rank() == 0
     with Listener(work) if is_first else contextlib.nullcontext() as listener, _catching_sigterm():
         yield Departure(listener)
-
-
-def agreed(is_wanted: bool, device: torch.device) -> bool:
-    """Return on all workers whether one of them wants to leave; a collective operation."""
-    if not torch.distributed.is_initialized():
-        return is_wanted
-    votes = torch.tensor(float(is_wanted), device=device)
-    torch.distributed.all_reduce(votes)
-    return bool(votes > 0)
 
 
 def _is_preempted() -> bool:

@@ -6,7 +6,6 @@ A config is a YAML file, read by `load`. Importing this package loads neither to
 from kpod_ray.config.base import Config
 from kpod_ray.config.checkpoints import CheckpointsConfig, StudentCheckpointsConfig
 from kpod_ray.config.comparison import ARMS, Arm, ComparisonConfig
-from kpod_ray.config.overrides import parse_override
 from kpod_ray.config.questions import (
     ArithmeticQuestions,
     ColumnsConfig,
@@ -15,6 +14,7 @@ from kpod_ray.config.questions import (
     QuestionsConfig,
     SplitConfig,
 )
+from kpod_ray.config.reading.overrides import parse_override
 from kpod_ray.config.resources import (
     ActorResources,
     Placement,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from kpod_ray.config.base import Config
-from kpod_ray.config.strict_yaml import shown
+from kpod_ray.config.reading.strict_yaml import shown
 
 ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Letters, digits, ``.``, ``_`` and ``-``."""

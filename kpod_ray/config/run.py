@@ -10,13 +10,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from kpod_ray.config.base import Config, Line, Seed
 from kpod_ray.config.comparison import ComparisonConfig
-from kpod_ray.config.explain import explain_all
-from kpod_ray.config.keys import refuse_keys
-from kpod_ray.config.overrides import merged, parse_override, replaced
 from kpod_ray.config.questions import ArithmeticQuestions, QuestionsConfig
+from kpod_ray.config.reading.explain import explain_all
+from kpod_ray.config.reading.keys import refuse_keys
+from kpod_ray.config.reading.overrides import merged, parse_override, replaced
+from kpod_ray.config.reading.strict_yaml import MAX_BYTES, YamlError, read_yaml
 from kpod_ray.config.resources import ResourcesConfig, check_parallel
 from kpod_ray.config.schedule import ScheduleConfig
-from kpod_ray.config.strict_yaml import MAX_BYTES, YamlError, read_yaml
 from kpod_ray.config.student import EvaluationConfig, StudentConfig
 from kpod_ray.config.sweep import SweepConfig
 from kpod_ray.config.teacher import StepsConfig, TeacherConfig, VllmTeacher

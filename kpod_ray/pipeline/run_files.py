@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kpod_ray.config.strict_yaml import write_yaml
+from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, Run

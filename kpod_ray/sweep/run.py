@@ -22,7 +22,7 @@ from kpod_ray.cluster.connection import connect_with_dashboard
 from kpod_ray.cluster.metrics_board import watched
 from kpod_ray.cluster.tasks import SharedTaskRunner
 from kpod_ray.config import RunConfig
-from kpod_ray.config.strict_yaml import write_yaml
+from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.paired import compare_models
 from kpod_ray.pipeline.naming import Run, name_run, open_run

@@ -22,8 +22,8 @@ from kpod_ray.data.prompts import (
     question_text,
     worked_examples,
 )
-from kpod_ray.inference import costs
-from kpod_ray.inference.endpoint_key import endpoint_key
+from kpod_ray.inference.endpoint import costs
+from kpod_ray.inference.endpoint.key import endpoint_key
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.sources import model_hash, without_folders

@@ -17,10 +17,10 @@ from kpod_ray.config import (
 )
 from kpod_ray.data.prompts import PromptAffixes, PromptBuilder, Shot, worked_examples
 from kpod_ray.errors import KpodError
-from kpod_ray.inference import costs
-from kpod_ray.inference.endpoint_key import endpoint_key
+from kpod_ray.inference.endpoint import costs
+from kpod_ray.inference.endpoint.key import endpoint_key
+from kpod_ray.inference.endpoint.openai_client import Endpoint
 from kpod_ray.inference.missing import OnRows
-from kpod_ray.inference.openai_client import Endpoint
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.storage.artifacts import Artifact

@@ -17,7 +17,7 @@ import torch.distributed
 from ray.train.torch import prepare_model
 
 from kpod_ray.algorithm.keypoint_mask import annealed_temperature
-from kpod_ray.cluster.departure import Departure, agreed, departing
+from kpod_ray.cluster.departure import Departure, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import worker_share
@@ -125,7 +125,7 @@ class _Worker:
                 answer_nll = module(batch.sequences, (uniform < kept).float(), attended)
                 self._update(answer_nll.sum() / len(indices), module, optimizer)
                 self._post(train_step + 1, {"adapt_loss": float(answer_nll.detach().mean())})
-                if agreed(departure.is_wanted(), predictor.device):
+                if _agreed(departure.is_wanted(), predictor.device):
                     check_finite(predictor, "predictor", "weighting.adapt_learning_rate")
                     progress = {"train_step": train_step + 1}
                     save(predictor, optimizer, Saved(self.job.folder, progress, part=_ADAPTATION))
@@ -164,7 +164,7 @@ class _Worker:
             progress.train_step += 1
             mean_loss = float(total.detach()) / len(share)
             self._post(weighting.num_adapt_steps + progress.train_step, {"loss": mean_loss})
-            is_to_leave = agreed(departure.is_wanted(), device)
+            is_to_leave = _agreed(departure.is_wanted(), device)
             is_last = progress.train_step == weighting.num_train_steps
             is_to_validate = is_last or progress.train_step % weighting.validate_every == 0
             if is_to_validate or is_to_leave:
@@ -314,3 +314,12 @@ def _examples(job: WeightingJob, store: Store, predictor: AnswerPredictor) -> li
             build_masked_example(tokenizer, question, rationale.text, job.template, ids)
         )
     return examples
+
+
+def _agreed(is_wanted: bool, device: torch.device) -> bool:
+    """Return on all workers whether one of them wants to leave; a collective operation."""
+    if not torch.distributed.is_initialized():
+        return is_wanted
+    votes = torch.tensor(float(is_wanted), device=device)
+    torch.distributed.all_reduce(votes)
+    return bool(votes > 0)

@@ -28,6 +28,7 @@ SMALL = [
     "weighting.global_batch_size=2",
     "weighting.precision=fp32",
     "schedule.num_stages=1",
+    "resources=null",
     "resources={train: {num_workers: 1, num_threads: 1}}",
     "tracking.mode=disabled",
 ]

@@ -10,7 +10,7 @@ from typer._click.exceptions import ClickException
 
 from kpod_ray.cli.main import TABLE_OPTIONS, app, main
 from kpod_ray.config import RunConfig, load
-from kpod_ray.config.overrides import merged
+from kpod_ray.config.reading.overrides import merged
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import PHASES
 from tests.docs.pages import BLOCKS, COMMANDS, ROOT, SENTENCES, Block, Command, folder_of

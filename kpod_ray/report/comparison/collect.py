@@ -9,7 +9,7 @@ import numpy as np
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import RunConfig
 from kpod_ray.config.comparison import UNTRAINED
-from kpod_ray.config.strict_yaml import write_yaml
+from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.evaluation.statistics import Answers
 from kpod_ray.records import Prediction, Question
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint

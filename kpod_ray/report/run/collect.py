@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kpod_ray.config import RunConfig
-from kpod_ray.config.strict_yaml import write_yaml
+from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.evaluation.paired import paired_test
 from kpod_ray.records import (

@@ -3,7 +3,7 @@
 import pytest
 
 from kpod_ray.config import RunConfig, load
-from kpod_ray.config.keys import refuse_keys
+from kpod_ray.config.reading.keys import refuse_keys
 from kpod_ray.errors import KpodError
 
 KEY = "sk-proj-0123456789abcdefghij"

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from kpod_ray.cluster.current_cluster import running_address
+from kpod_ray.cluster.access.current_cluster import running_address
 from kpod_ray.errors import KpodError
 
 OTHER_USER = 65534

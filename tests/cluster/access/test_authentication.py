@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from kpod_ray.cluster import authentication
+from kpod_ray.cluster.access import authentication
 from kpod_ray.errors import KpodError
 
 OTHER_USER = 65534
 FIND = """
 import sys
-from kpod_ray.cluster import authentication
+from kpod_ray.cluster.access import authentication
 sys.stdin.read()  # until all processes are here
 authentication.turn_on()
 from ray._raylet import AuthenticationTokenLoader, get_authentication_mode, AuthenticationMode

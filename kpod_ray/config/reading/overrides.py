@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kpod_ray.config.strict_yaml import YamlError, read_yaml, shown
+from kpod_ray.config.reading.strict_yaml import YamlError, read_yaml, shown
 from kpod_ray.errors import KpodError
 
 _PATH = re.compile(r"[^\s.]+(?:\.[^\s.]+)*\Z")

@@ -1,7 +1,7 @@
 import pytest
 
 from kpod_ray.config import EndpointTeacher, PriceConfig
-from kpod_ray.inference.costs import cost, estimate
+from kpod_ray.inference.endpoint.costs import cost, estimate
 
 PRICE = PriceConfig(input=2.0, output=10.0)
 

@@ -8,11 +8,11 @@ import traceback
 
 import pytest
 from pydantic import SecretStr
+from tests.inference.endpoint.test_openai_client import KEY, asked, teacher
 
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.openai_client import Endpoint
+from kpod_ray.inference.endpoint.openai_client import Endpoint
 from tests.inference.endpoint_server import EndpointServer
-from tests.inference.test_openai_client import KEY, asked, teacher
 
 ECHOES = {
     "refused": (400, {}, {"error": {"message": f"what is Bearer {KEY}?"}}),

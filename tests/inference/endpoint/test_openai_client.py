@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from kpod_ray.config import EndpointTeacher
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.openai_client import Endpoint
+from kpod_ray.inference.endpoint.openai_client import Endpoint
 from kpod_ray.records import Completion, GenerationRequest
 from tests.inference.endpoint_server import EndpointServer, answer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from kpod_ray.config.base import NOT_BOOLEAN, Config
-from kpod_ray.config.strict_yaml import shown
+from kpod_ray.config.reading.strict_yaml import shown
 
 _OF_SEVERAL_KINDS = ("questions", "teacher", "weighting")
 """Groups that are a union of kinds. pydantic inserts the kind after the group's name in error paths."""

@@ -6,10 +6,10 @@ import selectors
 import time
 
 import pytest
+from tests.inference.endpoint.test_openai_client import asked
 
-from kpod_ray.inference.rate_limit import Pacing
+from kpod_ray.inference.endpoint.rate_limit import Pacing
 from tests.inference.endpoint_server import EndpointServer
-from tests.inference.test_openai_client import asked
 
 
 class Skipping(selectors.SelectSelector):

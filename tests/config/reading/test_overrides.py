@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from kpod_ray.config import ArithmeticQuestions, FileQuestions, load, parse_override
-from kpod_ray.config.overrides import merged, replaced
+from kpod_ray.config.reading.overrides import merged, replaced
 from kpod_ray.errors import KpodError
 from tests.conftest import REPOSITORY
 

@@ -27,16 +27,16 @@ from kpod_ray.data.prompts import (
     shots_for,
 )
 from kpod_ray.errors import KpodError
-from kpod_ray.inference.costs import CHARS_PER_TOKEN
-from kpod_ray.inference.endpoint_key import is_loopback, key_variable
-from kpod_ray.inference.openai_responses import (
+from kpod_ray.inference.endpoint.costs import CHARS_PER_TOKEN
+from kpod_ray.inference.endpoint.key import is_loopback, key_variable
+from kpod_ray.inference.endpoint.openai_responses import (
     UnreadableAnswer,
     error_message,
     paired,
     read_completion,
     read_retry_after,
 )
-from kpod_ray.inference.rate_limit import Pacing
+from kpod_ray.inference.endpoint.rate_limit import Pacing
 from kpod_ray.records import Completion, GenerationRequest
 
 CHECK_SECONDS = 10.0

@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 
-from kpod_ray.config.strict_yaml import YamlError, read_yaml, write_yaml
+from kpod_ray.config.reading.strict_yaml import YamlError, read_yaml, write_yaml
 from tests.conftest import REPOSITORY
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

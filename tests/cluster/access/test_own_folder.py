@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kpod_ray.cluster.own_folder import own_folder
+from kpod_ray.cluster.access.own_folder import own_folder
 from kpod_ray.errors import KpodError
 
 OTHER_USER = 65534

@@ -1,0 +1,1 @@
+"""Reading of configs and overrides: strict YAML, merging of overrides, messages, refused keys."""

@@ -1,0 +1,1 @@
+"""Generation by an OpenAI-compatible endpoint: requests, keys, rate limits and costs."""
