@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kpod_ray.cli.messages import shortened
+from kpod_ray.cli.show import NUM_SHOWN, check_known, show_table
 from kpod_ray.cli.signals import run_interruptibly
 from kpod_ray.cli.terminal import Terminal, show_warnings
 from kpod_ray.errors import KpodError
@@ -29,12 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Terminal()
-TABLE_OPTIONS: Mapping[str, tuple[str, ...]] = {  # table -> options that it accepts
-    "questions": ("num", "question"),
-    "rationales": ("num", "question", "verdict"),
-    "schedule": (),
-}
-NUM_SHOWN = 5  # default of --num
 ConfigPath = Annotated[Path, typer.Argument(help="YAML file of settings.")]
 RunPlace = Annotated[
     str, typer.Argument(help="YAML file of settings, or the folder runs/NAME in a storage.")
@@ -79,7 +72,7 @@ def run(
     from kpod_ray.pipeline.checks import check_run
     from kpod_ray.pipeline.naming import PHASES, open_run
 
-    _check_known("phase", until, PHASES)
+    check_known("phase", until, PHASES)
     loaded = _loaded(config, overrides)
     check_run(loaded, PHASES[: PHASES.index(until) + 1])
     opened = open_run(loaded)
@@ -124,14 +117,6 @@ def _loaded(config: Path, overrides: list[str] | None) -> RunConfig:
     return load(config, overrides or ())
 
 
-def _check_known(kind: str, name: str, known: Sequence[str]) -> None:
-    """Refuse an unknown name by a `KpodError` that suggests the most similar known name."""
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {nearest[0]}?" if nearest else ""
-        raise KpodError(f"unknown {kind} {name!r}{hint} (there are {', '.join(known)})")
-
-
 @app.command()
 def show(
     run: RunPlace,
@@ -156,75 +141,8 @@ def show(
     ] = None,
 ) -> None:
     """Show the state of a run or one of its tables, also while the run is going on; write nothing."""
-    name, settings = _table_and_overrides([*filter(None, [table]), *(overrides or ())])
-    _check_options(name, {"num": num, "question": question, "verdict": verdict})
-    num_shown = NUM_SHOWN if num is None else num
-    if name == "questions":
-        _show_questions(run, settings, num_shown, question)
-    elif name == "rationales":
-        _show_rationales(run, settings, (verdict, question, num_shown))
-    elif name == "schedule":
-        _show_schedule(run, settings)
-    else:
-        _show_run(run, settings)
-
-
-def _table_and_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split the words after RUN into table and overrides; refuse several tables or an unknown one."""
-    tables = [word for word in words if "=" not in word]
-    for name in tables:
-        _check_known("table", name, tuple(TABLE_OPTIONS))
-    if len(tables) > 1:
-        raise KpodError(f"kpod show shows one table at a time (got {', '.join(tables)})")
-    return (tables[0] if tables else None), [word for word in words if "=" in word]
-
-
-def _check_options(table: str | None, given: Mapping[str, object]) -> None:
-    """Refuse options that the table (None: state of the run) doesn't accept; not given: value None."""
-    for option, value in given.items():
-        if value is not None and option not in TABLE_OPTIONS.get(table or "", ()):
-            takers = [name for name, options in TABLE_OPTIONS.items() if option in options]
-            raise KpodError(f"--{option} is an option of kpod show RUN {' and '.join(takers)}")
-
-
-def _show_run(run: str, overrides: list[str]) -> None:
-    from kpod_ray.cli.show_run import print_run
-    from kpod_ray.pipeline.lookup import find_run
-
-    print_run(find_run(run, overrides), console)
-
-
-def _show_questions(run: str, overrides: list[str], num: int, question: str | None) -> None:
-    from kpod_ray.cli.show_questions import collect_questions, print_questions
-    from kpod_ray.pipeline.lookup import find_run
-
-    questions = find_run(run, overrides).finished("questions")
-    print_questions(collect_questions(questions, num, question), num, console)
-
-
-def _show_rationales(
-    run: str, overrides: list[str], selected: tuple[str | None, str | None, int]
-) -> None:
-    from kpod_ray.cli.show_rationales import Selection, print_rationales
-    from kpod_ray.pipeline.lookup import find_run
-
-    selection = Selection(*selected)
-    found = find_run(run, overrides)
-    # a phase that failed for want of a good rationale has written its tables, too
-    is_sampled = found.artifacts["teacher"].has("rejects")
-    for phase in ("questions",) if is_sampled else ("teacher", "questions"):
-        found.finished(phase)
-    print_rationales(found.artifacts, selection, console)
-
-
-def _show_schedule(run: str, overrides: list[str]) -> None:
-    from kpod_ray.cli.show_schedule import collect_stages, print_schedule
-    from kpod_ray.pipeline.lookup import find_run
-
-    found = find_run(run, overrides)
-    for phase in ("plan", "assess"):
-        found.finished(phase)
-    print_schedule(collect_stages(found.artifacts), console)
+    words = [*filter(None, [table]), *(overrides or ())]
+    show_table(run, words, {"num": num, "question": question, "verdict": verdict}, console)
 
 
 @app.command()

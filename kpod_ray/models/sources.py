@@ -209,7 +209,11 @@ def checked_address(address: str) -> tuple[pafs.FileSystem, str]:
 
 
 def seed_of(kind: str, text: str) -> int:
-    """Return the seed in the name of a random model; a `KpodError` names a seed out of range."""
+    """Return the seed of the random model ``KIND:TEXT``, such as ``tiny:7``.
+
+    Raises:
+        KpodError: The text is no whole number below 2^64.
+    """
     if not text.isdecimal():
         raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
     digits = text.lstrip("0") or "0"

@@ -223,7 +223,9 @@ def prime_rl_row(tokenizer: Any, template: Template, row: CorpusRow) -> JsonRow:
 
 
 def token_spans(weighted: WeightedRationale) -> list[Span]:
-    """Return the token weights of a rationale as spans of its text, one for each token, in order.
+    """Return the spans of a rationale's text that have a weight of their own, in order.
+
+    These are the tokens; a file of weights has spans of its own, and a run without weights one span.
 
     A span is ``(start, end, weight)`` in characters; the weight is rounded by `short_floats`.
     """

@@ -49,7 +49,6 @@ def checked_run(config: RunConfig) -> Run:
     Raises:
         KpodError: `check_models` or `name_run` fails, the storage doesn't answer, or the storage is a
             relative path and the process is a Ray job.
-        ValueError: As in `check_models`.
     """
     check_models(config)
     _check_storage_of_job(config.storage)

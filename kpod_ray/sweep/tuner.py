@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
@@ -27,6 +27,7 @@ from ray.tune.search import Searcher
 from kpod_ray.config import OBJECTIVES, SweepConfig, Value
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.scratch import temporary_folder
 from kpod_ray.sweep.proposals import num_trials, propose
 from kpod_ray.sweep.records import TrialRecords
 
@@ -94,12 +95,12 @@ def tune_trials(trial: Trial, sweep: Sweep) -> list[SweepTrial]:
     waiting = [*records.unfinished(), *new]
     if waiting:
         function = functools.partial(_run, trial, sweep.settings.objective)
-        with tempfile.TemporaryDirectory(prefix="kpod-sweep-") as folder:
+        with temporary_folder() as folder:
             results = _tuner(function, sweep, records, waiting, folder).fit()
         for result in results:
             if result.error:
-                error = str(result.error).strip().splitlines()[-1]
-                records.end((result.config or {})[_NUMBER], FAILED, error)
+                lines = str(result.error).strip().splitlines() or [type(result.error).__name__]
+                records.end((result.config or {})[_NUMBER], FAILED, lines[-1])
     return records.trials()
 
 
@@ -115,7 +116,7 @@ def _run(trial: Trial, objective: str, config: dict[str, Any]) -> None:
 
 
 def _tuner(
-    function: Any, sweep: Sweep, records: TrialRecords, waiting: list[int], folder: str
+    function: Any, sweep: Sweep, records: TrialRecords, waiting: list[int], folder: Path
 ) -> tune.Tuner:
     """Return a tuner of the trials with the waiting numbers; its own state goes to a local folder."""
     scheduler = _scheduler(sweep.settings)
@@ -123,7 +124,7 @@ def _tuner(
         tune.with_resources(function, _MEMORY),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=folder,
+            storage_path=str(folder),
             failure_config=tune.FailureConfig(max_failures=1),
             callbacks=[_Recorder(sweep.settings.objective, records, scheduler)],
             verbose=0,

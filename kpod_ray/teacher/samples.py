@@ -73,8 +73,8 @@ def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:
 def sample_of_completion(completion: Completion, question_id: str, sample_index: int) -> Sample:
     """Return a completion, which may be an error row, as a sample of its question.
 
-    ``sample_index`` counts the samples of the question from 0. The sample has no ``teacher_answer``: its
-    answer is extracted from the text later.
+    ``sample_index`` counts the samples of the question from 0. Its ``teacher_answer`` is an empty
+    text: the answer is extracted from the rationale later.
     """
     return Sample(
         question_id,

@@ -41,7 +41,9 @@ def train_student(
 
     Ray must be connected. ``questions``, ``assess`` and ``plan`` are finished artifacts. An interrupted
     training continues from the checkpoints in ``fit/``, which are deleted at the end. ``watch`` gets the
-    metrics of every train step, in a thread of the driver, and again when validation metrics are added.
+    metrics of every train step of this call, in a thread of the driver, and again when validation
+    metrics are added. An accuracy that is measured after the training, for want of room beside it, is
+    not passed.
 
     Returns:
         The manifest entries ``counts``, ``workers``, ``nodes``; ``best`` (stage and its loss or

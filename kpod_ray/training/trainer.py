@@ -143,37 +143,22 @@ class StudentTraining:
         The losses of the reasoning steps are added to those of the stage (`step_losses`).
 
         Args:
-            indices: indices into ``examples`` of the whole global batch, at least one, the same on all
-                workers; may repeat.
+            indices: indices into ``examples`` of the global batch, not empty, the same on all workers.
             given: number of given steps, at least for the questions of the global batch.
             done: fraction of the training that is done, in [0, 1), for the learning rate.
-            wants_to_leave: whether this worker wants to leave the training; called once, after the
-                backward passes. If a worker wants to, ``is_to_leave`` is afterwards true on all workers.
+            wants_to_leave: called once, after the backward passes; if it is true on a worker,
+                ``is_to_leave`` is true on all workers afterwards.
 
         Returns:
             The metrics of the train step, the same on all workers: those of `step_metrics`, ``tokens``
-            (number of tokens of the prompts and targets of the global batch), ``given_steps_mean``,
-            ``grad_norm`` (before clipping) and ``learning_rate``.
+            (of prompts and targets), ``given_steps_mean``, ``grad_norm`` (unclipped), ``learning_rate``.
 
         Raises:
-            KpodError: The token weights in the loss sum to 0, as when no token is in the loss, or the
-                gradient isn't finite. All workers raise the error; the parameters are unchanged. A
-                gradient that isn't finite stays in ``grad``, so no further train step is possible.
+            KpodError: No token has a weight in the loss, or the gradient isn't finite. All workers raise
+                it; the parameters are unchanged, and no further train step is possible.
         """
         denominator = self._denominator(indices, given)
-        sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)
-        passes = self._passes(indices)
-        measured: list[tuple[list[int], Tensor]] = []
-        for i, (rows, is_idle) in enumerate(passes):
-            batch = self._batch(rows, given, is_idle)
-            # Gradients accumulate locally; the last backward pass synchronizes them.
-            with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
-                parts = self.module(batch)
-                # DDP and FSDP average gradients over the workers; the factor turns the mean into a sum.
-                (parts.total * (self.worker.num_workers / denominator)).backward()
-            if not is_idle:
-                sums += loss_sums(batch, parts)
-                measured.append((rows, parts.token_nll))
+        sums, measured = self._backward(indices, given, denominator)
         # The vote travels with the sums, which are added over the workers anyway.
         sums = torch.cat([sums, sums.new_tensor([wants_to_leave()])])
         learning_rate = self._learning_rate(done)
@@ -197,6 +182,25 @@ class StudentTraining:
             "grad_norm": grad_norm,
             "learning_rate": learning_rate,
         }
+
+    def _backward(
+        self, indices: list[int], given: GivenSteps, denominator: float
+    ) -> tuple[Tensor, list[tuple[list[int], Tensor]]]:
+        """Run a global batch's passes; return this worker's sums, and each pass's rows and losses."""
+        sums = torch.zeros(NUM_SUMS, dtype=torch.float64, device=self.device)
+        passes = self._passes(indices)
+        measured: list[tuple[list[int], Tensor]] = []
+        for i, (rows, is_idle) in enumerate(passes):
+            batch = self._batch(rows, given, is_idle)
+            # Gradients accumulate locally; the last backward pass synchronizes them.
+            with contextlib.nullcontext() if i == len(passes) - 1 else no_sync(self.module):
+                parts = self.module(batch)
+                # DDP and FSDP average gradients over the workers; the factor turns the mean into a sum.
+                (parts.total * (self.worker.num_workers / denominator)).backward()
+            if not is_idle:
+                sums += loss_sums(batch, parts)
+                measured.append((rows, parts.token_nll))
+        return sums, measured
 
     @torch.no_grad()
     def check_update(self, indices: list[int], given: GivenSteps) -> None:

@@ -111,8 +111,7 @@ def learn_token_weights(
     every train step and validation. The result holds the entries of the manifest, which isn't written:
     ``counts``; ``best``, the metrics of the best validation, or None if the weights were collapsed at
     all validations; ``quality`` (`WeightingValidation.quality`); ``workers``, the configured number;
-    ``nodes``; and ``warning``, a text, only after a collapse at the last validation or damaged
-    checkpoints.
+    ``nodes``; and ``warning`` after a collapse at the last validation or damaged checkpoints.
 
     Raises:
         KpodError: There are more workers than rationales, or than ``global_batch_size``; or as the entry

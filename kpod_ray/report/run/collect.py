@@ -70,9 +70,8 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
 
     Returns:
         The results with the first `NUM_SHOWN` weighted rationales and rejected rationales of each
-        verdict, the first `MAX_PREDICTIONS` predictions of the distilled student, and their questions
-        (copies of a question with several kept rationales included). The histogram has 20 bins over
-        [0, 1]; token weights outside aren't counted. Versions are those of ``evaluate``.
+        verdict, the first `MAX_PREDICTIONS` predictions of the distilled student, and their questions.
+        The histogram has 20 bins over [0, 1]; token weights outside aren't counted.
 
     Raises:
         KpodError: An artifact isn't finished or is damaged.

@@ -8,10 +8,10 @@ import traceback
 
 import pytest
 from pydantic import SecretStr
-from tests.inference.endpoint.test_openai_client import KEY, asked, teacher
 
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint.openai_client import Endpoint
+from tests.inference.endpoint.test_openai_client import KEY, asked, teacher
 from tests.inference.endpoint_server import EndpointServer
 
 ECHOES = {

@@ -6,9 +6,9 @@ import selectors
 import time
 
 import pytest
-from tests.inference.endpoint.test_openai_client import asked
 
 from kpod_ray.inference.endpoint.rate_limit import Pacing
+from tests.inference.endpoint.test_openai_client import asked
 from tests.inference.endpoint_server import EndpointServer
 
 
