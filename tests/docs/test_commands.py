@@ -8,7 +8,8 @@ import typer
 import yaml
 from typer._click.exceptions import ClickException
 
-from kpod_ray.cli.main import TABLE_OPTIONS, app, main
+from kpod_ray.cli.main import app, main
+from kpod_ray.cli.show import TABLE_OPTIONS
 from kpod_ray.config import RunConfig, load
 from kpod_ray.config.reading.overrides import merged
 from kpod_ray.errors import KpodError
