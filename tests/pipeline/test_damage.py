@@ -177,7 +177,9 @@ def test_a_damaged_manifest_is_named_by_every_command_that_reads_it(capsys, fold
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_student_is_not_evaluated(folder, damage):
     found = find_run(str(folder))
-    make = makers(found.config, found.artifacts, QUIET.on_train_step, QUIET.on_rows)["evaluate"]
+    make = makers(found.config, found.artifacts, QUIET.on_train_step, QUIET.on_rows, QUIET.on_wait)[
+        "evaluate"
+    ]
     for path in sorted(Path(found.artifacts["train"].path, "student").iterdir()):
         with damaged(path, damage), pytest.raises(KpodError, match=re.escape(str(path))):
             make(found.artifacts["evaluate"])
@@ -203,7 +205,9 @@ def test_a_file_put_beside_a_student_is_not_loaded(capsys, folder):
     found = find_run(str(folder))
     path = Path(found.artifacts["train"].path, "student", "pytorch_model.bin")
     path.write_bytes(b"pickle")
-    make = makers(found.config, found.artifacts, QUIET.on_train_step, QUIET.on_rows)["evaluate"]
+    make = makers(found.config, found.artifacts, QUIET.on_train_step, QUIET.on_rows, QUIET.on_wait)[
+        "evaluate"
+    ]
     try:
         with pytest.raises(KpodError, match=f"{path} isn't in the manifest; delete the file"):
             make(found.artifacts["evaluate"])

@@ -170,7 +170,7 @@ def test_a_destroyed_model_is_no_weighter(alone, inputs, settings, owner):
     name = "learning_rate" if owner == "weighter" else "adapt_learning_rate"
     assert str(raised.value) == (f"the {owner}'s parameters aren't finite; lower weighting.{name}")
     artifact = inputs[0].artifact("weigh", 1, {"label": label}, [])
-    files = ["weighter.safetensors", "adapted.safetensors"][owner == "predictor" :]
+    files = ["weighter.safetensors", *["adapted.safetensors"] * (owner == "predictor")]
     assert not any(artifact.store.exists(f"{artifact.folder}/{file}") for file in files)
 
 
