@@ -29,9 +29,12 @@ class Interruption:
         self.kept: list[str] = []
         self.changed = asyncio.Condition()
 
+    async def enter(self, work: str) -> None:
+        """Record that the work has begun; `ask` waits for it from now on."""
+        self.unsaved.add(work)
+
     async def wait(self, work: str) -> bool:
         """Wait until the command ends (True), or until the work has ended before (False)."""
-        self.unsaved.add(work)
         async with self.changed:
             await self.changed.wait_for(lambda: self.is_asked or work not in self.unsaved)
         return self.is_asked
@@ -92,7 +95,11 @@ class Listener:
     def __init__(self, work: str) -> None:
         self.work = work
         self.actor = start() if ray.is_initialized() else None
-        self.answer = self.actor.wait.remote(work) if self.actor is not None else None
+        self.answer = None
+        if self.actor is not None:
+            # The calls of several processes arrive in any order: without waiting, `ask` could be first.
+            ray.get(self.actor.enter.remote(work))
+            self.answer = self.actor.wait.remote(work)
 
     def is_asked(self) -> bool:
         """Return at once whether the command ends."""

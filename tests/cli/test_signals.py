@@ -27,6 +27,12 @@ ADAPT_STEPS = 8
 MOST_CONCURRENT = 2
 NUM_TEXTS = 16
 """Texts of a run: two of each of eight questions."""
+ENDINGS = (
+    ("teacher", signal.SIGINT),
+    ("weigh", signal.SIGTERM),
+    ("train", signal.SIGINT),
+    ("evaluate", signal.SIGTERM),
+)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -59,7 +65,7 @@ def slow(number, body):
     return 200, {}, answer("It is 5. The answer is 5.")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def runs(tmp_path_factory):
     """A server, and words of a command with an own storage each for two runs."""
     folder = tmp_path_factory.mktemp("s")
@@ -126,17 +132,16 @@ def start(runs, phase):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("phase", "signum"),
-    [
-        ("teacher", signal.SIGINT),
-        ("weigh", signal.SIGTERM),
-        ("train", signal.SIGINT),
-        ("evaluate", signal.SIGTERM),
-    ],
-)
-def test_a_signal_ends_a_phase_and_tells_what_is_kept(runs, phase, signum):
+@pytest.mark.timeout(1200)
+def test_a_command_that_is_ended_in_every_phase_makes_what_an_untouched_one_makes(runs):
+    for phase, signum in ENDINGS:
+        end_a_phase(runs, phase, signum)
+    end_at_once_by_a_second_signal(runs)
+    go_on_to_the_end(runs)
+
+
+def end_a_phase(runs, phase, signum):
+    """End the command in a phase by a signal; check that it tells what is kept."""
     _, server, _, ended = runs
     command = start(runs, phase)
     time.sleep(random.Random(f"{SEED}{phase}{signum}").uniform(0, 1.5))
@@ -167,10 +172,8 @@ def saved_train_steps(words, phase):
     return progress["train_steps"] if phase == "train" else adapted + progress["train_step"]
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_second_signal_ends_a_command_that_cannot_save_at_once(runs):
+def end_at_once_by_a_second_signal(runs):
+    """End a command that can't save, because its workers are suspended."""
     command = start(runs, "evaluate")
     processes = psutil.Process(command.process.pid).children(recursive=True)
     stopped = [process for process in processes if "ray::" in process.name()]
@@ -184,10 +187,8 @@ def test_a_second_signal_ends_a_command_that_cannot_save_at_once(runs):
     assert seconds < 3
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_same_command_then_makes_what_an_untouched_one_makes(runs):
+def go_on_to_the_end(runs):
+    """Let the same command finish; compare its artifacts with the untouched one's."""
     folder, server, untouched, ended = runs
     Command(folder / "c", "run", *ended).finish()
     assert len(server.seen) <= 2 * NUM_TEXTS + MOST_CONCURRENT

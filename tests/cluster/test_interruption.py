@@ -10,6 +10,7 @@ def test_all_work_saves_before_the_answer():
         interruption, order = Interruption(), []
 
         async def work(name, seconds):
+            await interruption.enter(name)
             assert await interruption.wait(name)
             await asyncio.sleep(seconds)
             order.append(name)
@@ -30,6 +31,8 @@ def test_all_work_saves_before_the_answer():
 def test_work_that_has_ended_is_not_asked_and_not_waited_for():
     async def run():
         interruption = Interruption()
+        for i in range(3):
+            await interruption.enter(f"run/{i}")
         waiting = [asyncio.create_task(interruption.wait(f"run/{i}")) for i in range(3)]
         await asyncio.sleep(0)
         await interruption.leave("run/")
@@ -39,10 +42,25 @@ def test_work_that_has_ended_is_not_asked_and_not_waited_for():
     assert asyncio.run(run()) == ([False, False, False], [])
 
 
+def test_work_whose_call_to_wait_is_still_on_its_way_is_waited_for():
+    async def run():
+        interruption = Interruption()
+        await interruption.enter("work")
+        asked = asyncio.create_task(interruption.ask())
+        await asyncio.sleep(0.05)
+        is_answered_early = asked.done()
+        assert await interruption.wait("work")
+        await interruption.leave("work", "kept")
+        return is_answered_early, await asyncio.wait_for(asked, 1)
+
+    assert asyncio.run(run()) == (False, ["kept"])
+
+
 def test_work_that_begins_while_the_command_ends_is_asked_at_once():
     async def run():
         interruption = Interruption()
         await interruption.ask()
+        await interruption.enter("late")
         return await asyncio.wait_for(interruption.wait("late"), 1)
 
     assert asyncio.run(run())
