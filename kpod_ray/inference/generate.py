@@ -163,6 +163,7 @@ class GenerationActor:
         self.reading = asyncio.Lock()
         self.listener = Listener(f"{run}/{os.getpid()}")
         self.saving: asyncio.Task[None] | None = None
+        self.is_ending = False
 
     async def __call__(self, call: pa.Table) -> dict[str, list[Any]]:
         """Write the completions of blocks, one block after the other; return when all are in files.
@@ -213,10 +214,13 @@ class GenerationActor:
         completion = await self.service.generate(request)
         await self.limiter.leave()
         await self.writer.add(completion)
+        if self.is_ending:  # the process is killed at any moment
+            await self.writer.flush()
 
     async def _save_at_end(self) -> None:
         """Write the finished completions at once when the command ends."""
         if await self.listener.wait():
+            self.is_ending = True
             await self.writer.flush()
             self.listener.saved()
 

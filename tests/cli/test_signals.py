@@ -94,6 +94,7 @@ def settings(url):
             "num_adapt_steps": ADAPT_STEPS,
             "num_train_steps": 16,
             "validate_every": 2,
+            "patience": 100,  # a training that ends early would be over before the signal
             "global_batch_size": 4,
         },
         "schedule": {"num_stages": 10, "num_clusters": 2},
@@ -150,7 +151,8 @@ def end_a_phase(runs, phase, signum):
     assert seconds < MOST_SECONDS
     assert re.match(rf"kpod: ended by {NAMES[signum]}: .*{phase} (are|is) kept; the same", line)
     if phase == "teacher":
-        assert finished_texts(ended) >= len(server.seen) - NUM_TEXTS - MOST_CONCURRENT
+        # lost are requests under way at the signal, and those begun between it and the end
+        assert finished_texts(ended) >= len(server.seen) - NUM_TEXTS - 2 * MOST_CONCURRENT
     if phase in ("weigh", "train"):
         kept = int(re.search(r"(\d+) of \d+ train steps", line)[1])
         assert kept == saved_train_steps(ended, phase)
@@ -191,7 +193,7 @@ def go_on_to_the_end(runs):
     """Let the same command finish; compare its artifacts with the untouched one's."""
     folder, server, untouched, ended = runs
     Command(folder / "c", "run", *ended).finish()
-    assert len(server.seen) <= 2 * NUM_TEXTS + MOST_CONCURRENT
+    assert len(server.seen) <= 2 * NUM_TEXTS + 2 * MOST_CONCURRENT
     expected, found = artifacts(untouched), artifacts(ended)
     for phase, table in [
         ("teacher", "rationales"),
