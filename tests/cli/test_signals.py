@@ -92,7 +92,7 @@ def settings(url):
         },
         "weighting": {
             "num_adapt_steps": ADAPT_STEPS,
-            "num_train_steps": 16,
+            "num_train_steps": 80,
             "validate_every": 2,
             "patience": 100,  # a training that ends early would be over before the signal
             "global_batch_size": 4,
@@ -131,6 +131,9 @@ def start(runs, phase):
     return command
 
 
+@pytest.mark.skipif(
+    "KPOD_SIGNALS" not in os.environ, reason="takes four minutes; set KPOD_SIGNALS=1"
+)
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
