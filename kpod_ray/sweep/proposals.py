@@ -14,16 +14,14 @@ import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
 )
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from kpod_ray.config import OBJECTIVES, Domain, SweepConfig, Value
+from kpod_ray.config import OBJECTIVES, SweepConfig, Value
 from kpod_ray.report.sweep.data import FINISHED, STOPPED, SweepTrial
+from kpod_ray.report.sweep.importance import distribution
 
 
 def num_trials(config: SweepConfig) -> int:
@@ -82,14 +80,4 @@ def _told(config: SweepConfig, trial: SweepTrial) -> FrozenTrial:
 
 
 def _distributions(config: SweepConfig) -> dict[str, BaseDistribution]:
-    return {path: _distribution(domain) for path, domain in config.space.items()}
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if domain.uniform is not None:
-        return FloatDistribution(*domain.uniform)
-    if domain.loguniform is not None:
-        return FloatDistribution(*domain.loguniform, log=True)
-    if domain.randint is not None:
-        return IntDistribution(*domain.randint)
-    return CategoricalDistribution(domain.choice or ())
+    return {path: distribution(domain) for path, domain in config.space.items()}

@@ -44,7 +44,7 @@ def importances(
     """
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}
-    distributions = {path: _distribution(domain) for path, domain in space.items()}
+    distributions = {path: distribution(domain) for path, domain in space.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     for row, value in zip(settings, objectives, strict=True):
@@ -59,8 +59,8 @@ def importances(
         return {}
 
 
-def _distribution(domain: Domain) -> BaseDistribution:
-    """Convert a domain of the config to Optuna's type."""
+def distribution(domain: Domain) -> BaseDistribution:
+    """Return a domain of the config as Optuna's distribution."""
     if domain.uniform is not None:
         return FloatDistribution(*domain.uniform)
     if domain.loguniform is not None:
