@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 NAME = "kpod-interruption"
 """Name of the actor. Every driver has a Ray namespace of its own."""
 _started: dict[str, Any] = {}
-"""Name -> handle of the actor, which lives as long as the handle of the process that started it."""
+"""Ray namespace -> handle of its actor, which dies when the process that started it drops the handle."""
 
 
 class Interruption:
@@ -60,10 +60,13 @@ class Interruption:
 
 def start() -> Any:
     """Return the handle of the driver's `Interruption` actor, which is started if it is missing."""
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    actor_class: Any = ray.remote(Interruption)
-    _started[NAME] = actor_class.options(name=NAME, get_if_exists=True, **options).remote()
-    return _started[NAME]
+    namespace = ray.get_runtime_context().namespace
+    if namespace not in _started:
+        options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        actor_class: Any = ray.remote(Interruption)
+        actor = actor_class.options(name=NAME, get_if_exists=True, **options).remote()
+        _started[namespace] = actor
+    return _started[namespace]
 
 
 def ask_to_save(seconds: float) -> list[str]:

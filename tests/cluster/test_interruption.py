@@ -1,6 +1,9 @@
-"""The state of an interruption, without the actor around it."""
+"""The state of an interruption with and without the actor around it."""
 
 import asyncio
+import time
+
+import ray
 
 from kpod_ray.cluster.interruption import Interruption, Listener, ask_to_save
 
@@ -72,3 +75,13 @@ def test_without_ray_nobody_asks():
         listener.saved("5 of 8")
     assert not asyncio.run(listener.wait())
     assert ask_to_save(1) == []
+
+
+def test_the_work_of_one_process_has_one_actor_that_lives_on(ray_cluster):
+    listeners = [Listener(f"work {i}") for i in range(3)]
+    time.sleep(1)  # Ray ends an actor without a handle after a moment
+    for listener in listeners:
+        with listener:
+            assert ray.get(listener.actor.wait.remote("unknown")) is False
+            assert not listener.is_asked()
+    assert len({listener.actor for listener in listeners}) == 1
