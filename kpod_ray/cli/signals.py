@@ -1,8 +1,8 @@
 """End a command on SIGINT (Ctrl-C) or SIGTERM: save, say what is kept, and leave nothing behind.
 
 The command runs in a thread of its own, and the main thread waits for signals. The main thread can thus
-act at once, whatever the command is doing, and libraries can't replace the handlers of the signals: Ray,
-Ray Train and Ray Tune install handlers of their own only in the main thread.
+act at once, whatever the command is doing. Ray Train and Ray Tune would install handlers of their own,
+but only in the main thread; Ray's C++ library does in any thread, so ours are installed again and again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ SAVE_SECONDS = 15.0
 """Time for trainings and generations to save what is done."""
 END_SECONDS = 5.0
 """Time for the processes of a Ray that a command has started to end by themselves."""
+INSTALL_SECONDS = 0.1
+"""Time between two installations of the handlers: Ray's start replaces that of SIGTERM."""
 REPEAT_SECONDS = 0.5
 """Time in which several signals are one: a wrapper may pass on what the terminal has sent, too."""
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -80,7 +82,8 @@ def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> 
     thread = threading.Thread(target=run, name="kpod-command", daemon=True)
     with arrival.noted():
         thread.start()
-        arrival.event.wait()
+        while not arrival.event.wait(INSTALL_SECONDS):
+            arrival.install()
         if arrival.first is not None:
             _end(arrival.first, arguments)
         thread.join()
@@ -99,14 +102,22 @@ class _Arrival:
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
         """Handle the signals in the block."""
-        former = {signum: signal.signal(signum, self._note) for signum in EXIT_CODES}
+        former = {signum: signal.getsignal(signum) for signum in EXIT_CODES}
+        self.install()
         try:
             yield
         finally:
             for signum, handler in former.items():
                 signal.signal(signum, handler)
 
+    def install(self) -> None:
+        """Install the handler, over that of any library."""
+        for signum in EXIT_CODES:
+            signal.signal(signum, self._note)
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        # Ray's own handler, if it came first, has set an alarm that aborts the process after 3 s.
+        signal.alarm(0)
         if self.first is None:
             self.first, self.time = signal.Signals(signum), time.monotonic()
             self.event.set()

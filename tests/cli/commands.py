@@ -57,7 +57,8 @@ class Command:
         code = self.process.wait(60)
         seconds = time.monotonic() - before
         _, alive = psutil.wait_procs(processes, timeout=1)
-        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        left = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+        assert [(process.pid, process.cmdline()) for process in left] == []
         assert list(self.temporary.iterdir()) == []
         lines = self.errors.read_text().splitlines()
         assert "Traceback" not in self.errors.read_text()
