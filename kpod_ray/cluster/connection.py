@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,7 +175,9 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
     # driver of a Ray on one machine is preempted together with its workers.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     authentication.turn_on()
-    with _on_loopback(), _environment(LOOPBACK | {"RAY_TMPDIR": own_folder()}):
+    # Temporary files of Ray's processes are removed with those of this process (`scratch.own_folder`).
+    folders = {"RAY_TMPDIR": own_folder(), "TMPDIR": tempfile.gettempdir()}
+    with _on_loopback(), _environment(LOOPBACK | folders):
         ray.init(
             address="local",
             num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),

@@ -5,9 +5,12 @@ vLLM is imported inside the functions, because only the actors with an engine ne
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,9 +18,10 @@ import psutil
 from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
+from kpod_ray.errors import KpodError
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.custom_code import is_trusted
-from kpod_ray.models.sources import model_folder
+from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Completion, GenerationRequest
 from kpod_ray.storage.scratch import make_folder, noting_shared_memory
@@ -26,6 +30,10 @@ MAX_NUM_SEQS = 256
 """Largest number of sequences in a batch of vLLM, unless ``engine_kwargs.max_num_seqs`` is set."""
 LOWEST_PRIORITY = 19
 """Niceness of a process that gets CPU time only when no other process needs it."""
+COMPILED = MODEL_CACHE.parent / "torchinductor"
+"""Local folder of what torch compiles for the engines; torch would take a folder in /tmp."""
+MOST_CHARACTERS = 300
+"""Length to which the message of an engine's error is cut."""
 
 
 class VllmService:
@@ -45,7 +53,7 @@ class VllmService:
         OSError: As in `load_tokenizer`.
         ValueError: As in `load_tokenizer`, or vLLM refuses the model or the value of an argument.
         TypeError: vLLM has no argument of a name in ``arguments``.
-        RuntimeError: The engine can't start, for example for lack of memory.
+        KpodError: The engine's processes end while they start, twice, for example for lack of memory.
     """
 
     def __init__(
@@ -56,18 +64,18 @@ class VllmService:
         arguments: dict[str, Any],
     ) -> None:
         from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
 
         self.tokenizer = load_tokenizer(model)
         self.prompt_builder = prompt_builder
         self.sampling = sampling
         self.folder = make_folder()
         os.environ["VLLM_RPC_BASE_PATH"] = str(self.folder)  # of the engine's sockets
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))
         engine = AsyncEngineArgs(
             model=model_folder(model), trust_remote_code=is_trusted(model), **arguments
         )
         with noting_shared_memory(self.folder):
-            self.llm = AsyncLLM.from_engine_args(engine)
+            self.llm = _started(engine)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; exit the process if the engine is dead.
@@ -124,6 +132,37 @@ class VllmService:
             self.llm.shutdown()
         if hasattr(self, "folder"):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _started(engine: Any) -> Any:
+    """Return the engine of some ``AsyncEngineArgs``, which is tried twice, as a process may be killed.
+
+    Raises:
+        KpodError: The engine's processes ended at both tries.
+    """
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    with contextlib.suppress(RuntimeError):
+        return AsyncLLM.from_engine_args(engine)
+    try:
+        return AsyncLLM.from_engine_args(engine)
+    except RuntimeError as error:
+        raise KpodError(
+            f"vLLM's engine for {engine.model} ended twice while it started: "
+            f"{_last_error() or 'no error is known'}; if the memory is short, lower "
+            "engine_kwargs.max_model_len"
+        ) from error
+
+
+def _last_error() -> str:
+    """Return the last line with an error in this process's log, which the engine's processes share."""
+    log = Path("/proc/self/fd/2")
+    if not log.is_file():  # a terminal or a pipe
+        return ""
+    lines = re.findall(r"\b\w+(?:Error|Exception): .+", log.read_text(errors="replace"))
+    # The last errors are those of the waiting process, which refers to the cause.
+    causes = [line for line in lines if "Engine core initialization failed" not in line]
+    return causes[-1][:MOST_CHARACTERS].rstrip(". ") if causes else ""
 
 
 def start_on_cpu(

@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 
 _NAME = re.compile(r"kpod-(\d+)-(\d+)-(\d+)-\w+")
-_SEGMENT = re.compile(r"/dev/shm/(psm_[0-9a-f]+)\n")
-"""Line end of ``/proc/PID/maps`` for shared memory made by Python's multiprocessing."""
+_SEGMENT = re.compile(r"/dev/shm/((?:psm_|sem\.)[\w.-]+)\n")
+"""Line end of ``/proc/PID/maps`` for shared memory and semaphores of Python's multiprocessing."""
 _SEGMENTS = Path("/dev/shm")
 _NOTES = "segments"
 NOTE_SECONDS = 0.5
@@ -79,7 +79,7 @@ def own_folder() -> Iterator[None]:
 def noting_shared_memory(folder: Path) -> Iterator[None]:
     """Note in a folder of this process, for `clear`, the shared memory made during the block.
 
-    Shared memory of this process and of its descendants is noted until the end of the block.
+    Shared memory and semaphores of this process and its descendants are noted until the block ends.
     """
     is_over = threading.Event()
 
@@ -140,7 +140,7 @@ def _base() -> Path:
 
 
 def _remove(folder: Path) -> None:
-    for note in (folder / _NOTES).glob("psm_*"):
+    for note in (folder / _NOTES).iterdir() if (folder / _NOTES).is_dir() else ():
         segment = _SEGMENTS / note.name
         with contextlib.suppress(FileNotFoundError):
             if segment.stat().st_uid == os.getuid():
