@@ -89,7 +89,7 @@ def our_training(examples: list[Example], folder: str, setting: Setting) -> Stud
         micro_batch_tokens=setting.micro_batch_tokens,
     )
     padding = pad_id(load_tokenizer(folder))
-    training_set = TrainingSet(examples, "from_weighting", padding)
+    training_set = TrainingSet(examples, "from_weighting", padding, 0)
     use_recomputed_layers(student.language_model)
     student.to(device())
     return StudentTraining(student, student, config, training_set, WorkerRank(0, 1))

@@ -20,7 +20,8 @@ from kpod_ray.cluster.failures import explained
 from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import ComparisonConfig, RunConfig
 from kpod_ray.data.batches import num_loss_tokens
-from kpod_ray.data.examples import Example, training_example
+from kpod_ray.data.examples import Example
+from kpod_ray.data.training_examples import supervised_example
 from kpod_ray.pipeline.checks import check_comparison
 from kpod_ray.pipeline.naming import Run, name_run, open_run
 from kpod_ray.pipeline.run import (
@@ -216,7 +217,7 @@ def _supervised_tokens(
     examples: Sequence[Example], rows: Sequence[StageRow], config: RunConfig
 ) -> int:
     """Return the number of tokens in the loss over all stages of a plan."""
-    by_id = {e.question_id: training_example(e, config.student) for e in examples}
+    by_id = {e.question_id: supervised_example(e, config.student) for e in examples}
     return sum(
         num_loss_tokens(by_id[row.question_id], row.num_given_steps)
         for row in rows

@@ -174,9 +174,11 @@ def test_every_built_in_arm_is_a_valid_config(tmp_path):
     folders = {run.artifacts["train"].folder for run in runs.values()}
     assert len(folders) == len(ARMS)
     own = runs.pop("hand_weights").artifacts
+    papers = [runs.pop(name).artifacts for name in ("paper_weights", "kpod_paper")]
     for phase in ("weigh", "assess"):
         (shared,) = {run.artifacts[phase].folder for run in runs.values()}
-        assert own[phase].folder != shared
+        (paper,) = {artifacts[phase].folder for artifacts in papers}
+        assert len({own[phase].folder, paper, shared}) == 3
     (shared,) = {run.artifacts["teacher"].folder for run in runs.values()}
     assert own["teacher"].folder == shared
 

@@ -43,7 +43,10 @@ _SHARED: Mapping[str, str] = {
 _STEPS = ("schedule.num_stages", "student.global_batch_size")
 """Settings that change the number of train steps."""
 _UNIFORM: dict[str, Any] = {"student.token_weights": "uniform", "schedule.order": "none"}
-_KPOD = {"student.token_weights": "from_weighting", "schedule.order": "progressive"}
+_WEIGHTED = {"student.token_weights": "from_weighting", "student.boundary": True}
+_PAPER_LOSS = {"student.boundary": False, "weighting": {"kind": "learned", "floor": None}}
+"""Eq. 15 as written: learned weights without a floor, and no boundary."""
+_KPOD = {**_WEIGHTED, "schedule.order": "progressive"}
 ARMS: dict[str, Arm] = {
     "answer_only": Arm(
         description="the answer alone, no rationale",
@@ -58,9 +61,21 @@ ARMS: dict[str, Arm] = {
         description="hand weights: digits and operators",
         overrides={
             **_UNIFORM,
-            "student.token_weights": "from_weighting",
+            **_WEIGHTED,
             "weighting": {"kind": "hand"},
         },
+    ),
+    "shuffled_weights": Arm(
+        description="whole rationales, token weights in random order",
+        overrides={**_UNIFORM, **_WEIGHTED, "student.token_weights": "shuffled"},
+    ),
+    "without_boundary": Arm(
+        description="whole rationales, token weights without boundary",
+        overrides={**_UNIFORM, **_WEIGHTED, "student.boundary": False},
+    ),
+    "paper_weights": Arm(
+        description="whole rationales, token weights of Eq. 15 as written",
+        overrides={**_UNIFORM, **_WEIGHTED, **_PAPER_LOSS},
     ),
     "easy_to_hard": Arm(
         description="easy questions first, whole rationales",
@@ -82,6 +97,10 @@ ARMS: dict[str, Arm] = {
     "kpod_without_diversity": Arm(
         description="KPOD without the diversity term (w.o.-div)",
         overrides={**_KPOD, "schedule.diversity_weight": 0.0},
+    ),
+    "kpod_paper": Arm(
+        description="KPOD, token weights of Eq. 15 as written",
+        overrides={**_KPOD, **_PAPER_LOSS},
     ),
     "kpod_adaptive": Arm(
         description="KPOD, difficulty measured again at every stage",

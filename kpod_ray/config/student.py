@@ -33,9 +33,14 @@ class StudentConfig(Config):
     template: Template = "chat"
     """How a question is rendered: ``chat`` uses the model's chat template, ``plain`` writes Q: and A:
     lines."""
-    token_weights: Literal["from_weighting", "uniform"] = "from_weighting"
+    token_weights: Literal["from_weighting", "uniform", "shuffled"] = "from_weighting"
     """Weights of the rationale tokens in the loss: those of ``weighting`` (``from_weighting``, Eq.
-    15), or 1 for all tokens (``uniform``, Eq. 14, w.o.-sig in the paper)."""
+    15); 1 for all tokens (``uniform``, Eq. 14, w.o.-sig in the paper); or, as a control, those of
+    ``weighting`` in a random order within each rationale (``shuffled``)."""
+    boundary: bool = True
+    """Whether the first token of every reasoning step has the weight of the closing words in the loss,
+    1. If false (Eq. 15 as written), a step whose first token weighs less than the closing words, with
+    which it competes, is generated too rarely: the student stops early."""
     loss: Literal["nll", "dft"] = "nll"
     """Loss of a token before the token weight is applied: the negative log-likelihood (``nll``), or the
     negative log-likelihood times the student's probability of the token (``dft``). No gradient flows

@@ -68,6 +68,10 @@ class LearnedWeighting(Config):
     """Number of validations without a lower loss after which the training stops."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Floating-point type of the predictor's computation; parameters stay fp32."""
+    floor: float | None = Field(0.1, ge=0, lt=1)
+    """Lower bound of the token weights, which are ``floor + (1 - floor) * quantile``. The quantile is
+    that of the token's learned weight among all tokens of the corpus. None takes the learned weights
+    themselves (Eq. 15 as written)."""
 
 
 class FileWeighting(Config):

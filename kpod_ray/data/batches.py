@@ -36,6 +36,8 @@ class Batch:
     """[N], float32, weight of each label in the loss (`Example.token_weights`)."""
     in_rationale: Tensor
     """[N] bool, whether each label belongs to the rationale rather than to the answer segment."""
+    is_keypoint: Tensor
+    """[N] bool, whether each label is a keypoint of the rationale (`Example.token_keypoints`)."""
 
     def to(self, device: torch.device) -> Self:
         """Return a copy of the batch on a device; tensors that are already there are shared."""
@@ -112,7 +114,8 @@ def loss_tokens(
 ) -> dict[str, Tensor]:
     """Return the fields of `Batch` that describe the tokens in the loss, by field name, on the CPU.
 
-    The fields are ``rows``, ``columns``, ``labels``, ``token_weights`` and ``in_rationale``.
+    The fields are ``rows``, ``columns``, ``labels``, ``token_weights``, ``in_rationale`` and
+    ``is_keypoint``.
 
     Args:
         examples: B examples; example i is in row i.
@@ -128,6 +131,7 @@ def loss_tokens(
     labels: list[int] = []
     weights: list[float] = []
     in_rationale: list[bool] = []
+    is_keypoint: list[bool] = []
     for row, (example, given) in enumerate(zip(examples, num_given_steps, strict=True)):
         end = len(example.target_ids)
         start = end - num_loss_tokens(example, given)  # the tokens in the loss are the last ones
@@ -136,6 +140,7 @@ def loss_tokens(
         labels += example.target_ids[start:]
         weights += example.token_weights[start:]
         in_rationale += [step < example.num_steps for step in example.token_steps[start:]]
+        is_keypoint += example.token_keypoints[start:]
     return {
         # The types are explicit because the lists may be empty.
         "rows": torch.tensor(rows, dtype=torch.long),
@@ -143,6 +148,7 @@ def loss_tokens(
         "labels": torch.tensor(labels, dtype=torch.long),
         "token_weights": torch.tensor(weights, dtype=torch.float32),
         "in_rationale": torch.tensor(in_rationale, dtype=torch.bool),
+        "is_keypoint": torch.tensor(is_keypoint, dtype=torch.bool),
     }
 
 

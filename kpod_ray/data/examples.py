@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kpod_ray.algorithm.steps import steps_of_tokens
-from kpod_ray.config import StudentConfig
 from kpod_ray.data.prompts import Template, encode_prompt, question_text, target_text
+from kpod_ray.data.token_kinds import KEYPOINT, token_kinds
 from kpod_ray.data.tokens import encode_text
 from kpod_ray.records import Question, Record, WeightedRationale
 
@@ -37,11 +37,16 @@ class Example(Record):
     """Token ids of the rationale and the answer segment; either may be missing (`cut_example`,
     `answer_alone`)."""
     token_weights: Sequence[float]
-    """Weight of each target token: w of Eq. 3 in the rationale (1 with ``student.token_weights:
-    uniform``), 1 in the answer segment."""
+    """Weight of each target token: w of Eq. 3 in the rationale, 1 in the answer segment. In a training
+    example (`training_example`), the weight in the loss."""
     token_steps: Sequence[int]
     """0-based reasoning step of each target token; ``num_steps`` in the answer segment. The values
     never decrease."""
+    token_keypoints: Sequence[bool]
+    """Whether each target token is a keypoint (`token_kinds`); false in the answer segment."""
+    token_boundaries: Sequence[bool]
+    """Whether a reasoning step begins at each target token: the first token of a step, and white space
+    before this token. The student decides there between a further step and the answer."""
     num_steps: int
     """Number of reasoning steps of the rationale that was tokenised, or of what `cut_example` kept."""
 
@@ -52,6 +57,8 @@ class Example(Record):
             "target_ids": pa.list_(pa.int32()),
             "token_weights": pa.list_(pa.float32()),
             "token_steps": pa.list_(pa.int32()),
+            "token_keypoints": pa.list_(pa.bool_()),
+            "token_boundaries": pa.list_(pa.bool_()),
             "num_steps": pa.int32(),
         }
     )
@@ -59,6 +66,17 @@ class Example(Record):
     def num_tokens(self) -> int:
         """Return the number of tokens of prompt and target."""
         return len(self.prompt_ids) + len(self.target_ids)
+
+    def with_target(self, positions: Sequence[int]) -> Example:
+        """Return a copy whose target has only the tokens at some ascending positions of the target."""
+        return dataclasses.replace(
+            self,
+            target_ids=[self.target_ids[j] for j in positions],
+            token_weights=[self.token_weights[j] for j in positions],
+            token_steps=[self.token_steps[j] for j in positions],
+            token_keypoints=[self.token_keypoints[j] for j in positions],
+            token_boundaries=[self.token_boundaries[j] for j in positions],
+        )
 
 
 def build_example(
@@ -85,14 +103,31 @@ def build_example(
     in_answer = starts >= answer_start
     steps = np.where(in_answer, num_steps, steps_of_tokens(starts, rationale.step_starts))
     weights = np.where(in_answer, 1.0, spread_weights(rationale, starts, ends))
+    keypoints = ~in_answer & (token_kinds(text, starts.tolist(), ends.tolist()) == KEYPOINT)
+    blanks = [not text[a:b].strip() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
     return Example(
         question_id=question.id,
         prompt_ids=encode_prompt(tokenizer, question_text(question), template),
         target_ids=[*ids, tokenizer.eos_token_id],
         token_weights=[*weights.tolist(), 1.0],
         token_steps=[*steps.tolist(), num_steps],
+        token_keypoints=[*keypoints.tolist(), False],
+        token_boundaries=[*_step_beginnings(steps.tolist(), blanks, num_steps), False],
         num_steps=num_steps,
     )
+
+
+def _step_beginnings(steps: Sequence[int], blanks: Sequence[bool], num_steps: int) -> list[bool]:
+    """Return whether a reasoning step begins at each token; see `Example.token_boundaries`.
+
+    ``steps`` has the step of each token, ``blanks`` whether it is white space alone.
+    """
+    begins = [j == 0 or step != steps[j - 1] for j, step in enumerate(steps)]
+    # A newline that ends a step belongs to this step, but is what the student writes to go on: the
+    # closing words follow the last full stop without a newline.
+    for j in range(len(begins) - 1, 0, -1):
+        begins[j - 1] |= begins[j] and blanks[j - 1] and steps[j] < num_steps
+    return [is_first and step < num_steps for is_first, step in zip(begins, steps, strict=True)]
 
 
 def cut_example(example: Example, max_length: int) -> Example | None:
@@ -115,13 +150,7 @@ def cut_example(example: Example, max_length: int) -> Example | None:
     if not ends:
         return None
     end = ends[-1]
-    return dataclasses.replace(
-        example,
-        target_ids=example.target_ids[:end],
-        token_weights=example.token_weights[:end],
-        token_steps=steps[:end],
-        num_steps=steps[end - 1] + 1,
-    )
+    return dataclasses.replace(example.with_target(range(end)), num_steps=steps[end - 1] + 1)
 
 
 def encode_with_spans(
@@ -201,28 +230,3 @@ def _range_sums(
     """Return the sum of the values in each range; ranges are cut off at ``last``."""
     cumulative = np.concatenate([[0.0], np.cumsum(values)])
     return cumulative[np.minimum(ends, last)] - cumulative[np.minimum(starts, last)]
-
-
-def training_example(example: Example, student: StudentConfig) -> Example:
-    """Return an example with the settings ``token_weights`` and ``target`` of the student applied.
-
-    ``uniform`` sets the weights of all target tokens to 1, and ``answer`` leaves out the rationale
-    (`answer_alone`). With other values of both settings, the argument itself is returned.
-    """
-    if student.token_weights == "uniform":
-        example = dataclasses.replace(example, token_weights=[1.0] * len(example.target_ids))
-    return answer_alone(example) if student.target == "answer" else example
-
-
-def answer_alone(example: Example) -> Example:
-    """Return a copy of an example whose target is the answer segment alone; ``num_steps`` stays.
-
-    The target of a cut example (`cut_example`) becomes empty.
-    """
-    kept = [j for j, step in enumerate(example.token_steps) if step >= example.num_steps]
-    return dataclasses.replace(
-        example,
-        target_ids=[example.target_ids[j] for j in kept],
-        token_weights=[example.token_weights[j] for j in kept],
-        token_steps=[example.token_steps[j] for j in kept],
-    )

@@ -141,9 +141,11 @@ def use_packing(student: Student, max_length: int) -> bool:
     return bool(student.is_packing)
 
 
-_PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
+_PROBE = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], [False] * 3, [False] * 3, 1)
 """An example of token ids that every vocabulary has."""
-_OTHERS = [Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], 1) for i in (0, 1)]
+_OTHERS = [
+    Example("", [i], [i] * 4, [1.0] * 4, [0, 0, 0, 1], [False] * 4, [False] * 4, 1) for i in (0, 1)
+]
 """Two examples that precede `_PROBE` in a row; only their content differs."""
 
 

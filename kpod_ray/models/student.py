@@ -268,7 +268,7 @@ def _load_language_model(name: str) -> tuple[type[Student], Any]:
 @torch.no_grad()
 def _has_plain_logits(student: Any) -> bool:
     """Return whether a model's logits equal predicting states times output head, for a few tokens."""
-    probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], 1)
+    probe = Example("", [0, 1], [1, 0, 1], [1.0] * 3, [0, 0, 1], [False] * 3, [False] * 3, 1)
     batch = student.collate([probe], [0], 0)
     logits = student.language_model(**batch.model_inputs(), use_cache=False).logits
     product = (

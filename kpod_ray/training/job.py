@@ -28,7 +28,7 @@ class TrainJob:
     num_stages: int
     """N_e, number of planned stages."""
     seed: int
-    """Seed of the order of the examples and of random initial values."""
+    """Seed of the order of the examples, of random initial values and of shuffled token weights."""
     storage: str
     """Local path or address of the store, as `Store.open` takes it."""
     questions: str

@@ -17,7 +17,7 @@ from kpod_ray.data.batches import Batch, num_loss_tokens
 from kpod_ray.data.examples import Example
 from kpod_ray.models.student import LossParts
 
-NUM_SUMS = 9
+NUM_SUMS = 10
 """Number of sums that `loss_sums` returns."""
 
 
@@ -29,11 +29,11 @@ def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
         parts: the student's result for the batch.
 
     Returns:
-        [9], float64, on the batch's device: the loss (`LossParts.total`); number, negative
-        log-likelihood and token weight of the rationale tokens in the loss; number and negative
-        log-likelihood of the tokens of the answer segments in the loss; number of labels with the
-        highest logit; number of computed positions, padding included (`Batch.num_slots`); number of
-        tokens of prompts and targets (`Batch.num_tokens`).
+        [10], float64, on the batch's device: the loss (`LossParts.total`); number, negative
+        log-likelihood, token weight and token weight of the keypoints of the rationale tokens in the
+        loss; number and negative log-likelihood of the tokens of the answer segments in the loss;
+        number of labels with the highest logit; number of computed positions, padding included
+        (`Batch.num_slots`); number of tokens of prompts and targets (`Batch.num_tokens`).
     """
     inside = batch.in_rationale
     nll = parts.token_nll.double()
@@ -42,6 +42,7 @@ def loss_sums(batch: Batch, parts: LossParts) -> Tensor:
         inside.sum(),
         torch.where(inside, nll, 0).sum(),
         torch.where(inside, batch.token_weights.double(), 0).sum(),
+        torch.where(batch.is_keypoint, batch.token_weights.double(), 0).sum(),
         (~inside).sum(),
         torch.where(inside, 0, nll).sum(),
         parts.is_top.sum(),
@@ -55,7 +56,7 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
     """Compute the metrics of a train step from its sums.
 
     Args:
-        sums: [9], from `loss_sums`, added over micro-batches and workers.
+        sums: [10], from `loss_sums`, added over micro-batches and workers.
         denominator: divisor of the first sum, above 0, for the same batches; see
             ``student.loss_normalization``.
 
@@ -63,6 +64,7 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         Metrics by name, losses in nats; a mean or fraction of nothing is 0. ``loss``: the first sum,
         divided by the denominator. ``rationale_loss`` and ``answer_loss``: unweighted means over the
         tokens in the loss of the rationales and of the answer segments. ``token_weight_mean``: mean over
+        the rationale tokens in the loss. ``keypoint_share``: the keypoints' part of the total weight of
         the rationale tokens in the loss. ``token_accuracy``: fraction of the tokens in the loss with the
         highest logit. ``loss_tokens``: number of tokens in the loss. ``supervised_fraction``: this
         number divided by that of all tokens of prompts and targets. ``padding_fraction``: fraction of
@@ -70,16 +72,15 @@ def step_metrics(sums: Tensor, denominator: float) -> dict[str, float]:
         prompts and targets that aren't computed (in packed batches: further copies of a shared prefix,
         and the last token of each example).
     """
-    loss, rationale_tokens, rationale_nll, weight, answer_tokens, answer_nll, *counts = (
-        sums.tolist()
-    )
-    top, slots, tokens = counts
+    loss, rationale_tokens, rationale_nll, weight, keypoint_weight, *others = sums.tolist()
+    answer_tokens, answer_nll, top, slots, tokens = others
     loss_tokens = rationale_tokens + answer_tokens
     return {
         "loss": loss / denominator,
         "rationale_loss": rationale_nll / max(1.0, rationale_tokens),
         "answer_loss": answer_nll / max(1.0, answer_tokens),
         "token_weight_mean": weight / max(1.0, rationale_tokens),
+        "keypoint_share": keypoint_weight / weight if weight else 0.0,
         "token_accuracy": top / max(1.0, loss_tokens),
         "loss_tokens": loss_tokens,
         "supervised_fraction": loss_tokens / max(1.0, tokens),

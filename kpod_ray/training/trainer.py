@@ -20,8 +20,9 @@ from torch import Tensor
 
 from kpod_ray.config import StudentConfig
 from kpod_ray.data.batches import Batch, loss_weight, num_loss_tokens
-from kpod_ray.data.examples import Example, training_example
+from kpod_ray.data.examples import Example
 from kpod_ray.data.sampler import micro_batches
+from kpod_ray.data.training_examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.finite import check_finite
 from kpod_ray.models.student import Student
@@ -51,6 +52,8 @@ class TrainingSet:
     """Token weights inside a reasoning step in the step losses (Eq. 8)."""
     pad_id: int
     """Token id of padding."""
+    seed: int
+    """Seed of the permutations with ``student.token_weights: shuffled``."""
 
 
 class StudentTraining:
@@ -92,7 +95,9 @@ class StudentTraining:
         _initialize_state(self.optimizer)
         self.device = next(module.parameters()).device
         ordered = sorted(training_set.examples, key=lambda example: example.question_id)
-        self.examples = [training_example(example, config) for example in ordered]
+        self.examples = [
+            training_example(example, config, training_set.seed) for example in ordered
+        ]
         self._lengths = [example.num_tokens() for example in self.examples]
         self._step_weights = [_step_weights(e, training_set.difficulty_weights) for e in ordered]
         self.is_to_leave = False

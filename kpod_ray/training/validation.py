@@ -10,8 +10,9 @@ import torch
 import torch.distributed
 
 from kpod_ray.config import StudentConfig
-from kpod_ray.data.examples import Example, training_example
+from kpod_ray.data.examples import Example
 from kpod_ray.data.sampler import batches_by_tokens
+from kpod_ray.data.training_examples import supervised_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import Student
 from kpod_ray.training.trainer import WorkerRank
@@ -24,7 +25,7 @@ class Validation:
         student: the student in training, in evaluation mode, which `measure` doesn't change.
         module: the student itself, or sharded, or wrapped in DDP; with several workers torch's process
             group is initialized.
-        config: settings of the student; ``student.target`` changes the examples (`training_example`).
+        config: settings of the student; ``student.target`` changes the examples (`supervised_example`).
         examples: validation examples, at least one, as phase ``assess`` wrote them, the same on all
             workers.
         pad_id: token id of padding.
@@ -47,7 +48,7 @@ class Validation:
         self.module = module
         self.pad_id = pad_id
         self.worker = worker
-        self.examples = [training_example(example, config) for example in examples]
+        self.examples = [supervised_example(example, config) for example in examples]
         if not any(example.target_ids for example in self.examples):
             raise KpodError(
                 "nothing of the validation questions is in the loss; raise student.max_length, or set "

@@ -119,7 +119,7 @@ class _Worker:
             )
         padding = padding_id(job)
         worker = WorkerRank(self.rank, num_workers)
-        training_set = TrainingSet(training_examples, job.difficulty_weights, padding)
+        training_set = TrainingSet(training_examples, job.difficulty_weights, padding, job.seed)
         self.training = StudentTraining(self.student, module, job.student, training_set, worker)
         self.validation = (
             Validation(self.student, module, job.student, validation_examples, padding, worker)

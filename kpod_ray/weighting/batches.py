@@ -16,9 +16,9 @@ from torch import Tensor
 from kpod_ray.data.batches import padded
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.data.prompts import CLOSING, Template, encode_prompt, question_text
+from kpod_ray.data.token_kinds import token_kinds
 from kpod_ray.data.tokens import encode_text, has_control_tokens
 from kpod_ray.records import Question
-from kpod_ray.weighting.quality import token_kinds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.data.examples import encode_with_spans
+from kpod_ray.data.token_kinds import OPERATORS
 from kpod_ray.records import Rationale, WeightedRationale
-from kpod_ray.weighting.quality import OPERATORS
 
 
 def hand_weighted(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
+from kpod_ray.algorithm.rank_weights import rank_weights
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.cluster.actor_pool import ActorPool, discard_stream, stream_rows
 from kpod_ray.cluster.metrics_board import Watcher, watched
@@ -106,9 +108,10 @@ def learn_token_weights(
     """Train the weighter and weigh all rationales of the artifact ``teacher``, with Ray connected.
 
     The artifact gets the table ``weighted``, one row for each rationale in the order of the table
-    ``rationales``, ``weighter.safetensors``, and ``history.json``, the metrics of all validations. An
-    interrupted call is continued. ``watch`` is called in a thread of the driver with the metrics of
-    every train step and validation. The result holds the entries of the manifest, which isn't written:
+    ``rationales`` (with weights by rank unless ``weighting.floor`` is None), ``weighter.safetensors``,
+    and ``history.json``, the metrics of all validations. An interrupted call is continued. ``watch`` is
+    called in a thread of the driver with the metrics of every train step and validation. The result
+    holds the entries of the manifest, which isn't written:
     ``counts``; ``best``, the metrics of the best validation, or None if the weights were collapsed at
     all validations; ``quality`` (`WeightingValidation.quality`); ``workers``, the configured number;
     ``nodes``; and ``warning`` after a collapse at the last validation or damaged checkpoints.
@@ -141,7 +144,9 @@ def learn_token_weights(
     result = stream_rows(
         artifact, "annotated", rationales, _pool(config, weighting, artifact), "question_id"
     )
-    artifact.write("weighted", result.table.cast(WeightedRationale.schema))
+    table = result.table.cast(WeightedRationale.schema)
+    # The ranks are those of all tokens of the corpus, so the weights wait for the last rationale.
+    artifact.write("weighted", table if weighting.floor is None else ranked(table, weighting.floor))
     text = json.dumps(returned["history"])
     artifact.store.write_text(f"{artifact.folder}/history.json", text)
     discard_stream(artifact, "annotated")
@@ -156,6 +161,17 @@ def learn_token_weights(
         "nodes": described(returned["nodes"] | result.nodes),
         **({"warning": "; ".join(warnings)} if warnings else {}),
     }
+
+
+def ranked(table: pa.Table, floor: float) -> pa.Table:
+    """Return `WeightedRationale` rows with the weights by rank among all tokens (`rank_weights`)."""
+    scores = table["token_weights"].combine_chunks()
+    weights = rank_weights(scores.flatten().to_numpy().astype(np.float64), floor)
+    ends = np.cumsum(scores.value_lengths().to_numpy())
+    offsets = pa.array([0, *ends], pa.int32())
+    column = pa.ListArray.from_arrays(offsets, pa.array(weights, pa.float32()))
+    name = "token_weights"
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
 
 
 def _collapse(returned: dict[str, Any]) -> list[str]:

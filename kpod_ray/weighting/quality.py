@@ -1,86 +1,27 @@
 """Label-free quality metrics of token weights.
 
-The metrics classify tokens by their text: a keypoint (a token with a digit, an operator or a part of a
-number word) should weigh more than a function word, whatever the question. All other tokens are left out
-of the comparison. Further metrics compare the ranks of two sets of weights and detect collapse.
+The metrics classify tokens by their text (`token_kinds`): a keypoint should weigh more than a function
+word, whatever the question. All other tokens are left out of the comparison. Further metrics compare the
+ranks of two sets of weights and detect collapse.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-KEYPOINT, FUNCTION_WORD, OTHER = 1, 0, -1
-"""Kinds of tokens; `FUNCTION_WORDS` lists the function words."""
-OPERATORS = frozenset("+-*/=<>^%\u00d7\u00f7\u2212")
-"""Characters that are arithmetic operators."""
-NUMBER_WORDS = frozenset(
-    re.findall(
-        "[a-z]+",
-        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-        fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty
-        ninety hundred thousand million billion half halves third thirds quarter quarters dozen dozens
-        twice double triple""",
-    )
-)
-FUNCTION_WORDS = frozenset(
-    re.findall(
-        "[a-z]+",
-        """a an the of and or but nor so if then than that this these those there here it its he him his
-        she her hers they them their we us our you your i me my who whom whose which what when where
-        why how is are was were be been being am do does did has have had having will would can could
-        shall should may might must to in on at by for from with into onto upon as up down out off
-        over under about after before again not no yes also just only very too such some any all each
-        both either neither while because since until though although through during between per""",
-    )
-)
+from kpod_ray.data.token_kinds import KEYPOINT, OTHER
+
 LOWEST_MEAN = 0.05
 """Mean token weight below which nearly all tokens are masked."""
 HIGHEST_MEAN = 0.99
 """Mean token weight above which nearly no token is masked."""
 SMALLEST_SPREAD = 0.005
 """Standard deviation of token weights below which all tokens weigh nearly the same."""
-
-
-def token_kinds(text: str, starts: Sequence[int], ends: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return `KEYPOINT`, `FUNCTION_WORD` or `OTHER` for each token of a text, [N].
-
-    Keypoints are tokens with a digit, tokens of operators alone (except between two letters, as in
-    "pull-out"), and all parts of the `NUMBER_WORDS`. All parts of the `FUNCTION_WORDS` are function
-    words. Upper and lower case are equal. A token spans the characters from its element of
-    ``starts`` up to that of ``ends`` (excluded), [N] each; other lengths raise a ValueError.
-    """
-    kinds = [_kind(text, start, end) for start, end in zip(starts, ends, strict=True)]
-    return np.array(kinds, dtype=np.int64)
-
-
-def _kind(text: str, start: int, end: int) -> int:
-    piece = text[start:end].strip()
-    if any(character.isdigit() for character in piece):
-        return KEYPOINT
-    before, after = text[:start][-1:], text[end:][:1]
-    joins_letters = before.isalpha() and after.isalpha()  # the hyphen of "pull-out"
-    if piece and set(piece) <= OPERATORS:
-        return OTHER if joins_letters else KEYPOINT
-    word = _word_around(text, start, end)
-    if word in NUMBER_WORDS:
-        return KEYPOINT
-    return FUNCTION_WORD if word in FUNCTION_WORDS else OTHER
-
-
-def _word_around(text: str, start: int, end: int) -> str:
-    """Return the whole word, in lower case, that a span is a part of."""
-    while text[start - 1 : start].isalpha() and text[start : start + 1].isalpha():
-        start -= 1
-    while text[end - 1 : end].isalpha() and text[end : end + 1].isalpha():
-        end += 1
-    return text[start:end].strip().lower()
 
 
 def ranking_auc(

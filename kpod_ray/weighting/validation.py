@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 
 from kpod_ray.config import LearnedWeighting
+from kpod_ray.data.token_kinds import FUNCTION_WORD, KEYPOINT
 from kpod_ray.weighting.batches import Prefix, collate_masked
 from kpod_ray.weighting.model import KeypointLoss, mean_answer_nll
-from kpod_ray.weighting.quality import (
-    FUNCTION_WORD,
-    KEYPOINT,
-    keep_highest,
-    mean_weight,
-    ranking_auc,
-)
+from kpod_ray.weighting.quality import keep_highest, mean_weight, ranking_auc
 from kpod_ray.weighting.sampler import MaskedSampler, stack_noise
 
 VALIDATION_STEP = 2**31

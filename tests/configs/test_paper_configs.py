@@ -57,6 +57,7 @@ def test_a_config_has_the_papers_numbers(name):
     assert student.lora.rank == (64 if is_llama else 128)
     assert (student.global_batch_size, student.template) == (4, "plain")
     assert (student.token_weights, student.target) == ("from_weighting", "rationale")
+    assert (student.boundary, config.weighting.floor) == (False, None)
     assert not config.steps.split_newlines
     assert config.weighting.predictor == "google/flan-t5-large"
     assert config.weighting.mask_ratio_weight == 0.5

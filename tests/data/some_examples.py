@@ -6,13 +6,24 @@ from kpod_ray.data.examples import Example
 
 EOS, PAD = 99, 0
 
-SHORT = Example("short", [1, 2], [11, 12, EOS], [0.25, 0.5, 1.0], [0, 1, 2], 2)
+SHORT = Example(
+    "short",
+    [1, 2],
+    [11, 12, EOS],
+    [0.25, 0.5, 1.0],
+    [0, 1, 2],
+    [True, False, False],
+    [True, True, False],
+    2,
+)
 LONG = Example(
     "long",
     [3, 4, 5],
     [21, 22, 23, 24, EOS],
     [0.5, 0.75, 0.25, 1, 1],
     [0, 0, 1, 2, 2],
+    [False, True, True, False, False],
+    [True, False, True, False, False],
     2,
 )
 
@@ -34,6 +45,8 @@ def drawn_examples(draw):
                 [*target, EOS],
                 weights,
                 steps,
+                [step < len(lengths) - 1 and j % 2 == 0 for j, step in enumerate(steps)],
+                [step < len(lengths) - 1 and step not in steps[:j] for j, step in enumerate(steps)],
                 len(lengths) - 1,
             )
         )

@@ -29,6 +29,7 @@ def test_a_batch_by_hand():
     assert batch.labels.tolist() == [12, 99, 21, 22, 23, 24, 99]
     assert batch.token_weights.tolist() == [0.5, 1, 0.5, 0.75, 0.25, 1, 1]
     assert batch.in_rationale.tolist() == [True, False, True, True, True, False, False]
+    assert batch.is_keypoint.tolist() == [False, False, False, True, True, False, False]
 
 
 @given(drawn=drawn_examples())
@@ -51,6 +52,8 @@ def test_the_loss_is_on_exactly_the_tokens_of_steps_not_given(drawn):
         assert weights == example.token_weights[first:]
         inside = [step < example.num_steps for step in example.token_steps[first:]]
         assert batch.in_rationale[batch.rows == row].tolist() == inside
+        keypoints = batch.is_keypoint[batch.rows == row].tolist()
+        assert keypoints == example.token_keypoints[first:]
 
 
 @given(drawn=drawn_examples())

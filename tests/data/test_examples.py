@@ -185,7 +185,7 @@ def test_an_example_survives_its_table(tokenizer):
     example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
     (read,) = Example.from_table(Example.to_table([example]))
     assert read.token_weights == pytest.approx(example.token_weights, rel=1e-6)
-    for name in ("prompt_ids", "target_ids", "token_steps"):
+    for name in ("prompt_ids", "target_ids", "token_steps", "token_keypoints", "token_boundaries"):
         assert list(getattr(read, name)) == getattr(example, name)
     assert (read.question_id, read.num_steps) == (example.question_id, example.num_steps)
 
@@ -196,6 +196,8 @@ STEPS = Example(
     target_ids=[10, 11, 12, 13, 14, 15],
     token_weights=[0.1, 0.2, 0.3, 0.4, 1.0, 1.0],
     token_steps=[0, 0, 1, 3, 4, 4],  # step 2 has no token of its own, 4 is the answer
+    token_keypoints=[False, True, False, True, False, False],
+    token_boundaries=[True, False, True, True, False, False],
     num_steps=4,
 )
 
@@ -212,6 +214,8 @@ def test_an_example_is_cut_after_the_last_step_that_fits(max_length, num_kept, n
         STEPS.target_ids[:num_kept],
         STEPS.token_weights[:num_kept],
         STEPS.token_steps[:num_kept],
+        STEPS.token_keypoints[:num_kept],
+        STEPS.token_boundaries[:num_kept],
         num_steps,
     )
 

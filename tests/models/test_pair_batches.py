@@ -61,8 +61,7 @@ def test_a_pair_moves_to_a_device_as_a_pair():
 
 
 def test_the_encoder_reads_the_end_token_and_no_label_of_an_example_that_was_cut():
-    cut = dataclasses.replace(LONG, target_ids=LONG.target_ids[:3], token_weights=[1.0] * 3)
-    cut = dataclasses.replace(cut, token_steps=LONG.token_steps[:3], num_steps=2)
+    cut = dataclasses.replace(LONG.with_target(range(3)), token_weights=[1.0] * 3, num_steps=2)
     batch = collate_pairs([cut], [1], PAD, start_id=7, end_id=EOS)
     given = sum(step < 1 for step in cut.token_steps)
     assert batch.input_ids.tolist() == [[3, 4, 5, *cut.target_ids[:given], EOS]]
@@ -71,7 +70,7 @@ def test_the_encoder_reads_the_end_token_and_no_label_of_an_example_that_was_cut
 
 
 def test_an_example_without_a_target_has_no_label():
-    empty = dataclasses.replace(SHORT, target_ids=[], token_weights=[], token_steps=[])
+    empty = SHORT.with_target([])
     batch = collate_pairs([empty, LONG], [0, 0], PAD, start_id=7, end_id=EOS)
     assert batch.input_ids[0].tolist() == [1, 2, EOS, PAD]
     assert batch.labels.tolist() == list(LONG.target_ids)

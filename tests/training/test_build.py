@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kpod_ray.config import LoraConfig, StudentConfig
-from kpod_ray.data.examples import training_example
+from kpod_ray.data.training_examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.safetensors_state import load_state, read_state, state_of, write_state
 from kpod_ray.models.sources import model_folder
@@ -155,9 +155,9 @@ def test_names_of_no_layer_are_said_so_in_one_line(tiny_folder):
 def test_the_loss_is_the_sum_of_weight_times_probability_times_nll(
     folder, examples, token_weights, loss
 ):
-    config = StudentConfig(model=folder, token_weights=token_weights, loss=loss)
+    config = StudentConfig(model=folder, token_weights=token_weights, boundary=False, loss=loss)
     student = load_plain_student(config, seed=0)
-    made = [training_example(example, config) for example in examples]
+    made = [training_example(example, config, 0) for example in examples]
     nll = load_student(folder, torch.float32)(batch_of(student, made)).token_nll.tolist()
     # What is in the loss: of each example the tokens of the steps that aren't given, and the answer.
     weights = [

@@ -67,7 +67,7 @@ def test_train_steps_are_the_same_without_kernels(settings, examples):
     metrics, parameters = [], []
     for kernels in (True, False):
         config, student = built(settings, kernels=kernels)
-        training_set = TrainingSet(examples, "from_weighting", 0)
+        training_set = TrainingSet(examples, "from_weighting", 0, 0)
         training = StudentTraining(student, student, config, training_set, WorkerRank(0, 1))
         given = {example.question_id: 0 for example in examples}
         metrics.append([training.train_step([0, 1, 2], given, 0.0) for _ in range(3)])

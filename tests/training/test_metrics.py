@@ -10,12 +10,23 @@ from kpod_ray.data.examples import Example
 from kpod_ray.models.student import LossParts
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 
-# Two rationale tokens of weights .5 and .25, and two answer tokens.
-EXAMPLE = Example("q", [1, 2], [3, 4, 5, 6], [0.5, 0.25, 1, 1], [0, 1, 2, 2], 2)
+# Two rationale tokens of weights .5 and .25, the second a keypoint, and two answer tokens.
+EXAMPLE = Example(
+    "q",
+    [1, 2],
+    [3, 4, 5, 6],
+    [0.5, 0.25, 1, 1],
+    [0, 1, 2, 2],
+    [False, True, False, False],
+    [True, True, False, False],
+    2,
+)
 # Two rationale tokens of weights log 2 and 0 in one step, then the end.
-OTHER = Example("o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], 1)
+OTHER = Example(
+    "o", [1], [3, 4, 5], [math.log(2), 0.0, 1], [0, 0, 1], [False] * 3, [True, False, False], 1
+)
 NLL = torch.tensor([2.0, 4.0, 1.0, 3.0])
-SLOTS = 7
+SLOTS = 8
 """WorkerRank of the computed positions among the sums."""
 
 
@@ -27,20 +38,22 @@ def parts_of(batch, token_nll):
 
 def test_sums_by_hand():
     batch = collate([EXAMPLE], [0], 0)
-    # .5 * 2 + .25 * 4 + 1 + 3 = 6; 2 tokens, 6 nats and weight .75; 2 tokens and 4 nats; 2 below 3.
+    # .5 * 2 + .25 * 4 + 1 + 3 = 6; 2 tokens, 6 nats, weight .75, of which .25 the keypoint's; 2 tokens
+    # and 4 nats; 2 below 3.
     sums = loss_sums(batch, parts_of(batch, NLL))
-    assert sums.tolist() == [6, 2, 6, 0.75, 2, 4, 2, 6, 6]
+    assert sums.tolist() == [6, 2, 6, 0.75, 0.25, 2, 4, 2, 6, 6]
     assert len(sums) == NUM_SUMS
     assert not sums.requires_grad
 
 
 def test_metrics_by_hand():
-    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 2, 4, 1, 10, 8]), denominator=4.0)
+    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 0.25, 2, 4, 1, 10, 8]), denominator=4.0)
     assert metrics == {
         "loss": 1.5,
         "rationale_loss": 3,
         "answer_loss": 2,
         "token_weight_mean": 0.375,
+        "keypoint_share": pytest.approx(1 / 3),
         "token_accuracy": 0.25,
         "loss_tokens": 4,
         "supervised_fraction": 0.5,
@@ -50,7 +63,7 @@ def test_metrics_by_hand():
 
 
 def test_tokens_that_were_not_computed_are_no_negative_padding():
-    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 2, 4, 1, 6, 8]), denominator=4.0)
+    metrics = step_metrics(torch.tensor([6, 2, 6, 0.75, 0.25, 2, 4, 1, 6, 8]), denominator=4.0)
     assert metrics["padding_fraction"] == 0
     assert metrics["shared_prefix_fraction"] == 0.25
     assert metrics["supervised_fraction"] == 0.5
@@ -59,9 +72,10 @@ def test_tokens_that_were_not_computed_are_no_negative_padding():
 def test_all_steps_given_leave_rationale_metrics_at_0():
     batch = collate([EXAMPLE], [2], 0)
     sums = loss_sums(batch, parts_of(batch, NLL[2:]))
-    assert sums.tolist() == [4, 0, 0, 0, 2, 4, 1, 6, 6]
+    assert sums.tolist() == [4, 0, 0, 0, 0, 2, 4, 1, 6, 6]
     assert step_metrics(sums, 2)["rationale_loss"] == 0
     assert step_metrics(sums, 2)["token_weight_mean"] == 0
+    assert step_metrics(sums, 2)["keypoint_share"] == 0
 
 
 def test_the_sums_of_parts_are_the_sums_of_the_whole(student, examples):
@@ -81,7 +95,7 @@ def test_nothing_in_the_loss_gives_metrics_of_0(denominator):
 
 
 def test_an_example_without_a_token_in_the_loss_measures_nothing():
-    unfinished = Example("u", [1, 2], [3, 4], [0.5, 0.25], [0, 1], 2)
+    unfinished = Example("u", [1, 2], [3, 4], [0.5, 0.25], [0, 1], [False] * 2, [True] * 2, 2)
     losses = StageLosses([unfinished, OTHER], [unfinished.token_weights, OTHER.token_weights])
     batch = collate([unfinished, OTHER], [2, 0], 0)
     losses.add([0, 1], [2, 0], NLL[: len(batch.labels)])
@@ -109,7 +123,7 @@ def test_stage_losses_of_several_visits_are_their_mean_and_workers_add_up():
 
 
 def test_a_step_without_tokens_is_unmeasured():
-    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], 2)
+    example = Example("q", [1], [3, 4], [0.5, 1], [1, 2], [False] * 2, [True, False], 2)
     losses = StageLosses([example], [example.token_weights])
     losses.add([0], [0], torch.tensor([2.0, 1.0]))
     assert str(losses.means(losses.sums)) == "[[nan, 2.0]]"

@@ -42,7 +42,7 @@ def student_on(device, folder, *, packing=False, dtype=torch.float32):
 
 def training_of(student, examples, *, module=None, **settings):
     config = StudentConfig(model="tiny:0", learning_rate=1e-2, **settings)
-    training_set = TrainingSet(examples, "from_weighting", 0)
+    training_set = TrainingSet(examples, "from_weighting", 0, 0)
     return StudentTraining(student, module or student, config, training_set, WorkerRank(0, 1))
 
 

@@ -22,7 +22,7 @@ def training_of(folder, examples, *, packing=False, **settings):
         assert use_packing(student, 1024)
     config = StudentConfig(model="tiny:0", learning_rate=1e-2, **settings)
     return StudentTraining(
-        student, student, config, TrainingSet(examples, "from_weighting", 0), WorkerRank(0, 1)
+        student, student, config, TrainingSet(examples, "from_weighting", 0, 0), WorkerRank(0, 1)
     )
 
 
@@ -72,13 +72,7 @@ def test_packing_and_micro_batches_change_nothing_but_the_padding(tiny_folder, e
 
 def test_a_train_step_without_a_token_in_the_loss_is_refused(tiny_folder, examples):
     unfinished = [  # cut before the answer, so that nothing is left when all steps are given
-        dataclasses.replace(
-            e,
-            target_ids=e.target_ids[:4],
-            token_weights=e.token_weights[:4],
-            token_steps=[0] * 4,
-            num_steps=1,
-        )
+        dataclasses.replace(e.with_target(range(4)), token_steps=[0] * 4, num_steps=1)
         for e in examples
     ]
     training = training_of(tiny_folder, unfinished)

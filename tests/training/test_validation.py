@@ -1,7 +1,5 @@
 """The loss on the validation set: by hand, and refused where it is no number."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -40,9 +38,7 @@ def test_a_loss_that_is_no_number_is_refused(tiny_folder, examples):
 
 
 def test_a_validation_set_without_targets_is_refused_at_the_start(tiny_folder, examples):
-    empty = [
-        dataclasses.replace(e, target_ids=(), token_weights=(), token_steps=()) for e in examples
-    ]
+    empty = [e.with_target(()) for e in examples]
     with pytest.raises(KpodError, match=r"^nothing of the validation questions is in the loss"):
         validation_of(tiny_folder, empty)
     # beside an example with a target, such an example is no trouble

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kpod_ray.data.examples import encode_with_spans
 from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.data.token_kinds import KEYPOINT, OTHER
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Question
 from kpod_ray.weighting.batches import (
@@ -21,7 +22,6 @@ from kpod_ray.weighting.batches import (
     continued_answer,
     decoded_answer,
 )
-from kpod_ray.weighting.quality import KEYPOINT, OTHER
 from tests.conftest import SHARED_DATA
 
 SPIECE = SHARED_DATA / "tokenizers" / "flan_t5" / "spiece.model"

@@ -1,80 +1,23 @@
-"""Measures of token weights: kinds of tokens by hand, the rest against slow references."""
+"""Measures of token weights against slow references."""
 
 import itertools
 import math
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kpod_ray.data.token_kinds import FUNCTION_WORD, KEYPOINT, OTHER
 from kpod_ray.weighting.quality import (
-    FUNCTION_WORD,
-    FUNCTION_WORDS,
-    KEYPOINT,
-    NUMBER_WORDS,
-    OTHER,
     collapse_of,
     keep_highest,
     mean_weight,
     rank_correlation,
     ranking_auc,
-    token_kinds,
 )
 
 WEIGHTS = st.lists(st.integers(0, 4).map(lambda n: n / 4), min_size=2, max_size=30)
-
-
-def kinds_of_words(text):
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    return token_kinds(text, *zip(*spans, strict=True)).tolist()
-
-
-def test_kinds_by_hand():
-    text = "The 3 boys had $12.50 + twelve = half of it"
-    expected = [
-        FUNCTION_WORD,
-        KEYPOINT,
-        OTHER,
-        FUNCTION_WORD,
-        KEYPOINT,
-        KEYPOINT,
-        KEYPOINT,
-        KEYPOINT,
-        KEYPOINT,
-        FUNCTION_WORD,
-        FUNCTION_WORD,
-    ]
-    assert kinds_of_words(text) == expected
-
-
-def test_a_piece_of_a_word_is_judged_by_the_whole_word():
-    text = "seventeen theorem"
-    spans = [(0, 5), (5, 9), (10, 13), (13, 17)]  # "seven" "teen" "the" "orem"
-    kinds = token_kinds(text, *zip(*spans, strict=True)).tolist()
-    assert kinds == [KEYPOINT, KEYPOINT, OTHER, OTHER]
-
-
-@pytest.mark.parametrize(
-    ("text", "span", "kind"),
-    [
-        ("pull-out", (4, 5), OTHER),
-        ("8-3", (1, 2), KEYPOINT),
-        ("8 - 3", (1, 3), KEYPOINT),
-        ("a. b", (1, 2), OTHER),
-        ("2.5", (1, 2), OTHER),
-        (" the", (0, 4), FUNCTION_WORD),
-        ("x", (1, 1), OTHER),
-    ],
-)
-def test_signs_blanks_and_empty_spans(text, span, kind):
-    assert token_kinds(text, [span[0]], [span[1]]).tolist() == [kind]
-
-
-def test_no_number_word_is_a_function_word():
-    assert not NUMBER_WORDS & FUNCTION_WORDS
-    assert all(word == word.lower() for word in NUMBER_WORDS | FUNCTION_WORDS)
 
 
 def test_auc_with_a_tie_by_hand():

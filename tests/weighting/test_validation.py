@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from kpod_ray.config import LearnedWeighting
+from kpod_ray.data.token_kinds import FUNCTION_WORD, KEYPOINT, OTHER
 from kpod_ray.models.student import load_student
 from kpod_ray.weighting.batches import MaskedExample, Prefix, collate_masked
 from kpod_ray.weighting.model import KeypointLoss, build_weighter
 from kpod_ray.weighting.predictors import student_predictor
-from kpod_ray.weighting.quality import FUNCTION_WORD, KEYPOINT, OTHER
 from kpod_ray.weighting.sampler import MaskedSampler
 from kpod_ray.weighting.validation import WeightingProgress, WeightingValidation
 
