@@ -246,6 +246,11 @@ class Prediction(Record):
     gold_answer: str
     is_correct: bool
     """Whether the two answers are equal (`answers_equal`); False without a predicted answer."""
+    num_steps: int | None = None
+    """Reasoning steps of the text without its closings; None for an error row, or if not counted."""
+    num_gold_steps: int | None = None
+    """Reasoning steps of the question's reference rationale without its closings; None if the question
+    has none, or if they weren't counted."""
     schema: ClassVar[pa.Schema] = pa.schema(
         {
             "question_id": pa.string(),
@@ -255,6 +260,8 @@ class Prediction(Record):
             "predicted_answer": pa.string(),
             "gold_answer": pa.string(),
             "is_correct": pa.bool_(),
+            "num_steps": pa.int32(),
+            "num_gold_steps": pa.int32(),
         }
     )
 

@@ -28,7 +28,7 @@ from kpod_ray.records import (
     WeightedRationale,
 )
 from kpod_ray.report.formatting import clipped, visible
-from kpod_ray.report.shading import shown_steps
+from kpod_ray.report.shading import keypoint_text, shown_steps
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 _PALE = (255, 243, 224)
@@ -250,6 +250,8 @@ class _Printer:
         gold = question.answer if question else ""
         extracted = sample.rationale.predicted_answer
         self.line(f"gold answer {gold or 'none'}, extracted {extracted or 'none'}", "dim")
+        if sample.weighted and (keypoints := keypoint_text(sample.weighted)):
+            self.line(keypoints, "dim")
         self.line(_shaded(sample) if sample.weighted else clipped(sample.rationale.text))
 
 

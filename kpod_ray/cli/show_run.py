@@ -1,4 +1,4 @@
-"""``kpod show RUN``: print the state of every phase, the accuracies, and where the report is."""
+"""``kpod show RUN``: print the state of every phase, the results, and where the report is."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
 
 
 def print_run(run: FinishedRun, console: Terminal) -> None:
-    """Print the state, time and counts of every artifact of a run, its accuracies and its report.
+    """Print the state, time and counts of every artifact of a run, its results and its report.
 
-    Accuracies are printed if both evaluations are finished. The last line is the address of the report
-    if all artifacts are finished and the report exists, else the command that makes the report.
+    The keypoint share of the loss is printed if the training is finished, and accuracies are printed if
+    both evaluations are finished. The last line is the address of the report if all artifacts are
+    finished and the report exists, else the command that makes the report.
 
     Raises:
         KpodError: A manifest is damaged, or the storage can't be read.
@@ -35,6 +36,9 @@ def print_run(run: FinishedRun, console: Terminal) -> None:
         lines.append(_phase_line(name, state, seconds, counts))
     for line in lines:
         console.write_line(line)
+    share = manifests.get("train", {}).get("keypoint_share")
+    if share is not None:
+        console.write_line(f"keypoint share of the loss weight of the rationales: {share:.1%}")
     if {"evaluate_before", "evaluate"} <= set(manifests):
         console.print(accuracy_table(manifests))
         console.write_line(difference_line(run.artifacts))
@@ -53,16 +57,28 @@ def count_text(manifest: Manifest) -> str:
 def accuracy_table(manifests: Mapping[str, Manifest]) -> Table:
     """Return a table of the accuracies of the untouched and of the distilled student.
 
-    Each has a row with the accuracy and its 95 % Wilson interval, in per cent, and the number of
-    questions. ``manifests`` maps names to manifests; ``evaluate_before`` and ``evaluate`` must be there.
+    Each has a row with the accuracy and its 95 % Wilson interval, in per cent, the number of questions,
+    the mean of the generated minus the gold steps, and the share of early stops (`StepStatistics`).
+    ``manifests`` maps names to manifests; ``evaluate_before`` and ``evaluate`` must be there.
     """
-    table = Table("student", "accuracy", "95 % interval", "questions", title="accuracy")
+    heads = ("student", "accuracy", "95 % interval", "questions", "minus gold", "early stops")
+    table = Table(*heads, title="accuracy")
     for label, name in (("untouched", "evaluate_before"), ("distilled", "evaluate")):
         share = manifests[name]["accuracy"]
         interval = f"{share['low']:.1%} to {share['high']:.1%}"
         questions = str(manifests[name]["counts"]["questions"])
-        table.add_row(label, f"{share['value']:.1%}", interval, questions)
+        table.add_row(
+            label, f"{share['value']:.1%}", interval, questions, *_step_cells(manifests[name])
+        )
     return table
+
+
+def _step_cells(manifest: Manifest) -> tuple[str, str]:
+    """Return generated minus gold steps, and the share of early stops; dashes if unknown."""
+    steps = manifest["steps"]
+    if not steps["num_compared"]:
+        return "-", "-"
+    return f"{steps['generated_minus_gold']:+.2f}", f"{steps['early_stops']:.1%}"
 
 
 def difference_line(artifacts: Mapping[str, Artifact]) -> str:

@@ -6,11 +6,14 @@ repeated evaluation generates only the missing answers.
 
 from __future__ import annotations
 
+import dataclasses
+
 from kpod_ray.cluster.actor_pool import discard_stream, parts_folder, stream_rows
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import RunConfig
 from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
+from kpod_ray.evaluation.steps import step_statistics, with_steps
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import OnRows, generate_missing
 from kpod_ray.inference.requests import question_request
@@ -35,8 +38,8 @@ def evaluate_student(
     for the same artifact, whose finished answers are used.
 
     Args:
-        config: ``evaluation``, the student's template and precision, and ``resources.evaluate`` are
-            used.
+        config: ``evaluation``, ``steps``, the student's template and precision, and
+            ``resources.evaluate`` are used.
         questions: finished artifact of phase ``questions``; the first ``evaluation.limit`` of its test
             questions (all for None) are answered, at least one.
         model: name of a model as in the config, or the path or address of a trained student's folder.
@@ -46,7 +49,8 @@ def evaluate_student(
 
     Returns:
         The content of the manifest: ``counts``; ``accuracy``, a fraction with its 95 % Wilson interval;
-        ``model``; and ``nodes``, those that generated answers (with vLLM in this call only).
+        ``steps``, the fields of `StepStatistics`; ``model``; and ``nodes``, those that generated answers
+        (with vLLM in this call only).
 
     Raises:
         KpodError: There is no test question. With vLLM: the model can't be served, the template is
@@ -66,7 +70,11 @@ def evaluate_student(
     answer = _answer_by_vllm if config.evaluation.backend == "vllm" else _answer_by_transformers
     completions, nodes = answer(config, model, requests, artifact, on_rows)
     answers = {row.id: row for row in completions}
-    predictions = [predict(answers[question_request(row).id], row) for row in tested]
+    split_newlines = config.steps.split_newlines
+    predictions = [
+        with_steps(predict(answers[question_request(row).id], row), row, split_newlines)
+        for row in tested
+    ]
     artifact.write("predictions", Prediction.to_table(predictions))
     discard_stream(artifact, ANSWERS)
     num_correct = count_correct(predictions)
@@ -79,7 +87,13 @@ def evaluate_student(
         "tokens": sum(p.num_tokens for p in predictions),
     }
     accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
-    return {"counts": counts, "accuracy": accuracy, "model": model, "nodes": described(nodes)}
+    return {
+        "counts": counts,
+        "accuracy": accuracy,
+        "steps": dataclasses.asdict(step_statistics(predictions)),
+        "model": model,
+        "nodes": described(nodes),
+    }
 
 
 def _answer_by_vllm(

@@ -105,7 +105,10 @@ def _distillation(config: RunConfig) -> _Contents:
         "seed": config.training_seed,
     }
     writing = student.model_dump(include={"template", "precision"})
-    evaluation = {"evaluation": config.evaluation.model_dump() | writing}
+    evaluation = {
+        "evaluation": config.evaluation.model_dump() | writing,
+        "steps": config.steps.model_dump(),  # of which the predictions tell the numbers
+    }
     return {
         "assess": (["teacher", "weigh"], assess),
         "plan": (["teacher", "assess"], plan),

@@ -69,8 +69,14 @@ def signed_points(difference: float) -> str:
     A negative difference has the minus sign U+2212; a difference that is rounded to 0 is ``0.0``. NaN
     and infinities give `NO_VALUE`.
     """
-    text = number(100 * difference, 1)
-    return text if text in (NO_VALUE, "0.0") or difference < 0 else f"+{text}"
+    return signed(100 * difference, 1)
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number as `number` does, with ``+`` before a number that isn't rounded to 0."""
+    text = number(value, digits)
+    has_digit = any(digit in text for digit in "123456789")
+    return f"+{text}" if has_digit and value > 0 else text
 
 
 def p_text(p_value: float) -> str:

@@ -11,7 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from kpod_ray.data.token_kinds import KEYPOINT, keypoint_share, token_kinds
 from kpod_ray.records import WeightedRationale
+from kpod_ray.report.formatting import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,26 @@ class ShownStep:
 def shade(weight: float) -> float:
     """Return the strength of a token weight's colour: the weight itself, cut to [0, 1]; 0 for NaN."""
     return min(1.0, max(0.0, weight)) if math.isfinite(weight) else 0.0
+
+
+def keypoint_shares(rationale: WeightedRationale) -> tuple[float, float]:
+    """Return the keypoints' shares of a rationale's token weight and of its tokens, in [0, 1].
+
+    Keypoints are those of `token_kinds`. Both shares are NaN without a weight above 0, and for a single
+    span over the whole text, which is no token (`unweighted`).
+    """
+    weights = np.asarray(rationale.token_weights, dtype=np.float64)
+    kinds = token_kinds(rationale.text, rationale.token_starts, rationale.token_ends)
+    share = keypoint_share(weights, kinds == KEYPOINT) if len(weights) > 1 else None
+    return (math.nan, math.nan) if share is None else (share, float((kinds == KEYPOINT).mean()))
+
+
+def keypoint_text(rationale: WeightedRationale) -> str:
+    """Return the `keypoint_shares` of a rationale in words; empty if they are NaN."""
+    of_weight, of_tokens = keypoint_shares(rationale)
+    if math.isnan(of_weight):
+        return ""
+    return f"keypoints: {percent(of_weight)} of the weight, {percent(of_tokens)} of the tokens"
 
 
 def shown_steps(

@@ -23,14 +23,17 @@ BINS = 20
 """Bins of a histogram, all of the same width."""
 BATCH_ROWS = 4096
 """Rows of an artifact's table read at a time."""
+STOPS = ("generated_minus_gold", "early_stops")
+"""Fields of `StepStatistics` that are numbers of an evaluation."""
 Artifacts = Mapping[str, Artifact]
 
 
 def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
     """Return the summary of a finished artifact: the numbers of its manifest, and charts of its phase.
 
-    ``numbers`` holds the counts, verdicts, quality, seconds and accuracy as ``phase/NAME/KEY``, without
-    values that are None. Artifacts without charts of their own get ``numbers`` and the address only.
+    ``numbers`` holds the counts, verdicts, quality, seconds, accuracy and step statistics as
+    ``phase/NAME/KEY``, without values that are None. Artifacts without charts of their own get
+    ``numbers`` and the address only.
 
     Args:
         name: name of the artifact, such as ``teacher`` or ``evaluate_before``.
@@ -55,11 +58,12 @@ def phase_summary(name: str, artifacts: Artifacts) -> PhaseSummary:
 
 
 def _numbers(name: str, manifest: Manifest) -> dict[str, float]:
-    """Return the counts, verdicts, quality, seconds and accuracy of a manifest as ``phase/NAME/KEY``."""
+    """Return the numbers of a manifest as ``phase/NAME/KEY``; see `phase_summary`."""
     values = {**manifest["counts"], **manifest.get("verdicts", {}), **manifest.get("quality", {})}
     values["seconds"] = manifest["seconds"]
     if "accuracy" in manifest:
         values["accuracy"] = manifest["accuracy"]["value"]
+    values |= {name: manifest.get("steps", {}).get(name) for name in STOPS}
     return {f"phase/{name}/{key}": value for key, value in values.items() if value is not None}
 
 
@@ -78,7 +82,7 @@ def _teacher(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
-    """Summarise the token weights: histogram, expected keypoint fraction, and some rationales."""
+    """Summarise the token weights: histogram, mean, and some rationales."""
     weighted = artifacts["weigh"]
     edges = np.linspace(0, 1, BINS + 1)
     counts = np.zeros(BINS, np.int64)
@@ -87,14 +91,11 @@ def _weigh(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
         counts += np.histogram(weights, bins=edges)[0]
         total += float(weights.sum())
     histogram = Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
-    # The mask of Eq. 4 keeps a token with a probability equal to the token's weight: the mean weight is
-    # the expected fraction of keypoints.
-    share = total / max(1, int(counts.sum()))
     return PhaseSummary(
         curves=_curve(histogram, "token_weight/weight", "token_weight/share"),
         histograms={"histograms/token_weights": histogram},
         tables={"tables/rationales": rationale_rows(artifacts)},
-        outcome={"outcome/keypoint_share": share},
+        outcome={"outcome/mean_token_weight": total / max(1, int(counts.sum()))},
     )
 
 
@@ -139,18 +140,20 @@ def _plan(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 
 
 def _train(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
-    """Summarise the validations of the student, one at the end of each stage; empty without any."""
+    """Summarise the keypoint share of the loss, and the validations at the end of each stage, if any."""
     train = artifacts["train"]
+    share = manifest["keypoint_share"]
+    outcome = {} if share is None else {"outcome/keypoint_share": share}
     history: list[dict[str, float]] = train.read_json("history")
     stages = [row for row in history if "validation_loss" in row]
     if not stages:
-        return PhaseSummary()
+        return PhaseSummary(outcome=outcome)
     measured = [name for name in stages[-1] if name.startswith("validation_")]
     rows = [
         {name: row.get(name) for name in ("stage", "train_step", "loss", *measured)}
         for row in stages
     ]
-    outcome = {f"outcome/{name}": stages[-1][name] for name in measured}
+    outcome |= {f"outcome/{name}": stages[-1][name] for name in measured}
     return PhaseSummary(tables={"tables/stages": rows}, outcome=outcome)
 
 
@@ -162,10 +165,13 @@ def _evaluate_before(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
 def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     """Summarise the accuracy of the distilled student and its gain with the paired test of the gain.
 
-    Some predictions are shown. The interval is that of the paired bootstrap, the p-value McNemar's.
+    Some predictions are shown, and the accuracy by number of gold steps. The interval is that of the
+    paired bootstrap, the p-value McNemar's.
     """
     after = manifest["accuracy"]["value"]
+    steps = manifest["steps"]
     outcome = {"outcome/accuracy": after}
+    outcome |= {f"outcome/{name}": steps[name] for name in STOPS if steps[name] is not None}
     if artifacts["evaluate_before"].is_finished():
         before = artifacts["evaluate_before"].manifest()["accuracy"]["value"]
         outcome |= {"outcome/accuracy_before": before, "outcome/accuracy_gain": after - before}
@@ -176,7 +182,14 @@ def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
                 "outcome/accuracy_gain_high": test.difference.high,
                 "outcome/accuracy_gain_p": test.discordance.p_value,
             }
-    return PhaseSummary(tables={"tables/predictions": prediction_rows(artifacts)}, outcome=outcome)
+    by_steps = [
+        {"gold_steps": gold, "questions": questions, "accuracy": correct / questions}
+        for gold, questions, correct in steps["by_gold_steps"]
+    ]
+    tables = {"tables/predictions": prediction_rows(artifacts)}
+    if by_steps:
+        tables["tables/accuracy_by_steps"] = by_steps
+    return PhaseSummary(tables=tables, outcome=outcome)
 
 
 _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], PhaseSummary]] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from kpod_ray.data.corpus import table_rows
 from kpod_ray.data.prompts import question_text
 from kpod_ray.records import USED_VERDICTS, Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.formatting import clipped, visible
-from kpod_ray.report.shading import Piece, shown_steps
+from kpod_ray.report.shading import Piece, keypoint_shares, shown_steps
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.tracking import Markup
 
@@ -76,8 +77,8 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
 
     Returns:
         Rows in the order of the table ``weighted``, with the columns ``question_id``, ``question``
-        (clipped), ``rationale`` (`Markup` of `weighted_html`), ``steps`` and ``tokens`` (counts), and
-        ``mean_weight``.
+        (clipped), ``rationale`` (`Markup` of `weighted_html`), ``steps`` and ``tokens`` (counts),
+        ``mean_weight``, and ``keypoint_share`` of the weight (None for uniform weights).
     """
     rows = table_rows(artifacts["weigh"], "weighted", WeightedRationale)
     shown = list(itertools.islice(rows, MAX_RATIONALES))
@@ -90,9 +91,15 @@ def rationale_rows(artifacts: Artifacts) -> list[Row]:
             "steps": len(row.step_starts),
             "tokens": len(row.token_weights),
             "mean_weight": sum(row.token_weights) / max(1, len(row.token_weights)),
+            "keypoint_share": _number(keypoint_shares(row)[0]),
         }
         for row in shown
     ]
+
+
+def _number(value: float) -> float | None:
+    """Return a number as a table cell; None for NaN."""
+    return None if math.isnan(value) else value
 
 
 def weighted_html(rationale: WeightedRationale) -> str:

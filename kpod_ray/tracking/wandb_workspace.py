@@ -30,7 +30,10 @@ OUTCOMES = (
     "outcome/accuracy",
     "outcome/accuracy_before",
     "outcome/accuracy_gain",
+    "outcome/early_stops",
+    "outcome/generated_minus_gold",
     "outcome/keypoint_share",
+    "outcome/mean_token_weight",
     "outcome/kept_samples_fraction",
 )
 """Keys of `PhaseSummary.outcome` that are columns of the table of runs."""
@@ -201,9 +204,11 @@ def _keypoint_panels() -> list[Any]:
 
     return [
         _line("Token weights", "token_weight/weight", "token_weight/share"),
+        _line("Keypoint share of the loss weight", "train/train_step", "train/keypoint_share"),
         _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_fraction"),
         wr.BarPlot(
-            title="Share of keypoints", metrics=[wr.SummaryMetric("outcome/keypoint_share")]
+            title="Keypoint share of the loss weight, mean",
+            metrics=[wr.SummaryMetric("outcome/keypoint_share")],
         ),
         wr.BarPlot(
             title="Keypoints above function words, AUC",
@@ -221,6 +226,7 @@ def _outcome_panels() -> list[Any]:
     accuracies = [wr.SummaryMetric(name) for name in names]
     return [
         wr.BarPlot(title="Accuracy before and after", metrics=accuracies),
+        wr.BarPlot(title="Early stops", metrics=[wr.SummaryMetric("outcome/early_stops")]),
         wr.ScatterPlot(
             title="Accuracy by validation loss",
             x=wr.SummaryMetric("outcome/validation_loss"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import statistics
 from typing import Any
 
 import ray
@@ -46,8 +47,9 @@ def train_student(
     not passed.
 
     Returns:
-        The manifest entries ``counts``, ``workers``, ``nodes``; ``best`` (stage and its loss or
-        accuracy) if there is a validation set; ``warning`` if checkpoints were damaged.
+        The manifest entries ``counts``, ``keypoint_share`` (`mean_keypoint_share`), ``workers``,
+        ``nodes``; ``best`` (stage and its loss or accuracy) if there is a validation set; ``warning`` if
+        checkpoints were damaged.
 
     Raises:
         KpodError: The student can't be loaded or trained, or ``fit/`` belongs to another artifact.
@@ -84,6 +86,7 @@ def train_student(
     artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
     return {
         "counts": counts,
+        "keypoint_share": mean_keypoint_share(history),
         "workers": resources.train.num_workers,
         "nodes": placement.described(returned["nodes"]),
         **({} if best is None else {"best": best}),
@@ -99,6 +102,15 @@ def _counts(history: History) -> dict[str, int]:
         "tokens": int(sum(row["tokens"] for row in history)),
         "loss_tokens": int(sum(row["loss_tokens"] for row in history)),
     }
+
+
+def mean_keypoint_share(history: History) -> float | None:
+    """Return the mean ``keypoint_share`` (`step_metrics`) over train steps with a rationale in the loss.
+
+    The result is None if there is no such train step, as with ``student.target: answer``.
+    """
+    shares = [row["keypoint_share"] for row in history if row["token_weight_mean"]]
+    return statistics.fmean(shares) if shares else None
 
 
 def _job(

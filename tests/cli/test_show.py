@@ -65,7 +65,11 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
     }
     (folder / "report.html").write_text("")
     for name in ("assess", "plan", "train"):
-        finish(made, name, {"counts": {}})
+        finish(made, name, {"counts": {}, "keypoint_share": 0.4567})
+    steps = {
+        "evaluate_before": {"num_compared": 0, "generated_minus_gold": None, "early_stops": None},
+        "evaluate": {"num_compared": 6, "generated_minus_gold": 0.25, "early_stops": 0.5},
+    }
     for name, share in shares.items():
         assert "report: none yet" in shown(capsys, folder)  # what is there is of other settings
         num_correct = int(8 * share["value"])
@@ -73,12 +77,13 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
             Prediction(f"q{i}", "", "stop", 1, "", "", i < num_correct) for i in reversed(range(8))
         ]
         table = Prediction.to_table(rows)
-        manifest = {"counts": {"questions": 8}, "accuracy": share}
+        manifest = {"counts": {"questions": 8}, "accuracy": share, "steps": steps[name]}
         finish(made, name, manifest, predictions=table)
     text = shown(capsys, folder)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
-    assert ["untouched", "25.0%", "12.5% to 50.0%", "8"] in rows
-    assert ["distilled", "75.0%", "50.0% to 87.5%", "8"] in rows
+    assert ["untouched", "25.0%", "12.5% to 50.0%", "8", "-", "-"] in rows
+    assert ["distilled", "75.0%", "50.0% to 87.5%", "8", "+0.25", "50.0%"] in rows
+    assert "keypoint share of the loss weight of the rationales: 45.7%" in text
     assert text.splitlines()[-1] == f"report: {folder}/report.html"
     (line,) = [line for line in text.splitlines() if line.startswith("distilled against")]
     assert "+50.0\u00a0points" in line

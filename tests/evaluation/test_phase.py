@@ -1,5 +1,7 @@
 """Phase evaluate with transformers: every question answered, by the texts of a plain generation."""
 
+import dataclasses
+
 import pytest
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -7,6 +9,7 @@ from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.prompts import encode_prompt
 from kpod_ray.errors import KpodError
 from kpod_ray.evaluation.phase import evaluate_student
+from kpod_ray.evaluation.steps import step_statistics
 from kpod_ray.models.sources import model_folder
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Prediction, Question
@@ -41,6 +44,8 @@ def test_answers_are_those_of_a_plain_generation_of_one(
     predictions = Prediction.from_table(artifact.read("predictions"))
     assert [row.question_id for row in predictions] == [row.id for row in tested]
     assert manifest["counts"]["questions"] == 17
+    assert manifest["steps"] == dataclasses.asdict(step_statistics(predictions))
+    assert [row.num_gold_steps for row in predictions] == [i % 2 + 1 for i in range(17)]
     folder = model_folder(model)
     kind = AutoModelForSeq2SeqLM if "t5" in model else AutoModelForCausalLM
     language_model = kind.from_pretrained(folder)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpod_ray.records import WeightedRationale
-from kpod_ray.report.shading import shade, shown_steps
+from kpod_ray.report.shading import keypoint_shares, keypoint_text, shade, shown_steps
 
 
 def weighted(text, spans, step_ends):
@@ -24,6 +24,22 @@ def test_each_step_gets_its_tokens_and_its_difficulty():
     assert pieces_of(first) == [("ab", 0.1), (".", 0.2)]
     assert pieces_of(second) == [(" cd", 0.3), (".", 0.4)]
     assert (first.difficulty, second.difficulty) == (1.5, 2.5)
+
+
+def test_keypoint_shares_by_hand():
+    # Keypoints 3 and =, of weights .9 and .5, among five tokens of weight 2 in all.
+    spans = [(0, 2, 0.1), (3, 4, 0.9), (5, 6, 0.5), (7, 8, 0.3), (8, 9, 0.2)]
+    rationale = weighted("so 3 = x.", spans, (9,))
+    assert keypoint_shares(rationale) == pytest.approx((0.7, 0.4))
+    text = "keypoints: 70.0\u00a0% of the weight, 40.0\u00a0% of the tokens"
+    assert keypoint_text(rationale) == text
+
+
+@pytest.mark.parametrize("spans", [[], [(0, 5, 1.0)], [(0, 1, 0.0), (4, 5, 0.0)]])
+def test_uniform_and_missing_weights_have_no_keypoint_shares(spans):
+    rationale = weighted("3 = x", spans, (5,))
+    assert all(map(math.isnan, keypoint_shares(rationale)))
+    assert keypoint_text(rationale) == ""
 
 
 def test_characters_without_a_token_have_no_weight():

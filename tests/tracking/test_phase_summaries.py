@@ -87,12 +87,14 @@ def artifacts(tmp_path_factory):
     history = [step, {**step, "train_step": 2, **told}, {**step, "train_step": 3, "stage": 2}]
     history.append({**history[-1], **told, "train_step": 4, "validation_loss": 0.75})
     store.write_text(f"{made['train'].folder}/history.json", json.dumps(history))
-    finish(made["train"], counts={"train_steps": 4})
+    finish(made["train"], counts={"train_steps": 4}, keypoint_share=0.5)
     before = [prediction(i, "1") for i in range(MANY)]
     after = [prediction(i, str(i + 1)) for i in range(MANY)]
     for name, predictions, share in (("evaluate_before", before, 0.25), ("evaluate", after, 1.0)):
         made[name].write("predictions", Prediction.to_table(predictions))
-        finish(made[name], accuracy={"value": share, "low": 0.0, "high": 1.0})
+        steps = {"num_compared": 4, "generated_minus_gold": -0.5, "early_stops": share}
+        steps["by_gold_steps"] = [[2, 3, 0], [3, 1, 1]]
+        finish(made[name], accuracy={"value": share, "low": 0.0, "high": 1.0}, steps=steps)
     return made
 
 
@@ -127,7 +129,9 @@ def test_token_weights_become_a_histogram_a_curve_and_a_share(artifacts):
     histogram = summary.histograms["histograms/token_weights"]
     weights = np.tile(np.array([0.1, 0.6, 0.9], np.float32).astype(np.float64), MANY)
     assert list(histogram.counts) == np.histogram(weights, bins=histogram.edges)[0].tolist()
-    assert summary.outcome["outcome/keypoint_share"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
+    assert summary.outcome["outcome/mean_token_weight"] == pytest.approx((0.1 + 0.6 + 0.9) / 3)
+    # Of the tokens 1, + and 2 all are keypoints.
+    assert summary.tables["tables/rationales"][0]["keypoint_share"] == 1
     assert sum(row["token_weight/share"] for row in summary.curves) == pytest.approx(1)
     assert summary.curves[0]["token_weight/weight"] == pytest.approx(0.025)
     assert len(summary.tables["tables/rationales"]) == MAX_RATIONALES
@@ -160,6 +164,7 @@ def test_the_plan_is_told_stage_by_stage(artifacts):
 def test_the_last_validation_is_the_outcome_of_a_training(artifacts):
     summary = phase_summary("train", artifacts)
     expected = {"outcome/validation_loss": 0.75, "outcome/validation_token_accuracy": 0.5}
+    expected["outcome/keypoint_share"] = 0.5
     assert summary.outcome == expected
     assert [row["validation_loss"] for row in summary.tables["tables/stages"]] == [1.25, 0.75]
 
@@ -176,7 +181,16 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
         "outcome/accuracy_gain_low": test.difference.low,
         "outcome/accuracy_gain_high": test.difference.high,
         "outcome/accuracy_gain_p": test.discordance.p_value,
+        "outcome/generated_minus_gold": -0.5,
+        "outcome/early_stops": 1.0,
     }
+    assert summary.numbers["phase/evaluate/early_stops"] == 1.0
+    before = phase_summary("evaluate_before", artifacts)
+    assert before.numbers["phase/evaluate_before/early_stops"] == 0.25
+    assert summary.tables["tables/accuracy_by_steps"] == [
+        {"gold_steps": 2, "questions": 3, "accuracy": 0},
+        {"gold_steps": 3, "questions": 1, "accuracy": 1},
+    ]
     rows = summary.tables["tables/predictions"]
     assert len(rows) == MAX_ROWS
     changes = [row["change"] for row in rows[:2]]

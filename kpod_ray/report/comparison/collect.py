@@ -48,7 +48,14 @@ def collect_comparison(
     tested = [row.question_id for row in predicted]  # one order of the questions for all arms
     by_id = {question.id: question for question in questions}
     arms = [
-        ArmResults(UNTRAINED, "the student as it comes", {}, _correct([shared], tested, "_before"))
+        ArmResults(
+            UNTRAINED,
+            "the student as it comes",
+            {},
+            _correct([shared], tested, "_before"),
+            generated_minus_gold=_steps([shared], "evaluate_before", "generated_minus_gold"),
+            early_stops=_steps([shared], "evaluate_before", "early_stops"),
+        )
     ]
     arms += [_arm(name, config, seeds, tested) for name, seeds in trials.items()]
     comparison = config.comparison
@@ -96,7 +103,19 @@ def _arm(
         train_steps=tuple(count["train_steps"] for count in counts),
         train_seconds=tuple(artifact.manifest()["seconds"] for artifact in trained),
         curves=tuple(_curve(artifact) for artifact in trained),
+        keypoint_share=_known(artifact.manifest()["keypoint_share"] for artifact in trained),
+        generated_minus_gold=_steps(seeds, "evaluate", "generated_minus_gold"),
+        early_stops=_steps(seeds, "evaluate", "early_stops"),
     )
+
+
+def _steps(seeds: Sequence[Artifacts], name: str, field: str) -> tuple[float, ...]:
+    """Return a field of `StepStatistics` of an evaluation for each seed, as far as it is known."""
+    return _known(artifacts[name].manifest()["steps"][field] for artifacts in seeds)
+
+
+def _known(values: Iterable[float | None]) -> tuple[float, ...]:
+    return tuple(value for value in values if value is not None)
 
 
 def _correct(seeds: Sequence[Artifacts], tested: Sequence[str], suffix: str) -> Answers:

@@ -59,6 +59,14 @@ class ArmResults:
     train_seconds: tuple[float, ...] = ()
     curves: tuple[tuple[StagePoint, ...], ...] = ()
     """The stages of each seed, in order."""
+    keypoint_share: tuple[float, ...] = ()
+    """The keypoints' part of the weight of the rationale tokens in the loss, in [0, 1], as a mean over
+    the train steps; empty without a rationale in the loss."""
+    generated_minus_gold: tuple[float, ...] = ()
+    """Mean of the generated minus the gold reasoning steps (`StepStatistics`); empty without gold
+    rationales."""
+    early_stops: tuple[float, ...] = ()
+    """Fraction of answers with fewer steps than the gold rationale; empty without gold rationales."""
 
     def __post_init__(self) -> None:
         """Check the shape and the type of the answers.

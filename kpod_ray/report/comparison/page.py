@@ -26,6 +26,9 @@ _COLUMNS = (
     ("p (Holm)", "adjusted_p"),
     ("McNemar p, pooled", "mcnemar_p"),
     ("better : worse", "discordance"),
+    ("Steps minus gold", "generated_minus_gold"),
+    ("Early stops", "early_stops"),
+    ("Keypoint share", "keypoint_share"),
     ("Supervised tokens", "supervised_tokens"),
     ("Time", "seconds"),
 )

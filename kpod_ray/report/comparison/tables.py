@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,15 @@ from kpod_ray.evaluation.statistics import Estimate
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
 from kpod_ray.report.comparison.wording import accuracy_text, range_text, verdict_text
-from kpod_ray.report.formatting import NO_VALUE, duration, number, p_text, percent, signed_points
+from kpod_ray.report.formatting import (
+    NO_VALUE,
+    duration,
+    number,
+    p_text,
+    percent,
+    signed,
+    signed_points,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,12 @@ class ArmRow:
     ``0.00`` without training."""
     overrides: str
     """Settings that the arm changes, as YAML."""
+    keypoint_share: str
+    """The keypoints' part of the loss weight of the rationales, in per cent, with the unit."""
+    generated_minus_gold: str
+    """Mean of the generated minus the gold reasoning steps, with its sign."""
+    early_stops: str
+    """Answers with fewer steps than the gold rationale, in per cent, with the unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +99,11 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
       ``_high``, the ends of the 95 % interval;
     - ``p_bootstrap``, ``p_holm`` and ``p_mcnemar_pooled``, p-values;
     - ``smallest_effect_alone`` and ``smallest_effect_among``, see `Contrast`, as fractions;
-    - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``: means over the seeds.
+    - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``, ``keypoint_share``,
+      ``generated_minus_gold`` and ``early_stops``, see `ArmResults`: means over the seeds.
 
-    The differences, p-values and smallest effects are None for the baseline, and the costs in the last
-    line None for an arm without training.
+    The differences, p-values and smallest effects are None for the baseline, the costs None for an arm
+    without training, and the last three None where they are unknown.
     """
     found = findings(results)
     return [
@@ -115,11 +131,12 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
         "smallest_effect_among": contrast and contrast.effect_among,
     }
     costs = ("supervised_tokens", "train_tokens", "train_steps", "train_seconds")
-    return row | {name: mean_cost(getattr(arm, name)) for name in costs}
+    names = (*costs, "keypoint_share", "generated_minus_gold", "early_stops")
+    return row | {name: mean_cost(getattr(arm, name)) for name in names}
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
-    """Return the mean of a cost over the seeds; None for an empty sequence, which means no training."""
+    """Return the mean of a number over the seeds; None for an empty sequence."""
     return sum(per_seed) / len(per_seed) if per_seed else None
 
 
@@ -149,10 +166,18 @@ def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
                 overrides=yaml.safe_dump(dict(arm.overrides), sort_keys=False)
                 if arm.overrides
                 else "",
+                keypoint_share=percent(_mean(arm.keypoint_share)),
+                generated_minus_gold=signed(_mean(arm.generated_minus_gold), 2),
+                early_stops=percent(_mean(arm.early_stops)),
                 **_contrast_texts(found.contrasts.get(arm.name)),
             )
         )
     return rows
+
+
+def _mean(per_seed: Sequence[float]) -> float:
+    """Return the mean over the seeds; NaN for an empty sequence."""
+    return sum(per_seed) / len(per_seed) if per_seed else math.nan
 
 
 def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.evaluation.paired import paired_test
+from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import (
     Prediction,
     Question,
@@ -184,7 +185,13 @@ def _accuracy(
     counts, share = manifest["counts"], manifest["accuracy"]
     test = paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
     return Accuracy(
-        label, counts["correct"], counts["questions"], share["low"], share["high"], test
+        label=label,
+        num_correct=counts["correct"],
+        num_questions=counts["questions"],
+        low=share["low"],
+        high=share["high"],
+        against_first=test,
+        steps=StepStatistics(**manifest["steps"]),
     )
 
 

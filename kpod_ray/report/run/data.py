@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kpod_ray.evaluation.paired import PairedTest
+from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.plotting import Histogram
 
@@ -34,6 +35,8 @@ class Accuracy:
     against_first: PairedTest | None = None
     """Test against the first model on the same questions; None for the first model, or if the two have
     no question in common."""
+    steps: StepStatistics = field(default_factory=StepStatistics)
+    """Reasoning steps of the model's answers against those of the gold rationales."""
 
     def __post_init__(self) -> None:
         """Check the counts and the interval.
@@ -82,6 +85,8 @@ class TrainPoint:
     """Mean negative log-likelihood of the answer tokens (second term of Eq. 1)."""
     token_weight_mean: float
     """Mean weight of the rationale tokens in the loss."""
+    keypoint_share: float
+    """The keypoints' part of the total weight of these tokens, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kpod_ray.report import plotting
-from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, Histogram, line
+from kpod_ray.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, Histogram, line
 from kpod_ray.report.run.data import Accuracy, RunResults, TrainPoint, WeightingPoint
 
 MAX_GIVEN_STEPS = 7
@@ -165,26 +165,27 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
 
 
 def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
-    """Return a figure of the student's losses, in nats, and of the mean token weight, by train step.
+    """Return a figure of the student's losses, in nats, and of its token weights, by train step.
 
     The upper panel has `TrainPoint.loss`, ``rationale_loss`` and ``answer_loss``, the lower one the mean
-    token weight. Curves of more than `plotting.MAX_POINTS` train steps are thinned, see `thinned`.
-    Dotted lines mark the first train step of each stage; with more than `MAX_LABELS` stages, only some
-    lines have the stage's number. ``history`` isn't empty.
+    token weight and the keypoint share, from 0 to 1. Curves of more than `plotting.MAX_POINTS` train
+    steps are thinned, see `thinned`. Dotted lines mark the first train step of each stage; with more
+    than `MAX_LABELS` stages, only some lines have the stage's number. ``history`` isn't empty.
     """
-    names = ("train_step", "loss", "rationale_loss", "answer_loss", "token_weight_mean")
+    losses = ("loss", "rationale_loss", "answer_loss")
+    names = ("train_step", *losses, "token_weight_mean", "keypoint_share")
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
-    steps, loss, rationale, answer, weight = plotting.thinned(table).T.tolist()
+    steps, loss, rationale, answer, weight, share = plotting.thinned(table).T.tolist()
     hover = "train step %{x:.0f}: %{y:.4f}"
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.06)
     figure.add_trace(line(steps, loss, "loss (minimised)", BLUE, hover), 1, 1)
     figure.add_trace(line(steps, rationale, "rationale, per token", ORANGE, hover), 1, 1)
     figure.add_trace(line(steps, answer, "answer, per token", GREEN, hover), 1, 1)
-    weights = line(steps, weight, "mean token weight", GREY, hover)
-    figure.add_trace(weights.update(showlegend=False), 2, 1)
+    figure.add_trace(line(steps, weight, "mean token weight", GREY, hover), 2, 1)
+    figure.add_trace(line(steps, share, "keypoint share", RED, hover), 2, 1)
     plotting.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)
     figure.update_xaxes(showgrid=False).update_xaxes(title_text="", row=1, col=1)
-    figure.update_yaxes(title_text="mean weight", row=2, col=1)
+    figure.update_yaxes(title_text="weight", range=[0, 1], row=2, col=1)
     return _with_stages(figure, history)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import get_args
 
 from kpod_ray.records import VERDICT_MEANINGS, Prediction, Rationale, Verdict
-from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points
+from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points, signed
 from kpod_ray.report.run.data import MAX_PREDICTIONS, RunResults
 from kpod_ray.report.run.wording import difference_in_words
-from kpod_ray.report.shading import ShownStep, shown_steps
+from kpod_ray.report.shading import ShownStep, keypoint_text, shown_steps
 
 MAX_RATIONALES = 12
 """Rationales that are shown with their token weights."""
@@ -40,6 +40,10 @@ class AccuracyRow:
     and if one of the two has no questions."""
     words: str
     """See `difference_in_words`; empty for the first model."""
+    generated_minus_gold: str
+    """Mean of the generated minus the gold reasoning steps, with its sign; a dash if unknown."""
+    early_stops: str
+    """Answers with fewer steps than the gold rationale, in per cent with the unit; a dash if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class ShownRationale:
     """See `question_text`."""
     steps: tuple[ShownStep, ...]
     """See `shown_steps`."""
+    keypoints: str
+    """See `keypoint_text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,34 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
                 interval if has_questions else NO_VALUE,
                 difference,
                 "" if is_first else difference_in_words(accuracy),
+                signed(_or_nan(accuracy.steps.generated_minus_gold), 2),
+                percent(_or_nan(accuracy.steps.early_stops)),
             )
         )
     return rows
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def gold_step_rows(results: RunResults) -> list[list[str]]:
+    """Return a row for each number of gold steps: this number, the questions, each model's accuracy.
+
+    The numbers are those of the last model's questions with a gold rationale, fewest first; a model
+    without a question of a number has a dash. The accuracies are in per cent, with the unit, in the
+    order of ``results.accuracies``.
+    """
+    if not results.accuracies:
+        return []
+    of_models = [
+        {gold: right / asked for gold, asked, right in accuracy.steps.by_gold_steps}
+        for accuracy in results.accuracies
+    ]
+    return [
+        [str(gold), f"{asked:,}", *(percent(shares.get(gold, math.nan)) for shares in of_models)]
+        for gold, asked, _ in results.accuracies[-1].steps.by_gold_steps
+    ]
 
 
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:
@@ -159,6 +190,7 @@ def shown_rationales(results: RunResults) -> list[ShownRationale]:
         ShownRationale(
             question_text(results, rationale.question_id),
             shown_steps(rationale, results.step_difficulties.get(rationale.question_id, ())),
+            keypoint_text(rationale),
         )
         for rationale in results.weighted_rationales[:MAX_RATIONALES]
     ]

@@ -38,7 +38,9 @@ def arm(name, num_steps, num_seeds):
     chance = 0.72 - 0.085 * num_steps + points / 100 + luck
     correct = generator.random((num_seeds, len(num_steps))) < np.clip(chance, 0.02, 0.98)
     if is_progressive is None:
-        return ArmResults(name, description, {}, correct[:1])
+        return ArmResults(
+            name, description, {}, correct[:1], generated_minus_gold=(-1.25,), early_stops=(0.75,)
+        )
     curves = tuple(curve(generator, points, is_progressive, tokens) for _ in range(num_seeds))
     seconds = tuple(float(s) for s in generator.normal(610 if tokens > 99 else 95, 12, num_seeds))
     overrides = {} if name == "uniform" else {f"arms.{name}.token_weights": "kpod", "seed": 3}
@@ -52,6 +54,9 @@ def arm(name, num_steps, num_seeds):
         train_steps=(1200,) * num_seeds,
         train_seconds=seconds,
         curves=curves,
+        keypoint_share=() if name == "answer_only" else (0.41 + points / 100,) * num_seeds,
+        generated_minus_gold=tuple(points / 10 + at for at in range(num_seeds)),
+        early_stops=tuple(0.25 + at / 8 for at in range(num_seeds)),
     )
 
 

@@ -21,7 +21,8 @@ def comparison(tmp_path):
     rows = [Prediction(q.id, "", "stop", 1, "", "", True) for q in QUESTIONS[:3]]
     predictions = Prediction.to_table(rows)
     for name in ("evaluate_before", "evaluate"):
-        finish(made, name, {"counts": {}}, predictions=predictions)
+        steps = {"generated_minus_gold": -0.5, "early_stops": None}
+        finish(made, name, {"counts": {}, "steps": steps}, predictions=predictions)
     finish(made, "assess", {"counts": {}, "versions": {}})
     schedule = StageRow.to_table(StageRow("n", stage, 0) for stage in (1, 2))
     finish(made, "plan", {"counts": {}}, schedule=schedule)
@@ -34,7 +35,7 @@ def comparison(tmp_path):
     made.store.write_text(f"{folder}/decisions.json", json.dumps(decisions))
     nodes = [{"id": "a", "labels": {"group": "student"}}, {"id": "b", "labels": {}}]
     counts = {"loss_tokens": 15, "tokens": 20, "train_steps": 3}
-    finish(made, "train", {"counts": counts, "nodes": nodes})
+    finish(made, "train", {"counts": counts, "nodes": nodes, "keypoint_share": 0.5})
     config = made.config.override({"comparison.num_seeds": 1})
     baseline = config.comparison.baseline
     return collect_comparison(config, made.artifacts, {baseline: [made.artifacts]})
@@ -46,6 +47,12 @@ def test_measured_validation_accuracies_are_in_the_curves(comparison):
     figures = comparison_figures(comparison, findings(comparison), step_groups(comparison))
     titles = [figures["curves"].layout[name].title.text for name in ("yaxis2", "yaxis3")]
     assert titles == ["given steps, mean", "correct validation answers"]
+
+
+def test_step_statistics_and_keypoint_share_are_those_of_the_manifests(comparison):
+    for arm in comparison.arms:
+        assert (arm.generated_minus_gold, arm.early_stops) == ((-0.5,), ())
+    assert [arm.keypoint_share for arm in comparison.arms] == [(), (0.5,)]
 
 
 def test_the_nodes_are_those_that_trained(comparison):

@@ -47,6 +47,18 @@ def test_texts_agree_with_the_plain_values(comparison, rows):
     assert row.overrides == "arms.kpod_adaptive.token_weights: kpod\nseed: 3\n"
 
 
+def test_step_statistics_and_keypoint_shares_are_means_over_the_seeds(comparison, rows):
+    # Three seeds of uniform: 0, 1, 2 steps too many; 25, 37.5 and 50 % early stops.
+    assert (rows["uniform"]["generated_minus_gold"], rows["uniform"]["early_stops"]) == (1, 0.375)
+    assert rows["uniform"]["keypoint_share"] == pytest.approx(0.41)
+    assert rows["answer_only"]["keypoint_share"] is None
+    texts = {row.name: row for row in arm_rows(comparison, findings(comparison))}
+    uniform, untrained = texts["uniform"], texts["untrained"]
+    assert (uniform.generated_minus_gold, uniform.early_stops) == ("+1.00", "37.5\u00a0%")
+    assert (untrained.generated_minus_gold, untrained.early_stops) == ("\u22121.25", "75.0\u00a0%")
+    assert (uniform.keypoint_share, untrained.keypoint_share) == ("41.0\u00a0%", "\u2013")
+
+
 def test_a_bar_is_as_long_as_its_share_of_the_longest(comparison):
     widths = {row.name: row.width for row in arm_rows(comparison, findings(comparison))}
     assert (widths["untrained"], widths["uniform"]) == ("0.00", "100.00")

@@ -4,6 +4,7 @@ import math
 import random
 
 from kpod_ray.evaluation.paired import paired_test
+from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
@@ -24,6 +25,8 @@ PHASE_SECONDS = {
     "train": 618.9,
     "evaluate": 74.1,
 }
+UNTOUCHED = StepStatistics(40, -1.75, 0.8, ((2, 30, 6), (3, 10, 0)))
+DISTILLED = StepStatistics(48, 0.125, 0.25, ((2, 30, 18), (3, 10, 4), (5, 8, 1)))
 NAMES = ("Maya", "Tom", "Priya", "Luca", "Aisha", "Ben")
 TEXT = (
     "{name} starts with {a} apples.\n{name} buys {b} more, so there are {a} + {b} = {c} apples.\n"
@@ -85,7 +88,8 @@ def train_point(train_step, generator):
     answer_loss = 0.3 * math.exp(-train_step / 40) + 0.03 + generator.uniform(-0.015, 0.015)
     weight = 0.42 + 0.003 * stage + generator.uniform(-0.02, 0.02)
     total = rationale_loss + answer_loss
-    return TrainPoint(train_step, stage, total, rationale_loss, answer_loss, weight)
+    share = 0.41 + weight / 10
+    return TrainPoint(train_step, stage, total, rationale_loss, answer_loss, weight, share)
 
 
 def changed(num_better, num_worse):
@@ -109,9 +113,9 @@ def plausible_run():
     return RunResults(
         name="laptop-arithmetic",
         accuracies=(
-            Accuracy("untouched student", 6, 48, 0.059, 0.247),
+            Accuracy("untouched student", 6, 48, 0.059, 0.247, None, UNTOUCHED),
             Accuracy("same training, plain weights", 10, 48, 0.117, 0.343, changed(10, 6)),
-            Accuracy("KPOD student", 23, 48, 0.345, 0.617, changed(19, 2)),
+            Accuracy("KPOD student", 23, 48, 0.345, 0.617, changed(19, 2), DISTILLED),
         ),
         verdict_counts=VERDICTS,
         rejects=(

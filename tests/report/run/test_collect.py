@@ -35,7 +35,7 @@ def run(tmp_path):
     )
     finish(made, "plan", {"counts": {}}, schedule=schedule)
     train, weigh = made.artifacts["train"], made.artifacts["weigh"]
-    history = [{**STEP, "token_weight_mean": 0.5}]
+    history = [{**STEP, "token_weight_mean": 0.5, "keypoint_share": 0.25}]
     made.store.write_text(f"{train.folder}/history.json", json.dumps(history))
     made.store.write_text(f"{weigh.folder}/history.json", "[]")
     finish(made, "weigh", {"counts": {}})
@@ -44,7 +44,13 @@ def run(tmp_path):
     for name, table, correct in (("evaluate_before", before, 100), ("evaluate", after, 120)):
         counts = {"questions": NUM_TESTED, "correct": correct}
         accuracy = {"value": correct / NUM_TESTED, "low": 0.0, "high": 1.0}
-        manifest = {"counts": counts, "accuracy": accuracy, "versions": {}}
+        steps = {
+            "num_compared": 9,
+            "generated_minus_gold": -1.5,
+            "early_stops": 0.5,
+            "by_gold_steps": [[2, 9, 3]],
+        }
+        manifest = {"counts": counts, "accuracy": accuracy, "steps": steps, "versions": {}}
         finish(made, name, manifest, predictions=table)
     return made
 
@@ -78,6 +84,17 @@ def test_predictions_are_tallied_over_all_and_the_first_are_shown(run):
     assert "The first 200 of 240 are shown." in page
     assert "Of all 240 questions that both models answered" in page
     assert "better (McNemar&#39;s p" in page
+
+
+def test_step_statistics_are_those_of_the_manifest(run):
+    results = collect(run.config, run.artifacts)
+    steps = results.accuracies[1].steps
+    assert (steps.num_compared, steps.generated_minus_gold, steps.early_stops) == (9, -1.5, 0.5)
+    assert tables.gold_step_rows(results) == [["2", "9", "33.3\u00a0%", "33.3\u00a0%"]]
+    assert results.train_history[0].keypoint_share == 0.25
+    page = render(results)
+    assert "\u22121.50" in page
+    assert "Accuracy by number of gold steps" in page
 
 
 def test_warnings_of_phases_are_in_the_report(run):

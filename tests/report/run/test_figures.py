@@ -16,7 +16,7 @@ def data_of(figure):
 
 def train_points(num_points, num_stages=1):
     return [
-        TrainPoint(step, 1 + step * num_stages // num_points, 2.0 * step, step, step, 0.5)
+        TrainPoint(step, 1 + step * num_stages // num_points, 2.0 * step, step, step, 0.5, 0.4)
         for step in range(num_points)
     ]
 
@@ -95,10 +95,14 @@ def test_the_plan_is_drawn_against_the_ceiling():
 
 
 def test_loss_curves_are_the_given_numbers():
-    history = [TrainPoint(1, 1, 0.9, 0.6, 0.3, 0.4), TrainPoint(2, 1, math.nan, 0.5, 0.2, 0.4)]
-    loss, rationale, answer, weight = data_of(figures.training_figure(history))
+    history = [
+        TrainPoint(1, 1, 0.9, 0.6, 0.3, 0.4, 0.5),
+        TrainPoint(2, 1, math.nan, 0.5, 0.2, 0.4, 0.6),
+    ]
+    loss, rationale, answer, weight, share = data_of(figures.training_figure(history))
     assert loss["y"] == [0.9, None]
     assert (rationale["y"], answer["y"], weight["y"]) == ([0.6, 0.5], [0.3, 0.2], [0.4, 0.4])
+    assert share["y"] == [0.5, 0.6]
 
 
 @pytest.mark.parametrize(("num_stages", "num_labels"), [(1, 1), (10, 10), (20, 10), (100, 10)])

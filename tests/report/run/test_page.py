@@ -8,6 +8,7 @@ import pytest
 from kpod_ray.records import Prediction
 from kpod_ray.report.run.data import PredictionPair, RunResults, TrainPoint
 from kpod_ray.report.run.page import render
+from kpod_ray.report.shading import keypoint_text
 
 SECTIONS = (
     *("accuracy", "rationales", "weights", "difficulty"),
@@ -39,8 +40,16 @@ def test_accuracies_are_shown_as_given(page):
     assert page.cells("untouched student")[1:5] == ["6", "48", "12.5 %", "5.9 % to 24.7 %"]
     assert page.cells("KPOD student")[1:5] == ["23", "48", "47.9 %", "34.5 % to 61.7 %"]
     assert page.cells("KPOD student")[5] == "+35.4 points"
-    assert page.cells("KPOD student")[6].startswith("better (McNemar's p <")
+    assert page.cells("untouched student")[6:8] == ["\u22121.75", "80.0 %"]
+    assert page.cells("same training")[6:8] == ["\u2013", "\u2013"]
+    assert page.cells("KPOD student")[6:8] == ["+0.12", "25.0 %"]
+    assert page.cells("KPOD student")[8].startswith("better (McNemar's p <")
     assert "not distinguishable with 48 questions" in page.cells("same training")[-1]
+
+
+def test_keypoint_shares_stand_beside_the_weights(page, results):
+    for rationale in results.weighted_rationales:
+        assert keypoint_text(rationale) in page.sections["weights"]
 
 
 def test_rationale_counts_add_up_to_the_total(page, results):
@@ -144,7 +153,9 @@ def test_a_large_run_still_makes_a_small_page(results, parse_page):
         predictions=(PredictionPair("q", prediction, prediction),) * 2000,
         rejects=results.rejects * 500,
         weighted_rationales=results.weighted_rationales * 500,
-        train_history=tuple(TrainPoint(s, s // 500, 1.5, 1.0, 0.5, 0.4) for s in range(30_000)),
+        train_history=tuple(
+            TrainPoint(s, s // 500, 1.5, 1.0, 0.5, 0.4, 0.5) for s in range(30_000)
+        ),
         step_difficulties={str(index): (0.5, 1.0, 0.7) for index in range(20_000)},
     )
     source = render(large)

@@ -12,6 +12,15 @@ def test_models_are_compared_with_the_first(results):
     assert rows[0].difference == "\u2013"
 
 
+def test_accuracies_are_shown_by_the_gold_steps_of_the_last_model(results):
+    assert tables.gold_step_rows(results) == [
+        ["2", "30", "20.0\u00a0%", "\u2013", "60.0\u00a0%"],
+        ["3", "10", "0.0\u00a0%", "\u2013", "40.0\u00a0%"],
+        ["5", "8", "\u2013", "\u2013", "12.5\u00a0%"],
+    ]
+    assert tables.gold_step_rows(RunResults("x")) == []
+
+
 def test_verdict_counts_are_all_there_and_their_shares_add_up(results):
     rows = tables.verdict_rows(results.verdict_counts)
     assert len(rows) == 15

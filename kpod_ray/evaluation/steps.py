@@ -1,0 +1,71 @@
+"""Reasoning steps of generated answers against those of the gold rationales: does a model stop early?"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from kpod_ray.algorithm.steps import split_steps
+from kpod_ray.answers.final_sentence import strip_closing
+from kpod_ray.records import Prediction, Question
+
+
+def with_steps(prediction: Prediction, question: Question, split_newlines: bool) -> Prediction:
+    """Return a prediction with the numbers of reasoning steps of its text and of the gold rationale.
+
+    The gold rationale is the question's reference rationale; without one, ``num_gold_steps`` is None.
+    Closings, the sentences that announce the answer, are no steps. ``num_steps`` of an error row is
+    None. ``split_newlines`` is whether newlines end reasoning steps (`split_steps`).
+    """
+
+    def num_steps(text: str) -> int:
+        """Return the number of reasoning steps before the closings; 0 if there are none."""
+        return len(split_steps(strip_closing(text).strip(), split_newlines=split_newlines))
+
+    is_error = prediction.finish_reason == "error"
+    return dataclasses.replace(
+        prediction,
+        num_steps=None if is_error else num_steps(prediction.text),
+        num_gold_steps=num_steps(question.reference_rationale) or None,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StepStatistics:
+    """How many steps a model generates, over the questions that have a gold rationale."""
+
+    num_compared: int = 0
+    """Number of answers with a gold rationale to compare with; error rows aren't counted."""
+    generated_minus_gold: float | None = None
+    """Mean of the generated steps minus the gold steps; None without such answers."""
+    early_stops: float | None = None
+    """Fraction of these answers with fewer steps than the gold rationale, in [0, 1]; None without such
+    answers. A text that was cut off at the token limit didn't stop and is no early stop."""
+    by_gold_steps: tuple[tuple[int, int, int], ...] = ()
+    """Number of gold steps, of such questions and of correct answers to them; fewest steps first."""
+
+
+def step_statistics(predictions: Sequence[Prediction]) -> StepStatistics:
+    """Compute the step statistics of a model's predictions, which may be empty."""
+    compared = [
+        (row, row.num_steps, row.num_gold_steps)
+        for row in predictions
+        if row.num_steps is not None and row.num_gold_steps is not None
+    ]
+    if not compared:
+        return StepStatistics()
+    differences = [generated - gold for _, generated, gold in compared]
+    early = [
+        generated < gold and row.finish_reason != "length" for row, generated, gold in compared
+    ]
+    by_gold = []
+    for steps in sorted({gold for _, _, gold in compared}):
+        right = [row.is_correct for row, _, gold in compared if gold == steps]
+        by_gold.append((steps, len(right), sum(right)))
+    return StepStatistics(
+        num_compared=len(compared),
+        generated_minus_gold=statistics.fmean(differences),
+        early_stops=statistics.fmean(early),
+        by_gold_steps=tuple(by_gold),
+    )
