@@ -16,6 +16,7 @@ from kpod_ray.data.examples import (
     spread_weights,
 )
 from kpod_ray.data.prompts import encode_prompt
+from kpod_ray.data.token_kinds import KEYPOINT, token_kinds
 from kpod_ray.records import Question, WeightedRationale
 
 QUESTION = Question("q", "How many?", "7", "number", (), "train", "")
@@ -179,6 +180,42 @@ def test_an_empty_token_has_the_weight_of_the_empty_tokens_at_its_place():
 def test_a_rationale_without_weighted_tokens_weighs_1():
     rationale = WeightedRationale("q", "ab", [], [], [], [0], [2])
     assert spread_weights(rationale, np.array([0]), np.array([2])).tolist() == [1]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "One.\n\nTwo is 2.  Then 3. \n 4 + 5 = 9"])
+def test_boundaries_are_where_a_step_may_follow(tokenizer, text):
+    example = build_example(tokenizer, QUESTION, weighted(text), "plain")
+    _, starts, ends = encode_with_spans(tokenizer, text + CLOSING)
+    is_visible = [bool((text + CLOSING)[a:b].strip()) for a, b in zip(starts, ends, strict=True)]
+    steps = example.token_steps[:-1]
+    # By hand from behind: a token is a boundary if the next visible token at or after it begins a step,
+    # and all tokens in between are white space.
+    expected, begins_next = [], False
+    for j in reversed(range(len(steps))):
+        begins = (j == 0 or steps[j] != steps[j - 1]) and steps[j] < example.num_steps
+        is_in_rationale = steps[j] < example.num_steps
+        begins_next = begins or (begins_next and not is_visible[j] and is_in_rationale)
+        expected.append(begins_next)
+    assert example.token_boundaries == [*reversed(expected), False]
+    marked = {step for step, b in zip(steps, example.token_boundaries, strict=False) if b}
+    assert marked >= {step for step in steps if step < example.num_steps}
+
+
+def test_the_newline_before_a_step_is_a_boundary(tiny_tokenizer):
+    rationale = weighted("1 is a.\n2 is b. 3 is c.")
+    example = build_example(tiny_tokenizer, QUESTION, rationale, "plain")  # a token is a byte
+    # The first byte; the newline and the 2; the blank, which the third step begins with.
+    assert [j for j, b in enumerate(example.token_boundaries) if b] == [0, 7, 8, 15]
+    assert [rationale.text[j] for j in (0, 7, 8, 15)] == ["1", "\n", "2", " "]
+
+
+def test_keypoints_are_those_of_the_rationale_alone(tokenizer):
+    example = build_example(tokenizer, QUESTION, weighted(TEXT), "plain")
+    _, starts, ends = encode_with_spans(tokenizer, TEXT + CLOSING)
+    kinds = token_kinds(TEXT + CLOSING, starts.tolist(), ends.tolist())
+    inside = starts < len(TEXT)
+    assert example.token_keypoints == [*((kinds == KEYPOINT) & inside).tolist(), False]
+    assert any(example.token_keypoints)
 
 
 def test_an_example_survives_its_table(tokenizer):
