@@ -66,6 +66,7 @@ def config_of(inputs, weighting):
                 "validate_every": 2,
                 "max_validation": 3,
                 "validation_fraction": 0.25,
+                "floor": None,
                 **weighting,
             },
         }
@@ -183,9 +184,10 @@ def test_a_weighter_that_never_was_sound_is_told(alone, inputs):
 
 
 def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
-    _, manifest = weigh_here(
+    artifact, manifest = weigh_here(
         inputs,
         "others",
+        floor=0.2,
         precision="bf16",
         mask="straight_through",
         mask_position="after_attention",
@@ -193,6 +195,11 @@ def test_bf16_arithmetic_with_every_other_setting_runs(alone, inputs):
         predictor="tiny-t5:1",
     )
     assert manifest["quality"]["highest_half_loss"] > 0
+    weights = token_weights(artifact)
+    assert sum(weights) / len(weights) == pytest.approx(
+        0.6
+    )  # weights by rank: the middle of .2 and 1
+    assert min(weights) >= 0.2
 
 
 def test_more_workers_than_rationales_of_a_train_step_are_an_error(ray_cluster, inputs):

@@ -1,7 +1,9 @@
 """Phase weigh where nothing is learned: what each kind of weights writes, and what determines it."""
 
+import dataclasses
 import json
 
+import pyarrow as pa
 import pytest
 
 from kpod_ray.config import FileWeighting, HandWeighting, LearnedWeighting, RunConfig
@@ -13,6 +15,7 @@ from kpod_ray.storage.artifacts import Store
 from kpod_ray.weighting.content import content_hash, model_names
 from kpod_ray.weighting.given_weights import unweighted
 from kpod_ray.weighting.hand_weights import hand_weighted
+from kpod_ray.weighting.learned_weights import ranked
 from kpod_ray.weighting.phase import write_token_weights
 
 TEXTS = ["He has 3 eggs\n3 + 4 = 7.", "7 is 7."]
@@ -43,6 +46,24 @@ def weigh(tmp_path, weighting, split_newlines=True):
     rows = WeightedRationale.from_table(artifact.read("weighted"))
     history = json.loads(store.read_text(f"{artifact.folder}/history.json"))
     return rows, manifest, history
+
+
+def test_the_ranks_of_weights_are_those_of_the_corpus():
+    # Raw weights .9, .1 and .3, .3: ranks 4, 1 and 2.5, 2.5; quantiles 7/8, 1/8 and 1/2, twice.
+    rows = [
+        WeightedRationale("a", "b c", (0, 2), (1, 3), (0.9, 0.1), (0,), (3,)),
+        WeightedRationale("b", "", (), (), (), (), ()),
+        WeightedRationale("c", "d e", (0, 2), (1, 3), (0.3, 0.3), (0,), (3,)),
+    ]
+    table = WeightedRationale.to_table(rows)
+    for given in (table, pa.concat_tables([table.slice(0, 1), table.slice(1)])):
+        found = ranked(given, 0.2)
+        assert found.schema == table.schema
+        read = WeightedRationale.from_table(found)
+        weights = [row.token_weights for row in read]
+        assert weights == [pytest.approx((0.9, 0.3)), (), pytest.approx((0.6, 0.6))]
+        same = [dataclasses.replace(row, token_weights=()) for row in read]
+        assert same == [dataclasses.replace(row, token_weights=()) for row in rows]
 
 
 def as_read(rows):
