@@ -7,6 +7,7 @@ of the answer are in the loss, and the target tokens before them are only input.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -45,8 +46,9 @@ class Example(Record):
     token_keypoints: Sequence[bool]
     """Whether each target token is a keypoint (`token_kinds`); false in the answer segment."""
     token_boundaries: Sequence[bool]
-    """Whether a reasoning step begins at each target token: the first token of a step, and white space
-    before this token. The student decides there between a further step and the answer."""
+    """Whether the student decides at each target token between a further reasoning step and the answer:
+    at the first token of a step, at white space before this token, and as long as the tokens of the step
+    so far are those of the closing words."""
     num_steps: int
     """Number of reasoning steps of the rationale that was tokenised, or of what `cut_example` kept."""
 
@@ -112,21 +114,30 @@ def build_example(
         token_weights=[*weights.tolist(), 1.0],
         token_steps=[*steps.tolist(), num_steps],
         token_keypoints=[*keypoints.tolist(), False],
-        token_boundaries=[*_step_beginnings(steps.tolist(), blanks, num_steps), False],
+        token_boundaries=[*_boundaries(ids, steps.tolist(), blanks, num_steps), False],
         num_steps=num_steps,
     )
 
 
-def _step_beginnings(steps: Sequence[int], blanks: Sequence[bool], num_steps: int) -> list[bool]:
-    """Return whether a reasoning step begins at each token; see `Example.token_boundaries`.
+def _boundaries(
+    ids: Sequence[int], steps: Sequence[int], blanks: Sequence[bool], num_steps: int
+) -> list[bool]:
+    """Return whether each token is a boundary; see `Example.token_boundaries`.
 
-    ``steps`` has the step of each token, ``blanks`` whether it is white space alone.
+    ``ids`` and ``steps`` have the id and the step of each token, ``blanks`` whether it is white space
+    alone.
     """
     begins = [j == 0 or step != steps[j - 1] for j, step in enumerate(steps)]
     # A newline that ends a step belongs to this step, but is what the student writes to go on: the
     # closing words follow the last full stop without a newline.
     for j in range(len(begins) - 1, 0, -1):
         begins[j - 1] |= begins[j] and blanks[j - 1] and steps[j] < num_steps
+    closing = [index for index, step in zip(ids, steps, strict=True) if step == num_steps]
+    for start in [j for j, begin in enumerate(begins) if begin and not (j and begins[j - 1])]:
+        # A step that starts like the closing words, if only with a blank, parts from them later.
+        pairs = zip(ids[start:-1], closing, strict=False)
+        num_equal = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        begins[start : start + num_equal + 1] = [True] * (num_equal + 1)
     return [is_first and step < num_steps for is_first, step in zip(begins, steps, strict=True)]
 
 

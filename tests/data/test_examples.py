@@ -1,5 +1,6 @@
 """Weights and steps follow their characters through any tokenizer."""
 
+import functools
 import re
 
 import numpy as np
@@ -182,31 +183,47 @@ def test_a_rationale_without_weighted_tokens_weighs_1():
     assert spread_weights(rationale, np.array([0]), np.array([2])).tolist() == [1]
 
 
-@pytest.mark.parametrize("text", [*TEXTS, "One.\n\nTwo is 2.  Then 3. \n 4 + 5 = 9"])
-def test_boundaries_are_where_a_step_may_follow(tokenizer, text):
+@pytest.mark.parametrize("text", [*TEXTS, "One.\n\nTwo is 2.  Then 3. \n 4 + 5 = 9. There it is"])
+def test_boundaries_are_where_the_closing_may_follow(tokenizer, text):
     example = build_example(tokenizer, QUESTION, weighted(text), "plain")
     _, starts, ends = encode_with_spans(tokenizer, text + CLOSING)
-    is_visible = [bool((text + CLOSING)[a:b].strip()) for a, b in zip(starts, ends, strict=True)]
-    steps = example.token_steps[:-1]
-    # By hand from behind: a token is a boundary if the next visible token at or after it begins a step,
-    # and all tokens in between are white space.
-    expected, begins_next = [], False
-    for j in reversed(range(len(steps))):
-        begins = (j == 0 or steps[j] != steps[j - 1]) and steps[j] < example.num_steps
-        is_in_rationale = steps[j] < example.num_steps
-        begins_next = begins or (begins_next and not is_visible[j] and is_in_rationale)
-        expected.append(begins_next)
-    assert example.token_boundaries == [*reversed(expected), False]
-    marked = {step for step, b in zip(steps, example.token_boundaries, strict=False) if b}
-    assert marked >= {step for step in steps if step < example.num_steps}
+    is_blank = [not (text + CLOSING)[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+    ids, steps = example.target_ids[:-1], example.token_steps[:-1]
+    length = rationale_length(example)
+    closing = ids[length:]
+
+    @functools.cache
+    def is_boundary(j):
+        """A token is one if a step begins at it or behind blanks, or behind a start of the closing."""
+        later = next((i for i in range(j, length) if i == 0 or steps[i] != steps[i - 1]), None)
+        if later is not None and all(is_blank[j:later]):
+            return True
+        run = next(
+            i for i in reversed(range(j)) if is_boundary(i) and not (i and is_boundary(i - 1))
+        )
+        return ids[run:j] == closing[: j - run]
+
+    expected = [is_boundary(j) for j in range(length)]
+    assert example.token_boundaries == expected + [False] * (len(closing) + 1)
+    assert {step for step, b in zip(steps, expected, strict=False) if b} >= set(steps[:length])
 
 
-def test_the_newline_before_a_step_is_a_boundary(tiny_tokenizer):
-    rationale = weighted("1 is a.\n2 is b. 3 is c.")
+def test_boundaries_of_bytes_by_hand(tiny_tokenizer):
+    rationale = weighted("1 is a.\n2 is b. 3 is c. Then 4 is d.")
     example = build_example(tiny_tokenizer, QUESTION, rationale, "plain")  # a token is a byte
-    # The first byte; the newline and the 2; the blank, which the third step begins with.
-    assert [j for j, b in enumerate(example.token_boundaries) if b] == [0, 7, 8, 15]
-    assert [rationale.text[j] for j in (0, 7, 8, 15)] == ["1", "\n", "2", " "]
+    marked = [j for j, is_boundary in enumerate(example.token_boundaries) if is_boundary]
+    # The first byte; the newline and the 2; the blank that a step and the closing may begin with, and
+    # the 3; " Then" down to its last letter, where it parts from " Therefore".
+    assert marked == [0, 7, 8, 15, 16, 23, 24, 25, 26, 27]
+    assert "".join(rationale.text[j] for j in marked) == "1\n2 3 Then"
+
+
+def test_only_the_first_word_of_a_step_is_a_boundary_for_words(words):
+    rationale = weighted("There are 3 eggs. So there are 4.")
+    example = build_example(words, QUESTION, rationale, "plain")
+    pieces = [words.decode([index]) for index in example.target_ids]
+    marked = zip(pieces, example.token_boundaries, strict=True)
+    assert [piece for piece, is_boundary in marked if is_boundary] == ["There", " So"]
 
 
 def test_keypoints_are_those_of_the_rationale_alone(tokenizer):
