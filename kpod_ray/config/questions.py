@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from kpod_ray.config.base import Config, Line
+from kpod_ray.config.base import Config, Line, Seed
 
 
 class ColumnsConfig(Config):
@@ -31,7 +31,18 @@ class ColumnsConfig(Config):
     """Reason for the end of generation, such as ``stop`` (optional, files of rationales only)."""
 
 
-class ArithmeticQuestions(Config):
+class QuestionSeeds(Config):
+    """Seeds of the draws of questions. A comparison sets them to draw new training questions."""
+
+    train_seed: Seed | None = None
+    """Seed of the training questions. Generated questions: None takes the run's ``seed``. Questions of a
+    file or a data set: the seed draws ``limit`` of the training questions; None takes the first ones."""
+    test_seed: Seed | None = None
+    """Seed of the test questions: of generated ones, or of the choice of ``test_fraction``; None takes
+    the run's ``seed``."""
+
+
+class ArithmeticQuestions(QuestionSeeds):
     """Generated arithmetic word problems with reference rationales. No download is needed."""
 
     source: Literal["arithmetic"] = "arithmetic"
@@ -53,11 +64,12 @@ class ArithmeticQuestions(Config):
         return self
 
 
-class SplitConfig(Config):
+class SplitConfig(QuestionSeeds):
     """Reading of a file or data set, and its split into training and test questions."""
 
     limit: int | None = Field(None, ge=1)
-    """Number of training questions to use, from the start of the file; None uses all."""
+    """Number of training questions to use, from the start of the file unless ``train_seed`` draws them;
+    None uses all."""
     test_fraction: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training questions moved to the test split, chosen by a seeded hash of the id."""
     answer_separator: str | None = Field(None, min_length=1)
@@ -77,6 +89,12 @@ class SplitConfig(Config):
     numbers, same answer, similar words); ``drop`` leaves them out. The report gives their number."""
     columns: ColumnsConfig = ColumnsConfig()
     """Names of the columns."""
+
+    @model_validator(mode="after")
+    def _check_draw(self) -> SplitConfig:
+        if self.train_seed is not None and self.limit is None:
+            raise ValueError("train_seed draws limit of the training questions; set limit")
+        return self
 
 
 class FileQuestions(SplitConfig):

@@ -60,7 +60,8 @@ def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]
     All texts differ. Every question has a number as its answer and a reference rationale; the ids are
     ``arith-train-00000``, ``arith-test-00000``, and so on. In each split, the number of reasoning steps
     cycles through ``min_steps`` to ``max_steps``. The same seed gives the same questions on every
-    machine. The test questions don't depend on ``num_train``: they are generated first.
+    machine. ``config.train_seed`` and ``config.test_seed`` have priority over ``seed``, each for its
+    split. The test questions don't depend on ``num_train`` and ``train_seed``: they are generated first.
 
     Raises:
         KpodError: More than `MAX_QUESTIONS` questions, training and test together, are asked for.
@@ -72,8 +73,10 @@ def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]
             f"{MAX_QUESTIONS} can be made; lower questions.num_train or questions.num_test"
         )
     seen: set[str] = set()
-    test = _split_questions(config, seed, "test", seen)
-    return _split_questions(config, seed, "train", seen) + test
+    test_seed = seed if config.test_seed is None else config.test_seed
+    train_seed = seed if config.train_seed is None else config.train_seed
+    test = _split_questions(config, test_seed, "test", seen)
+    return _split_questions(config, train_seed, "train", seen) + test
 
 
 def _split_questions(

@@ -29,7 +29,7 @@ from kpod_ray.questions.solutions import (
     split_solution,
     without_calculator_marks,
 )
-from kpod_ray.questions.splits import in_test_split
+from kpod_ray.questions.splits import hash_fraction, in_test_split
 from kpod_ray.records import AnswerKind, Question, Split
 from kpod_ray.storage.user_files import (
     BadRow,
@@ -79,9 +79,10 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
     questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
     ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`).
-    Then training questions after the first ``limit`` are left out and, with ``test_duplicates: drop``,
-    those that repeat a test question (`find_contamination`). ``seed`` also determines arithmetic
-    questions.
+    Then all training questions but ``limit`` are left out (the first ones stay, or those that
+    ``train_seed`` draws) and, with ``test_duplicates: drop``, those that repeat a test question
+    (`find_contamination`). ``test_seed`` and ``train_seed`` have priority over ``seed``, which also
+    determines arithmetic questions.
 
     A row of a file without an id and a test question without an answer are bad rows. A row of the hub
     without an id column gets an id (see `hub_rows`).
@@ -89,15 +90,19 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     Raises:
         KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
             read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
-            the rows than ``max_bad_fraction`` can't be used; no training question is left; or too many
-            arithmetic questions are asked for (`generate_questions`).
+            the rows than ``max_bad_fraction`` can't be used; no training question is left;
+            ``train_seed`` is to draw from no more than ``limit`` questions; or too many arithmetic
+            questions are asked for (`generate_questions`).
     """
     if isinstance(config, ArithmeticQuestions):
         generated = generate_questions(config, seed)
         return LoadedQuestions(generated, [], find_contamination(generated))
     parts = _file_parts(config) if isinstance(config, FileQuestions) else _hub_parts(config)
     loaded = _read(parts, config)
-    questions = _limited(_with_test_split(loaded.questions, config.test_fraction, seed), config)
+    test_seed = seed if config.test_seed is None else config.test_seed
+    questions = _limited(
+        _with_test_split(loaded.questions, config.test_fraction, test_seed), config
+    )
     repeats = find_contamination(questions)
     if config.test_duplicates == "drop":
         dropped = {repeat.train_id for repeat in repeats}
@@ -296,9 +301,18 @@ def _with_test_split(questions: list[Question], fraction: float, seed: int) -> l
 
 
 def _limited(questions: list[Question], config: SplitConfig) -> list[Question]:
-    """Keep the first ``limit`` training questions and all test questions."""
+    """Keep ``limit`` training questions, the first or the drawn ones, and all test questions."""
     if config.limit is None:
         return questions
     train = [question.id for question in questions if question.split == "train"]
+    if config.train_seed is not None:
+        if len(train) <= config.limit:
+            raise KpodError(
+                f"questions.train_seed draws questions.limit={config.limit} of the training questions, "
+                f"of which there are {len(train)}; lower questions.limit"
+            )
+        train.sort(
+            key=lambda question_id: hash_fraction(f"{config.train_seed}:train:{question_id}")
+        )
     left_out = set(train[config.limit :])
     return [question for question in questions if question.id not in left_out]

@@ -147,6 +147,16 @@ def test_more_training_questions_leave_the_others_as_they_are():
     assert many[90:] == few[30:]
 
 
+def test_each_split_has_a_seed_of_its_own():
+    config = ArithmeticQuestions(num_train=9, num_test=6)
+    questions = generate_questions(config, 0)
+    drawn = generate_questions(config.model_copy(update={"train_seed": 5}), 0)
+    assert drawn[9:] == questions[9:]
+    assert not {q.question for q in drawn[:9]} & {q.question for q in questions}
+    both = config.model_copy(update={"train_seed": 5, "test_seed": 0})
+    assert generate_questions(both, 7) == drawn
+
+
 def test_as_many_questions_as_promised_differ_even_with_one_step():
     config = ArithmeticQuestions(num_train=MAX_QUESTIONS - 1, num_test=1, min_steps=1, max_steps=1)
     assert len({question.question for question in generate_questions(config, 0)}) == MAX_QUESTIONS

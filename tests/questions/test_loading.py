@@ -256,3 +256,43 @@ def test_questions_validation_follow_from_id_and_seed_and_take_their_copies_alon
     # Questions that test_fraction leaves for training are held out as often as others.
     left = [i for i in ids if not in_test_split(i, 0.5, 0)]
     assert 0.2 < sum(in_validation_set(left, 0.3, 0)) / len(left) < 0.4
+
+
+def test_a_seed_draws_other_training_questions_and_leaves_the_test_questions(tmp_path):
+    rows = rows_of(60)
+    loaded = {
+        seed: load(tmp_path, rows, test_fraction=0.3, limit=10, train_seed=seed)
+        for seed in (None, 0, 1)
+    }
+    first = [f"q{i}" for i in range(60) if not in_test_split(f"q{i}", 0.3, 0)][:10]
+    assert ids(loaded[None], "train") == first
+    assert len({tuple(ids(one, "train")) for one in loaded.values()}) == 3
+    assert len({tuple(ids(one, "test")) for one in loaded.values()}) == 1
+    for one in loaded.values():
+        drawn = ids(one, "train")
+        assert len(drawn) == 10
+        assert sorted(drawn, key=lambda i: int(i[1:])) == drawn
+
+
+def test_a_drawn_question_is_as_likely_at_the_end_of_the_file_as_at_its_start(tmp_path):
+    counts = [0] * 20
+    for seed in range(200):
+        for question_id in ids(load(tmp_path, rows_of(20), limit=5, train_seed=seed), "train"):
+            counts[int(question_id[1:])] += 1
+    # 200 draws of 1 in 4: mean 50, standard deviation sqrt(200 * 1/4 * 3/4) = 6.1.
+    assert all(50 - 4 * 6.2 < count < 50 + 4 * 6.2 for count in counts)
+
+
+def test_the_seed_of_the_test_questions_has_priority_over_the_run_s(tmp_path):
+    path = written(tmp_path / "questions.jsonl", rows_of(40))
+    own = load_questions(source(path, test_fraction=0.5, test_seed=3), seed=0)
+    assert ids(own, "test") == ids(load_questions(source(path, test_fraction=0.5), seed=3), "test")
+
+
+def test_a_draw_needs_more_questions_than_it_takes(tmp_path):
+    assert error_of(tmp_path, rows_of(5), limit=5, train_seed=0) == (
+        "questions.train_seed draws questions.limit=5 of the training questions, of which there are 5; "
+        "lower questions.limit"
+    )
+    with pytest.raises(ValueError, match="train_seed draws limit of the training questions; set"):
+        source("a.jsonl", train_seed=0)
