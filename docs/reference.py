@@ -201,12 +201,19 @@ def _type_words(annotation: Any, limits: Sequence[Any]) -> str:
     if typing.get_origin(annotation) is Literal:
         return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
-        return f"list of {_type_words(typing.get_args(annotation)[0], ())}s"
+        return f"list of {_plural(_type_words(typing.get_args(annotation)[0], ()))}"
     if typing.get_origin(annotation) is dict:
         return "mapping"
     if classes_of(annotation):
         return "group"
     return ", ".join([WORDS[annotation], *_limit_words(limits)])
+
+
+def _plural(words: str) -> str:
+    """Return the plural of ``text``, ``list of texts`` or ``number, over 0``."""
+    noun, comma, limits = words.partition(",")
+    noun = noun.replace("list of", "lists of") if noun.startswith("list ") else f"{noun}s"
+    return noun + comma + limits
 
 
 def _limit_words(limits: Sequence[Any]) -> Iterator[str]:

@@ -6,9 +6,10 @@ import os
 import shutil
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from kpod_ray.comparison import ComparisonCallbacks, compare
+from kpod_ray.comparison.compare import ComparisonCallbacks, compare
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
@@ -16,6 +17,7 @@ from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import QUIET
+from kpod_ray.report.comparison.page import comparison_markdown
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.page import render
 from kpod_ray.tracking.phase_summaries import phase_summary
@@ -46,20 +48,24 @@ def config_of(storage, **comparison):
 
 
 class Ears:
-    """Remembers which artifacts were made, their manifests, and which trials finished."""
+    """Remembers which artifacts were made, their manifests, which trials finished, and the rates."""
 
     def __init__(self):
-        self.made, self.trials, self.manifests = [], [], []
+        self.made, self.trials, self.manifests, self.counts, self.rates = [], [], [], [], []
         callbacks = dataclasses.replace(QUIET, on_start=self.made.append)
         self.callbacks = ComparisonCallbacks(
-            callbacks, lambda trial, *_: self.trials.append(trial.arm)
+            callbacks, self.finish, lambda *counts: None, self.rates.append
         )
+
+    def finish(self, trial, num_done, num_trials):
+        self.trials.append(trial.arm)
+        self.counts.append((num_done, num_trials))
 
 
 @pytest.fixture(scope="module")
 def first(ray_cluster, tmp_path_factory):
     storage, ears = tmp_path_factory.mktemp("compare"), Ears()
-    results = compare(config_of(storage), ears.callbacks)
+    results = compare(config_of(storage), ears.callbacks, [str(storage / "outcomes.jsonl")])
     ears.manifests = sorted(storage.glob("*/*/manifest.json"))  # another test makes more of them
     return storage, ears, results
 
@@ -141,6 +147,28 @@ def test_a_second_call_makes_nothing_and_says_the_same(first):
 
 
 @pytest.mark.slow
+def test_a_fresh_machine_goes_on_from_the_outcomes(first, tmp_path):
+    storage, _, results = first
+    file = tmp_path / "outcomes.jsonl"
+    shutil.copy(storage / "outcomes.jsonl", file)
+    ears = Ears()
+    again = compare(config_of(tmp_path / "fresh"), ears.callbacks, [str(file)])
+    assert (ears.made, ears.counts) == ([], [(n, 4) for n in (1, 2, 3, 4)])
+    assert not list((tmp_path / "fresh").glob("*/*/manifest.json"))
+    assert comparison_markdown(again) == comparison_markdown(results)
+    assert file.read_text() == (storage / "outcomes.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_outcomes_of_other_settings_are_refused_before_anything_starts(first, tmp_path):
+    file = str(first[0] / "outcomes.jsonl")
+    config = config_of(tmp_path).override({"student.warmup": 0.5})
+    with pytest.raises(KpodError, match=r"^outcomes .*: arm \w+ has outcomes of other settings"):
+        compare(config, Ears().callbacks, [file])
+    assert not list(tmp_path.glob("*/*/manifest.json"))
+
+
+@pytest.mark.slow
 def test_what_was_deleted_is_made_again_and_nothing_else(first):
     storage, ears, results = first
     before = {path: path.stat().st_mtime_ns for path in storage.glob("*/*/manifest.json")}
@@ -168,6 +196,88 @@ def test_a_token_budget_is_spent_by_every_arm(first):
     largest_step = 4 * 40  # four answers of at most so many tokens
     assert budget <= answer_only.supervised_tokens[0] < budget + largest_step
     assert answer_only.train_steps[0] > uniform.train_steps[0]
+
+
+RATES = (1e-2, 1e-5)
+
+
+def drawing_config(storage):
+    """Two arms with one seed that draws its questions, chosen rates and a longer baseline."""
+    config = config_of(
+        storage,
+        arms=("uniform", "kpod"),
+        resample="all",
+        first_seed=3,
+        learning_rates=RATES,
+        equal_cost=True,
+    )
+    student = {"student.validation_fraction": 0.5, "student.accuracy_every_stages": 1}
+    return config.override({**student, "schedule.num_stages": 1, "seed": 2})
+
+
+@pytest.fixture(scope="module")
+def drawn(ray_cluster, tmp_path_factory):
+    storage, ears = tmp_path_factory.mktemp("drawn"), Ears()
+    results = compare(drawing_config(storage), ears.callbacks, [str(storage / "o" / "new.jsonl")])
+    return storage, ears, results
+
+
+def questions_of(storage):
+    """Training and test questions of each artifact of phase questions."""
+    tables = [pq.read_table(path) for path in storage.glob("questions/*/questions.parquet")]
+    rows = [table.select(["split", "question"]).to_pylist() for table in tables]
+    return [
+        [{row["question"] for row in part if row["split"] == split} for part in rows]
+        for split in ("train", "test")
+    ]
+
+
+@pytest.mark.slow
+def test_a_seed_has_training_questions_of_its_own_and_the_test_questions_of_all(drawn):
+    train, test = questions_of(drawn[0])
+    assert len(train) == 3  # of the base settings, of the seed, and of the seed that chooses rates
+    assert not set.intersection(*train)
+    assert test[0] == test[1] == test[2]
+    assert len(test[0]) == 4
+
+
+@pytest.mark.slow
+def test_learning_rates_are_chosen_by_validation_and_the_test_set_is_opened_once(drawn):
+    storage, ears, results = drawn
+    assert sorted(rate.arm for rate in ears.rates) == ["kpod", "uniform"]
+    assert len(list((storage / "train").iterdir())) == 2 * 2 + 2 + 1
+    assert len(list((storage / "evaluate").iterdir())) == 1 + 2 + 1
+    for rate, arm in zip(ears.rates, results.arms[1:], strict=True):
+        assert [tried for tried, _ in rate.accuracies] == sorted(RATES)
+        best = max(accuracy for _, accuracy in rate.accuracies)
+        assert arm.learning_rate == min(r for r, a in rate.accuracies if a == best)
+        assert (arm.name, arm.tried_rates) == (rate.arm, rate.accuracies)
+        assert [point.accuracy is not None for point in arm.curves[0]] == [True]
+
+
+@pytest.mark.slow
+def test_the_longer_baseline_costs_as_much_as_the_dearest_arm(drawn):
+    _, ears, results = drawn
+    uniform, kpod = results.arms[1:]
+    assert uniform.cost_tokens == uniform.train_tokens
+    assert kpod.cost_tokens[0] > kpod.train_tokens[0]
+    longer = results.longer_baseline
+    step = uniform.train_tokens[0] / uniform.train_steps[0]
+    assert kpod.cost_tokens[0] <= longer.cost_tokens[0] + step
+    assert longer.cost_tokens[0] < kpod.cost_tokens[0] + 2 * step
+    assert (results.seeds, ears.counts) == ((3,), [(1, 3), (2, 3), (3, 3)])
+
+
+@pytest.mark.slow
+def test_recorded_seeds_and_rates_are_not_made_again(drawn, tmp_path):
+    storage, _, results = drawn
+    for where in (storage, tmp_path / "fresh"):
+        file = tmp_path / "new.jsonl"
+        shutil.copy(storage / "o" / "new.jsonl", file)
+        ears = Ears()
+        again = compare(drawing_config(where), ears.callbacks, [str(file)])
+        assert (ears.made, ears.rates) == ([], [])
+        assert comparison_markdown(again) == comparison_markdown(results)
 
 
 def test_every_built_in_arm_is_a_valid_config(tmp_path):

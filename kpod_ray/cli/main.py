@@ -82,7 +82,17 @@ def run(
 
 
 @app.command()
-def compare(config: ConfigPath, overrides: Overrides = None) -> None:
+def compare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    outcomes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="File of outcomes to go on from and to write; made if missing. Can be given several "
+            "times: all files are merged into the first."
+        ),
+    ] = None,
+) -> None:
     """Train each arm of a comparison with several seeds, and test each against the baseline."""
     from kpod_ray.pipeline.checks import check_comparison
     from kpod_ray.pipeline.naming import open_run
@@ -92,7 +102,7 @@ def compare(config: ConfigPath, overrides: Overrides = None) -> None:
     opened = open_run(loaded)
     from kpod_ray.cli.progress import compare_with_progress  # loads Ray and torch
 
-    compare_with_progress(opened, console)
+    compare_with_progress(opened, outcomes or (), console)
 
 
 @app.command()

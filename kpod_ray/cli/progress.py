@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.progress import Progress
 from rich.table import Table
@@ -16,10 +16,13 @@ from rich.table import Table
 from kpod_ray.cli.show_run import accuracy_table, count_text, difference_line
 from kpod_ray.cli.signals import POSITION, end_with
 from kpod_ray.cli.terminal import Terminal, progress_bar
-from kpod_ray.comparison import ComparisonCallbacks, Trial, compare
+from kpod_ray.comparison.compare import ComparisonCallbacks, compare
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
+from kpod_ray.report.comparison.contrast_rows import plain_contrasts
+from kpod_ray.report.comparison.outcomes import ChosenRate, TrialOutcome
 from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
+from kpod_ray.report.comparison.statistics import findings
 from kpod_ray.report.comparison.tables import comparison_rows
 from kpod_ray.storage.artifacts import Manifest
 from kpod_ray.tracking import PhaseSummary, Tracker, tracked
@@ -63,15 +66,16 @@ def run_with_progress(run: Run, until: str, console: Terminal) -> None:
         console.write_line(f"report: {run.store.address(run.folder)}/report.html")
 
 
-def compare_with_progress(run: Run, console: Terminal) -> None:
+def compare_with_progress(run: Run, files: Sequence[str], console: Terminal) -> None:
     """Run a comparison with progress; write its results to the run's folder, and print the tables.
 
-    The files ``comparison.json``, ``comparison.md`` and ``comparison.html`` are written after all trials
-    are finished, and replace existing ones. Metrics of the shared phases and the results are also logged
-    to W&B, as ``tracking`` of the config says.
+    The files ``comparison.json``, ``contrasts.json``, ``comparison.md`` and ``comparison.html`` are
+    written after all trials are finished, and replace existing ones. Metrics of the shared phases and
+    the results are also logged to W&B, as ``tracking`` of the config says.
 
     Args:
         run: opened run with the base settings of the comparison, see `open_run`.
+        files: files of outcomes, see `compare`.
         console: terminal.
 
     Raises:
@@ -83,13 +87,20 @@ def compare_with_progress(run: Run, console: Terminal) -> None:
         with progress_bar(console) as bar:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialTable(console, bar)
-            results = compare(run.config, ComparisonCallbacks(screen.callbacks(), trials.finish))
+            callbacks = ComparisonCallbacks(
+                screen.callbacks(), trials.finish, trials.tuned, trials.choose
+            )
+            results = compare(run.config, callbacks, files)
         rows, page = comparison_rows(results), render_comparison(results)
+        contrasts = plain_contrasts(findings(results))
         text = comparison_markdown(results)
         run.store.write_text(f"{run.folder}/comparison.json", json.dumps(rows, indent=2))
+        run.store.write_text(f"{run.folder}/contrasts.json", json.dumps(contrasts, indent=2))
         run.store.write_text(f"{run.folder}/comparison.md", text)
         run.store.write_text(f"{run.folder}/comparison.html", page)
-        summary = PhaseSummary(tables={"comparison": rows}, pages={"comparison_page": page})
+        summary = PhaseSummary(
+            tables={"comparison": rows, "contrasts": contrasts}, pages={"comparison_page": page}
+        )
         tracker.log_summary(
             f"comparison/{hashlib.sha256(page.encode()).hexdigest()[:16]}", lambda: summary
         )
@@ -104,13 +115,25 @@ class _TrialTable:
         self.console, self.bar = console, bar
         self.task = bar.add_task("trials", total=None, visible=False)
 
-    def finish(self, trial: Trial, manifest: Manifest, num_done: int, num_trials: int) -> None:
+    def finish(self, trial: TrialOutcome, num_done: int, num_trials: int) -> None:
         """Print the accuracy of a finished trial; ``num_done`` of ``num_trials`` trials are finished."""
-        POSITION.phase, POSITION.done = "the trials", f"{num_done} of {num_trials}"
-        self.bar.update(self.task, completed=num_done, total=num_trials, visible=True)
-        accuracy = manifest["accuracy"]["value"]
-        text = f" seed {trial.seed}: {accuracy:.1%} ({num_done} of {num_trials})"
+        self._show("the trials", num_done, num_trials)
+        text = f" seed {trial.seed}: {trial.accuracy:.1%} ({num_done} of {num_trials})"
         self.console.write_line((trial.arm, "bold"), text)
+
+    def tuned(self, num_done: int, num_trainings: int) -> None:
+        """Show how many of the trainings that choose learning rates are finished."""
+        self._show("the choice of learning rates", num_done, num_trainings)
+
+    def choose(self, rate: ChosenRate) -> None:
+        """Print the chosen learning rate of an arm with the validation accuracies of all rates."""
+        tried = ", ".join(f"{value:g}: {accuracy:.1%}" for value, accuracy in rate.accuracies)
+        text = f" learning rate {rate.learning_rate:g} (validation accuracies: {tried})"
+        self.console.write_line((rate.arm, "bold"), text)
+
+    def _show(self, phase: str, num_done: int, num_all: int) -> None:
+        POSITION.phase, POSITION.done = phase, f"{num_done} of {num_all}"
+        self.bar.update(self.task, completed=num_done, total=num_all, visible=True)
 
 
 class Screen:

@@ -1,4 +1,4 @@
-"""Settings of a comparison of methods. Every arm is trained with every seed on one shared corpus."""
+"""Settings of a comparison of methods. Every arm is trained with every seed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kpod_ray.config.base import Config
+from kpod_ray.config.base import Config, LearningRate
 from kpod_ray.config.reading.strict_yaml import shown
 
 ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """Letters, digits, ``.``, ``_`` and ``-``."""
 UNTRAINED = "untrained"
 """Name of the arm that is added for the untouched student."""
+LONGER_BASELINE = "longer_baseline"
+"""Name of the arm that ``comparison.equal_cost`` adds."""
+MAX_SEED = 999_999
+"""Largest seed of a comparison. Learning rates are chosen with the seeds after it."""
 
 
 class Arm(Config):
@@ -122,8 +126,31 @@ class ComparisonConfig(Config):
     ``validation_fraction``, ``seed`` and ``loss_token_budget``."""
     baseline: str = "uniform"
     """Name of the arm that all other arms are compared with in statistical tests."""
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """The pairs of arms, ``[arm, other arm]``, that are tested, and for whose number the p-values are
+    corrected. State them before the first training. Empty: every arm, also ``untrained``, is tested
+    against the baseline."""
     num_seeds: int = Field(5, ge=1, le=10_000)
-    """Trainings of each arm, with ``student.seed`` 0, 1, 2 ..."""
+    """Trainings of each arm, with the seeds ``first_seed``, ``first_seed`` + 1, ..."""
+    first_seed: int = Field(0, ge=0, le=MAX_SEED - 10_000)
+    """First seed. With other seeds, another machine can run a part of the comparison; see ``kpod compare
+    --outcomes``."""
+    resample: Literal["order", "questions", "all"] = "order"
+    """What a seed draws anew. ``order``: the order of the examples and the other random numbers of the
+    training (``student.seed``); all seeds share questions, token weights and difficulties, so the
+    results hold for these alone. ``questions``: also the training questions (``questions.train_seed``),
+    from which weights and difficulties follow. ``all``: also the random numbers of teacher, token
+    weighter and plan (``seed``). The test questions are always the same."""
+    learning_rates: tuple[LearningRate, ...] = ()
+    """Learning rates, from which the best one of each arm is chosen: the one with the highest validation
+    accuracy at the end of the training. Empty: all arms have ``student.learning_rate``. The choice needs
+    ``student.validation_fraction`` and ``student.accuracy_every_stages``; the test questions aren't
+    used."""
+    num_tuning_seeds: int = Field(1, ge=1, le=1_000)
+    """Trainings of each arm with each of ``learning_rates``, with seeds that the comparison has not."""
+    equal_cost: bool = False
+    """Whether the baseline is also trained for longer, with each seed until it has processed as many
+    tokens as the most expensive arm, token weighter and assessment included."""
     budget: Literal["train_steps", "loss_tokens"] = "train_steps"
     """Training budget that is equal for all arms: the number of train steps, or the number of tokens in
     the loss (as many as in the stages of the baseline)."""
@@ -144,9 +171,34 @@ class ComparisonConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _check_contrasts(self) -> ComparisonConfig:
+        known = (UNTRAINED, *self.arms)
+        for arm, other in self.contrasts:
+            for name in (arm, other):
+                if name not in known:
+                    raise ValueError(f"contrasts: {name} is not among the arms; add it to arms")
+            if arm == other:
+                raise ValueError(f"contrasts: {arm} is compared with itself; give two arms")
+        if len(set(map(frozenset, self.contrasts))) < len(self.contrasts):
+            raise ValueError("contrasts: a pair of arms is listed twice; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_learning_rates(self) -> ComparisonConfig:
+        if len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError("learning_rates: a rate is listed twice; remove one")
+        for name, arm in self.chosen().items() if self.learning_rates else ():
+            if "student.learning_rate" in _paths(arm.overrides):
+                raise ValueError(
+                    f"arm {name} changes student.learning_rate, which comparison.learning_rates "
+                    "chooses; remove one of them"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_custom_arms(self) -> ComparisonConfig:
         for name, arm in self.custom_arms.items():
-            if name in (*ARMS, UNTRAINED):
+            if name in (*ARMS, UNTRAINED, LONGER_BASELINE):
                 raise ValueError(f"{name} is a built-in arm; give the custom arm another name")
             for path in _paths(arm.overrides):
                 _check_path(name, path)
@@ -161,6 +213,10 @@ class ComparisonConfig(Config):
         """Return name -> arm of the arms to train, in the order of ``arms``."""
         known = {**ARMS, **self.custom_arms}
         return {name: known[name] for name in self.arms}
+
+    def seeds(self) -> range:
+        """Return the seeds of the config."""
+        return range(self.first_seed, self.first_seed + self.num_seeds)
 
 
 def _named(name: str, known: Mapping[str, Arm]) -> str:

@@ -46,13 +46,16 @@ class PairedDifference:
     value: float
     """The difference over all seeds and questions, in [-1, 1]."""
     low: float
-    """Lower end of the 95 % interval: 2.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
+    """Lower end of the 95 % interval, not cut to [-1, 1]."""
     high: float
-    """Upper end of the 95 % interval: 97.5 % quantile of the bootstrap's draws, not cut to [-1, 1]."""
+    """Upper end of the 95 % interval, not cut to [-1, 1]."""
     p_value: float
     """Two-sided p-value of no difference, not corrected for the number of comparisons."""
     standard_error: float
-    """Standard deviation of the bootstrap's draws, in the unit of ``value``."""
+    """Standard error of the difference, in the unit of ``value``."""
+    degrees: float = math.inf
+    """Degrees of freedom of the standard error; infinite for a bootstrap, whose draws are used as they
+    are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +184,21 @@ def mcnemar(correct: Answers, baseline: Answers) -> Discordance:
     return Discordance(num_better, num_worse, float(test.pvalue))
 
 
-def smallest_effect(standard_error: float, num_questions: int, num_comparisons: int) -> float:
+def smallest_effect(
+    standard_error: float, num_questions: int, num_comparisons: int, degrees: float = math.inf
+) -> float:
     """Return the true difference that a two-sided test at level 0.05/m detects with a power of 80 %.
 
-    The difference is (z_{1 - 0.025/m} + z_{0.8}) x standard error, as a fraction like the standard
-    error, where z_p is a quantile of the normal distribution and m >= 1 is ``num_comparisons``. 0.05/m
-    is the level of the first of m tests under Holm's correction. Where hardly an answer differs, the
-    observed standard error says little: by the rule of three, 3 answers could differ. The standard error
-    is therefore sqrt(3) / ``num_questions`` at least.
+    The difference is (t_{1 - 0.025/m} + t_{0.8}) x standard error, as a fraction like the standard
+    error, where t_p is a quantile of the t-distribution with ``degrees`` degrees of freedom (infinitely
+    many: the normal distribution) and m >= 1 is ``num_comparisons``. 0.05/m is the level of the first of
+    m tests under Holm's correction. Where hardly an answer differs, the observed standard error says
+    little: by the rule of three, 3 answers could differ. The standard error is therefore sqrt(3) /
+    ``num_questions`` at least.
     """
-    level = stats.norm.ppf(1 - 0.025 / num_comparisons)
+    level = stats.t.ppf(1 - 0.025 / num_comparisons, degrees)
     least = math.sqrt(3) / num_questions
-    return float((level + stats.norm.ppf(0.8)) * max(standard_error, least))
+    return float((level + stats.t.ppf(0.8, degrees)) * max(standard_error, least))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -46,26 +46,34 @@ class StepStatistics:
     """Number of gold steps, of such questions and of correct answers to them; fewest steps first."""
 
 
+def extra_steps(prediction: Prediction) -> int | None:
+    """Return the generated minus the gold steps of a prediction; None if one of them is unknown."""
+    if prediction.num_steps is None or prediction.num_gold_steps is None:
+        return None
+    return prediction.num_steps - prediction.num_gold_steps
+
+
+def stops_early(prediction: Prediction) -> bool | None:
+    """Return whether a prediction has fewer steps than the gold rationale; None if that is unknown.
+
+    A text that was cut off at the token limit didn't stop.
+    """
+    extra = extra_steps(prediction)
+    return None if extra is None else extra < 0 and prediction.finish_reason != "length"
+
+
 def step_statistics(predictions: Sequence[Prediction]) -> StepStatistics:
     """Compute the step statistics of a model's predictions, which may be empty."""
-    compared = [
-        (row, row.num_steps, row.num_gold_steps)
-        for row in predictions
-        if row.num_steps is not None and row.num_gold_steps is not None
-    ]
+    compared = [(row, extra) for row in predictions if (extra := extra_steps(row)) is not None]
     if not compared:
         return StepStatistics()
-    differences = [generated - gold for _, generated, gold in compared]
-    early = [
-        generated < gold and row.finish_reason != "length" for row, generated, gold in compared
-    ]
     by_gold = []
-    for steps in sorted({gold for _, _, gold in compared}):
-        right = [row.is_correct for row, _, gold in compared if gold == steps]
+    for steps in sorted({row.num_gold_steps or 0 for row, _ in compared}):
+        right = [row.is_correct for row, _ in compared if row.num_gold_steps == steps]
         by_gold.append((steps, len(right), sum(right)))
     return StepStatistics(
         num_compared=len(compared),
-        generated_minus_gold=statistics.fmean(differences),
-        early_stops=statistics.fmean(early),
+        generated_minus_gold=statistics.fmean(extra for _, extra in compared),
+        early_stops=statistics.fmean(bool(stops_early(row)) for row, _ in compared),
         by_gold_steps=tuple(by_gold),
     )

@@ -14,6 +14,8 @@ from kpod_ray.config import (
     HubQuestions,
     ReferenceTeacher,
     RunConfig,
+    SplitConfig,
+    StudentConfig,
     VllmTeacher,
 )
 from kpod_ray.data.prompts import worked_examples
@@ -62,20 +64,39 @@ def check_comparison(config: RunConfig) -> None:
     """Check a config and each arm of its comparison.
 
     Raises:
-        KpodError: As in `check_run`, or the settings of an arm are wrong, or name a missing file or
-            model.
+        KpodError: As in `check_run`; the comparison draws new training questions, or chooses learning
+            rates, and a setting for that is missing; or the settings of an arm are wrong, or name a
+            missing file or model.
         OSError: As in `check_run`.
         ValueError: As in `check_run`.
     """
     check_run(config)
-    for name, arm in config.comparison.chosen().items():
+    comparison = config.comparison
+    is_drawn = comparison.resample != "order"
+    if is_drawn and isinstance(config.questions, SplitConfig) and config.questions.limit is None:
+        raise KpodError(
+            f"comparison.resample={comparison.resample} draws questions.limit of the training questions "
+            "with each seed; set questions.limit"
+        )
+    for name, arm in comparison.chosen().items():
         try:
             changed = config.override(arm.overrides)
+            if comparison.learning_rates:
+                _check_choice_of_rates(changed.student)
             check_models(changed)
             check_backend(changed)
             name_run(changed)
         except KpodError as error:
             raise KpodError(f"arm {name}: {str(error).removeprefix('config: ')}") from error
+
+
+def _check_choice_of_rates(student: StudentConfig) -> None:
+    """Check that the validation accuracy, by which learning rates are chosen, is measured."""
+    if not student.validation_fraction or student.accuracy_every_stages is None:
+        raise KpodError(
+            "comparison.learning_rates are chosen by validation accuracy; set "
+            "student.validation_fraction and student.accuracy_every_stages"
+        )
 
 
 def check_backend(config: RunConfig) -> None:

@@ -33,6 +33,8 @@ class StagePoint:
     """Mean number of given steps, over the questions that the stage trains on."""
     accuracy: float | None = None
     """Validation accuracy after the stage, in [0, 1]; None if not measured."""
+    share: float = 0.0
+    """Share of the training's train steps from the first stage to the end of this one, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +69,14 @@ class ArmResults:
     rationales."""
     early_stops: tuple[float, ...] = ()
     """Fraction of answers with fewer steps than the gold rationale; empty without gold rationales."""
+    cost_tokens: tuple[int, ...] = ()
+    """``train_tokens`` and the tokens of token weighter and assessment, where the arm needs them."""
+    cost_seconds: tuple[float, ...] = ()
+    """``train_seconds`` and the seconds of token weighter, assessment and plan, where needed."""
+    learning_rate: float | None = None
+    """Largest learning rate of the training; None without training."""
+    tried_rates: tuple[tuple[float, float], ...] = ()
+    """Pairs of a learning rate that was tried and its validation accuracy; empty without a choice."""
 
     def __post_init__(self) -> None:
         """Check the shape and the type of the answers.
@@ -99,6 +109,13 @@ class ComparisonResults:
     num_steps_of_question: tuple[int, ...]
     """Number of reasoning steps of each test question's reference rationale, or the number of sentences
     of a question without one; in the order of the columns of `ArmResults.correct`."""
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """Pairs of an arm and the arm it is compared with, by name; empty: every arm with the baseline."""
+    resample: str = "order"
+    """What a seed draws anew: ``order``, ``questions`` or ``all``, see `ComparisonConfig.resample`."""
+    longer_baseline: ArmResults | None = None
+    """The baseline, trained until it cost as many tokens as the most expensive arm; None if it wasn't.
+    It is no element of ``arms``."""
     config_yaml: str = ""
     """The resolved config that all arms start from, as YAML."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -110,15 +127,18 @@ class ComparisonResults:
         """Check that the arms can be compared.
 
         Raises:
-            ValueError: Two arms have the same name, the baseline isn't an arm, an arm's number of
-                questions isn't that of ``num_steps_of_question``, or its number of seeds is neither 1
-                nor that of ``seeds``.
+            ValueError: Two arms have the same name, the baseline or an arm of a contrast isn't an arm,
+                an arm's number of questions isn't that of ``num_steps_of_question``, or its number of
+                seeds is neither 1 nor that of ``seeds``.
         """
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             raise ValueError(f"two arms of {self.name} have the same name")
         if self.baseline not in names:
             raise ValueError(f"the baseline {self.baseline} is no arm of {self.name}")
+        for name in (name for pair in self.contrasts for name in pair):
+            if name not in names:
+                raise ValueError(f"{name} of a contrast is no arm of {self.name}")
         for arm in self.arms:
             num_seeds, num_questions = arm.correct.shape
             if num_questions != self.num_questions:
@@ -134,4 +154,14 @@ class ComparisonResults:
     @property
     def baseline_arm(self) -> ArmResults:
         """The element of ``arms`` that is named ``baseline``."""
-        return next(arm for arm in self.arms if arm.name == self.baseline)
+        return self.arm(self.baseline)
+
+    @property
+    def tested_pairs(self) -> tuple[tuple[str, str], ...]:
+        """``contrasts``, or each arm but the baseline with the baseline, in the order of the arms."""
+        others = (arm.name for arm in self.arms if arm.name != self.baseline)
+        return self.contrasts or tuple((name, self.baseline) for name in others)
+
+    def arm(self, name: str) -> ArmResults:
+        """Return the element of ``arms`` with a name."""
+        return next(arm for arm in self.arms if arm.name == name)

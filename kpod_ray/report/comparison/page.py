@@ -5,40 +5,67 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from kpod_ray.report.comparison.contrast_rows import contrast_rows
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.report.comparison.figures import comparison_figures
 from kpod_ray.report.comparison.statistics import Findings, StepGroup, findings, step_groups
-from kpod_ray.report.comparison.tables import ArmRow, arm_rows, step_cells
+from kpod_ray.report.comparison.tables import arm_rows, step_cells
+from kpod_ray.report.comparison.training_rows import are_measured, training_rows
 from kpod_ray.report.comparison.wording import headline, notes, sensitivity, smallest_effect_tile
 from kpod_ray.report.formatting import NO_VALUE, percent, visible
 from kpod_ray.report.html import Tile, fill
 
 _SPECIAL = re.compile(r"[\\`*\[\]|#~!$]|(?<!\w)_|_(?!\w)")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_COLUMNS = (
+_ARM_COLUMNS = (
     ("Arm", "name"),
     ("Accuracy", "accuracy"),
     ("95 % interval", "accuracy_interval"),
     ("Seeds", "num_seeds"),
-    ("Difference, points", "difference"),
-    ("95 % interval", "difference_interval"),
-    ("p", "p_value"),
-    ("p (Holm)", "adjusted_p"),
-    ("McNemar p, pooled", "mcnemar_p"),
-    ("better : worse", "discordance"),
+)
+"""Columns of a Markdown table: heading, and field of `ArmRow`. All tables fit into 80 characters."""
+_STEP_COLUMNS = (
+    ("Arm", "name"),
     ("Steps minus gold", "generated_minus_gold"),
     ("Early stops", "early_stops"),
     ("Keypoint share", "keypoint_share"),
-    ("Supervised tokens", "supervised_tokens"),
-    ("Time", "seconds"),
 )
-"""Columns of the Markdown table: heading, and field of `ArmRow`."""
+_CONTRAST_COLUMNS = (
+    ("Arm", "label"),
+    ("Points", "difference"),
+    ("95 % interval", "interval"),
+    ("p", "p_value"),
+    ("p (Holm)", "adjusted_p"),
+)
+_TRAINING_COLUMNS = (
+    ("Arm", "name"),
+    ("Learning rate", "learning_rate"),
+    ("1/4", "quarter"),
+    ("1/2", "half"),
+    ("End", "end"),
+)
+_COST_COLUMNS = (
+    ("Arm", "name"),
+    ("In the loss", "supervised_tokens"),
+    ("Training", "seconds"),
+    ("Total tokens", "total_tokens"),
+    ("Total time", "total_seconds"),
+)
+_EQUAL_COST_COLUMNS = (
+    ("Arm", "name"),
+    ("Accuracy", "accuracy"),
+    ("Baseline", "baseline_accuracy"),
+    ("Points", "difference"),
+    ("95 % interval", "difference_interval"),
+)
 
 
 def render_comparison(results: ComparisonResults) -> str:
     """Return the page about a comparison as one HTML document with escaped texts; see `fill`."""
     found = findings(results)
     groups = step_groups(results)
+    names = {arm.name for arm in results.arms}
+    trainings = training_rows(results, found)
     context = {
         "results": results,
         "headline": headline(results, found),
@@ -47,6 +74,9 @@ def render_comparison(results: ComparisonResults) -> str:
         "notes": notes(results),
         "is_trained": any(arm.train_steps for arm in results.arms),
         "arm_rows": arm_rows(results, found),
+        "other_contrasts": [row for row in contrast_rows(found) if row.label not in names],
+        "training_rows": trainings,
+        "are_measured": are_measured(trainings),
         "step_groups": groups,
         "step_cells": step_cells(results, groups),
     }
@@ -74,14 +104,29 @@ def comparison_markdown(results: ComparisonResults) -> str:
     The text is deterministic, and ends with a newline. Names and texts of the results are escaped.
     """
     found = findings(results)
-    rows = arm_rows(results, found)
+    contrasts = contrast_rows(found)
+    trainings = training_rows(results, found)
+    arms = arm_rows(results, found)
     blocks = [
         f"# {escaped(results.name)}",
         _bullets(headline(results, found)),
         _conditions(results),
-        _arm_table(rows),
+        _row_table(_ARM_COLUMNS, arms),
+        *_section(f"Against {results.baseline}, or as said", _CONTRAST_COLUMNS, contrasts),
         escaped(sensitivity(results, found)),
-        _bullets(f"{row.name}: {row.words}" for row in rows if row.verdict != "baseline"),
+        _bullets(f"{row.label}: {row.words}" for row in contrasts),
+        *_section(
+            "Reasoning steps and keypoints", _STEP_COLUMNS, arms if has_steps(results) else ()
+        ),
+        *_section(
+            "Validation accuracy during the training",
+            _TRAINING_COLUMNS,
+            trainings if are_measured(trainings) else (),
+        ),
+        *_section("Cost with one seed", _COST_COLUMNS, trainings),
+        *_section(
+            "At equal cost", _EQUAL_COST_COLUMNS, trainings if results.longer_baseline else ()
+        ),
         "## Accuracy by number of reasoning steps",
         _step_table(results, step_groups(results)),
         "## How to read it",
@@ -110,9 +155,22 @@ def _conditions(results: ComparisonResults) -> str:
     return escaped("; ".join(text for text in texts if text)) + "."
 
 
-def _arm_table(rows: Sequence[ArmRow]) -> str:
-    cells = [[getattr(row, field) for _, field in _COLUMNS] for row in rows]
-    return _table([head for head, _ in _COLUMNS], cells)
+def has_steps(results: ComparisonResults) -> bool:
+    """Return whether something is known about the answers' steps or the keypoints of an arm."""
+    return any(arm.early_stops or arm.keypoint_share for arm in results.arms)
+
+
+def _section(
+    title: str, columns: Sequence[tuple[str, str]], rows: Sequence[object]
+) -> tuple[str, ...]:
+    """Return a heading and the table of `_row_table`; nothing without rows."""
+    return (f"## {escaped(title)}", _row_table(columns, rows)) if rows else ()
+
+
+def _row_table(columns: Sequence[tuple[str, str]], rows: Sequence[object]) -> str:
+    """Return a table with a line for each row; columns are pairs of a heading and a field."""
+    cells = [[getattr(row, field) for _, field in columns] for row in rows]
+    return _table([head for head, _ in columns], cells)
 
 
 def _step_table(results: ComparisonResults, groups: Sequence[StepGroup]) -> str:

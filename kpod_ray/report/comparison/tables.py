@@ -10,18 +10,12 @@ from typing import Any
 import yaml
 
 from kpod_ray.evaluation.statistics import Estimate
+from kpod_ray.report.comparison.contrast_rows import contrast_row
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
-from kpod_ray.report.comparison.wording import accuracy_text, range_text, verdict_text
-from kpod_ray.report.formatting import (
-    NO_VALUE,
-    duration,
-    number,
-    p_text,
-    percent,
-    signed,
-    signed_points,
-)
+from kpod_ray.report.comparison.training_rows import plain_training
+from kpod_ray.report.comparison.wording import accuracy_text
+from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +23,18 @@ class ArmRow:
     """The formatted values of one arm, not escaped; costs are means over the seeds.
 
     For a value that the arm lacks, ``difference_interval``, ``discordance`` and ``overrides`` are empty,
-    and the others a dash. The baseline lacks the values of the test against the baseline.
+    and the others a dash. The baseline, and an arm that isn't tested against it, lack the values of the
+    test against the baseline.
     """
 
     name: str
     description: str
     """What the arm is, in one line."""
     verdict: str
-    """``baseline``, ``better``, ``worse`` or ``undecided``."""
+    """``baseline``, ``better``, ``worse`` or ``undecided``; ``untested`` without a test against the
+    baseline."""
     words: str
-    """The verdict in words, see `verdict_text`; ``baseline`` for the baseline."""
+    """The verdict in words, see `verdict_text`; ``baseline``; or empty without a test."""
     accuracy: str
     """Accuracy in per cent, with the unit."""
     accuracy_interval: str
@@ -49,9 +45,9 @@ class ArmRow:
     difference_interval: str
     """95 % interval of the difference, such as ``+1.0 to +5.2``, in percentage points."""
     p_value: str
-    """p-value of the paired bootstrap, not corrected."""
+    """p-value of the comparison's test, not corrected."""
     adjusted_p: str
-    """p-value of the paired bootstrap, corrected by Holm's method; the verdict depends on it."""
+    """p-value of the comparison's test, corrected by Holm's method; the verdict depends on it."""
     mcnemar_p: str
     """p-value of McNemar's test, pooled over the seeds, not corrected."""
     discordance: str
@@ -94,20 +90,25 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
 
     The keys are:
 
-    - ``arm`` (its name), ``verdict`` (``baseline`` for the baseline), ``num_seeds``, ``num_questions``;
+    - ``arm`` (its name), ``verdict`` (see `ArmRow`), ``num_seeds``, ``num_questions``;
     - ``accuracy`` and ``difference`` (to the baseline) as fractions, each also with ``_low`` and
       ``_high``, the ends of the 95 % interval;
-    - ``p_bootstrap``, ``p_holm`` and ``p_mcnemar_pooled``, p-values;
+    - ``p``, ``p_holm`` and ``p_mcnemar_pooled``, p-values of the test against the baseline;
     - ``smallest_effect_alone`` and ``smallest_effect_among``, see `Contrast`, as fractions;
     - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``, ``keypoint_share``,
-      ``generated_minus_gold`` and ``early_stops``, see `ArmResults`: means over the seeds.
+      ``generated_minus_gold`` and ``early_stops``, see `ArmResults`: means over the seeds;
+    - those of `plain_training`.
 
-    The differences, p-values and smallest effects are None for the baseline, the costs None for an arm
-    without training, and the last three None where they are unknown.
+    The differences, p-values and smallest effects are None without a test against the baseline, and the
+    costs None for an arm without training.
     """
     found = findings(results)
     return [
-        _plain_row(arm, accuracy, found.contrasts.get(arm.name))
+        {
+            **_plain_row(arm, accuracy, found.contrasts.get(arm.name)),
+            "verdict": _verdict(arm, results, found),
+            **plain_training(arm, found.costs.get(arm.name)),
+        }
         for arm, accuracy in zip(results.arms, found.accuracies, strict=True)
     ]
 
@@ -115,7 +116,6 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
 def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -> dict[str, Any]:
     row = {
         "arm": arm.name,
-        "verdict": contrast.verdict if contrast else "baseline",
         "accuracy": accuracy.value,
         "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high,
@@ -124,7 +124,7 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
         "difference": contrast and contrast.difference.value,
         "difference_low": contrast and contrast.difference.low,
         "difference_high": contrast and contrast.difference.high,
-        "p_bootstrap": contrast and contrast.difference.p_value,
+        "p": contrast and contrast.difference.p_value,
         "p_holm": contrast and contrast.adjusted_p,
         "p_mcnemar_pooled": contrast and contrast.discordance.p_value,
         "smallest_effect_alone": contrast and contrast.effect_alone,
@@ -133,6 +133,13 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
     costs = ("supervised_tokens", "train_tokens", "train_steps", "train_seconds")
     names = (*costs, "keypoint_share", "generated_minus_gold", "early_stops")
     return row | {name: mean_cost(getattr(arm, name)) for name in names}
+
+
+def _verdict(arm: ArmResults, results: ComparisonResults, found: Findings) -> str:
+    """Return the verdict on an arm against the baseline, see `ArmRow.verdict`."""
+    if arm.name in found.contrasts:
+        return found.contrasts[arm.name].verdict
+    return "baseline" if arm.name == results.baseline else "untested"
 
 
 def mean_cost(per_seed: Sequence[float]) -> float | None:
@@ -169,7 +176,8 @@ def arm_rows(results: ComparisonResults, found: Findings) -> list[ArmRow]:
                 keypoint_share=percent(_mean(arm.keypoint_share)),
                 generated_minus_gold=signed(_mean(arm.generated_minus_gold), 2),
                 early_stops=percent(_mean(arm.early_stops)),
-                **_contrast_texts(found.contrasts.get(arm.name)),
+                verdict=_verdict(arm, results, found),
+                **_contrast_texts(arm.name, results, found),
             )
         )
     return rows
@@ -180,23 +188,21 @@ def _mean(per_seed: Sequence[float]) -> float:
     return sum(per_seed) / len(per_seed) if per_seed else math.nan
 
 
-def _contrast_texts(contrast: Contrast | None) -> dict[str, str]:
-    """Return the fields of `ArmRow` that hold the test against the baseline; None is the baseline."""
-    if contrast is None:
+def _contrast_texts(name: str, results: ComparisonResults, found: Findings) -> dict[str, str]:
+    """Return the fields of `ArmRow` that hold an arm's test against the baseline."""
+    if name not in found.contrasts:
         dashes = dict.fromkeys(("difference", "p_value", "adjusted_p", "mcnemar_p"), NO_VALUE)
         empty = dict.fromkeys(("difference_interval", "discordance"), "")
-        return {"verdict": "baseline", "words": "baseline", **dashes, **empty}
-    difference = contrast.difference
-    discordance = contrast.discordance
+        return {"words": "baseline" if name == results.baseline else "", **dashes, **empty}
+    row = contrast_row(name, found.contrasts[name])
     return {
-        "verdict": contrast.verdict,
-        "words": verdict_text(contrast),
-        "difference": signed_points(difference.value),
-        "difference_interval": range_text(difference.low, difference.high),
-        "p_value": p_text(difference.p_value),
-        "adjusted_p": p_text(contrast.adjusted_p),
-        "mcnemar_p": p_text(discordance.p_value),
-        "discordance": f"{discordance.num_better:,} : {discordance.num_worse:,}",
+        "words": row.words,
+        "difference": row.difference,
+        "difference_interval": row.interval,
+        "p_value": row.p_value,
+        "adjusted_p": row.adjusted_p,
+        "mcnemar_p": row.mcnemar_p,
+        "discordance": row.discordance,
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
 from kpod_ray.evaluation.statistics import NUM_DRAWS
 from kpod_ray.report.comparison.data import ComparisonResults
-from kpod_ray.report.comparison.statistics import Contrast, Findings
+from kpod_ray.report.comparison.statistics import TARGET_EFFECT, Contrast, Findings
 from kpod_ray.report.formatting import NO_BREAK_SPACE, number, percent, signed_points
 from kpod_ray.report.html import Tile
 
@@ -38,27 +39,29 @@ def verdict_text(contrast: Contrast) -> str:
 
 
 def headline(results: ComparisonResults, findings: Findings) -> list[str]:
-    """Return one to three sentences: which arms are better, worse, or not told apart from the baseline.
+    """Return sentences: which arms are better or worse than another, or not told apart from it.
 
-    A sentence lists all arms with the same verdict by name, not escaped. Without an arm beside the
-    baseline, one sentence says so. ``findings`` holds the `statistics.findings` of the results.
+    A sentence lists all arms with the same verdict and the same other arm by name, not escaped. Without
+    a contrast, one sentence says so. ``findings`` holds the `statistics.findings` of the results.
     """
     groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
+    contrasts = findings.contrasts.values()
     sentences = []
-    for verdict, words in groups.items():
-        names = [name for name, one in findings.contrasts.items() if one.verdict == verdict]
-        if names:
-            sentences.append(f"{words} {results.baseline}: {', '.join(names)}.")
+    for other in dict.fromkeys(one.other for one in contrasts):
+        for verdict, words in groups.items():
+            names = [o.arm for o in contrasts if (o.verdict, o.other) == (verdict, other)]
+            if names:
+                sentences.append(f"{words} {other}: {', '.join(names)}.")
     return sentences or [f"There is no arm to compare {results.baseline} with."]
 
 
 def sensitivity(results: ComparisonResults, findings: Findings) -> str:
     """Return one text: the smallest difference that the test finds with a power of 80 %.
 
-    The text names the median of `Contrast.effect_alone` over the arms beside the baseline and, if there
-    are several, that of `Contrast.effect_among`, in percentage points. Without an arm beside the
-    baseline, the text says that nothing was compared. ``findings`` holds the `statistics.findings` of
-    the results.
+    The text names the median of `Contrast.effect_alone` over the contrasts and, if there are several,
+    that of `Contrast.effect_among`, in percentage points; with several seeds, also the median of
+    `Contrast.seeds_needed`. Without a contrast, the text says that nothing was compared. ``findings``
+    holds the `statistics.findings` of the results.
     """
     contrasts = list(findings.contrasts.values())
     if not contrasts:
@@ -69,13 +72,27 @@ def sensitivity(results: ComparisonResults, findings: Findings) -> str:
         f"{results.num_questions:,} questions the test finds, with a chance of {POWER}, "
         f"a difference of {alone} points"
     )
+    needed = f" {_needed(results, contrasts)}" if len(results.seeds) > 1 else ""
     if len(contrasts) == 1:
-        return f"{line}."
+        return f"{line}.{needed}"
     among = _middle([contrast.effect_among for contrast in contrasts])
     return (
         f"{line} taken alone, and of {among} points among {len(contrasts)} comparisons. These are "
-        f"medians over the arms; each arm's own is with its verdict."
+        f"medians over the arms; each arm's own is with its verdict.{needed}"
     )
+
+
+def _needed(results: ComparisonResults, contrasts: Sequence[Contrast]) -> str:
+    """Return a sentence: how many seeds would find `TARGET_EFFECT` in the median contrast."""
+    numbers = sorted(one.seeds_needed or math.inf for one in contrasts)
+    middle = numbers[len(numbers) // 2]
+    points = number(100 * TARGET_EFFECT, 0)
+    if math.isinf(middle):
+        return (
+            f"No number of seeds finds {points} points with {results.num_questions:,} questions in "
+            "half of the comparisons: more test questions are needed."
+        )
+    return f"A difference of {points} points would need {middle:,} seeds."
 
 
 def notes(results: ComparisonResults) -> list[str]:
@@ -101,14 +118,50 @@ def notes(results: ComparisonResults) -> list[str]:
     return [
         over_seeds if len(results.seeds) > 1 else one_seed,
         *([few_seeds] if 1 < len(results.seeds) < ENOUGH_SEEDS else []),
-        f"Difference, its {CONFIDENCE} interval and p: paired bootstrap over questions and seeds, "
-        f"{NUM_DRAWS:,} draws, each arm against {results.baseline} with the same seeds. This is "
-        "the main test.",
+        _test_note(results),
         "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at "
         f"5{NO_BREAK_SPACE}%.",
+        *_cost_notes(results),
         "McNemar: exact test on the answers that only one of the two has right, pooled over the "
         "seeds. Pooling takes the answers of several seeds to one question for independent, which "
         "they aren't, and leaves out the luck of the seeds: its p is too small.",
+    ]
+
+
+def _test_note(results: ComparisonResults) -> str:
+    """Return a text that explains the main test, and what its intervals hold for."""
+    if results.resample == "order":
+        return (
+            f"Difference, its {CONFIDENCE} interval and p: paired bootstrap over questions and seeds, "
+            f"{NUM_DRAWS:,} draws, each arm against {results.baseline} with the same seeds unless said "
+            "otherwise. This is the main test. All seeds share the training questions and the token "
+            "weights: how far others would move the difference isn't in its interval."
+        )
+    drawn = "training questions"
+    if results.resample == "all":
+        drawn += ", teacher's samples, token weighter and plan"
+    return (
+        f"Difference, its {CONFIDENCE} interval and p: t-test with the variance of seeds and test "
+        "questions as crossed samples, with Satterthwaite's degrees of freedom, each arm against "
+        f"{results.baseline} with the same seeds unless said otherwise. This is the main test. Each "
+        f"seed has its own {drawn}, whose variance the interval holds."
+    )
+
+
+def _cost_notes(results: ComparisonResults) -> list[str]:
+    """Return texts that explain the total cost and, with a longer baseline, the equal cost."""
+    total = (
+        "Total cost: the training, and the learned token weighter and the assessment where the arm "
+        "uses them; a token counts once for each reading by a model in training or assessment. "
+        "Teacher and evaluation don't count. What several arms or seeds share counts fully for each."
+    )
+    if results.longer_baseline is None:
+        return [total]
+    return [
+        total,
+        "Equal cost: the baseline was also trained until it had cost as many tokens as the most "
+        "expensive arm. Its accuracy at the cost of another arm is a straight line between its two "
+        "trainings. The difference has an interval and no p-value: it is no preregistered comparison.",
     ]
 
 

@@ -57,6 +57,10 @@ def arm(name, num_steps, num_seeds):
         keypoint_share=() if name == "answer_only" else (0.41 + points / 100,) * num_seeds,
         generated_minus_gold=tuple(points / 10 + at for at in range(num_seeds)),
         early_stops=tuple(0.25 + at / 8 for at in range(num_seeds)),
+        cost_tokens=tuple(900_000 + 11 * at + 1000 * tokens for at in range(num_seeds)),
+        cost_seconds=tuple(value + tokens for value in seconds),
+        learning_rate=1e-3,
+        tried_rates=((1e-4, 0.3), (1e-3, 0.4)),
     )
 
 
@@ -73,6 +77,7 @@ def curve(generator, points, is_progressive, tokens, num_stages=10):
             loss_tokens=tokens * 100 * stage,
             given_steps_mean=max(0.0, 2.6 - 0.4 * stage) if is_progressive else 0.0,
             accuracy=0.25 + 0.02 * stage + points / 100 if stage % 5 == 0 else None,
+            share=stage / num_stages,
         )
         for stage in range(1, num_stages + 1)
     )

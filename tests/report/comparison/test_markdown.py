@@ -1,11 +1,15 @@
+import dataclasses
+import io
 import itertools
 import re
 
 import pytest
 
+from kpod_ray.cli.terminal import Terminal
 from kpod_ray.report.comparison.page import comparison_markdown, escaped
 from kpod_ray.report.comparison.statistics import findings, step_groups
 from kpod_ray.report.comparison.wording import sensitivity
+from kpod_ray.report.formatting import p_text, signed_points
 
 
 def tables(text):
@@ -23,16 +27,23 @@ def text(comparison):
 
 
 def test_tables_have_a_row_for_each_arm_and_even_columns(text, comparison):
-    for table in tables(text):
-        assert [row[0] for row in table[2:]] == [arm.name for arm in comparison.arms]
+    arms = [arm.name for arm in comparison.arms]
+    others = [name for name in arms if name != "uniform"]
+    for table, names in zip(
+        tables(text), (arms, others, arms, arms[1:], arms[1:], arms), strict=True
+    ):
+        assert [row[0] for row in table[2:]] == names
         assert len({len(row) for row in table}) == 1
 
 
 def test_the_numbers_are_those_of_the_findings(text, comparison):
-    main, by_steps = tables(text)
+    main, contrasts, _, _, _, by_steps = tables(text)
     found = findings(comparison)
     for row, estimate in zip(main[2:], found.accuracies, strict=True):
         assert row[1] == f"{100 * estimate.value:.1f}\u00a0%"
+    for row, one in zip(contrasts[2:], found.contrasts.values(), strict=True):
+        assert row[1] == signed_points(one.difference.value)
+        assert row[4] == p_text(one.adjusted_p).replace("<", "&lt;")
     groups = step_groups(comparison)
     assert by_steps[0][1:] == [f"{group.num_steps} ({group.num_questions})" for group in groups]
     assert by_steps[2][1] == f"{100 * groups[0].accuracies[0]:.1f}\u00a0%"
@@ -66,6 +77,39 @@ def test_texts_are_shown_literally_on_one_line(raw, shown):
 def test_hostile_text_changes_no_structure(hostile_comparison):
     text = comparison_markdown(hostile_comparison)
     assert not re.search("[<>\x00\x1b\u202e\u2066\ud800]", text)
-    assert [len(table) for table in tables(text)] == [5, 5]
+    assert [len(table) for table in tables(text)] == [5, 4, 5, 4, 4, 5]
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert len(headings) == 3
+    assert len(headings) == 7
+
+
+def test_every_row_fits_into_a_line_of_a_terminal_of_80_columns(comparison):
+    twice = dataclasses.replace(
+        comparison.baseline_arm, name="longer_baseline", cost_tokens=(2_600_000,) * 3
+    )
+    longer = dataclasses.replace(comparison, longer_baseline=twice)
+    stream = io.StringIO()
+    console = Terminal(file=stream, width=80)
+    console.markdown(comparison_markdown(longer).split("## Accuracy by number")[0])
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for arm in comparison.arms[1:]:
+        rows = [line for line in lines if re.match(rf" +{arm.name} +\S", line)]
+        assert len(rows) == (6 if arm.name != "uniform" else 5), arm.name
+
+
+def test_only_what_was_measured_is_shown(comparison):
+    arms = tuple(
+        dataclasses.replace(
+            arm,
+            curves=(),
+            tried_rates=(),
+            cost_tokens=(),
+            cost_seconds=(),
+            early_stops=(),
+            keypoint_share=(),
+        )
+        for arm in comparison.arms
+    )
+    text = comparison_markdown(dataclasses.replace(comparison, arms=arms))
+    assert len(tables(text)) == 3
+    assert "Validation accuracy during" not in text

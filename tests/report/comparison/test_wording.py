@@ -11,7 +11,7 @@ from kpod_ray.report.formatting import p_text
 def contrast(value=0.02, adjusted_p=0.3, num_better=30, num_worse=20):
     difference = PairedDifference(value, value - 0.03, value + 0.03, adjusted_p / 2, 0.015)
     discordance = Discordance(num_better, num_worse, 0.2)
-    return Contrast(difference, adjusted_p, discordance, 0.042, 0.0553)
+    return Contrast("arm", "base", difference, adjusted_p, discordance, 0.042, 0.0553, 9)
 
 
 def plain(text):
@@ -84,3 +84,42 @@ def test_few_seeds_are_said_to_tell_little(comparison, num_seeds, is_said):
     arms = tuple(dataclasses.replace(arm, correct=arm.correct[:1]) for arm in comparison.arms)
     made = dataclasses.replace(comparison, seeds=tuple(range(num_seeds)), arms=arms)
     assert ("tell little" in " ".join(wording.notes(made))) == is_said
+
+
+def test_contrasts_with_other_arms_are_named_with_both(comparison):
+    pairs = (("kpod", "uniform"), ("kpod", "hand_weights"))
+    chosen = dataclasses.replace(comparison, contrasts=pairs)
+    found = findings(chosen)
+    assert list(found.contrasts) == ["kpod", "kpod - hand_weights"]
+    verdicts = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
+    assert wording.headline(chosen, found) == [
+        f"{verdicts[one.verdict]} {other}: kpod."
+        for one, (_, other) in zip(found.contrasts.values(), pairs, strict=True)
+    ]
+    assert "among 2 comparisons" in wording.sensitivity(chosen, found)
+
+
+def test_the_number_of_seeds_that_three_points_need_is_said(comparison):
+    found = findings(comparison)
+    numbers = sorted(one.seeds_needed or 10**9 for one in found.contrasts.values())
+    line = plain(wording.sensitivity(comparison, found))
+    if numbers[5] < 10**9:
+        assert f"A difference of 3 points would need {numbers[5]:,} seeds." in line
+    else:
+        assert "No number of seeds finds 3 points with 150 questions" in line
+
+
+@pytest.mark.parametrize(
+    ("resample", "words"),
+    [
+        ("order", ("paired bootstrap", "All seeds share the training questions")),
+        ("questions", ("Satterthwaite", "its own training questions, whose variance")),
+        ("all", ("Satterthwaite", "token weighter and plan, whose variance")),
+    ],
+)
+def test_the_notes_say_what_the_intervals_hold_for(comparison, resample, words):
+    text = " ".join(wording.notes(dataclasses.replace(comparison, resample=resample)))
+    assert all(word in text for word in words)
+    assert "Equal cost" not in text
+    longer = dataclasses.replace(comparison, longer_baseline=comparison.baseline_arm)
+    assert "Equal cost" in " ".join(wording.notes(longer))
