@@ -109,8 +109,9 @@ class _Comparison:
         self.record = record
         self.callbacks = callbacks
         comparison = self.config.comparison
-        self.keys = [(arm, seed) for arm in comparison.arms for seed in comparison.seeds()]
-        """Arms and seeds of the trials, without the longer baseline."""
+        self.keys = [(arm, seed) for seed in comparison.seeds() for arm in comparison.arms]
+        """Arms and seeds of the trials, without the longer baseline. Trials start in this order, so that
+        a comparison that is stopped has finished all arms with its first seeds."""
         complete = complete_seeds(record.outcomes, comparison.arms)
         self.longer_seeds = (
             sorted({*comparison.seeds(), *complete}) if comparison.equal_cost else []
@@ -130,7 +131,7 @@ class _Comparison:
             self._begin()
         if missing:
             self._prepare(missing)
-            self._run([self._trial(arm, seed) for arm, seed in missing])
+            self._run(self._trials(missing))
         self._run_longer()
 
     def _begin(self) -> None:
@@ -162,11 +163,15 @@ class _Comparison:
                 self.record.add(rate)
                 self.callbacks.on_rate(rate)
 
-    def _trial(self, arm: str, seed: int) -> Trial:
-        """Return a trial of an arm; the baseline's plan for the seed must be finished."""
-        overrides = {**budget_of(self.config, seed), **self._rate(arm)}
-        run = name_run(trial_config(self.config, arm, seed, overrides))
-        return Trial(arm, seed, self.settings[arm], run)
+    def _trials(self, keys: Sequence[tuple[str, int]]) -> list[Trial]:
+        """Return the trials of arms with seeds; the baseline's plans for the seeds must be finished."""
+        budgets = {seed: budget_of(self.config, seed) for seed in {seed for _, seed in keys}}
+        trials = []
+        for arm, seed in keys:
+            overrides = {**budgets[seed], **self._rate(arm)}
+            run = name_run(trial_config(self.config, arm, seed, overrides))
+            trials.append(Trial(arm, seed, self.settings[arm], run))
+        return trials
 
     def _rate(self, arm: str) -> dict[str, float]:
         """Return the override of the config with the chosen learning rate of an arm, if any."""

@@ -133,8 +133,8 @@ class ComparisonConfig(Config):
     num_seeds: int = Field(5, ge=1, le=10_000)
     """Trainings of each arm, with the seeds ``first_seed``, ``first_seed`` + 1, ..."""
     first_seed: int = Field(0, ge=0, le=MAX_SEED - 10_000)
-    """First seed. With other seeds, another machine can run a part of the comparison; see ``kpod compare
-    --outcomes``."""
+    """First seed. With other seeds, another machine can run a part of the comparison, whose outcomes are
+    merged with ``--outcomes``."""
     resample: Literal["order", "questions", "all"] = "order"
     """What a seed draws anew. ``order``: the order of the examples and the other random numbers of the
     training (``student.seed``); all seeds share questions, token weights and difficulties, so the
