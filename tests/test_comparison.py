@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kpod_ray.comparison.compare import ComparisonCallbacks, compare
+from kpod_ray.comparison.record import Record
+from kpod_ray.comparison.trials import arm_settings
 from kpod_ray.config import ARMS, ComparisonConfig, RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
@@ -17,6 +19,7 @@ from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import QUIET
+from kpod_ray.report.comparison.outcomes import ChosenRate, QuestionSet
 from kpod_ray.report.comparison.page import comparison_markdown
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.page import render
@@ -218,7 +221,12 @@ def drawing_config(storage):
 @pytest.fixture(scope="module")
 def drawn(ray_cluster, tmp_path_factory):
     storage, ears = tmp_path_factory.mktemp("drawn"), Ears()
-    results = compare(drawing_config(storage), ears.callbacks, [str(storage / "o" / "new.jsonl")])
+    config, files = drawing_config(storage), [str(storage / "o" / "new.jsonl")]
+    settings = arm_settings(config)
+    record = Record.open(files, settings)
+    record.begin(QuestionSet(tuple(f"arith-test-{i:05d}" for i in range(4)), (1, 2, 3, 1)))
+    record.add(ChosenRate("kpod", settings["kpod"], 1e-3, ()))
+    results = compare(config, ears.callbacks, files)
     return storage, ears, results
 
 
@@ -244,14 +252,17 @@ def test_a_seed_has_training_questions_of_its_own_and_the_test_questions_of_all(
 @pytest.mark.slow
 def test_learning_rates_are_chosen_by_validation_and_the_test_set_is_opened_once(drawn):
     storage, ears, results = drawn
-    assert sorted(rate.arm for rate in ears.rates) == ["kpod", "uniform"]
-    assert len(list((storage / "train").iterdir())) == 2 * 2 + 2 + 1
+    uniform, kpod = results.arms[1:]
+    (rate,) = ears.rates  # the rate of kpod was recorded
+    assert len(list((storage / "train").iterdir())) == 2 + 2 + 1
     assert len(list((storage / "evaluate").iterdir())) == 1 + 2 + 1
-    for rate, arm in zip(ears.rates, results.arms[1:], strict=True):
-        assert [tried for tried, _ in rate.accuracies] == sorted(RATES)
-        best = max(accuracy for _, accuracy in rate.accuracies)
-        assert arm.learning_rate == min(r for r, a in rate.accuracies if a == best)
-        assert (arm.name, arm.tried_rates) == (rate.arm, rate.accuracies)
+    assert [tried for tried, _ in rate.accuracies] == sorted(RATES)
+    best = max(accuracy for _, accuracy in rate.accuracies)
+    assert uniform.learning_rate == min(r for r, a in rate.accuracies if a == best)
+    assert (uniform.name, uniform.tried_rates) == (rate.arm, rate.accuracies)
+    assert results.longer_baseline.learning_rate == uniform.learning_rate
+    assert (kpod.learning_rate, kpod.tried_rates) == (1e-3, ())
+    for arm in (uniform, kpod):
         assert [point.accuracy is not None for point in arm.curves[0]] == [True]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
@@ -59,7 +60,7 @@ def training_rows(results: ComparisonResults, found: Findings) -> list[TrainingR
     longer = results.longer_baseline
     if longer is None:
         return rows
-    cost = EqualCost(_mean(longer.cost_tokens), _mean(longer.cost_seconds), None, None)
+    cost = EqualCost(fmean(longer.cost_tokens), fmean(longer.cost_seconds), None, None)
     return [*rows, _row(longer, cost, is_baseline=True)]
 
 
@@ -71,8 +72,8 @@ def _row(arm: ArmResults, cost: EqualCost, is_baseline: bool) -> TrainingRow:
         learning_rate=NO_VALUE if arm.learning_rate is None else f"{arm.learning_rate:g}",
         tried_rates=", ".join(f"{rate:g}: {percent(share)}" for rate, share in arm.tried_rates)
         or NO_VALUE,
-        supervised_tokens=number(_mean(arm.supervised_tokens), 0),
-        seconds=duration(_mean(arm.train_seconds)),
+        supervised_tokens=number(fmean(arm.supervised_tokens), 0),
+        seconds=duration(fmean(arm.train_seconds)),
         total_tokens=number(cost.tokens, 0),
         total_seconds=duration(cost.seconds),
         accuracy=percent(float(arm.correct.mean())),
@@ -81,10 +82,6 @@ def _row(arm: ArmResults, cost: EqualCost, is_baseline: bool) -> TrainingRow:
         difference_interval=NO_VALUE if shown is None else range_text(shown.low, shown.high),
         **{name: _share(value) for name, value in points.items()},
     )
-
-
-def _mean(costs: Sequence[float]) -> float:
-    return sum(costs) / len(costs)
 
 
 def _share(value: float | None) -> str:
