@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from kpod_ray.evaluation.crossed import crossed_test
 from kpod_ray.evaluation.scoring import wilson_interval
 from kpod_ray.evaluation.statistics import (
     holm,
@@ -10,8 +11,8 @@ from kpod_ray.evaluation.statistics import (
     paired_bootstrap,
     smallest_effect,
 )
-from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
-from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint
+from kpod_ray.report.comparison.statistics import accuracy_at, findings, step_groups
 
 
 def comparison_of(answers, num_steps, baseline="base"):
@@ -100,3 +101,73 @@ def test_accuracy_by_number_of_steps_counted_by_hand():
     assert [(group.num_steps, group.num_questions) for group in groups] == [(2, 3), (5, 1)]
     assert groups[0].accuracies == pytest.approx((4 / 6, 5 / 6))
     assert groups[1].accuracies == (1, 0)
+
+
+def test_exactly_the_contrasts_of_the_config_are_tested_and_corrected(made):
+    pairs = (("good", "base"), ("good", "bad"))
+    found = findings(dataclasses.replace(made, contrasts=pairs))
+    assert list(found.contrasts) == ["good", "good - bad"]
+    assert [(one.arm, one.other) for one in found.contrasts.values()] == list(pairs)
+    raw = [one.difference.p_value for one in found.contrasts.values()]
+    # Holm by hand for two: the smaller times 2, the larger at least as large.
+    low, high = sorted(raw)
+    adjusted = sorted(one.adjusted_p for one in found.contrasts.values())
+    assert adjusted == pytest.approx([2 * low, max(2 * low, high)])
+    good, bad = made.arms[0].correct, made.arms[2].correct
+    assert found.contrasts["good - bad"].difference == paired_bootstrap(good, bad, 0)
+
+
+@pytest.mark.parametrize("resample", ["questions", "all"])
+def test_seeds_that_draw_questions_are_tested_as_crossed_samples(made, resample):
+    found = findings(dataclasses.replace(made, resample=resample))
+    base = made.arms[1].correct.astype(float)
+    for name, arm in (("good", made.arms[0]), ("once", made.arms[4])):
+        expected = crossed_test(np.repeat(arm.correct, 3 // len(arm.correct), axis=0) - base)
+        assert found.contrasts[name].difference == expected
+    good = found.contrasts["good"]
+    size = (good.difference.standard_error, 300)
+    assert good.effect_among == smallest_effect(*size, 4, good.difference.degrees)
+    assert good.verdict == "better"
+
+
+def trained(name, correct, cost):
+    costs = {"cost_tokens": (cost,) * 2, "cost_seconds": (1.0, 3.0), "train_steps": (1, 1)}
+    return ArmResults(name, "", {}, np.array(correct), **costs)
+
+
+def test_the_baseline_at_equal_cost_is_on_the_line_between_its_two_trainings():
+    # The baseline has 1 of 4 right for 100 tokens, and 3 of 4 for 300: 2 of 4 for 200, all seeds alike.
+    base = trained("base", [[True, False, False, False]] * 2, 100)
+    longer = trained("longer", [[True, True, True, False]] * 2, 300)
+    arms = (
+        base,
+        trained("arm", [[True, True, True, True]] * 2, 200),
+        trained("dear", [[True, True, False, False]] * 2, 300),
+        trained("cheap", [[True, True, True, True]] * 2, 50),
+    )
+    results = ComparisonResults("c", "base", "", (0, 1), arms, (1,) * 4, longer_baseline=longer)
+    costs = findings(results).costs
+    assert (costs["arm"].tokens, costs["arm"].seconds) == (200, 2)
+    assert costs["arm"].baseline_accuracy == pytest.approx(0.5)
+    assert costs["arm"].difference.value == pytest.approx(0.5)
+    assert costs["dear"].baseline_accuracy == pytest.approx(0.75)
+    assert costs["dear"].difference.value == pytest.approx(-0.25)
+    assert costs["base"].difference.value == 0
+    assert (costs["cheap"].baseline_accuracy, costs["cheap"].difference) == (None, None)
+    alone = findings(dataclasses.replace(results, longer_baseline=None)).costs
+    assert {cost.baseline_accuracy for cost in alone.values()} == {None}
+
+
+def point(stage, share, accuracy):
+    return StagePoint(stage, 1.0, 1.0, 1, 0.0, accuracy, share)
+
+
+def test_the_accuracy_at_a_share_is_that_of_the_nearest_measurement_within_an_eighth():
+    one = (point(1, 0.2, 0.1), point(2, 0.4, None), point(3, 0.6, 0.3), point(4, 1.0, 0.5))
+    other = (point(1, 0.3, 0.3), point(3, 0.5, 0.5), point(4, 1.0, 0.7))
+    arm = dataclasses.replace(trained("a", [[True]] * 2, 1), curves=(one, other))
+    assert accuracy_at(arm, 0.25) == pytest.approx((0.1 + 0.3) / 2)
+    assert accuracy_at(arm, 0.5) == pytest.approx((0.3 + 0.5) / 2)
+    assert accuracy_at(arm, 1) == pytest.approx((0.5 + 0.7) / 2)
+    assert accuracy_at(arm, 0.8) is None
+    assert accuracy_at(dataclasses.replace(arm, curves=()), 1) is None
