@@ -72,7 +72,12 @@ def of_repository(*patterns):
 
 
 def test_the_wheel_holds_every_module_template_and_job_and_nothing_else(wheel):
-    data = ("kpod_ray/questions/*.yaml", "kpod_ray/report/templates/*.html")
+    data = (
+        "kpod_ray/questions/*.yaml",
+        "kpod_ray/report/templates/*.html",
+        "kpod_ray/models/builtin/README.md",
+        "kpod_ray/models/builtin/*/*",
+    )
     expected = of_repository("kpod_ray/**/*.py", *data, "jobs/*.py")
     expected.add("kpod_ray/py.typed")
     assert {name for name in wheel if ".dist-info/" not in name} == expected

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from kpod_ray.config.base import Config, Line, Seed
 
+MOST_TERSE_STEPS = 5
+"""Most reasoning steps of a generated question with a terse rationale."""
+
 
 class ColumnsConfig(Config):
     """Names of the columns in a file of questions or rationales. Optional columns may be missing."""
@@ -50,17 +53,27 @@ class ArithmeticQuestions(QuestionSeeds):
     """Number of training questions."""
     num_test: int = Field(48, ge=0, le=1_000_000)
     """Number of test questions; no test question repeats a training question."""
-    min_steps: int = Field(1, ge=1, le=5)
+    style: Literal["terse", "verbose"] = "terse"
+    """Style of the reference rationales. ``terse``: short sentences, of whose tokens keypoints are about
+    40 %. ``verbose``: 9 to 15 words of filler around each equation, in many phrasings, so that keypoints
+    are about a quarter; every question is a chain of events of different people, with numbers of at most
+    20."""
+    min_steps: int = Field(1, ge=1, le=8)
     """Fewest reasoning steps of a question."""
-    max_steps: int = Field(5, ge=1, le=5)
-    """Most reasoning steps of a question."""
+    max_steps: int = Field(5, ge=1, le=8)
+    """Most reasoning steps of a question: 5, or 8 with ``style: verbose``."""
     largest_result: int = Field(999, ge=50, le=1_000_000_000)
-    """Largest result of a reasoning step; a smaller limit makes the arithmetic easier."""
+    """Largest result of a reasoning step with ``style: terse``; a smaller limit makes the arithmetic
+    easier."""
 
     @model_validator(mode="after")
     def _check_steps(self) -> ArithmeticQuestions:
         if self.min_steps > self.max_steps:
             raise ValueError("min_steps is larger than max_steps")
+        if self.style == "terse" and self.max_steps > MOST_TERSE_STEPS:
+            raise ValueError(
+                f"max_steps over {MOST_TERSE_STEPS} needs style: verbose, which allows up to 8"
+            )
         return self
 
 

@@ -28,8 +28,9 @@ class StudentConfig(Config):
     """The student and its training (Eq. 15)."""
 
     model: Line
-    """Model to train, causal or encoder-decoder: a folder, a hub name, ``packaged:NAME``, ``tiny:SEED``
-    or ``tiny-t5:SEED``; see ``teacher.model``."""
+    """Model to train, causal or encoder-decoder: a folder, a hub name, ``builtin:student`` (for
+    ``questions.style: verbose``), ``packaged:NAME``, ``tiny:SEED`` or ``tiny-t5:SEED``; see
+    ``teacher.model``."""
     template: Template = "chat"
     """How a question is rendered: ``chat`` uses the model's chat template, ``plain`` writes Q: and A:
     lines."""

@@ -114,9 +114,9 @@ class VllmTeacher(GeneratingTeacher):
 
     kind: Literal["vllm"]
     model: Line
-    """A folder, a hub name, ``packaged:NAME`` (a model in an installed package) or ``tiny:SEED`` (a
-    model with random parameters, for tests). ``trusted:`` before a folder or hub name lets the model's
-    own Python code run."""
+    """A folder, a hub name, ``builtin:teacher`` (a tiny model for ``questions.style: verbose``),
+    ``packaged:NAME`` (a model in an installed package) or ``tiny:SEED`` (a model with random parameters,
+    for tests). ``trusted:`` before a folder or hub name lets the model's own Python code run."""
     engine_kwargs: EngineArguments = Field(default_factory=dict)
     """Further arguments of the vLLM engine, such as ``max_model_len`` or ``dtype``."""
 

@@ -10,6 +10,7 @@ from kpod_ray.models.custom_code import plain_name, with_trust_of
 from kpod_ray.models.folder_check import ModelUse, check_family, check_folder
 from kpod_ray.models.sources import (
     RANDOM,
+    builtin_folder,
     checked_address,
     is_encoder_decoder,
     load_config,
@@ -28,7 +29,7 @@ def check_model(name: str, use: ModelUse) -> None:
     """Check that a model exists and fits its use; no tensor is read, nothing is generated.
 
     Of a folder, local or at an address, all files are checked (`check_folder`); of a model on the hub
-    the config, which is downloaded if it isn't cached; of a generated or packaged model the name.
+    the config, which is downloaded if it isn't cached; of any other model the name.
 
     Raises:
         KpodError: The model can't be used, in one line that says what is wrong and what to do.
@@ -38,6 +39,8 @@ def check_model(name: str, use: ModelUse) -> None:
     if colon and kind in RANDOM:
         seed_of(kind, rest)
         _check_random(name, kind, use)
+    elif colon and kind == "builtin":
+        builtin_folder(rest)
     elif colon and kind == "packaged":
         place, file = packaged_source(rest)
         if not file.endswith(".gguf"):

@@ -1,7 +1,8 @@
 """Turn a model's name in a config into a folder that transformers and vLLM load.
 
 A name is a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, ``tiny-t5:SEED``
-or ``small:SEED`` of `random_models`; ``packaged:NAME``, a model inside an installed Python package; or
+or ``small:SEED`` of `random_models`; ``builtin:NAME``, a small trained model of this package (see
+``builtin/README.md``); ``packaged:NAME``, a model inside another installed Python package; or
 ``OWNER/NAME``, with one slash and no such local path, a model on the Hugging Face hub. Any other name,
 such as ``gpt2``, means a local folder. ``trusted:`` may stand before a name (`custom_code`). A model
 folder has a ``config.json``. torch and transformers are imported inside functions, because commands that
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.resources
 import importlib.util
 import json
 import os
@@ -33,7 +35,12 @@ NUM_SAMPLES = 64
 """Number of samples that `model_hash` reads of each file; reading a large file whole takes minutes."""
 SAMPLE_BYTES = 4096
 RANDOM = ("tiny", "tiny-t5", "small")
+_GENERATED = (*RANDOM, "builtin", "packaged")
+"""Kinds of models with a colon in their names, which aren't names of folders."""
 _SEED_DIGITS = len(str(2**64))
+
+BUILTIN = ("student", "teacher")
+"""Names of the models of this package."""
 
 
 class PackagedModel(NamedTuple):
@@ -69,6 +76,8 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     if colon and kind in RANDOM:
         seed = seed_of(kind, rest)
         return str(_made_once(cache / f"{kind}-{seed}", lambda at: _save_random(at, kind, seed)))
+    if colon and kind == "builtin":
+        return str(builtin_folder(rest))
     if colon and kind == "packaged":
         source = packaged_source(rest)
         if not source[1].endswith(".gguf"):
@@ -91,9 +100,7 @@ def is_hub_name(name: str) -> bool:
 def is_folder(name: str) -> bool:
     """Return whether a name means a local folder, existing or not, or a folder at an address."""
     name = plain_name(name)
-    return "://" in name or (
-        name.partition(":")[0] not in (*RANDOM, "packaged") and looks_local(name)
-    )
+    return "://" in name or (name.partition(":")[0] not in _GENERATED and looks_local(name))
 
 
 def without_folders(name: str) -> str:
@@ -124,7 +131,7 @@ def looks_local(name: str) -> bool:
 def is_encoder_decoder(name: str) -> bool:
     """Return whether a model is an encoder-decoder, without loading parameters.
 
-    A config at an address or on the hub is read; random and packaged models aren't looked up.
+    A config at an address or on the hub is read; random, built-in and packaged models aren't looked up.
 
     Raises:
         KpodError: The folder has no ``config.json``, or the address can't be opened or contains a key.
@@ -132,7 +139,7 @@ def is_encoder_decoder(name: str) -> bool:
         ValueError: transformers doesn't know the model's type (TypeError at an address without type).
     """
     kind = plain_name(name).partition(":")[0]
-    if kind in (*RANDOM, "packaged"):
+    if kind in _GENERATED:
         return kind == "tiny-t5"
     if "://" in name and not is_trusted(name):
         from transformers import AutoConfig
@@ -162,16 +169,17 @@ def is_for_vllm(name: str) -> bool:
 
 
 def model_hash(name: str) -> str:
-    """Return a hash of a local model folder's files, for fingerprints; "" for other kinds of model.
+    """Return a hash of a local or built-in model's files, for fingerprints; "" for other kinds of model.
 
     The hash, 16 hexadecimal digits, covers name, size and samples (`NUM_SAMPLES`) of each file, without
     subfolders. A folder without ``config.json`` raises a `KpodError`.
     """
-    name = plain_name(name)
-    is_generated = name.partition(":")[0] in (*RANDOM, "packaged")
-    if not looks_local(name) or is_generated or "://" in name:
+    if plain_name(name).startswith("builtin:"):
+        name = model_folder(name)
+    elif not is_folder(name) or "://" in name:
         return ""
-    files = sorted(path for path in _checked_folder(name).iterdir() if path.is_file())
+    folder = _checked_folder(plain_name(name))
+    files = sorted(path for path in folder.iterdir() if path.is_file())
     listing = [(path.name, path.stat().st_size, _sampled_hash(path)) for path in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
@@ -223,6 +231,17 @@ def seed_of(kind: str, text: str) -> int:
             f"model {kind}:{text[:_SEED_DIGITS]}...: expected {kind}:SEED with a whole number below 2^64"
         )
     return int(digits)
+
+
+def builtin_folder(name: str) -> Path:
+    """Return the folder of a model of this package.
+
+    Raises:
+        KpodError: The package has no such model.
+    """
+    if name not in BUILTIN:
+        raise KpodError(f"model builtin:{name}: known are {', '.join(BUILTIN)}")
+    return Path(str(importlib.resources.files(__package__) / "builtin" / name))
 
 
 def packaged_source(name: str) -> tuple[str, str]:

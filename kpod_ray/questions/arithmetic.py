@@ -1,21 +1,21 @@
-"""Generate arithmetic word problems with reference rationales.
+"""Generate arithmetic word problems with reference rationales, terse or verbose.
 
-A question states an initial quantity (the total) and events that change it. The rationale has one
-sentence for every reasoning step, with one correct equation ``a op b = c``; the last c is the answer.
-Divisions are exact, and all results lie in [2, ``largest_result``]. The sentences come from
-``arithmetic_templates.yaml``.
+`arithmetic_verbose` makes the verbose stories. The question of a terse story states an initial quantity
+(the total) and events that change it. The rationale has one sentence for every reasoning step, with one
+correct equation ``a op b = c``; the last c is the answer. Divisions are exact, and all results lie in
+[2, ``largest_result``]. The sentences come from ``arithmetic_templates.yaml``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import operator
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from kpod_ray.config import ArithmeticQuestions
 from kpod_ray.errors import KpodError
-from kpod_ray.questions.arithmetic_templates import Event, Topic, load_templates
+from kpod_ray.questions.arithmetic_templates import OPERATIONS, Event, Topic, load_templates
+from kpod_ray.questions.arithmetic_verbose import StoryTexts, draw_verbose_story, is_reserved
 from kpod_ray.records import Question, Split
 
 MAX_QUESTIONS = 100_000
@@ -25,12 +25,6 @@ _CONNECTORS = ("", "then ", "after that, ", "later, ")
 """Beginnings of the events after the first. Each is used once, which allows stories of five events."""
 _DRAWS = 8
 """Attempts to draw numbers for an event whose results are valid."""
-_OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.floordiv,
-}
 
 
 @dataclasses.dataclass
@@ -57,11 +51,12 @@ class _Story:
 def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]:
     """Generate ``num_train`` training questions, followed by ``num_test`` test questions.
 
-    All texts differ. Every question has a number as its answer and a reference rationale; the ids are
-    ``arith-train-00000``, ``arith-test-00000``, and so on. In each split, the number of reasoning steps
-    cycles through ``min_steps`` to ``max_steps``. The same seed gives the same questions on every
-    machine. ``config.train_seed`` and ``config.test_seed`` have priority over ``seed``, each for its
-    split. The test questions don't depend on ``num_train`` and ``train_seed``: they are generated first.
+    All texts differ, and none is reserved for the training of the built-in models (`is_reserved`). Every
+    question has a number as its answer and a reference rationale; the ids are ``arith-train-00000``,
+    ``arith-test-00000``, and so on. In each split, the number of reasoning steps cycles through
+    ``min_steps`` to ``max_steps``. The same seed gives the same questions on every machine.
+    ``config.train_seed`` and ``config.test_seed`` have priority over ``seed``, each for its split. The
+    test questions don't depend on ``num_train`` and ``train_seed``: they are generated first.
 
     Raises:
         KpodError: More than `MAX_QUESTIONS` questions, training and test together, are asked for.
@@ -87,26 +82,37 @@ def _split_questions(
     spread = config.max_steps - config.min_steps + 1
     questions = []
     for index in range(config.num_train if split == "train" else config.num_test):
-        text, rationale, answer = _new_story(
-            rng, config.min_steps + index % spread, config.largest_result, seen
-        )
+        num_steps = config.min_steps + index % spread
+        text, rationale, answer = _new_story(rng, num_steps, config, seen)
         question_id = f"arith-{split}-{index:05d}"
         questions.append(Question(question_id, text, answer, "number", (), split, rationale))
     return questions
 
 
 def _new_story(
-    rng: random.Random, num_steps: int, largest: int, seen: set[str]
-) -> tuple[str, str, str]:
-    """Return question, rationale and answer of a new story, and add the question to ``seen``."""
+    rng: random.Random, num_steps: int, config: ArithmeticQuestions, seen: set[str]
+) -> StoryTexts:
+    """Return the texts of a new story, and add its question to ``seen``."""
+    draw = _draw_verbose if config.style == "verbose" else _draw_terse
     while True:
-        story = _draw_story(rng, num_steps, largest)
-        if story is None:
-            continue
-        text = " ".join(story.sentences)
-        if text not in seen:
-            seen.add(text)
-            return text, " ".join(story.reasons), str(story.total)
+        texts = draw(rng, num_steps, config.largest_result)
+        if texts is not None and texts.question not in seen:
+            seen.add(texts.question)
+            return texts
+
+
+def _draw_verbose(rng: random.Random, num_steps: int, largest: int) -> StoryTexts | None:
+    """Draw a verbose story, whose results are below any ``largest``; return None for a reserved one."""
+    texts = draw_verbose_story(rng, num_steps)
+    return None if is_reserved(texts.question) else texts
+
+
+def _draw_terse(rng: random.Random, num_steps: int, largest: int) -> StoryTexts | None:
+    """Draw a terse story; return None if no event or no numbers fit."""
+    story = _draw_story(rng, num_steps, largest)
+    if story is None:
+        return None
+    return StoryTexts(" ".join(story.sentences), " ".join(story.reasons), str(story.total))
 
 
 def _draw_story(rng: random.Random, num_steps: int, largest: int) -> _Story | None:
@@ -195,7 +201,7 @@ def _calculate(event: Event, numbers: dict[str, int], largest: int) -> list[str]
         left_name, sign, right_name = formula.split()
         left = numbers[left_name]
         right = numbers[right_name] if right_name in numbers else int(right_name)
-        result = _OPERATIONS[sign](left, right)
+        result = OPERATIONS[sign](left, right)
         if not 2 <= result <= largest or (sign == "/" and left % right):
             return None
         numbers["side"] = result

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import operator
 import string
+from collections.abc import Callable, Mapping
 from typing import Annotated, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+}
+"""Operator of an equation -> its function."""
 _WORDS = frozenset({"name", "he", "his", "him", "items", "b", "d"})
 """Placeholders that every template may use."""
 
