@@ -82,7 +82,9 @@ class Recipe:
 
 
 # Without filler around them, the events of a question are found and calculated several times sooner.
-TEACHER = Recipe("teacher", stages=(Stage(500, 3, 0.2), Stage(700, 8, 0.2), Stage(1400, 8, 1)), num_falling=50)
+TEACHER = Recipe(
+    "teacher", stages=(Stage(500, 3, 0.2), Stage(700, 8, 0.2), Stage(1400, 8, 1)), num_falling=50
+)
 STUDENT = Recipe("student", stages=(Stage(500, 2, 0.2), Stage(1000, 2, 1)), num_falling=400)
 RECIPES = (TEACHER, STUDENT)
 
