@@ -24,10 +24,11 @@ def total_cost(config: RunConfig, artifacts: Mapping[str, Artifact]) -> Cost:
     """Return the cost of a trained arm with one seed, from its finished artifacts.
 
     A token counts once for each example and train step in which a model reads it. The learned token
-    weighter counts where the arm uses its weights: its train steps with examples of mean length, and one
-    reading of every example for its application; its validations don't count as tokens. The assessment
-    counts where the arm's schedule uses difficulties: one reading of every example. Teacher and
-    evaluation don't count. An artifact that several trials share counts fully for each.
+    weighter counts where the arm uses its weights: for each of ``weighting.num_seeds`` weighters the
+    train steps with examples of mean length, and one reading of every example for the application;
+    validations don't count as tokens. The assessment counts where the arm's schedule uses difficulties:
+    one reading of every example. Teacher and evaluation don't count. An artifact that several trials
+    share counts fully for each.
 
     Args:
         config: config of the trial.
@@ -41,10 +42,10 @@ def total_cost(config: RunConfig, artifacts: Mapping[str, Artifact]) -> Cost:
     all_tokens = int(pc.sum(lengths).as_py())
     if uses_weighter(config) and isinstance(config.weighting, LearnedWeighting):
         weighting = config.weighting
-        num_examples = weighting.global_batch_size * (
-            weighting.num_adapt_steps + weighting.num_train_steps
-        )
-        tokens += round(num_examples * all_tokens / len(lengths)) + all_tokens
+        num_steps = weighting.num_adapt_steps + weighting.num_train_steps
+        num_examples = weighting.global_batch_size * num_steps
+        of_one = round(num_examples * all_tokens / len(lengths)) + all_tokens
+        tokens += weighting.num_seeds * of_one
         total_seconds += seconds["weigh"]
     if config.schedule.order != "none":
         tokens += all_tokens

@@ -114,7 +114,7 @@ def test_equal_answers_have_an_effect_that_could_be_seen(comparison):
 
 def test_the_total_cost_is_counted_by_hand(made):
     # Ten tokens in two examples. The weighter reads (2 + 3) x 4 examples of 5 tokens, and all once.
-    weighting = {"num_adapt_steps": 2, "num_train_steps": 3, "global_batch_size": 4}
+    weighting = {"num_adapt_steps": 2, "num_train_steps": 3, "global_batch_size": 4, "num_seeds": 1}
     changes = {f"weighting.{name}": value for name, value in weighting.items()}
     questions = collect_questions(made.config, made.artifacts["questions"])
 
@@ -129,6 +129,7 @@ def test_the_total_cost_is_counted_by_hand(made):
     assert cost(**uniform) == (20, 7.0)
     assert cost(schedule__order="none") == (20 + 100 + 10, 7.0)  # the weigher took 0 seconds
     assert cost() == (20 + 100 + 10 + 10, 7.0 + 3.0 + 0.5)
+    assert cost(weighting__num_seeds=3) == (20 + 3 * (100 + 10) + 10, 10.5)
     assert cost(weighting={"kind": "hand"}) == (30, 10.5)
     by_difficulty = {"schedule__difficulty_weights": "uniform", "student__token_weights": "uniform"}
     assert cost(**by_difficulty) == (30, 10.5)
