@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import ArithmeticQuestions
+from kpod_ray.data.token_kinds import KEYPOINT, token_kinds
 from kpod_ray.questions.arithmetic import MAX_QUESTIONS, generate_questions
 from kpod_ray.questions.arithmetic_verbose import Templates, is_reserved, load_verbose_templates
 from kpod_ray.questions.contamination import find_contamination
-from kpod_ray.weighting.quality import KEYPOINT, token_kinds
 
 TEMPLATES = load_verbose_templates()
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
