@@ -121,6 +121,12 @@ class Question(Record):
         }
     )
 
+    def answer_text(self) -> str:
+        """Return the gold answer; of a multiple-choice question, the text of the option."""
+        if self.kind != "choice" or not self.answer:
+            return self.answer
+        return self.choices[ord(self.answer) - ord("A")]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rationale(Record):

@@ -1,5 +1,10 @@
 """The keypoint mask and the loss of the token weighter (Eq. 3 to 7).
 
+Two recipes set how many tokens a mask keeps. In the paper, the mask-ratio penalty of Eq. 6 and 7 sets
+the number. With random keep rates, each rationale keeps a given expected fraction of its tokens: a shift
+of the rationale's logits enforces the fraction exactly, so that the logits learn the order of the tokens
+alone and cannot collapse.
+
 The mask is multiplied into token embeddings. Replacing token ids instead would cut the gradient from
 the answer loss to the token weights; only the mask-ratio penalty would remain, which drives all token
 weights to 0.
@@ -9,6 +14,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+LARGEST_LOGIT = 3.0
+"""Bound of the logits of a weighter with random keep rates."""
+KEEP_RATES = (0.15, 0.85)
+"""Ends of the uniform distribution of random keep rates."""
+_BISECTIONS = 24
+"""Halvings of the interval of the shift, 6 wide at first; the shift is exact to 1e-6."""
+_NUM_RATES = 8
+"""Keep rates over which `mean_keep_probability` averages."""
 
 
 def gumbel_noise(uniform: Tensor) -> Tensor:
@@ -62,6 +76,75 @@ def straight_through_mask(logits: Tensor, noise: Tensor, temperature: float) -> 
     return rounded + (relaxed - relaxed.detach())
 
 
+def bounded_logits(raw: Tensor, token_mask: Tensor) -> Tensor:
+    """Return logits with the mean of each rationale subtracted, bounded smoothly to ±`LARGEST_LOGIT`.
+
+    `shifted_to_rate` removes a common offset of a rationale's logits, so no force would hold the offset;
+    and no force but the bound keeps the logits from saturating the mask.
+
+    Args:
+        raw: [B, L], finite at rationale tokens; the values at padding have no effect on other values.
+        token_mask: [B, L], bool or number, 1 at rationale tokens, 0 at padding.
+
+    Returns:
+        [B, L], with gradients to ``raw``; undefined at padding.
+    """
+    mean = (raw * token_mask).sum(-1, keepdim=True) / _lengths(token_mask)
+    return LARGEST_LOGIT * torch.tanh((raw - mean) / LARGEST_LOGIT)
+
+
+def shifted_to_rate(logits: Tensor, token_mask: Tensor, keep_rate: Tensor) -> Tensor:
+    """Shift the logits of each rationale so that the mean of their sigmoids is the keep rate.
+
+    A rounded mask (`straight_through_mask`) keeps each token with the sigmoid as probability, so that it
+    keeps exactly this fraction of the tokens in expectation, whatever the temperature.
+
+    Args:
+        logits: [B, L], float32, within ±`LARGEST_LOGIT` at rationale tokens.
+        token_mask: [B, L], bool or number, 1 at rationale tokens, 0 at padding; at least one 1 a row.
+        keep_rate: [B], in (0, 1).
+
+    Returns:
+        [B, L], with the gradient of the identity to ``logits``: none goes through the shift.
+    """
+    weights = token_mask.to(logits.dtype)
+    target = keep_rate[:, None]
+    offset = torch.logit(target)
+    values = logits.detach()
+    # The mean of the sigmoids increases with the shift. At the lower end of the interval no sigmoid is
+    # above the keep rate, at the upper end none is below.
+    low, high = offset - LARGEST_LOGIT, offset + LARGEST_LOGIT
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        mean = (torch.sigmoid(values + middle) * weights).sum(-1, keepdim=True) / _lengths(weights)
+        low = torch.where(mean < target, middle, low)
+        high = torch.where(mean < target, high, middle)
+    return logits + (low + high) / 2
+
+
+def mean_keep_probability(logits: Tensor, token_mask: Tensor) -> Tensor:
+    """Return each token's probability to be kept, averaged over the keep rates of the training.
+
+    These are the token weights of a weighter with random keep rates. Their mean over a rationale is the
+    mean keep rate, 0.5, and their order within a rationale is that of the logits.
+
+    Args:
+        logits: [B, L], from `bounded_logits`.
+        token_mask: [B, L], bool or number, 1 at rationale tokens, 0 at padding; at least one 1 a row.
+
+    Returns:
+        [B, L], in (0, 1); undefined at padding.
+    """
+    lowest, highest = KEEP_RATES
+    # Midpoints of equal parts of the interval: their mean is exactly the mean of the interval.
+    rates = lowest + (highest - lowest) * (torch.arange(_NUM_RATES) + 0.5) / _NUM_RATES
+    kept = [
+        torch.sigmoid(shifted_to_rate(logits, token_mask, rate.to(logits).expand(len(logits))))
+        for rate in rates
+    ]
+    return torch.stack(kept).mean(0)
+
+
 def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tensor) -> Tensor:
     """Mix embeddings e of tokens with a vector v that stands for masked tokens: m e + (1 - m) v.
 
@@ -106,3 +189,8 @@ def keypoint_loss(answer_nll: Tensor, kept_fraction: Tensor, mask_ratio_weight: 
         mask_ratio_weight: alpha of Eq. 7.
     """
     return (answer_nll + mask_ratio_weight * kept_fraction).sum()
+
+
+def _lengths(token_mask: Tensor) -> Tensor:
+    """Return the number of tokens of each rationale, [B, 1]; 1 for a rationale without tokens."""
+    return token_mask.sum(-1, keepdim=True).clamp_min(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
@@ -25,3 +27,27 @@ def rank_weights(scores: npt.NDArray[np.float64], floor: float) -> npt.NDArray[n
     quantiles = (rankdata(scores) - 0.5) / max(1, len(scores))
     weights: npt.NDArray[np.float64] = floor + (1 - floor) * quantiles
     return weights
+
+
+def mean_ranks(
+    weighters: Sequence[Sequence[npt.NDArray[np.float64]]],
+) -> list[npt.NDArray[np.float64]]:
+    """Return the mean over several weighters of each token's quantile within the corpus.
+
+    The quantile is that of `rank_weights`. The weights of a single weighter are returned as they are.
+
+    Args:
+        weighters: for each weighter, at least one, the weights of each rationale's tokens; all weighters
+            have the same rationales, at least one.
+
+    Returns:
+        One array for each rationale, in (0, 1).
+
+    Raises:
+        ValueError: A weight is NaN.
+    """
+    if len(weighters) == 1:
+        return list(weighters[0])
+    quantiles = np.mean([rank_weights(np.concatenate(rows), 0.0) for rows in weighters], axis=0)
+    ends = np.cumsum([len(row) for row in weighters[0]])
+    return np.split(quantiles, ends[:-1])

@@ -38,31 +38,39 @@ class LearnedWeighting(Config):
     prefixes: Literal["sampled", "all"] = "sampled"
     """Prefixes of each rationale in a train step: one ``sampled`` prefix, or ``all`` prefixes (the
     sum of Eq. 5, as a mean). The cost of ``all`` grows with the number of tokens of the rationale."""
-    whole_fraction: float = Field(0.5, ge=0, le=1)
+    whole_fraction: float | None = Field(None, ge=0, le=1)
     """Probability that the whole rationale is read instead of a prefix of uniform length. 0 is Eq. 5 as
-    written, where the predictor rarely reads the end of a rationale, which often states the answer."""
-    mask_ratio_weight: float = Field(0.5, ge=0, le=1_000_000)
-    """alpha of Eq. 7, in nats: weight of the fraction of kept tokens in the loss."""
-    num_adapt_steps: int = Field(80, ge=0, le=100_000_000)
+    written, where the predictor rarely reads the end of a rationale, which often states the answer. None
+    is 0.5 for the predictor, and for the weighter 0.5 if prefixes help the adapted predictor, else 1:
+    prefixes help if its answer loss on validation rationales without their last reasoning step is lower
+    than without any rationale."""
+    mask_ratio_weight: float | None = Field(None, ge=0, le=1_000_000)
+    """alpha of Eq. 7, in nats: weight of the fraction of kept tokens in the loss; 0.5 in the paper. With
+    None there is no such penalty: every mask keeps a random fraction of the rationale's tokens, from 15
+    to 85 %, in expectation exactly, so that the weights cannot collapse."""
+    num_seeds: int = Field(2, ge=1, le=100)
+    """Number of weighters, each with its own predictor, which are trained one after the other. With more
+    than one, the weight of a token is the mean of its ranks within the corpus, from 0 to 1."""
+    num_adapt_steps: int = Field(40, ge=0, le=100_000_000)
     """Number of train steps in which the predictor learns to read randomly masked rationales, before the
     weighter is trained."""
-    adapt_learning_rate: LearningRate = 1e-4
-    """AdamW learning rate of the predictor in these steps, including the projection of the student's
-    embeddings if the predictor is another model."""
+    adapt_learning_rate: LearningRate = 2e-4
+    """Largest AdamW learning rate of the predictor in these steps, including the projection of the
+    student's embeddings if the predictor is another model."""
     mask_vector_learning_rate: LearningRate = 1e-3
-    """AdamW learning rate of the vector that replaces the embedding of a masked token."""
-    num_train_steps: int = Field(100, ge=1, le=100_000_000)
-    """Largest number of train steps of the weighter. Few steps suffice for the order of the tokens; more
-    steps increase the differences between the weights."""
-    learning_rate: LearningRate = 3e-4
-    """AdamW learning rate of the weighter."""
+    """Largest AdamW learning rate of the vector that replaces the embedding of a masked token."""
+    num_train_steps: int = Field(24, ge=1, le=100_000_000)
+    """Largest number of train steps of the weighter."""
+    learning_rate: LearningRate = 1e-3
+    """Largest AdamW learning rate of the weighter. All learning rates of this group rise in the first
+    tenth of the train steps and then fall linearly to 0."""
     global_batch_size: int = Field(8, ge=1, le=1_000_000)
     """Number of rationales of one train step, over all workers."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the rationales in the validation set, by which the best weighter is chosen."""
-    max_validation: int = Field(64, ge=1)
+    max_validation: int = Field(32, ge=1)
     """Largest number of rationales in the validation set."""
-    validate_every: int = Field(10, ge=1)
+    validate_every: int = Field(8, ge=1)
     """Number of train steps between two validations."""
     patience: int = Field(5, ge=1)
     """Number of validations without a lower loss after which the training stops."""

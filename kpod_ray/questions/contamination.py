@@ -144,8 +144,7 @@ class _Keys:
 
 def _answer(question: Question) -> str:
     """Return the gold answer in lower case; of a multiple-choice question, the text of the choice."""
-    is_letter = question.kind == "choice" and bool(question.answer)
-    text = question.choices[ord(question.answer) - ord("A")] if is_letter else question.answer
+    text = question.answer_text()
     return text.casefold()
 
 

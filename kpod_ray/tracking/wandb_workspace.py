@@ -205,7 +205,7 @@ def _keypoint_panels() -> list[Any]:
     return [
         _line("Token weights", "token_weight/weight", "token_weight/share"),
         _line("Keypoint share of the loss weight", "train/train_step", "train/keypoint_share"),
-        _line("Kept share while the weighter learns", "weigh/train_step", "weigh/kept_fraction"),
+        _line("Spread of the weights while learnt", "weigh/train_step", "weigh/weight_spread"),
         wr.BarPlot(
             title="Keypoint share of the loss weight, mean",
             metrics=[wr.SummaryMetric("outcome/keypoint_share")],

@@ -25,8 +25,8 @@ from kpod_ray.data.sampler import micro_batches
 from kpod_ray.data.training_examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.finite import check_finite
+from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.student import Student
-from kpod_ray.training.learning_rate import learning_rate_factor
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
 from kpod_ray.training.parallel import clip_gradients, is_sharded, no_sync
 

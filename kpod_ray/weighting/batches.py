@@ -10,12 +10,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kpod_ray.algorithm.steps import split_steps, steps_of_tokens
 from kpod_ray.data.batches import padded
 from kpod_ray.data.examples import encode_with_spans
-from kpod_ray.data.prompts import CLOSING, Template, encode_prompt, question_text
+from kpod_ray.data.prompts import CLOSING, Template, encode_prompt
 from kpod_ray.data.token_kinds import token_kinds
 from kpod_ray.data.tokens import encode_text, has_control_tokens
 from kpod_ray.records import Question
@@ -38,6 +40,9 @@ class MaskedExample:
     closing_ids: list[int]
     """The words between rationale and answer."""
     answer_ids: list[int]
+    """The answer and an end token, in the vocabulary of the answer predictor."""
+    step_ends: list[int]
+    """Number of rationale tokens up to the end of each reasoning step, ascending."""
 
 
 class Prefix(NamedTuple):
@@ -46,7 +51,7 @@ class Prefix(NamedTuple):
     row: int
     """Row of the rationale in the batch."""
     length: int
-    """Number of tokens of the prefix, k of Eq. 5, from 1 to the rationale's length."""
+    """Number of tokens of the prefix, k of Eq. 5, from 0 to the rationale's length."""
     share: float
     """Weight of the prefix in the rationale's mean answer loss; a rationale's shares in a batch sum to
     1."""
@@ -73,6 +78,12 @@ class MaskedSequences:
     """[S], row of the sequence's rationale in the batch."""
     shares: Tensor
     """[S], float32, weight of the sequence in the rationale's mean answer loss."""
+
+    def in_prefix(self) -> Tensor:
+        """Return whether each column is a token of the rationale prefix, [S, L] bool."""
+        columns = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        offsets = columns[None] - self.prefix_starts[:, None]
+        return (offsets >= 0) & (offsets < self.prefix_lengths[:, None])
 
     def part(self, start: int, stop: int) -> MaskedSequences:
         """Return the sequences from index ``start`` up to ``stop`` (excluded) or the end, as views.
@@ -106,35 +117,53 @@ class MaskedBatch:
 
 
 def build_masked_example(
-    tokenizer: Any, question: Question, rationale: str, template: Template, answer_ids: list[int]
+    tokenizer: Any,
+    question: Question,
+    rationale: str,
+    template: Template,
+    answer_ids: list[int],
+    *,
+    split_newlines: bool,
 ) -> MaskedExample:
     """Tokenise a question and its rationale for the weighter and the answer predictor.
 
-    The texts aren't truncated. The list ``answer_ids``, the answer in the predictor's vocabulary from
-    `continued_answer` or `decoded_answer`, is kept without a copy. ``tokenizer`` is the student's, a
-    fast one, which gives character offsets; ``template`` renders the question.
+    The texts aren't truncated. The choices of a multiple-choice question are left out: a predictor that
+    sees the choices guesses among the letters, and no mask changes its loss.
+
+    Args:
+        tokenizer: fast tokenizer of the student, which gives character offsets.
+        question: the question.
+        rationale: text of the rationale, not empty.
+        template: how the question is rendered.
+        answer_ids: the answer in the predictor's vocabulary, from `continued_answer` or
+            `decoded_answer`; kept without a copy.
+        split_newlines: whether newlines end reasoning steps.
 
     Raises:
         KpodError: The template is ``chat``, and the tokenizer has no chat template.
     """
     rationale_ids, starts, ends = encode_with_spans(tokenizer, rationale)
     closing = tokenizer(f" {CLOSING.rstrip()}", add_special_tokens=False).input_ids
+    step_starts = [start for start, _ in split_steps(rationale, split_newlines=split_newlines)]
+    steps = steps_of_tokens(starts, step_starts)
     return MaskedExample(
         question_id=question.id,
-        prompt_ids=encode_prompt(tokenizer, question_text(question), template),
+        prompt_ids=encode_prompt(tokenizer, question.question, template),
         rationale_ids=rationale_ids,
         rationale_kinds=token_kinds(rationale, starts.tolist(), ends.tolist()).tolist(),
         closing_ids=closing,
         answer_ids=answer_ids,
+        step_ends=np.searchsorted(steps, np.unique(steps), side="right").tolist(),
     )
 
 
 def continued_answer(tokenizer: Any, answer: str) -> list[int]:
-    """Tokenise an answer with the tokenizer of a causal predictor, as the continuation of a sentence.
+    """Tokenise an answer with the tokenizer of a causal predictor, as the end of a student's target.
 
-    A blank is put before the answer. No special token, such as an end-of-sequence token, is added.
+    A blank is put before the answer; a full stop and the end-of-sequence token follow. Without an end, a
+    wrong answer that begins like the right one would have the same loss.
     """
-    return encode_text(tokenizer, f" {answer}").ids
+    return [*encode_text(tokenizer, f" {answer}.").ids, tokenizer.eos_token_id]
 
 
 def decoded_answer(tokenizer: Any, answer: str) -> list[int]:

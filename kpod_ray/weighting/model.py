@@ -1,8 +1,9 @@
-"""The token weighter (Eq. 2, 3) and its training loss (Eq. 4 to 7).
+"""The token weighter (Eq. 2, 3), its training loss (Eq. 4 to 7), and the loss of the adaptation.
 
 The weighter reads only the rationale, in the student's tokens. During its training, the answer predictor
 reads the question and a prefix of the masked rationale and predicts the answer. The weighter learns from
-the rise of the predictor's loss when keypoints are masked.
+the rise of the predictor's loss when keypoints are masked. Before, the predictor adapts to masks of the
+same distribution, whose logits are random.
 """
 
 from __future__ import annotations
@@ -14,24 +15,35 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kpod_ray.algorithm.keypoint_mask import (
+    bounded_logits,
     gumbel_noise,
     keypoint_loss,
+    mean_keep_probability,
     mean_token_weight,
     relaxed_mask,
+    shifted_to_rate,
     straight_through_mask,
 )
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.errors import KpodError
 from kpod_ray.weighting.batches import MaskedBatch, MaskedSequences
 from kpod_ray.weighting.predictors import AnswerPredictor
+from kpod_ray.weighting.sampler import MaskNoise
 
+RANDOM_LOGIT_SCALE = 1.5
+"""Standard deviation of the logits of the random masks to which the predictor adapts."""
+_MASKS = {"relaxed": relaxed_mask, "straight_through": straight_through_mask}
 CHUNK = 32
 """Largest number of sequences whose activations are kept at the same time; a batch has more sequences
 only with ``weighting.prefixes: all``."""
 
 
 class TokenWeighter(nn.Module):
-    """Computes token weights w = sigmoid(f_w(Att(Emb(r)))) of rationales r (Eq. 2, 3).
+    """Computes the token weights of rationales r from logits f_w(Att(Emb(r))) (Eq. 2, 3).
+
+    With random keep rates the logits are centred and bounded (`bounded_logits`), and a token weight is
+    the probability that a mask keeps the token (`mean_keep_probability`). With the paper's mask-ratio
+    penalty a token weight is the sigmoid of the logit.
 
     Emb is a frozen copy of the student's input embeddings, Att a self-attention layer with a residual
     connection, f_w a two-layer MLP with random initial values from torch's global generator.
@@ -39,13 +51,15 @@ class TokenWeighter(nn.Module):
     Args:
         embeddings: input embeddings of the student, [V, d], float32, on the CPU, which are copied.
         num_heads: number of attention heads, at least 1.
+        has_random_rates: whether masks keep a random rate of the tokens in training.
 
     Raises:
         KpodError: The number of heads doesn't divide d.
     """
 
-    def __init__(self, embeddings: Tensor, num_heads: int) -> None:
+    def __init__(self, embeddings: Tensor, num_heads: int, *, has_random_rates: bool) -> None:
         super().__init__()
+        self.has_random_rates = has_random_rates
         width = embeddings.shape[1]
         if width % num_heads:
             raise KpodError(f"weighting.num_heads: {num_heads} does not divide the width {width}")
@@ -66,7 +80,7 @@ class TokenWeighter(nn.Module):
     def forward(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return the logits of the token weights, [B, R]; the values at padding are undefined.
 
-        The token weights of Eq. 3 are the sigmoids of the logits. The embeddings get no gradient.
+        The embeddings get no gradient.
 
         Args:
             rationale_ids: [B, R], int64, token ids of the student, on the weighter's device.
@@ -75,7 +89,18 @@ class TokenWeighter(nn.Module):
         logits: Tensor = self.mlp(self.norm(self._attend(rationale_ids, rationale_mask))).squeeze(
             -1
         )
-        return logits
+        return bounded_logits(logits, rationale_mask) if self.has_random_rates else logits
+
+    @torch.no_grad()
+    def token_weights(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
+        """Return the token weights, [B, R], in [0, 1]; the values at padding are undefined.
+
+        The arguments are those of `forward`.
+        """
+        logits = self(rationale_ids, rationale_mask)
+        if self.has_random_rates:
+            return mean_keep_probability(logits, rationale_mask)
+        return torch.sigmoid(logits)
 
     def attended(self, rationale_ids: Tensor, rationale_mask: Tensor) -> Tensor:
         """Return Att(Emb(r)) of Eq. 2, with gradients, [B, R, d]; values at padding are undefined.
@@ -98,8 +123,51 @@ class TokenWeighter(nn.Module):
         return embedded + attended
 
 
+class AdaptationLoss(nn.Module):
+    """The loss with which the predictor adapts to masked rationales.
+
+    Args:
+        predictor: the answer predictor in training, which isn't copied.
+        config: settings of the weighter.
+    """
+
+    def __init__(self, predictor: AnswerPredictor, config: LearnedWeighting) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.draw_mask = _MASKS[config.mask]
+
+    def forward(
+        self, batch: MaskedBatch, noise: MaskNoise, temperature: float, attended: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss of B rationales with one sequence each, on the predictor's device.
+
+        The logits of the masks are random, and each mask keeps a random rate of the tokens.
+
+        Args:
+            batch: rationales and their sequences, in the same order.
+            noise: random numbers of the masks.
+            temperature: temperature of the Gumbel mask, above 0.
+            attended: from `KeypointLoss.attended`, without gradients.
+
+        Returns:
+            The loss summed over the rationales, the answer's plus the mean loss of the prefix's tokens
+            (`AnswerPredictor.adaptation_losses`), a scalar in nats with gradients to the predictor; and
+            the answer losses, [B], without gradients.
+        """
+        logits = bounded_logits(RANDOM_LOGIT_SCALE * noise.normal, batch.rationale_mask)
+        logits = shifted_to_rate(logits, batch.rationale_mask, noise.keep_rates)
+        mask = self.draw_mask(logits, gumbel_noise(noise.uniform), temperature)
+        answer_nll, rationale_loss = self.predictor.adaptation_losses(
+            batch.sequences, mask, attended
+        )
+        return answer_nll.sum() + rationale_loss, answer_nll.detach()
+
+
 class KeypointLoss(nn.Module):
-    """The training loss of the weighter for a batch (Eq. 7).
+    """The training loss of the weighter for a batch.
+
+    With the paper's mask-ratio penalty the loss is that of Eq. 7. With random keep rates it is the
+    answer's loss alone, and each mask keeps a random rate of the tokens.
 
     The class keeps weighter and predictor themselves, which are on one device. The caller freezes the
     predictor (``requires_grad_(False)``) before the first train step of the weighter.
@@ -117,31 +185,32 @@ class KeypointLoss(nn.Module):
         self.weighter = weighter
         self.predictor = predictor
         self.config = config
-        self.draw_mask = (
-            straight_through_mask if config.mask == "straight_through" else relaxed_mask
-        )
+        self.draw_mask = _MASKS[config.mask]
 
     def forward(
-        self, batch: MaskedBatch, uniform: Tensor, temperature: float
+        self, batch: MaskedBatch, noise: MaskNoise, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the loss of a batch of B rationales, all on the device of the models.
 
         Args:
             batch: rationales and sequences.
-            uniform: [B, R], float32, uniform noise in [0, 1]; all prefixes of a rationale share one
-                mask.
+            noise: random numbers of the masks; all prefixes of a rationale share one mask.
             temperature: temperature of the Gumbel mask, above 0.
 
         Returns:
-            The loss of Eq. 7 summed over the rationales, a scalar in nats with gradients to the weighter
-            (and to a predictor that isn't frozen); and without gradients, for each rationale, the answer
-            loss [B], in nats, and the mean token weight [B], in [0, 1].
+            The loss summed over the rationales, a scalar in nats with gradients to the weighter (and to
+            a predictor that isn't frozen); and without gradients, for each rationale, the answer loss
+            [B], in nats, and the expected fraction of kept tokens [B], in [0, 1].
         """
         logits = self.weighter(batch.rationale_ids, batch.rationale_mask)
-        keypoint_mask = self.draw_mask(logits, gumbel_noise(uniform), temperature)
-        answer_nll = mean_answer_nll(self.predictor, batch, keypoint_mask, self.attended(batch))
+        penalty = self.config.mask_ratio_weight
+        if penalty is None:
+            logits = shifted_to_rate(logits, batch.rationale_mask, noise.keep_rates)
+            penalty = 0.0
+        mask = self.draw_mask(logits, gumbel_noise(noise.uniform), temperature)
+        answer_nll = mean_answer_nll(self.predictor, batch, mask, self.attended(batch))
         kept_fraction = mean_token_weight(logits, batch.rationale_mask)
-        total = keypoint_loss(answer_nll, kept_fraction, self.config.mask_ratio_weight)
+        total = keypoint_loss(answer_nll, kept_fraction, penalty)
         return total, answer_nll.detach(), kept_fraction.detach()
 
     def attended(self, batch: MaskedBatch) -> Tensor | None:
@@ -191,14 +260,18 @@ def mean_answer_nll(
     return zeros.index_add(0, rows, nll * sequences.shares)
 
 
-def build_weighter(language_model: Any, num_heads: int | None) -> TokenWeighter:
+def build_weighter(language_model: Any, weighting: LearnedWeighting) -> TokenWeighter:
     """Return an untrained weighter, on the CPU, with a copy of a language model's input embeddings.
 
-    The language model is in float32 and on the CPU. None as ``num_heads`` takes the language model's
-    number of attention heads. The other initial values come from torch's global generator.
+    The language model is in float32 and on the CPU. Without ``weighting.num_heads`` the weighter has as
+    many attention heads as the language model. The other initial values come from torch's global
+    generator.
 
     Raises:
         KpodError: The number of heads doesn't divide the width of the embeddings.
     """
-    table = language_model.get_input_embeddings().weight
-    return TokenWeighter(table, num_heads or language_model.config.num_attention_heads)
+    return TokenWeighter(
+        language_model.get_input_embeddings().weight,
+        weighting.num_heads or language_model.config.num_attention_heads,
+        has_random_rates=weighting.mask_ratio_weight is None,
+    )

@@ -3,6 +3,11 @@
 The predictor is the student's own model or another model. In both cases question and rationale enter the
 predictor as the student's input embeddings, projected to the predictor's width, so the student's tokens
 are masked. The answer is in the predictor's vocabulary.
+
+A causal predictor adapts with the answer's loss and with the language-model loss of the rationale's
+tokens, both from one forward pass. An encoder-decoder adapts with the answer's loss alone: the encoder
+reads the whole masked prefix at once, so that no token before the answer is predicted, and the rest of
+the rationale as a second target of the decoder would double the cost.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kpod_ray.algorithm.keypoint_mask import mask_embeddings
-from kpod_ray.models.student import load_student
+from kpod_ray.algorithm.loss import weighted_nll
 from kpod_ray.weighting.batches import MaskedSequences, continued_answer, decoded_answer
 
 IGNORED = -100
@@ -76,7 +81,7 @@ class MaskedReading(nn.Module):
         embedded = self.reader(sequences.input_ids.masked_fill(sequences.is_answer, 0))
         columns = torch.arange(sequences.input_ids.shape[1], device=keypoint_mask.device)
         offsets = columns[None] - sequences.prefix_starts[:, None]
-        in_prefix = (offsets >= 0) & (offsets < sequences.prefix_lengths[:, None])
+        in_prefix = sequences.in_prefix()
         places = offsets.clamp(0, keypoint_mask.shape[1] - 1)
         if attended is not None:
             rows = torch.arange(len(places), device=places.device)[:, None]
@@ -96,21 +101,31 @@ class AnswerPredictor(nn.Module):
         language_model: a causal or encoder-decoder model of transformers that `load_student` accepts;
             the model is shared, not copied, and stays in training or evaluation mode.
         reading: turns sequences into the language model's input embeddings.
+        label_ids: [V] int64, the predictor's token id of each token id of the student, or `IGNORED`.
         compute_dtype: type of the computation under autocast; float32 means no autocast.
     """
 
+    label_ids: Tensor
+
     def __init__(
-        self, language_model: Any, reading: MaskedReading, compute_dtype: torch.dtype
+        self,
+        language_model: Any,
+        reading: MaskedReading,
+        label_ids: Tensor,
+        compute_dtype: torch.dtype,
     ) -> None:
         super().__init__()
         self.language_model = language_model
         self.reading = reading
         self.compute_dtype = compute_dtype
+        self.register_buffer("label_ids", label_ids, persistent=False)
         if language_model.config.is_encoder_decoder:
             self.answer_nll = _decoded_nll
+            self.rationale_loss = _no_rationale_loss
             self.answer_ids = decoded_answer
         else:
             self.answer_nll = _continued_nll
+            self.rationale_loss = _continued_rationale_loss
             self.answer_ids = continued_answer
 
     @property
@@ -124,17 +139,39 @@ class AnswerPredictor(nn.Module):
         """Return the negative log-likelihood of each sequence's answer, [S], float32, in nats (Eq. 5).
 
         The losses of the answer's tokens are summed, with gradients. The arguments are those of
-        `MaskedReading.forward`; ``answer_ids`` has tokenised the answers. A causal model also reads the
-        closing words, an encoder doesn't.
+        `MaskedReading.forward`; ``answer_ids`` has tokenised the answers.
         """
+        return self._read(sequences, keypoint_mask, attended)[1]
+
+    def adaptation_losses(
+        self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the losses of the adaptation, float32, in nats, with gradients.
+
+        The arguments are those of `forward`.
+
+        Returns:
+            The answer losses of `forward`, [S]; and the sum over the sequences of the mean loss of the
+            prefix's tokens, each predicted from the masked tokens before it, a scalar. The scalar is 0
+            for an encoder-decoder. Tokens that the predictor's vocabulary lacks are left out.
+        """
+        hidden, answer_nll = self._read(sequences, keypoint_mask, attended)
+        return answer_nll, self.rationale_loss(self, sequences, hidden)
+
+    def _read(
+        self, sequences: MaskedSequences, keypoint_mask: Tensor, attended: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the hidden states of the tokens that were read, and the losses of the answers."""
         masked = self.reading(sequences, keypoint_mask, attended)
         is_mixed = self.compute_dtype != torch.float32
         with torch.autocast(masked.device.type, dtype=self.compute_dtype, enabled=is_mixed):
             return self.answer_nll(self.language_model, sequences, masked)
 
 
-def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
-    """Return the loss of the answer as the continuation by a causal model, [S], in nats."""
+def _continued_nll(
+    language_model: Any, sequences: MaskedSequences, masked: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the hidden states, [S, L, d], of a causal model, and the losses of the answers, [S]."""
     is_answer = sequences.is_answer
     ids = sequences.input_ids
     own = language_model.get_input_embeddings()(ids.masked_fill(~is_answer, 0))
@@ -148,28 +185,57 @@ def _continued_nll(language_model: Any, sequences: MaskedSequences, masked: Tens
     with torch.autocast(hidden.device.type, enabled=False):
         logits = hidden[rows, columns - 1].float() @ language_model.get_output_embeddings().weight.T
     nll = nn.functional.cross_entropy(logits, ids[is_answer], reduction="none")
-    return torch.zeros(len(ids), device=nll.device).index_add(0, rows, nll)
+    return hidden, torch.zeros(len(ids), device=nll.device).index_add(0, rows, nll)
 
 
-def _decoded_nll(language_model: Any, sequences: MaskedSequences, masked: Tensor) -> Tensor:
-    """Return the loss of the answer as the output of a decoder, [S], in nats.
+def _continued_rationale_loss(
+    predictor: AnswerPredictor, sequences: MaskedSequences, hidden: Tensor
+) -> Tensor:
+    """Return the mean loss of the prefix's tokens under a causal model, summed over the sequences."""
+    labels = predictor.label_ids[sequences.input_ids.masked_fill(sequences.is_answer, 0)]
+    rows, columns = (sequences.in_prefix() & (labels != IGNORED)).nonzero(as_tuple=True)
+    counts = torch.bincount(rows, minlength=len(labels))
+    total, _, _ = weighted_nll(
+        hidden[rows, columns - 1].to(predictor.compute_dtype),
+        predictor.language_model.get_output_embeddings().weight,
+        labels[rows, columns],
+        1 / counts[rows],
+    )
+    return total
 
-    The encoder reads question and rationale prefix, without the closing words.
+
+def _no_rationale_loss(
+    predictor: AnswerPredictor, sequences: MaskedSequences, hidden: Tensor
+) -> Tensor:
+    """Return a loss of 0."""
+    return torch.zeros((), device=hidden.device)
+
+
+def _decoded_nll(
+    language_model: Any, sequences: MaskedSequences, masked: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the hidden states of an encoder, [S, L, d], and the losses of the decoded answers, [S].
+
+    The encoder reads the question, the prefix, the closing words and the model's end token.
     """
-    num_read = sequences.prefix_starts + sequences.prefix_lengths
-    columns = torch.arange(int(num_read.max()), device=masked.device)
+    num_read = sequences.attention_mask.sum(1) - sequences.is_answer.sum(1)
+    columns = torch.arange(int(num_read.max()) + 1, device=masked.device)
+    end_id = torch.tensor(language_model.config.eos_token_id, device=masked.device)
+    end = language_model.get_input_embeddings()(end_id)
+    # One more column: the longest sequence may fill all columns of the student's tokens.
+    read = nn.functional.pad(masked, (0, 0, 0, 1))[:, : len(columns)]
     answers = sequences.input_ids[sequences.is_answer].split(sequences.is_answer.sum(1).tolist())
     labels = nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=IGNORED)
-    logits = language_model(
-        inputs_embeds=masked[:, : len(columns)],
-        attention_mask=(columns[None] < num_read[:, None]).long(),
+    output = language_model(
+        inputs_embeds=torch.where((columns == num_read[:, None])[..., None], end, read),
+        attention_mask=(columns <= num_read[:, None]).long(),
         labels=labels,
         use_cache=False,
-    ).logits
-    nll = nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     )
-    return nll.sum(1)
+    nll = nn.functional.cross_entropy(
+        output.logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )
+    return output.encoder_last_hidden_state, nll.sum(1)
 
 
 def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
@@ -179,41 +245,20 @@ def student_predictor(language_model: Any, compute_dtype: torch.dtype) -> Answer
     trainable. The mask vector is trainable and starts as the mean input embedding. ``compute_dtype`` is
     the type of the computation under autocast; float32 means no autocast.
     """
-    reader = StudentReader(language_model.get_input_embeddings(), nn.Identity())
-    return _predictor(language_model, reader, compute_dtype)
+    embeddings = language_model.get_input_embeddings()
+    own_ids = torch.arange(len(embeddings.weight))
+    return build_predictor(
+        language_model, StudentReader(embeddings, nn.Identity()), own_ids, compute_dtype
+    )
 
 
-def other_predictor(name: str, student: Any, compute_dtype: torch.dtype) -> AnswerPredictor:
-    """Load another model, causal or encoder-decoder, as predictor, on the CPU.
-
-    The predictor reads a frozen copy of the student's embeddings through a trainable projection, which
-    starts as the identity (a random orthogonal map from torch's global generator if the widths differ),
-    scaled to the root mean square of the predictor's own embeddings. The parameters of the loaded model
-    and the mask vector are trainable, too. A model on the hub is downloaded.
-
-    Args:
-        name: name of the model, as in a config; see `models.sources`.
-        student: language model of the student, in float32 and on the CPU.
-        compute_dtype: type of the computation under autocast; float32 means no autocast.
-
-    Raises:
-        KpodError, OSError, ValueError: As in `load_student`.
-    """
-    language_model = load_student(name, compute_dtype).language_model
-    table = student.get_input_embeddings().weight.detach().clone()
-    own = language_model.get_input_embeddings().weight.detach()
-    projection = nn.Linear(table.shape[1], own.shape[1], bias=False)
-    is_square = table.shape[1] == own.shape[1]
-    (nn.init.eye_ if is_square else nn.init.orthogonal_)(projection.weight)
-    with torch.no_grad():
-        projection.weight *= own.square().mean().sqrt() / projection(table).square().mean().sqrt()
-    reader = StudentReader(nn.Embedding.from_pretrained(table, freeze=True), projection)
-    return _predictor(language_model, reader, compute_dtype)
-
-
-def _predictor(
-    language_model: Any, reader: StudentReader, compute_dtype: torch.dtype
+def build_predictor(
+    language_model: Any, reader: StudentReader, label_ids: Tensor, compute_dtype: torch.dtype
 ) -> AnswerPredictor:
-    # A masked token starts as the mean embedding, which carries no word.
+    """Return a predictor whose trainable mask vector starts as the mean embedding that it reads.
+
+    The arguments are those of `AnswerPredictor`; ``reader`` embeds the student's tokens.
+    """
+    # The mean embedding carries no word.
     reading = MaskedReading(reader, reader.mean())
-    return AnswerPredictor(language_model, reading, compute_dtype)
+    return AnswerPredictor(language_model, reading, label_ids, compute_dtype)

@@ -15,10 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kpod_ray.algorithm.keypoint_mask import KEEP_RATES
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.data.sampler import global_batches
 from kpod_ray.questions.splits import split_for_weighting
 from kpod_ray.weighting.batches import MaskedBatch, MaskedExample, Prefix, collate_masked
+
+MIXED = 0.5
+"""Fraction of whole rationales where both whole rationales and prefixes are read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +32,48 @@ class Draw:
     prefix_length: int
     """Number of tokens of the prefix, k of Eq. 5: uniform from 1 to the rationale's length, or
     the whole length."""
-    kept_fraction: float
-    """Probability that a token is kept while the predictor adapts, uniform in [0, 1)."""
+    keep_rate: float
+    """Fraction of the tokens that a mask with a random keep rate keeps, uniform in `KEEP_RATES`."""
     uniform: npt.NDArray[np.float32]
     """[R], uniform noise in [0, 1], one number for each rationale token."""
+    normal: npt.NDArray[np.float32]
+    """[R], standard normal numbers, the logits of a random mask before they are scaled."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskNoise:
+    """The random numbers of the masks of B rationales, float32 tensors on one device."""
+
+    keep_rates: Tensor
+    """[B], `Draw.keep_rate`."""
+    uniform: Tensor
+    """[B, R], `Draw.uniform`; 0.5 at padding."""
+    normal: Tensor
+    """[B, R], `Draw.normal`; 0 at padding."""
+
+    @classmethod
+    def of(cls, draws: Sequence[Draw]) -> MaskNoise:
+        """Return copies of the numbers of B draws, at least one, on the CPU.
+
+        R is the number of tokens of the longest rationale.
+        """
+        return cls(
+            torch.tensor([drawn.keep_rate for drawn in draws]),
+            _padded([drawn.uniform for drawn in draws], 0.5),
+            _padded([drawn.normal for drawn in draws], 0.0),
+        )
+
+    def to(self, device: torch.device) -> MaskNoise:
+        """Return the numbers on a device; tensors already there are shared."""
+        return MaskNoise(
+            self.keep_rates.to(device), self.uniform.to(device), self.normal.to(device)
+        )
 
 
 def draw(
     example: MaskedExample, *, whole_fraction: float, seed: int, train_step: int, index: int
 ) -> Draw:
-    """Draw prefix length, kept fraction and noise of an example; equal arguments give equal draws.
+    """Draw prefix length, keep rate and noise of an example; equal arguments give equal draws.
 
     Args:
         example: the example, with at least one rationale token.
@@ -56,8 +92,9 @@ def draw(
     prefix_length = int(generator.integers(1, length + 1))
     return Draw(
         prefix_length=length if is_whole else prefix_length,
-        kept_fraction=float(generator.uniform()),
+        keep_rate=float(generator.uniform(*KEEP_RATES)),
         uniform=generator.uniform(size=length).astype(np.float32),
+        normal=generator.standard_normal(length).astype(np.float32),
     )
 
 
@@ -72,13 +109,10 @@ def all_prefixes(row: int, length: int, whole_fraction: float) -> list[Prefix]:
     return [*shorter, Prefix(row, length, share + whole_fraction)]
 
 
-def stack_noise(draws: Sequence[Draw]) -> Tensor:
-    """Return a copy of the noise of B draws, at least one, as a float32 tensor on the CPU, [B, R].
-
-    R is the number of tokens of the longest rationale. Shorter rows are filled at the end with 0.5.
-    """
-    rows = [torch.from_numpy(drawn.uniform) for drawn in draws]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0.5)
+def _padded(rows: Sequence[npt.NDArray[np.float32]], value: float) -> Tensor:
+    """Return rows of different length as one tensor, filled at their ends with a value."""
+    tensors = [torch.from_numpy(row) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +150,8 @@ class MaskedSampler:
             everything, size, num_train_steps=position + 1, seed=self.seed, stage=epoch
         )[position]
 
-    def batch(self, indices: Sequence[int], draw_step: int) -> tuple[MaskedBatch, list[Draw]]:
-        """Return a batch of examples, on the CPU, and the examples' random numbers.
+    def batch(self, indices: Sequence[int], draw_step: int) -> tuple[MaskedBatch, MaskNoise]:
+        """Return a batch of examples and the random numbers of their masks, on the CPU.
 
         Args:
             indices: indices into ``examples`` of B examples, at least one.
@@ -126,7 +160,7 @@ class MaskedSampler:
 
         Returns:
             The batch, with one prefix of the drawn length or all prefixes of each rationale, as
-            ``prefixes`` says; and B draws. Both are in the order of ``indices``.
+            ``prefixes`` says; and the random numbers. Both are in the order of ``indices``.
         """
         chosen = [self.examples[i] for i in indices]
         draws = [
@@ -145,7 +179,7 @@ class MaskedSampler:
                 prefixes += all_prefixes(row, len(drawn.uniform), self.whole_fraction)
             else:
                 prefixes.append(Prefix(row, drawn.prefix_length, 1.0))
-        return collate_masked(chosen, prefixes, self.pad_id), draws
+        return collate_masked(chosen, prefixes, self.pad_id), MaskNoise.of(draws)
 
 
 def split_examples(
@@ -168,7 +202,7 @@ def split_examples(
             [examples[i] for i in part],
             weighting.global_batch_size,
             weighting.prefixes,
-            weighting.whole_fraction,
+            MIXED if weighting.whole_fraction is None else weighting.whole_fraction,
             seed,
             pad_id,
         )

@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.algorithm.keypoint_mask import (
+    LARGEST_LOGIT,
     annealed_temperature,
+    bounded_logits,
     gumbel_noise,
     keypoint_loss,
     mask_embeddings,
+    mean_keep_probability,
     mean_token_weight,
     relaxed_mask,
+    shifted_to_rate,
     straight_through_mask,
 )
 
@@ -150,3 +154,91 @@ def test_keypoint_loss_by_hand():
     answer_nll, kept_fraction = torch.tensor([1.0, 2.0]), torch.tensor([0.2, 0.4])
     assert keypoint_loss(answer_nll, kept_fraction, 0.5).item() == pytest.approx(3.3)
     assert keypoint_loss(answer_nll, kept_fraction, 0).item() == 3
+
+
+def ragged(rows, longest, seed=0, scale=5.0):
+    """Random logits and a mask of rationales with 1 to ``longest`` tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (rows,), generator=generator)
+    token_mask = torch.arange(longest)[None] < lengths[:, None]
+    return scale * torch.randn(rows, longest, generator=generator), token_mask
+
+
+def test_bounded_logits_by_hand():
+    # The mean is 2; padding (100) takes no part.
+    bounded = bounded_logits(torch.tensor([[0.0, 4.0, 100.0]]), torch.tensor([[1, 1, 0]]))
+    expected = 3 * math.tanh(2 / 3)
+    assert bounded[0, :2].tolist() == pytest.approx([-expected, expected])
+
+
+@given(seed=st.integers(0, 2**31), offset=st.floats(-50, 50))
+@settings(max_examples=20, deadline=None)
+def test_bounded_logits_forget_an_offset_and_keep_the_order(seed, offset):
+    raw, token_mask = ragged(6, 20, seed, scale=0.5)
+    bounded = bounded_logits(raw, token_mask)
+    assert bounded[token_mask].abs().max() <= LARGEST_LOGIT
+    torch.testing.assert_close(
+        bounded_logits(raw + offset, token_mask)[token_mask],
+        bounded[token_mask],
+        rtol=0,
+        atol=1e-4,
+    )
+    for row, own, mask in zip(raw, bounded, token_mask, strict=True):
+        assert row[mask].argsort().tolist() == own[mask].argsort().tolist()
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_every_rationale_keeps_exactly_its_rate(seed):
+    raw, token_mask = ragged(8, 40, seed)
+    rates = 0.15 + 0.7 * torch.rand(8, generator=torch.Generator().manual_seed(seed))
+    logits = bounded_logits(raw, token_mask)
+    kept = mean_token_weight(shifted_to_rate(logits, token_mask, rates), token_mask)
+    torch.testing.assert_close(kept, rates, rtol=0, atol=1e-5)
+
+
+def test_the_ends_of_the_interval_of_the_shift_are_wide_enough():
+    extreme = torch.full((2, 50), -LARGEST_LOGIT)
+    extreme[:, 0] = LARGEST_LOGIT
+    logits = torch.cat([extreme, -extreme])
+    token_mask = torch.ones(4, 50)
+    rates = torch.tensor([0.01, 0.99, 0.01, 0.99])
+    kept = mean_token_weight(shifted_to_rate(logits, token_mask, rates), token_mask)
+    torch.testing.assert_close(kept, rates, rtol=0, atol=1e-5)
+
+
+def test_padding_has_no_influence_on_the_shift():
+    raw, token_mask = ragged(4, 10)
+    rates = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    other = torch.where(token_mask, raw, -raw + 7)
+    ours, expected = (
+        shifted_to_rate(bounded_logits(r, token_mask), token_mask, rates) for r in (other, raw)
+    )
+    torch.testing.assert_close(ours[token_mask], expected[token_mask])
+
+
+def test_a_sampled_mask_keeps_the_rate_in_expectation():
+    raw, token_mask = ragged(1, 30, seed=3)
+    token_mask[:] = True
+    logits = shifted_to_rate(bounded_logits(raw, token_mask), token_mask, torch.tensor([0.3]))
+    masks = straight_through_mask(logits.expand(20_000, -1), drawn_noise(20_000, 30), 0.7)
+    assert float(masks.mean()) == pytest.approx(0.3, abs=0.003)
+
+
+def test_the_shift_passes_the_gradient_to_the_logits_unchanged():
+    raw, token_mask = ragged(3, 8)
+    logits = bounded_logits(raw, token_mask).requires_grad_()
+    factors = torch.linspace(-1, 2, 24).view(3, 8)
+    (factors * shifted_to_rate(logits, token_mask, torch.tensor([0.2, 0.5, 0.8]))).sum().backward()
+    torch.testing.assert_close(logits.grad, factors)
+
+
+def test_keep_probabilities_average_one_half_and_keep_the_order():
+    raw, token_mask = ragged(6, 25)
+    logits = bounded_logits(raw, token_mask)
+    kept = mean_keep_probability(logits, token_mask)
+    means = (kept * token_mask).sum(1) / token_mask.sum(1)
+    torch.testing.assert_close(means, torch.full((6,), 0.5), rtol=0, atol=1e-5)
+    for row, own, mask in zip(logits, kept, token_mask, strict=True):
+        assert row[mask].argsort().tolist() == own[mask].argsort().tolist()
+        assert bool(((own[mask] > 0) & (own[mask] < 1)).all())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.algorithm.rank_weights import rank_weights
+from kpod_ray.algorithm.rank_weights import mean_ranks, rank_weights
 
 SCORES = st.lists(st.integers(-9, 9).map(lambda n: n / 4), min_size=1, max_size=40)
 FLOORS = st.sampled_from([0.0, 0.1, 0.5, 1.0])
@@ -50,3 +50,18 @@ def test_a_floor_outside_0_to_1_is_refused(floor):
 def test_a_score_without_a_rank_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         rank_weights(np.array([0.5, np.nan]), 0.1)
+
+
+def test_mean_ranks_by_hand():
+    first = [np.array([0.1, 0.9]), np.array([0.5])]  # quantiles 1/6, 5/6, 1/2
+    second = [np.array([7.0, 7.0]), np.array([-1.0])]  # quantiles 2/3, 2/3, 1/6
+    mean = mean_ranks([first, second])
+    assert [row.tolist() for row in mean] == [
+        pytest.approx([5 / 12, 3 / 4]),
+        pytest.approx([1 / 3]),
+    ]
+
+
+def test_the_weights_of_one_weighter_stay():
+    weights = [np.array([0.3, 0.8]), np.array([0.5])]
+    assert [row.tolist() for row in mean_ranks([weights])] == [[0.3, 0.8], [0.5]]

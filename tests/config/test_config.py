@@ -144,7 +144,7 @@ def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_pa
         (
             "{kind: hand, plain_weight: 0.5}",
             "{kind: learned, temperature: 1.5}",
-            ("learned", 100, 1.5),
+            ("learned", 24, 1.5),
         ),
     ],
 )

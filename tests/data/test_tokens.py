@@ -126,9 +126,10 @@ def test_an_innocent_text_has_the_tokens_of_a_plain_call(tokenizer, text):
     tokens = encode_text(tokenizer, text)
     assert tokens.ids == plain.input_ids
     assert tokens.spans == plain.offset_mapping
-    assert continued_answer(tokenizer, text) == (
-        tokenizer(f" {text}", add_special_tokens=False).input_ids
-    )
+    assert continued_answer(tokenizer, text) == [
+        *tokenizer(f" {text}.", add_special_tokens=False).input_ids,
+        tokenizer.eos_token_id,
+    ]
     assert decoded_answer(tokenizer, text) == tokenizer(text).input_ids
 
 

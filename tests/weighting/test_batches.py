@@ -28,8 +28,8 @@ SPIECE = SHARED_DATA / "tokenizers" / "flan_t5" / "spiece.model"
 
 PAD = 0
 QUESTION = Question("q", "How many?", "12", "number", (), "train", "")
-SHORT = MaskedExample("s", [1, 2], [10, 11], [KEYPOINT, OTHER], [5, 6], [7])
-LONG = MaskedExample("l", [3], [20, 21, 22, 23], [OTHER] * 4, [5, 6], [8, 9])
+SHORT = MaskedExample("s", [1, 2], [10, 11], [KEYPOINT, OTHER], [5, 6], [7], [2])
+LONG = MaskedExample("l", [3], [20, 21, 22, 23], [OTHER] * 4, [5, 6], [8, 9], [2, 4])
 
 
 def collated(first, second):
@@ -38,22 +38,51 @@ def collated(first, second):
 
 def test_an_example_is_prompt_rationale_closing_and_answer(tokenizer):
     answer = continued_answer(tokenizer, QUESTION.answer)
-    example = build_masked_example(tokenizer, QUESTION, "4 * 3 = 12.", "plain", answer)
+    example = build_masked_example(
+        tokenizer, QUESTION, "4 * 3 = 12.", "plain", answer, split_newlines=True
+    )
     assert example.prompt_ids == encode_prompt(tokenizer, "How many?", "plain")
     assert example.rationale_ids == encode_with_spans(tokenizer, "4 * 3 = 12.")[0]
     written = example.rationale_ids + example.closing_ids + example.answer_ids
-    assert tokenizer.decode(written) == "4 * 3 = 12. Therefore, the answer is 12"
-    assert tokenizer.decode(example.answer_ids) == " 12"
+    end = tokenizer.eos_token
+    assert tokenizer.decode(written) == f"4 * 3 = 12. Therefore, the answer is 12.{end}"
+    assert tokenizer.decode(example.answer_ids) == f" 12.{end}"
+
+
+def test_a_step_ends_where_the_next_begins(tiny_tokenizer):
+    text = "One egg.  Two eggs more.\n3 in all"  # a byte a token
+    ends = [text.index("  Two"), text.index("3"), len(text)]
+    example = build_masked_example(
+        tiny_tokenizer, QUESTION, text, "plain", [1], split_newlines=True
+    )
+    assert example.step_ends == ends
+    whole = build_masked_example(
+        tiny_tokenizer, QUESTION, "One egg\nTwo eggs", "plain", [1], split_newlines=False
+    )
+    assert whole.step_ends == [16]
+
+
+def test_the_choices_are_hidden_and_the_answer_is_the_text_of_the_option(tiny_tokenizer):
+    question = Question("q", "Where?", "B", "choice", ("sea", "bank"), "train", "")
+    example = build_masked_example(
+        tiny_tokenizer, question, "Money.", "plain", [1], split_newlines=True
+    )
+    assert example.prompt_ids == encode_prompt(tiny_tokenizer, "Where?", "plain")
+    assert question.answer_text() == "bank"
+    assert QUESTION.answer_text() == "12"
 
 
 def test_every_rationale_token_has_its_kind(tiny_tokenizer):
-    example = build_masked_example(tiny_tokenizer, QUESTION, "4 x", "plain", [1])
+    example = build_masked_example(
+        tiny_tokenizer, QUESTION, "4 x", "plain", [1], split_newlines=True
+    )
     assert example.rationale_kinds == [KEYPOINT, OTHER, OTHER]  # a byte a token: "4", " ", "x"
 
 
 def test_a_decoder_writes_the_answer_alone(tiny_tokenizer):
     assert tiny_tokenizer.decode(decoded_answer(tiny_tokenizer, "12")) == "12"
-    assert tiny_tokenizer.decode(continued_answer(tiny_tokenizer, "12")) == " 12"
+    ends = continued_answer(tiny_tokenizer, "12")
+    assert tiny_tokenizer.decode(ends) == f" 12.{tiny_tokenizer.eos_token}"
 
 
 @pytest.mark.skipif(not SPIECE.is_file(), reason="../shared has no Flan-T5 tokenizer")

@@ -6,20 +6,28 @@ import pytest
 import torch
 from safetensors.torch import load_model, save_model
 
-from kpod_ray.algorithm.keypoint_mask import mean_token_weight
+from kpod_ray.algorithm.keypoint_mask import (
+    bounded_logits,
+    gumbel_noise,
+    mean_token_weight,
+    shifted_to_rate,
+)
 from kpod_ray.config import LearnedWeighting
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import load_student
-from kpod_ray.weighting.batches import Prefix, collate_masked
+from kpod_ray.weighting.batches import MaskedExample, Prefix, collate_masked
 from kpod_ray.weighting.model import (
     CHUNK,
+    RANDOM_LOGIT_SCALE,
+    AdaptationLoss,
     KeypointLoss,
     TokenWeighter,
     build_weighter,
     mean_answer_nll,
 )
-from kpod_ray.weighting.predictors import other_predictor, student_predictor
-from kpod_ray.weighting.sampler import all_prefixes
+from kpod_ray.weighting.other_predictor import other_predictor
+from kpod_ray.weighting.predictors import student_predictor
+from kpod_ray.weighting.sampler import MaskedSampler, MaskNoise, all_prefixes
 
 PREFIXES = [4, 20, 9]
 PAD = 258
@@ -49,7 +57,7 @@ def predictor(student):
 
 @pytest.fixture
 def weighter(student):
-    return build_weighter(student, None)
+    return build_weighter(student, LearnedWeighting())
 
 
 def random_mask(batch, seed=0):
@@ -57,16 +65,25 @@ def random_mask(batch, seed=0):
     return torch.rand(batch.rationale_ids.shape, generator=generator)
 
 
+def random_noise(batch, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = batch.rationale_ids.shape
+    rates = 0.15 + 0.7 * torch.rand(len(batch.rationale_ids), generator=generator)
+    return MaskNoise(rates, random_mask(batch, seed), torch.randn(shape, generator=generator))
+
+
 def keypoint_loss(weighter, predictor, **settings):
     return KeypointLoss(weighter, predictor, LearnedWeighting(**settings))
 
 
+@pytest.mark.parametrize("mask_ratio_weight", [0, None])
 @pytest.mark.parametrize("mask", ["straight_through", "relaxed"])
 def test_the_answer_loss_alone_moves_every_parameter_of_the_weighter(
-    weighter, predictor, batch, mask
+    student, predictor, batch, mask, mask_ratio_weight
 ):
-    loss = keypoint_loss(weighter, predictor, mask=mask, mask_ratio_weight=0)
-    total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
+    weighter = build_weighter(student, LearnedWeighting(mask_ratio_weight=mask_ratio_weight))
+    loss = keypoint_loss(weighter, predictor, mask=mask, mask_ratio_weight=mask_ratio_weight)
+    total, _, _ = loss(batch, random_noise(batch), TEMPERATURE)
     total.backward()
     assert {name.split(".")[0] for name, _ in weighter.named_parameters()} == {
         "attention",
@@ -75,11 +92,12 @@ def test_the_answer_loss_alone_moves_every_parameter_of_the_weighter(
     }
     for name, parameter in weighter.named_parameters():
         assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
+        # With random rates, the centred logits forget the bias of the last layer.
+        assert parameter.grad.any() or (mask_ratio_weight is None and name == "mlp.2.bias"), name
 
 
 def test_the_frozen_predictor_gets_no_gradient(weighter, predictor, batch):
-    total, _, _ = keypoint_loss(weighter, predictor)(batch, random_mask(batch), TEMPERATURE)
+    total, _, _ = keypoint_loss(weighter, predictor)(batch, random_noise(batch), TEMPERATURE)
     total.backward()
     assert all(parameter.grad is None for parameter in predictor.parameters())
 
@@ -89,7 +107,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch)
     optimizer = torch.optim.AdamW(weighter.parameters(), lr=1e-3)
     totals = []
     for _ in range(5):
-        total, _, _ = loss(batch, random_mask(batch), TEMPERATURE)
+        total, _, _ = loss(batch, random_noise(batch), TEMPERATURE)
         total.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -100,7 +118,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(weighter, predictor, batch)
 
 def test_the_loss_is_eq_7_of_its_parts(weighter, predictor, batch):
     loss = keypoint_loss(weighter, predictor, mask_ratio_weight=2.0)
-    total, answer_nll, kept_fraction = loss(batch, random_mask(batch), TEMPERATURE)
+    total, answer_nll, kept_fraction = loss(batch, random_noise(batch), TEMPERATURE)
     torch.testing.assert_close(total, (answer_nll + 2 * kept_fraction).sum())
     logits = weighter(batch.rationale_ids, batch.rationale_mask)
     torch.testing.assert_close(
@@ -124,7 +142,7 @@ def test_the_loss_of_all_prefixes_is_what_one_sampled_prefix_gives_on_average(
     loss, lengths = keypoint_loss(weighter, predictor), [len(e.rationale_ids) for e in examples]
     prefixes = [all_prefixes(row, n, whole_fraction) for row, n in enumerate(lengths)]
     everything = collate_masked(examples, [*prefixes[0], *prefixes[1]], PAD)
-    uniform = random_mask(everything)
+    uniform = random_noise(everything)
     _, answer_nll, _ = loss(everything, uniform, TEMPERATURE)
     expected = torch.zeros(2)
     for first, second in itertools.product(*prefixes):
@@ -163,7 +181,7 @@ def test_after_attention_the_predictor_reads_what_was_attended(weighter, predict
     torch.testing.assert_close(
         attended, weighter.attended(batch.rationale_ids, batch.rationale_mask)
     )
-    inputs = batch, random_mask(batch), TEMPERATURE
+    inputs = batch, random_noise(batch), TEMPERATURE
     assert (after(*inputs)[1] != before(*inputs)[1]).all()
     assert torch.equal(after(*inputs)[2], before(*inputs)[2])
 
@@ -191,11 +209,14 @@ def test_a_kept_neighbour_carries_a_masked_token_only_after_attention(
 
 @pytest.mark.parametrize("mask_position", ["before_attention", "after_attention"])
 def test_an_encoder_decoder_moves_every_parameter_of_the_weighter(
-    weighter, student, t5_folder, batch, mask_position
+    student, t5_folder, tiny_tokenizer, batch, mask_position
 ):
-    predictor = other_predictor(t5_folder, student, torch.float32).requires_grad_(False)
+    predictor = other_predictor(t5_folder, student, tiny_tokenizer, torch.float32).requires_grad_(
+        False
+    )
+    weighter = build_weighter(student, LearnedWeighting(mask_ratio_weight=0))
     loss = keypoint_loss(weighter, predictor, mask_ratio_weight=0, mask_position=mask_position)
-    loss(batch, random_mask(batch), TEMPERATURE)[0].backward()
+    loss(batch, random_noise(batch), TEMPERATURE)[0].backward()
     for name, parameter in weighter.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name
@@ -208,11 +229,93 @@ def test_inference_gives_the_weights_of_training(weighter, batch):
     torch.testing.assert_close(trained.detach(), inferred)
 
 
-def test_masking_starts_rare(weighter, batch):
+def test_with_a_penalty_masking_starts_rare(student, batch):
+    weighter = build_weighter(student, LearnedWeighting(mask_ratio_weight=0.5))
     logits = weighter(batch.rationale_ids, batch.rationale_mask)
     weights = torch.sigmoid(logits)[batch.rationale_mask]
     assert weights.min() > 0.6  # sigmoid(1) is .731
     assert weights.max() < 0.85
+    own = weighter.token_weights(batch.rationale_ids, batch.rationale_mask)
+    torch.testing.assert_close(own[batch.rationale_mask], weights.detach())
+
+
+def test_with_random_rates_a_weight_is_the_probability_to_be_kept(weighter, batch):
+    mask = batch.rationale_mask
+    weights = weighter.token_weights(batch.rationale_ids, mask)
+    means = (weights * mask).sum(1) / mask.sum(1)
+    torch.testing.assert_close(means, torch.full((3,), 0.5), rtol=0, atol=1e-5)
+    logits = weighter(batch.rationale_ids, mask).detach()
+    kept = torch.zeros_like(weights)
+    rates = torch.linspace(0.15, 0.85, 101)
+    for rate in rates:
+        kept += torch.sigmoid(shifted_to_rate(logits, mask, rate.expand(3))) / len(rates)
+    torch.testing.assert_close(weights[mask], kept[mask], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("mask", ["straight_through", "relaxed"])
+def test_with_random_rates_the_loss_is_the_answers_under_masks_of_these_rates(
+    weighter, predictor, batch, mask
+):
+    loss = keypoint_loss(weighter, predictor, mask=mask)
+    noise = random_noise(batch)
+    total, answer_nll, kept_fraction = loss(batch, noise, TEMPERATURE)
+    torch.testing.assert_close(total.detach(), answer_nll.sum())
+    torch.testing.assert_close(kept_fraction, noise.keep_rates, rtol=0, atol=1e-5)
+    logits = weighter(batch.rationale_ids, batch.rationale_mask)
+    logits = shifted_to_rate(logits, batch.rationale_mask, noise.keep_rates)
+    relaxed = torch.sigmoid((logits + gumbel_noise(noise.uniform)) / TEMPERATURE)
+    own = (relaxed > 0.5).float() if mask == "straight_through" else relaxed
+    expected = mean_answer_nll(predictor, batch, own, None)
+    torch.testing.assert_close(answer_nll, expected.detach())
+
+
+def test_the_weighter_finds_the_one_token_that_decides():
+    """A predictor that is the answer's loss of one token by hand: 3 nats if the token is masked."""
+
+    class Oracle(torch.nn.Module):
+        def forward(self, sequences, keypoint_mask, attended=None):
+            is_informative = rationale_ids[sequences.rationale_rows] == 7
+            kept = (keypoint_mask * is_informative).sum(1)
+            return 3 * (1 - kept)
+
+    generator = torch.Generator().manual_seed(0)
+    rationale_ids = torch.randint(8, 30, (8, 12), generator=generator)
+    places = torch.randint(0, 12, (8,), generator=generator)
+    rationale_ids[torch.arange(8), places] = 7
+    examples = [
+        MaskedExample(f"q{i}", [1], ids.tolist(), [-1] * 12, [5], [6], [12])
+        for i, ids in enumerate(rationale_ids)
+    ]
+    torch.manual_seed(0)
+    table = torch.randn(30, 16, generator=generator)
+    weighter = TokenWeighter(table, 2, has_random_rates=True)
+    loss = keypoint_loss(weighter, Oracle())
+    sampler = MaskedSampler(examples, 8, "sampled", 0.5, 0, 0)
+    optimizer = torch.optim.AdamW(weighter.parameters(), lr=1e-2)
+    for train_step in range(60):
+        batch, noise = sampler.batch(range(8), train_step)
+        loss(batch, noise, TEMPERATURE)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    weights = weighter.token_weights(rationale_ids, torch.ones(8, 12, dtype=torch.bool))
+    assert weights.argmax(1).tolist() == places.tolist()
+    others = weights.masked_fill(rationale_ids == 7, 0).max()
+    assert float(weights.max(1).values.min() - others) > 0.2
+
+
+def test_the_adaptation_trains_the_predictor_on_masks_of_random_logits(student, batch):
+    predictor = student_predictor(student, torch.float32)
+    noise = random_noise(batch)
+    loss = AdaptationLoss(predictor, LearnedWeighting(mask="straight_through"))
+    total, answer_nll = loss(batch, noise, TEMPERATURE, None)
+    total.backward()
+    assert all(parameter.grad.any() for parameter in predictor.parameters())
+    logits = bounded_logits(RANDOM_LOGIT_SCALE * noise.normal, batch.rationale_mask)
+    logits = shifted_to_rate(logits, batch.rationale_mask, noise.keep_rates)
+    mask = (logits + gumbel_noise(noise.uniform) > 0).float()
+    expected, rationale_loss = predictor.adaptation_losses(batch.sequences, mask, None)
+    torch.testing.assert_close(answer_nll, expected.detach())
+    torch.testing.assert_close(total, expected.sum() + rationale_loss)
 
 
 def test_the_weight_of_a_token_depends_on_the_others(weighter, batch):
@@ -230,7 +333,7 @@ def test_the_scale_of_the_embeddings_does_not_matter(scale):
     logits = []
     for factor in (1, scale):
         torch.manual_seed(0)
-        weighter = TokenWeighter(factor * table, 2)
+        weighter = TokenWeighter(factor * table, 2, has_random_rates=False)
         logits.append(weighter(ids, torch.ones_like(ids, dtype=torch.bool)))
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
@@ -245,7 +348,7 @@ def test_the_embeddings_stay_those_of_the_model(weighter, student):
 def test_a_saved_weighter_gives_the_same_weights(weighter, student, batch, tmp_path):
     save_model(weighter, str(tmp_path / "weighter.safetensors"))
     torch.manual_seed(1)
-    other = build_weighter(student, None)
+    other = build_weighter(student, LearnedWeighting())
     inputs = batch.rationale_ids, batch.rationale_mask
     assert not torch.equal(other(*inputs), weighter(*inputs))
     load_model(other, str(tmp_path / "weighter.safetensors"))
@@ -254,10 +357,10 @@ def test_a_saved_weighter_gives_the_same_weights(weighter, student, batch, tmp_p
 
 @pytest.mark.parametrize(("num_heads", "expected"), [(None, 2), (4, 4)])
 def test_heads_are_as_many_as_the_models_unless_given(student, num_heads, expected):
-    weighter = build_weighter(student, num_heads)
+    weighter = build_weighter(student, LearnedWeighting(num_heads=num_heads))
     assert weighter.attention.num_heads == expected
 
 
 def test_heads_that_do_not_divide_the_width_are_an_error(student):
     with pytest.raises(KpodError, match=r"weighting\.num_heads: 5 does not divide the width 64"):
-        build_weighter(student, 5)
+        build_weighter(student, LearnedWeighting(num_heads=5))

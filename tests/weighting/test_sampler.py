@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,22 +12,21 @@ from kpod_ray.data.sampler import worker_share
 from kpod_ray.questions.splits import split_for_weighting
 from kpod_ray.weighting.batches import MaskedExample
 from kpod_ray.weighting.sampler import (
-    Draw,
     MaskedSampler,
+    MaskNoise,
     all_prefixes,
     draw,
     split_examples,
-    stack_noise,
 )
 
 PAD = 0
-SHORT = MaskedExample("s", [1, 2], [10, 11], [-1] * 2, [5, 6], [7])
-LONG = MaskedExample("l", [3], [20, 21, 22, 23], [-1] * 4, [5, 6], [8, 9])
+SHORT = MaskedExample("s", [1, 2], [10, 11], [-1] * 2, [5, 6], [7], [2])
+LONG = MaskedExample("l", [3], [20, 21, 22, 23], [-1] * 4, [5, 6], [8, 9], [2, 4])
 
 
 def examples(num_examples):
     return [
-        MaskedExample(f"q{i}", [1], list(range(i + 1)), [-1] * (i + 1), [5], [i])
+        MaskedExample(f"q{i}", [1], list(range(i + 1)), [-1] * (i + 1), [5], [i], [i + 1])
         for i in range(num_examples)
     ]
 
@@ -41,9 +41,10 @@ def test_the_same_arguments_give_the_same_draw_and_others_another():
     assert len({tuple(d.uniform.tolist()) for d in drawn.values()}) == 4
     again = draw(LONG, whole_fraction=0.0, seed=0, train_step=1, index=0)
     assert again.uniform.tolist() == drawn[0, 1, 0].uniform.tolist()
-    assert (again.prefix_length, again.kept_fraction) == (
+    assert again.normal.tolist() == drawn[0, 1, 0].normal.tolist()
+    assert (again.prefix_length, again.keep_rate) == (
         drawn[0, 1, 0].prefix_length,
-        drawn[0, 1, 0].kept_fraction,
+        drawn[0, 1, 0].keep_rate,
     )
 
 
@@ -54,9 +55,9 @@ def test_prefixes_are_uniform_from_one_token_to_the_whole_rationale():
     counts = Counter(d.prefix_length for d in drawn)
     assert set(counts) == {1, 2, 3, 4}
     assert all(430 < count < 570 for count in counts.values())  # 500 expected, sigma 19
-    shares = [d.kept_fraction for d in drawn]
-    assert 0 < min(shares) < 0.01
-    assert 0.99 < max(shares) < 1
+    rates = [d.keep_rate for d in drawn]
+    assert 0.15 < min(rates) < 0.16
+    assert 0.84 < max(rates) < 0.85
 
 
 def test_noise_has_one_number_a_token_and_is_padded_with_one_half():
@@ -64,11 +65,14 @@ def test_noise_has_one_number_a_token_and_is_padded_with_one_half():
         draw(example, whole_fraction=0.0, seed=0, train_step=0, index=0)
         for example in (SHORT, LONG)
     ]
-    noise = stack_noise(draws)
-    assert noise.shape == (2, 4)
-    assert noise[0, :2].tolist() == draws[0].uniform.tolist()
-    assert noise[0, 2:].tolist() == [0.5, 0.5]
-    assert noise[1].tolist() == draws[1].uniform.tolist()
+    noise = MaskNoise.of(draws)
+    assert noise.uniform.shape == noise.normal.shape == (2, 4)
+    assert noise.uniform[0, :2].tolist() == draws[0].uniform.tolist()
+    assert noise.uniform[0, 2:].tolist() == [0.5, 0.5]
+    assert noise.uniform[1].tolist() == draws[1].uniform.tolist()
+    assert noise.normal[0, 2:].tolist() == [0, 0]
+    assert noise.normal[1].tolist() == draws[1].normal.tolist()
+    assert noise.keep_rates.tolist() == pytest.approx([d.keep_rate for d in draws])
 
 
 def test_an_epoch_visits_every_example_once_and_leaves_out_its_short_rest():
@@ -89,23 +93,35 @@ def test_a_batch_is_never_larger_than_the_examples_are_many():
 @pytest.mark.parametrize("num_workers", [1, 2, 8])
 def test_what_is_random_does_not_depend_on_the_number_of_workers(num_workers):
     sampler = MaskedSampler(examples(16), 8, "sampled", 0.0, 0, PAD)
-    whole = dict(zip(sampler.indices(5), sampler.batch(sampler.indices(5), 5)[1], strict=True))
+    batch, noise = sampler.batch(sampler.indices(5), 5)
+    rows = {index: row for row, index in enumerate(sampler.indices(5))}
     visited = []
     for rank in range(num_workers):
         mine = worker_share(sampler.indices(5), rank, num_workers)
         visited += mine
-        for index, drawn in zip(mine, sampler.batch(mine, 5)[1], strict=True):
-            assert drawn.prefix_length == whole[index].prefix_length
-            assert drawn.uniform.tolist() == whole[index].uniform.tolist()
-    assert sorted(visited) == sorted(whole)
+        whole = [rows[index] for index in mine]
+        own_batch, own_noise = sampler.batch(mine, 5)
+        for own, expected in [
+            (own_batch.sequences.prefix_lengths, batch.sequences.prefix_lengths),
+            (own_noise.keep_rates, noise.keep_rates),
+        ]:
+            assert own.tolist() == expected[whole].tolist()
+        longest = own_noise.uniform.shape[1]
+        assert torch.equal(own_noise.uniform, noise.uniform[whole, :longest])
+        assert torch.equal(own_noise.normal, noise.normal[whole, :longest])
+    assert sorted(visited) == sorted(rows)
 
 
 def test_a_sampled_batch_holds_the_drawn_prefixes():
     sampler = MaskedSampler([SHORT, LONG], 2, "sampled", 0.0, 0, PAD)
-    batch, draws = sampler.batch([1, 0], 3)
+    batch, noise = sampler.batch([1, 0], 3)
+    draws = [
+        draw(example, whole_fraction=0.0, seed=0, train_step=3, index=index)
+        for index, example in ((1, LONG), (0, SHORT))
+    ]
     assert batch.sequences.prefix_lengths.tolist() == [d.prefix_length for d in draws]
     assert batch.sequences.input_ids[batch.sequences.is_answer].tolist() == [8, 9, 7]
-    assert isinstance(draws[0], Draw)
+    assert noise.uniform.tolist() == MaskNoise.of(draws).uniform.tolist()
 
 
 @pytest.mark.parametrize("whole_fraction", [0.0, 0.25, 1.0])
@@ -122,8 +138,8 @@ def test_all_prefixes_have_the_probabilities_of_a_drawn_one(whole_fraction):
 
 def test_a_batch_of_all_prefixes_holds_each_rationale_once():
     sampler = MaskedSampler([SHORT, LONG], 2, "all", 0.0, 0, PAD)
-    batch, draws = sampler.batch([1, 0], 3)
-    assert len(batch.rationale_ids) == len(draws) == 2
+    batch, noise = sampler.batch([1, 0], 3)
+    assert len(batch.rationale_ids) == len(noise.keep_rates) == 2
     assert batch.sequences.rationale_rows.tolist() == [0, 0, 0, 0, 1, 1]
     assert batch.sequences.prefix_lengths.tolist() == [1, 2, 3, 4, 1, 2]
     assert batch.sequences.shares.tolist() == [0.25] * 4 + [0.5] * 2

@@ -25,6 +25,7 @@ from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
     MAX_PREDICTIONS,
     Accuracy,
+    MissingSteps,
     PredictionPair,
     RunResults,
     TokenWeight,
@@ -113,6 +114,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         planned=tuple(totals["planned"]),
         train_history=tuple(_points(TrainPoint, artifacts["train"].read_json("history"))),
         weighting_history=tuple(_points(WeightingPoint, artifacts["weigh"].read_json("history"))),
+        missing_steps=_missing_steps(manifests["weigh"].get("quality", {})),
         predictions=tuple(pairs[:MAX_PREDICTIONS]),
         correct_pairs=correct_pairs,
         warnings={name: m["warning"] for name, m in manifests.items() if "warning" in m},
@@ -202,6 +204,18 @@ def _given_steps_counts(plan: Artifact) -> tuple[tuple[int, ...], ...]:
     for row in rows:
         counts[row.stage, row.num_given_steps] += 1
     return tuple(tuple(int(n) for n in stage) for stage in counts)
+
+
+def _missing_steps(quality: Mapping[str, float | None]) -> tuple[MissingSteps, ...]:
+    """Return the predictor's losses in the quality of learned weights; none for other weights."""
+    found = []
+    for num_missing in range(len(quality)):
+        loss = quality.get(f"missing_{num_missing}_loss")
+        gain = quality.get(f"missing_{num_missing}_gain")
+        if loss is None or gain is None:
+            break
+        found.append(MissingSteps(num_missing, loss, gain))
+    return tuple(found)
 
 
 def _points(kind: Any, history: list[dict[str, float]]) -> list[Any]:

@@ -91,16 +91,29 @@ class TrainPoint:
 
 @dataclass(frozen=True, slots=True)
 class WeightingPoint:
-    """One validation of the token weighter."""
+    """One validation of a token weighter."""
 
+    weighter: int
+    """Number of the token weighter, from 0."""
     train_step: int
     """Number of the token weighter's train steps before the validation; steps that adapt the predictor
     aren't counted."""
     validation_loss: float
-    """L_k of Eq. 7 on the token weighter's validation set, in nats."""
-    kept_fraction: float
-    """Expected fraction of a rationale's tokens that the keypoint mask keeps, in [0, 1]: the mean token
-    weight, averaged over the rationales of the validation set."""
+    """Loss by which the best weighter is chosen, on the validation set, in nats."""
+    weight_spread: float
+    """Standard deviation of the token weights of the validation set."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingSteps:
+    """The answer loss of the token weighter's predictor without the last reasoning steps."""
+
+    num_missing: int
+    """Number of reasoning steps that the predictor doesn't see."""
+    loss: float
+    """Mean answer loss over the validation rationales with more steps, in nats."""
+    gain: float
+    """Mean answer loss of the same rationales without any rationale, minus ``loss``, in nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,9 @@ class RunResults:
     train_history: tuple[TrainPoint, ...] = ()
     """All train steps of the student, in order."""
     weighting_history: tuple[WeightingPoint, ...] = ()
-    """All validations of the token weighter, in order."""
+    """All validations of the token weighters, in order."""
+    missing_steps: tuple[MissingSteps, ...] = ()
+    """Answer losses of the predictor, from whole rationales to rationales without more steps."""
     predictions: tuple[PredictionPair, ...] = ()
     """Predictions for some test questions."""
     correct_pairs: tuple[tuple[bool, bool], ...] = ()

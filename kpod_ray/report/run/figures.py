@@ -206,17 +206,19 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
 
 
 def weighting_figure(history: Sequence[WeightingPoint]) -> go.Figure:
-    """Return a figure of the token weighter's validations, by the token weighter's train step.
+    """Return a figure of the validations, with a line for each token weighter by its train step.
 
-    The upper panel has the validation loss in nats, the lower one `WeightingPoint.kept_fraction`.
+    The upper panel has the validation loss in nats, the lower one `WeightingPoint.weight_spread`.
     """
-    steps = [point.train_step for point in history]
-    hover = "train step %{x}: %{y:.4f}"
-    losses = line(steps, [p.validation_loss for p in history], "validation loss", BLUE, hover)
-    shares = line(steps, [p.kept_fraction for p in history], "kept share of tokens", ORANGE, hover)
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
-    figure.add_traces([losses, shares], rows=[1, 2], cols=[1, 1])
+    for weighter, points in itertools.groupby(history, lambda point: point.weighter):
+        own = list(points)
+        steps = [point.train_step for point in own]
+        hover = f"weighter {weighter}, train step %{{x}}: %{{y:.4f}}"
+        losses = line(steps, [p.validation_loss for p in own], "validation loss", BLUE, hover)
+        spreads = line(steps, [p.weight_spread for p in own], "spread", ORANGE, hover)
+        figure.add_traces([losses, spreads], rows=[1, 2], cols=[1, 1])
     figure.update_traces(mode="lines+markers", showlegend=False)
-    plotting.styled(figure, "train step", "kept share of tokens", height=380)
+    plotting.styled(figure, "train step", "spread of the weights", height=380)
     figure.update_xaxes(title_text="", row=1, col=1)
     return figure.update_yaxes(title_text="validation loss, nats", row=1, col=1)

@@ -9,6 +9,7 @@ from kpod_ray.records import Prediction, Question, Rationale, WeightedRationale
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
     Accuracy,
+    MissingSteps,
     PredictionPair,
     RunResults,
     TokenWeight,
@@ -148,9 +149,13 @@ def plausible_run():
         planned=tuple(ceiling * 0.985 for ceiling in ceilings),
         train_history=tuple(train_point(step, generator) for step in range(1, 241)),
         weighting_history=tuple(
-            WeightingPoint(step, 1.1 * math.exp(-step / 40) + 0.4, 0.9 - 0.4 * step / 100)
+            WeightingPoint(
+                weighter, step, 1.1 * math.exp(-step / 40) + 0.4 + weighter / 9, 0.4 * step / 100
+            )
+            for weighter in range(2)
             for step in range(0, 101, 10)
         ),
+        missing_steps=(MissingSteps(0, 0.671, 4.53), MissingSteps(1, 6.052, -0.85)),
         predictions=tuple(
             PredictionPair(
                 f"test-{index}",

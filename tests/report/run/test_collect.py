@@ -7,7 +7,7 @@ import pytest
 from kpod_ray.records import Prediction, Rationale, StageRow, StepDifficulty
 from kpod_ray.report.run import tables
 from kpod_ray.report.run.collect import collect
-from kpod_ray.report.run.data import MAX_PREDICTIONS
+from kpod_ray.report.run.data import MAX_PREDICTIONS, MissingSteps
 from kpod_ray.report.run.page import render
 from tests.pipeline.written_runs import QUESTIONS, finish, rationale, written_run
 
@@ -38,7 +38,9 @@ def run(tmp_path):
     history = [{**STEP, "token_weight_mean": 0.5, "keypoint_share": 0.25}]
     made.store.write_text(f"{train.folder}/history.json", json.dumps(history))
     made.store.write_text(f"{weigh.folder}/history.json", "[]")
-    finish(made, "weigh", {"counts": {}})
+    losses = {"missing_0_loss": 0.5, "missing_0_gain": 3.0, "missing_1_loss": 4.0}
+    losses |= {"missing_1_gain": -0.5, "missing_2_loss": None, "missing_2_gain": None}
+    finish(made, "weigh", {"counts": {}, "quality": {"auc": 0.9, **losses}})
     finish(made, "train", {"counts": {}, "warning": "a checkpoint is <damaged>"})
     before, after = predictions(lambda i: i < 100), predictions(lambda i: 10 <= i < 130)
     for name, table, correct in (("evaluate_before", before, 100), ("evaluate", after, 120)):
@@ -60,6 +62,13 @@ def test_the_rationale_of_a_copy_has_its_question(run):
     shown = tables.shown_rationales(results)
     assert len(shown) == len(QUESTIONS)
     assert [row.question.splitlines()[0] for row in shown] == [q.question for q in QUESTIONS]
+
+
+def test_the_predictors_losses_by_missing_steps_are_shown(run, parse_page):
+    results = collect(run.config, run.artifacts)
+    assert results.missing_steps == (MissingSteps(0, 0.5, 3.0), MissingSteps(1, 4.0, -0.5))
+    text = " ".join(parse_page(render(results)).sections["loss"].split())
+    assert "none0.503.00 14.00\u22120.50" in text
 
 
 def test_the_question_of_a_reject_is_found_in_phase_questions(run):

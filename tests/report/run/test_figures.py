@@ -114,9 +114,14 @@ def test_every_stage_is_marked_and_few_are_labelled(num_stages, num_labels):
 
 
 def test_weighting_curves_are_the_given_numbers(results):
-    losses, shares = data_of(figures.weighting_figure(results.weighting_history))
-    assert losses["y"] == [point.validation_loss for point in results.weighting_history]
-    assert shares["y"] == [point.kept_fraction for point in results.weighting_history]
+    lines = data_of(figures.weighting_figure(results.weighting_history))
+    assert len(lines) == 4
+    for weighter in range(2):
+        own = [point for point in results.weighting_history if point.weighter == weighter]
+        losses, spreads = lines[2 * weighter : 2 * weighter + 2]
+        assert losses["x"] == [point.train_step for point in own]
+        assert losses["y"] == [point.validation_loss for point in own]
+        assert spreads["y"] == [point.weight_spread for point in own]
 
 
 def test_a_long_curve_is_thinned_to_means_of_neighbours():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from kpod_ray.training.learning_rate import learning_rate_factor
+from kpod_ray.models.learning_rate import learning_rate_factor
 
 
 @pytest.mark.parametrize(
