@@ -96,6 +96,7 @@ def settings(url):
             "fallback": "reference",
         },
         "weighting": {
+            "num_seeds": 1,
             "num_adapt_steps": ADAPT_STEPS,
             "num_train_steps": 80,
             "validate_every": 2,
@@ -175,7 +176,7 @@ def saved_train_steps(words, phase):
     files = Path(artifact.store.root, artifact.folder, "fit").glob("checkpoint*/progress.json")
     content = json.loads(max(files).read_text())
     progress = content["progress"]
-    adapted = ADAPT_STEPS if content["part"] == "training" else 0
+    adapted = ADAPT_STEPS if content["part"] == "training-0" else 0
     return progress["train_steps"] if phase == "train" else adapted + progress["train_step"]
 
 
