@@ -48,8 +48,16 @@ _STEPS = ("schedule.num_stages", "student.global_batch_size")
 """Settings that change the number of train steps."""
 _UNIFORM: dict[str, Any] = {"student.token_weights": "uniform", "schedule.order": "none"}
 _WEIGHTED = {"student.token_weights": "from_weighting", "student.boundary": True}
-_PAPER_LOSS = {"student.boundary": False, "weighting": {"kind": "learned", "floor": None}}
-"""Eq. 15 as written: learned weights without a floor, and no boundary."""
+_PAPER_WEIGHTING = {
+    "kind": "learned",
+    "floor": None,
+    "mask_ratio_weight": 0.5,
+    "whole_fraction": 0.0,
+    "num_seeds": 1,
+}
+_PAPER_LOSS = {"student.boundary": False, "weighting": _PAPER_WEIGHTING}
+"""Eq. 5 to 7 and 15 as written: one weighter that reads prefixes and is charged for kept tokens, whose
+weights are used without a floor, and no boundary."""
 _KPOD = {**_WEIGHTED, "schedule.order": "progressive"}
 ARMS: dict[str, Arm] = {
     "answer_only": Arm(
