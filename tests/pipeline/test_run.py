@@ -69,7 +69,9 @@ def test_training_is_watched_and_decided_by_the_scheduler(finished):
         name: [n for phase, n in notes.train_steps if phase == name] for name in ("weigh", "train")
     }
     assert steps["train"] == list(range(1, 13))
-    assert sorted(set(steps["weigh"])) == list(range(1, 7))
+    weighting = run.config.weighting
+    num_steps = weighting.num_adapt_steps + weighting.num_train_steps
+    assert sorted(set(steps["weigh"])) == list(range(1, weighting.num_seeds * num_steps + 1))
     artifact = run.artifacts["train"]
     decisions = json.loads(run.store.read_text(f"{artifact.folder}/decisions.json"))
     assert sorted(decisions) == ["1", "2", "3", "4"]
