@@ -50,7 +50,10 @@ class WandbRun:
 
     def __init__(self, config: RunConfig, folder: Path, is_online: bool) -> None:
         import wandb
+        from wandb.sdk.data_types._private import MEDIA_TMP
 
+        # W&B makes this folder when it is imported; an earlier command of this process has removed it.
+        Path(MEDIA_TMP.name).mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder)
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # else in the user's home
