@@ -12,7 +12,8 @@ finished, and goes on to the end of the phase that was hit: later phases depend 
 alone. A trial needs about a minute. The results are appended to a file, from which the same command goes
 on with the trials that are missing.
 
-Trials run in mount and PID namespaces of their own, which needs root and Linux's ``unshare``. The
+Trials run in mount, network and PID namespaces of their own, which needs root, and Linux's ``unshare``
+and ``ip``; so two commands with different seeds and folders can run at the same time. The
 benchmark prints a line for each trial and a summary; the exit status is 1 if a trial failed.
 """
 
@@ -90,7 +91,7 @@ def isolated(arguments: Sequence[str]) -> dict[str, Any]:
     program = [sys.executable, "-m", "benchmarks.chaos_trial", *arguments]
     # The shell is the namespace's init: it waits for the orphans, too, which would stay as zombies.
     init = ["sh", "-c", '"$@"; exit $?', "init"]
-    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
     done = subprocess.run(
         [*command, *init, *program],
         stdout=subprocess.PIPE,

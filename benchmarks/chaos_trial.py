@@ -1,8 +1,8 @@
 """One trial of `benchmarks.chaos`, or its untouched run: a program that runs in namespaces of its own.
 
-`benchmarks.chaos` starts the program in new mount and PID namespaces. Its /tmp, its /dev/shm and the
-disk of the storage are its own, so that everything that is found there afterwards, and every process,
-was left by the run. The program prints one JSON object.
+`benchmarks.chaos` starts the program in new mount, network and PID namespaces. Its /tmp, its /dev/shm
+and the disk of the storage are its own, so that everything that is found there afterwards, and every
+process, was left by the run. The program prints one JSON object.
 """
 
 from __future__ import annotations
@@ -78,13 +78,14 @@ def carry_out(trial: Trial, folder: Path) -> dict[str, Any]:
 
 
 def own_disks(folder: Path) -> Path:
-    """Mount /tmp, /dev/shm and a small disk for the storage; return the storage."""
+    """Start the loopback, mount /tmp, /dev/shm and a small disk for the storage; return the storage."""
     tmp = folder / "tmp"
     shutil.rmtree(tmp, ignore_errors=True)
     tmp.mkdir(parents=True)
     disk = folder / "disk"
     disk.mkdir(exist_ok=True)
     for command in (
+        ["ip", "link", "set", "lo", "up"],
         ["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"],
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(disk)],
         ["mount", "--bind", str(tmp), "/tmp"],
