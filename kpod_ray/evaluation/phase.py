@@ -77,22 +77,23 @@ def evaluate_student(
     ]
     artifact.write("predictions", Prediction.to_table(predictions))
     discard_stream(artifact, ANSWERS)
+    return {**_scores(predictions), "model": model, "nodes": described(nodes)}
+
+
+def _scores(predictions: list[Prediction]) -> Manifest:
+    """Return the manifest's ``counts``, ``accuracy`` and ``steps`` of at least one prediction."""
     num_correct = count_correct(predictions)
     low, high = wilson_interval(num_correct, len(predictions))
-    counts = {
-        "questions": len(predictions),
-        "correct": num_correct,
-        "no_answer": sum(not p.predicted_answer for p in predictions),
-        "truncated": sum(p.finish_reason == "length" for p in predictions),
-        "tokens": sum(p.num_tokens for p in predictions),
-    }
-    accuracy = {"value": num_correct / len(predictions), "low": low, "high": high}
     return {
-        "counts": counts,
-        "accuracy": accuracy,
+        "counts": {
+            "questions": len(predictions),
+            "correct": num_correct,
+            "no_answer": sum(not p.predicted_answer for p in predictions),
+            "truncated": sum(p.finish_reason == "length" for p in predictions),
+            "tokens": sum(p.num_tokens for p in predictions),
+        },
+        "accuracy": {"value": num_correct / len(predictions), "low": low, "high": high},
         "steps": dataclasses.asdict(step_statistics(predictions)),
-        "model": model,
-        "nodes": described(nodes),
     }
 
 

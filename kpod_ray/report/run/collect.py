@@ -92,8 +92,6 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
     shown |= {row.question_id for row in rejects}
     shown |= {pair.question_id for pair in pairs[:MAX_PREDICTIONS]}
     totals = artifacts["plan"].read_json("totals")
-    weights = np.concatenate([np.asarray(row.token_weights) for row in weighted])
-    counts, edges = np.histogram(weights, bins=20, range=(0, 1))
     top, bottom = token_extremes(weighted)
     return RunResults(
         name=config.name,
@@ -106,7 +104,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         questions=_questions(artifacts, shown),
         weighted_rationales=tuple(weighted[:NUM_SHOWN]),
         step_difficulties={row.question_id: tuple(row.step_difficulties) for row in difficulties},
-        token_weight_histogram=Histogram(tuple(edges.tolist()), tuple(counts.tolist())),
+        token_weight_histogram=_token_weight_histogram(weighted),
         top_tokens=top,
         bottom_tokens=bottom,
         given_steps_counts=_given_steps_counts(artifacts["plan"]),
@@ -159,6 +157,13 @@ def _some_of_each(rejects: list[Rationale]) -> list[Rationale]:
         if seen[row.verdict] <= NUM_SHOWN:
             chosen.append(row)
     return chosen
+
+
+def _token_weight_histogram(rationales: list[WeightedRationale]) -> Histogram:
+    """Count the token weights in 20 bins over [0, 1]; weights outside aren't counted."""
+    weights = np.concatenate([np.asarray(row.token_weights) for row in rationales])
+    counts, edges = np.histogram(weights, bins=20, range=(0, 1))
+    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()))
 
 
 def _prediction_pairs(artifacts: Mapping[str, Artifact]) -> list[PredictionPair]:
