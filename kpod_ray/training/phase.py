@@ -70,24 +70,29 @@ def train_student(
             "board": board,
         }
         returned = fit(train_worker, loop_config, resources.train, artifact)
-        best = returned["best"]
+        history = returned["history"]
         if wants_answers:
             validation_actor = validation_actor or start_validation_actor(job, resources.evaluate)
-            best = measure_all(
-                job, validation_actor, returned["measured_stages"], returned["history"]
-            )
-    history = returned["history"]
+            measured_stages = returned["measured_stages"]
+            returned["best"] = measure_all(job, validation_actor, measured_stages, history)
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
     # The checkpoints and the students of single stages only serve a resume; the training is complete.
     artifact.store.delete(f"{artifact.folder}/fit")
     artifact.store.delete(students_folder(artifact.folder))
-    counts = _counts(history)
-    card = model_card(config, counts, importlib.metadata.version("kpod-ray"))
+    manifest = _manifest(config, returned)
+    card = model_card(config, manifest["counts"], importlib.metadata.version("kpod-ray"))
     artifact.store.write_text(f"{artifact.folder}/student/README.md", card)
+    return manifest
+
+
+def _manifest(config: settings.RunConfig, returned: dict[str, Any]) -> Manifest:
+    """Return the manifest entries of a training from what its workers returned (`train_stages`)."""
+    history = returned["history"]
+    best = returned["best"]
     return {
-        "counts": counts,
+        "counts": _counts(history),
         "keypoint_share": mean_keypoint_share(history),
-        "workers": resources.train.num_workers,
+        "workers": config.resources.train.num_workers,
         "nodes": placement.described(returned["nodes"]),
         **({} if best is None else {"best": best}),
         **({"warning": "; ".join(returned["warnings"])} if returned["warnings"] else {}),

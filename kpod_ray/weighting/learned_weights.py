@@ -164,18 +164,13 @@ def learn_token_weights(
     for index in range(weighting.num_seeds):
         artifact.store.delete(job.path(job.adapted(index)))
         artifact.store.delete(job.path(job.finished(index)))
-    warnings = [
-        *returned["warnings"],
-        *_collapses(weighters),
-        *_chance(returned["quality"], weighting),
-    ]
     return {
         "counts": {"rationales": result.table.num_rows, "resumed": result.num_resumed},
         "best": [weighter["best"] for weighter in weighters],
         "quality": returned["quality"],
         "workers": workers.num_workers,
         "nodes": described(returned["nodes"] | result.nodes),
-        **({"warning": "; ".join(warnings)} if warnings else {}),
+        **_warning(returned, weighting),
     }
 
 
@@ -215,6 +210,16 @@ def ranked(table: pa.Table, floor: float) -> pa.Table:
     column = pa.ListArray.from_arrays(offsets, pa.array(weights, pa.float32()))
     name = "token_weights"
     return table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+
+
+def _warning(returned: dict[str, Any], weighting: LearnedWeighting) -> dict[str, str]:
+    """Return the manifest entry ``warning`` about a training from what it returned; empty if sound."""
+    warnings = [
+        *returned["warnings"],
+        *_collapses(returned["weighters"]),
+        *_chance(returned["quality"], weighting),
+    ]
+    return {"warning": "; ".join(warnings)} if warnings else {}
 
 
 def _collapses(weighters: list[dict[str, Any]]) -> list[str]:

@@ -107,6 +107,28 @@ def given_steps(stage, num_stages=20):
     return (96 - sum(counts), *counts)
 
 
+def step_difficulties(generator):
+    """Return the step difficulties of 96 questions; the first four have three reasoning steps."""
+    return {
+        f"train-{index}": tuple(
+            generator.lognormvariate(-0.4 - 0.12 * step, 0.45)
+            for step in range(generator.randint(2, 6) if index > 3 else 3)
+        )
+        for index in range(96)
+    }
+
+
+def weighting_history():
+    """Return the validations of two weighters, with losses that fall over the train steps."""
+    return tuple(
+        WeightingPoint(
+            weighter, step, 1.1 * math.exp(-step / 40) + 0.4 + weighter / 9, 0.4 * step / 100
+        )
+        for weighter in range(2)
+        for step in range(0, 101, 10)
+    )
+
+
 def plausible_run():
     """Return results of a run that fill every section of the report."""
     generator = random.Random(3)
@@ -128,13 +150,7 @@ def plausible_run():
             q.id: q for split in ("train", "test") for q in (question(i, split) for i in range(12))
         },
         weighted_rationales=tuple(weighted_rationale(index) for index in range(4)),
-        step_difficulties={
-            f"train-{index}": tuple(
-                generator.lognormvariate(-0.4 - 0.12 * step, 0.45)
-                for step in range(generator.randint(2, 6) if index > 3 else 3)
-            )
-            for index in range(96)
-        },
+        step_difficulties=step_difficulties(generator),
         token_weight_histogram=Histogram(
             tuple(edge / 20 for edge in range(21)),
             (4, 61, 322, 511, 420, 260, 140, 66, 31, 18, 15, 22, 48, 96, 201, 377, 460, 240, 61, 7),
@@ -148,13 +164,7 @@ def plausible_run():
         ceilings=tuple(ceilings),
         planned=tuple(ceiling * 0.985 for ceiling in ceilings),
         train_history=tuple(train_point(step, generator) for step in range(1, 241)),
-        weighting_history=tuple(
-            WeightingPoint(
-                weighter, step, 1.1 * math.exp(-step / 40) + 0.4 + weighter / 9, 0.4 * step / 100
-            )
-            for weighter in range(2)
-            for step in range(0, 101, 10)
-        ),
+        weighting_history=weighting_history(),
         missing_steps=(MissingSteps(0, 0.671, 4.53), MissingSteps(1, 6.052, -0.85)),
         predictions=tuple(
             PredictionPair(
