@@ -62,6 +62,11 @@ class ActorResources(Placement):
     """Rows that an actor gets at a time. After a crash, at most this number of rows of each actor (or
     one batch, if larger) is computed again."""
 
+    @property
+    def most_actors(self) -> int:
+        """Largest number of actors that the pool can have."""
+        return self.max_actors or self.num_actors
+
     @model_validator(mode="after")
     def _check_actors(self) -> ActorResources:
         if self.max_actors is not None and self.max_actors < self.num_actors:

@@ -79,15 +79,10 @@ def generate(
             raises a `KpodError`, the disk is full, or the object store fails.
         ray.exceptions.RayError: An actor failed for another reason.
     """
-    resources = pool.resources
     run = uuid.uuid4().hex[:8]
-    most_actors = resources.max_actors or resources.num_actors
-    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    attempts = (
-        ray.remote(AttemptTracker)
-        .options(**options)
-        .remote(pending.store, folder, run, most_actors)
-    )
+    tracker = ray.remote(AttemptTracker)
+    tracker = tracker.options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+    attempts = tracker.remote(pending.store, folder, run, pool.resources.most_actors)
     arguments = {
         "pool": pool,
         "store": pending.store,
@@ -114,10 +109,9 @@ def generate(
 def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> ray.data.Dataset:
     """Return the lazy dataset whose rows are the finished blocks: keys and numbers of rows."""
     resources = pool.resources
-    most_actors = resources.max_actors or resources.num_actors
     num_open = max(2, math.ceil(OPEN_FACTOR * pool.max_in_flight / resources.rows_per_block))
     blocks = [dataclasses.asdict(block) for block in pending.blocks(resources.rows_per_block)]
-    num_calls = max(MOST_CALLS, CALLS_FOR_EACH * most_actors * num_open)
+    num_calls = max(MOST_CALLS, CALLS_FOR_EACH * resources.most_actors * num_open)
     calls = ray.data.from_items(blocks, override_num_blocks=min(num_calls, len(blocks)))
     return calls.map_batches(
         GenerationActor,
@@ -126,7 +120,7 @@ def _dataset(pending: Pending, pool: ServicePool, arguments: dict[str, Any]) -> 
         fn_constructor_kwargs=arguments,
         compute=ray.data.ActorPoolStrategy(
             min_size=resources.num_actors,
-            max_size=most_actors,
+            max_size=resources.most_actors,
             max_concurrent_calls_per_actor=num_open,
             max_tasks_in_flight_per_actor=num_open + 1,  # one call waits, ready to start
         ),

@@ -129,12 +129,7 @@ def assess_difficulty(
         batch_format="pyarrow",
     )
     result = stream_rows(artifact, "assessed", requests, pool, "question_id")
-    lengths: Any = result.table["step_difficulties"].combine_chunks().value_lengths()
-    fits = np.asarray(lengths) > 0
-    if not fits.any():
-        max_length = config.student.max_length
-        raise KpodError(f"no example fits student.max_length={max_length} tokens; raise it")
-    table = result.table.filter(pa.array(fits))
+    table = _fitting(result.table, config.student.max_length)
     check_difficulties(table, config.student.model)
     artifact.write("examples", table.select(Example.schema.names).cast(Example.schema))
     names = StepDifficulty.schema.names
@@ -148,6 +143,15 @@ def assess_difficulty(
         "resumed": result.num_resumed,
     }
     return {"counts": counts, "nodes": described(result.nodes)}
+
+
+def _fitting(table: pa.Table, max_length: int) -> pa.Table:
+    """Return the rows of the rationales that fit; raise a `KpodError` if no rationale does."""
+    lengths: Any = table["step_difficulties"].combine_chunks().value_lengths()
+    fits = np.asarray(lengths) > 0
+    if not fits.any():
+        raise KpodError(f"no example fits student.max_length={max_length} tokens; raise it")
+    return table.filter(pa.array(fits))
 
 
 def check_difficulties(table: pa.Table, model: str) -> None:

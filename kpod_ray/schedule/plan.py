@@ -45,19 +45,10 @@ def plan_schedule(
     """
     schedule = config.schedule
     table = assess.read("difficulties")
-    all_ids = table["question_id"].to_pylist()
-    fraction = config.student.validation_fraction
-    is_validation = in_validation_set(all_ids, fraction, config.seed)
-    if all(is_validation):
-        raise KpodError(
-            f"all {len(is_validation)} questions are held out for validation; "
-            "lower student.validation_fraction"
-        )
+    trained_on = _without_validation_set(table, config)
     # `step_values` sorts by question id. The solvers break ties by position, so the plan is the same
     # in whatever order the actors of phase ``assess`` finished.
-    difficulties = step_values(
-        table.filter(pc.invert(pa.array(is_validation))), difficulty_column(schedule)
-    )
+    difficulties = step_values(trained_on, difficulty_column(schedule))
     ids = difficulties.question_ids
     clusters = _clusters(config, questions, ids)
     plan = _plan(schedule, difficulties, clusters)
@@ -67,9 +58,21 @@ def plan_schedule(
         "questions": len(ids),
         "steps": len(difficulties.values),
         "clusters": len(np.unique(clusters)),
-        "validation": sum(is_validation),
+        "validation": table.num_rows - trained_on.num_rows,
     }
     return {"counts": counts, "total_difficulty": float(difficulties.values.sum())}
+
+
+def _without_validation_set(table: pa.Table, config: RunConfig) -> pa.Table:
+    """Return the rows outside the student's validation set; raise a `KpodError` if there are none."""
+    ids = table["question_id"].to_pylist()
+    is_validation = in_validation_set(ids, config.student.validation_fraction, config.seed)
+    if all(is_validation):
+        raise KpodError(
+            f"all {len(is_validation)} questions are held out for validation; "
+            "lower student.validation_fraction"
+        )
+    return table.filter(pc.invert(pa.array(is_validation)))
 
 
 def _plan(config: ScheduleConfig, difficulties: StepValues, clusters: np.ndarray) -> Plan:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import EndpointTeacher, FileTeacher, ReferenceTeacher, RunConfig, VllmTeacher
 from kpod_ray.data.corpus import table_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.missing import OnRows
-from kpod_ray.records import USED_VERDICTS, Question, Rationale
+from kpod_ray.records import USED_VERDICTS, Question, Rationale, Record
 from kpod_ray.storage.artifacts import Artifact, Manifest
 from kpod_ray.storage.lease import OnWait, leased
 from kpod_ray.teacher import kinds
@@ -26,6 +26,13 @@ from kpod_ray.teacher.pools import sampling_plan
 from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.teacher.samples import Corpus, Sample, corpus_of
 from kpod_ray.teacher.sampling import SamplingPlan, ask, training_batches
+
+_TABLES: Mapping[str, type[Record]] = {
+    "rationales": Rationale,
+    "rejects": Rationale,
+    "questions": Question,
+}
+"""Tables of the artifact, and the class of their rows."""
 
 
 def generate_rationales(
@@ -110,8 +117,7 @@ def _generated(
 
     def is_solved(question: Question, samples: list[Sample]) -> bool:
         """Return whether at least one sample of the question passes the filters."""
-        split = config.steps.split_newlines
-        result = filter_samples(question, samples, config.teacher, name, split_newlines=split)
+        result = _filtered(config, question, samples, name)
         return any(row.verdict == "kept" for row in result.rows)
 
     # The lease is never done: after a wait, another process may have other completions than this needs.
@@ -148,10 +154,9 @@ def write_filtered(
     counts = Counter[str]()
     first = 0  # position of the batch's first question among the training questions
     with contextlib.ExitStack() as stack:
-        schemas = {"rationales": Rationale.schema, "rejects": Rationale.schema}
         writers = {
-            name: stack.enter_context(artifact.writer(name, schema))
-            for name, schema in {**schemas, "questions": Question.schema}.items()
+            name: stack.enter_context(artifact.writer(name, record.schema))
+            for name, record in _TABLES.items()
         }
         for batch in training_batches(questions):
             samples_of_batch = corpus.samples_of(batch, first)
@@ -168,15 +173,7 @@ def write_filtered(
                 Question.to_table(q for result in results for q in result.questions)
             )
             verdicts.update(row.verdict for row in rows)
-            counts.update(
-                questions=len(batch),
-                samples=sum(len(samples) for samples in samples_of_batch),
-                tokens=sum(row.num_tokens for row in rows),
-                prompt_tokens=sum(
-                    sample.num_prompt_tokens for samples in samples_of_batch for sample in samples
-                ),
-                questions_without_rationale=sum(not result.questions for result in results),
-            )
+            counts.update(_counts(samples_of_batch, results))
         unmatched = [unknown(sample, corpus.teacher) for sample in corpus.others()]
         writers["rejects"].write_table(Rationale.to_table(unmatched))
         verdicts.update(row.verdict for row in unmatched)
@@ -185,6 +182,19 @@ def write_filtered(
     if verdicts.total() - verdicts["reference"] != counts["samples"]:
         raise RuntimeError(f"{counts['samples']} samples, but verdicts {dict(verdicts)}")
     return verdicts, counts
+
+
+def _counts(samples: Sequence[Sequence[Sample]], results: Sequence[FilterResult]) -> dict[str, int]:
+    """Return the counts of a batch: for each question its samples and the result of the filters."""
+    return {
+        "questions": len(results),
+        "samples": sum(len(of_question) for of_question in samples),
+        "tokens": sum(row.num_tokens for result in results for row in result.rows),
+        "prompt_tokens": sum(
+            sample.num_prompt_tokens for of_question in samples for sample in of_question
+        ),
+        "questions_without_rationale": sum(not result.questions for result in results),
+    }
 
 
 def _filtered(

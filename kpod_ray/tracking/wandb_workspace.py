@@ -103,28 +103,12 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
     tracking, objective = config.tracking, f"outcome/{config.sweep.objective}"
     group = tracking.group or (config.name if config.sweep.space else None)
     is_ascending = OBJECTIVES[config.sweep.objective] == "min"
-    sections = {
-        "Sweep": (_sweep_panels(settings_of(config), objective), 2),
-        "Curves by stage": (_curve_panels(), 3),
-        "Keypoints": (_keypoint_panels(), 2),
-        "Outcome": (_outcome_panels(), 2),
-    }
     columns = [*OUTCOMES, *settings_of(config)]
     return ws.Workspace(
         entity=entity,
         project=tracking.project,
         name=f"kpod {group}" if group else "kpod",
-        sections=[
-            ws.Section(
-                name=name,
-                panels=panels,
-                is_open=True,
-                layout_settings=ws.SectionLayoutSettings(
-                    columns=num_columns, rows=-(-len(panels) // num_columns)
-                ),
-            )
-            for name, (panels, num_columns) in sections.items()
-        ],
+        sections=_sections(config, objective),
         settings=ws.WorkspaceSettings(max_runs=MAX_RUNS),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Metric("Group") == group) if group else "",
@@ -132,6 +116,29 @@ def build_workspace(config: RunConfig, entity: str) -> Any:
             pinned_columns=[_column(name) for name in columns],
         ),
     )
+
+
+def _sections(config: RunConfig, objective: str) -> list[Any]:
+    """Return the sections of the workspace; ``objective`` is the name of the objective on W&B."""
+    import wandb_workspaces.workspaces as ws
+
+    sections = {
+        "Sweep": (_sweep_panels(settings_of(config), objective), 2),
+        "Curves by stage": (_curve_panels(), 3),
+        "Keypoints": (_keypoint_panels(), 2),
+        "Outcome": (_outcome_panels(), 2),
+    }
+    return [
+        ws.Section(
+            name=name,
+            panels=panels,
+            is_open=True,
+            layout_settings=ws.SectionLayoutSettings(
+                columns=num_columns, rows=-(-len(panels) // num_columns)
+            ),
+        )
+        for name, (panels, num_columns) in sections.items()
+    ]
 
 
 def _column(name: str) -> str:
