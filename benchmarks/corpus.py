@@ -30,7 +30,8 @@ from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, RunConfig, VllmTeacher
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.fingerprints import generation_fingerprint
 from kpod_ray.teacher.phase import write_filtered
 from kpod_ray.teacher.samples import Corpus
@@ -58,7 +59,7 @@ class Instant:
 
 def write_questions(store: Store, num_rows: int) -> Artifact:
     """Write a number of questions that `Instant` can answer; return their artifact."""
-    artifact = store.artifact("questions", 1, {}, [])
+    artifact = Artifact.of(store, "questions", 1, {}, [])
     with artifact.writer("questions", Question.schema) as writer:
         for start in range(0, num_rows, WRITE_ROWS):
             rows = (_question(i) for i in range(start, min(start + WRITE_ROWS, num_rows)))
@@ -86,7 +87,7 @@ def run_phase(num_rows: int) -> dict[str, Any]:
     assert isinstance(teacher, VllmTeacher)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(folder)
-        questions, artifact = write_questions(store, num_rows), store.artifact("teacher", 1, {}, [])
+        questions, artifact = write_questions(store, num_rows), Artifact.of(store, "teacher", 1, {}, [])
         resources = ActorResources(rows_per_block=ROWS_PER_BLOCK)
         pool = ServicePool(Instant, resources, 4 * ROWS_PER_BLOCK)
         fingerprint = generation_fingerprint(teacher, "", [], 0)

@@ -38,7 +38,8 @@ from kpod_ray.config import LearnedWeighting, RunConfig
 from kpod_ray.models.safetensors_state import fetch_module, upload_module
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.records import WeightedRationale
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.adaptation import parameter_groups
 from kpod_ray.weighting.build import WeighterParts, build_parts
 from kpod_ray.weighting.job import WeightingJob

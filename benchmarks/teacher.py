@@ -37,7 +37,8 @@ from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Completion, GenerationRequest
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 MODEL = "packaged:SmolLM2-135M-Instruct"
 ENGINE = {"enforce_eager": True, "dtype": "bfloat16", "max_model_len": 1024, "max_num_seqs": 64}
@@ -85,7 +86,7 @@ def _pool() -> ServicePool:
 def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
     """Generate as the teacher phase does; return tokens per second."""
     with tempfile.TemporaryDirectory() as folder:
-        artifact = Store.open(folder).artifact("teacher", 1, {}, [])
+        artifact = Artifact.of(Store.open(folder), "teacher", 1, {}, [])
         pending = Pending(artifact)
         pending.add(requests)
         note = Path(folder) / "started"

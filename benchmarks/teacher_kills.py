@@ -34,7 +34,8 @@ from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, VllmTeacher
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest, Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.fingerprints import generation_fingerprint
 from kpod_ray.teacher.sampling import SamplingPlan, ask
 
@@ -78,7 +79,7 @@ def drive(folder: Path) -> None:
     (folder / "driver.pid").write_text(str(os.getpid()))
     connect(ResourcesConfig(local_cpus=4, object_store_gib=0.2))
     store = Store.open(str(folder / "store"))
-    questions = store.artifact("questions", 1, {}, [])
+    questions = Artifact.of(store, "questions", 1, {}, [])
     if not store.exists(f"{questions.folder}/questions.parquet"):
         rows = (Question(f"q{i}", f"{i}?", "1", "number", (), "train", "") for i in range(ROWS))
         questions.write("questions", Question.to_table(rows))
@@ -89,7 +90,7 @@ def drive(folder: Path) -> None:
         teacher,
         generation_fingerprint(teacher, "", [], 0),
         lambda num, chars: pool,
-        store.artifact("teacher", 1, {}, []),
+        Artifact.of(store, "teacher", 1, {}, []),
         lambda done, rows: None,
     )
     ask(plan, questions, lambda question, samples: True)

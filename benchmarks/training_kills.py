@@ -35,7 +35,8 @@ from kpod_ray.data.examples import Example, build_example
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Rationale, StageRow, StepDifficulty
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.given_weights import unweighted
 
@@ -51,7 +52,7 @@ def write_inputs(store: Store, num_stages: int) -> tuple[Artifact, Artifact]:
     Returns:
         The artifacts ``assess`` and ``plan``.
     """
-    assess, plan = store.artifact("assess", 1, {}, []), store.artifact("plan", 1, {}, [])
+    assess, plan = Artifact.of(store, "assess", 1, {}, []), Artifact.of(store, "plan", 1, {}, [])
     if store.exists(f"{plan.folder}/schedule.parquet"):
         return assess, plan
     tokenizer = load_tokenizer("tiny:0")
@@ -96,7 +97,7 @@ def drive(folder: Path, num_stages: int) -> None:
         }
     )
     connect(ResourcesConfig(local_cpus=4, object_store_gib=0.2))
-    artifact = store.artifact("train", 1, {}, [])
+    artifact = Artifact.of(store, "train", 1, {}, [])
 
     def note(metrics: Any) -> None:
         (folder / "stage").write_text(str(int(metrics["stage"])))

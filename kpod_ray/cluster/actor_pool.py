@@ -23,7 +23,8 @@ import ray
 
 from kpod_ray.cluster import placement
 from kpod_ray.config import ActorResources
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 _NODE = "_node"
 """Column of the id of the node that a row was made on."""

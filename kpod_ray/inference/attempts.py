@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 FINISHED = -1
 """Returned in place of the number of deaths for a row whose completion is written."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Completion
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 _FILES_IN_MEMORY = 64
 """Number of completion files whose rows are cached."""

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kpod_ray.data.prompts import question_text
 from kpod_ray.records import GenerationRequest, Question
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 _ID_DIGITS = 24  # 96 bits: the probability of a collision among a billion ids is below 1e-11
 _FOLDER = "pending"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from kpod_ray.records import Completion
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 MAX_SECONDS = 30.0
 """Longest time in seconds that a finished row waits for further rows of its file."""

@@ -14,7 +14,8 @@ from kpod_ray.config import RunConfig
 from kpod_ray.models.sources import model_hash
 from kpod_ray.questions.loading import content_hash as questions_hash
 from kpod_ray.schedule.embedding_source import embedding_hash
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher import kinds
 from kpod_ray.teacher.fingerprints import artifact_settings
 from kpod_ray.weighting.content import content_hash as weighting_hash
@@ -52,7 +53,7 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     for name, (inputs, content) in {**_corpus(config), **_distillation(config)}.items():
         phase = name.removesuffix("_before")
         fingerprints = [artifacts[i].fingerprint for i in inputs]
-        artifacts[name] = store.artifact(phase, SCHEMA_VERSION, content, fingerprints)
+        artifacts[name] = Artifact.of(store, phase, SCHEMA_VERSION, content, fingerprints)
     return artifacts
 
 

@@ -15,7 +15,7 @@ from kpod_ray.algorithm.schedule import replan
 from kpod_ray.config import ScheduleConfig
 from kpod_ray.schedule.settings import difficulty_column, schedule_settings
 from kpod_ray.schedule.tables import step_values, write_plan
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 
 @dataclasses.dataclass(frozen=True)

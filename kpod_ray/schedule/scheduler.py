@@ -13,7 +13,7 @@ from typing import Any
 
 from kpod_ray.schedule.replan import Replanner
 from kpod_ray.schedule.tables import Decision
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 
 class Scheduler:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from kpod_ray.algorithm.schedule import Plan
 from kpod_ray.records import StageRow
-from kpod_ray.storage.artifacts import Artifact, Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.claims import FOLDER, Claim, own_claims
 
 HEARTBEAT_SECONDS = 10.0

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from kpod_ray.config import SweepConfig, Value
 from kpod_ray.errors import KpodError
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.sweep.proposals import is_in_space, num_trials
 
 RUNNING: Final = "running"

@@ -13,7 +13,7 @@ import numpy as np
 
 from kpod_ray.models.safetensors_state import fetch_tensors, parameters_of, upload_tensors
 from kpod_ray.models.student import Student
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.training.build import export_student
 from kpod_ray.training.job import TrainJob, student_file
 

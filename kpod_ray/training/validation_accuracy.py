@@ -18,7 +18,7 @@ from kpod_ray.inference.transformers_generator import RequestGenerator
 from kpod_ray.models.safetensors_state import fetch_tensors
 from kpod_ray.models.student import load_tokenizer
 from kpod_ray.records import Prediction, Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.training.build import export_student, finished_student
 from kpod_ray.training.job import TrainJob, student_file
 from kpod_ray.training.progress import History

@@ -26,7 +26,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.finite import check_finite
 from kpod_ray.records import StepLosses
 from kpod_ray.schedule.tables import Decision, given_steps
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.training.build import build_student, padding_id, read_examples
 from kpod_ray.training.job import TrainJob
 from kpod_ray.training.metrics import peak_memory_mib

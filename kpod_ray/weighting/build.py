@@ -9,7 +9,7 @@ import torch
 from kpod_ray.models.device import compute_dtype
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
 from kpod_ray.records import Question, Rationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.batches import MaskedExample, build_masked_example
 from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import KeypointLoss, build_weighter

@@ -26,7 +26,8 @@ from kpod_ray.models.device import device
 from kpod_ray.models.safetensors_state import fetch_module
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Rationale, WeightedRationale
-from kpod_ray.storage.artifacts import Artifact, Manifest, Store
+from kpod_ray.storage.artifacts import Artifact, Manifest
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.entry import weighting_worker
 from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import build_weighter

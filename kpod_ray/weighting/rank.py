@@ -15,7 +15,7 @@ from kpod_ray.cluster.train_checkpoints import Saved, restore
 from kpod_ray.data.sampler import worker_share
 from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.safetensors_state import upload_module
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.job import WeightingJob
 
 MAX_GRAD_NORM = 1.0

@@ -11,7 +11,8 @@ from kpod_ray.cli.show_rationales import Selection, collect_corpus, print_ration
 from kpod_ray.cli.terminal import Terminal
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, WeightedRationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 HOSTILE = (
     "[bold red]x[/bold red] [/] :smile: \x1b[31m\x07 \u202eevil\u2066 [link=http://x]y[/link]\r"
@@ -57,7 +58,7 @@ def artifacts(tmp_path):
 
 
 def written(store, rows):
-    made = {name: store.artifact(name, 1, {}, []) for name in ("questions", "teacher", "weigh")}
+    made = {name: Artifact.of(store, name, 1, {}, []) for name in ("questions", "teacher", "weigh")}
     made["questions"].write("questions", Question.to_table([*QUESTIONS[:5], question("q5", "")]))
     made["questions"].finish({})
     used = [row for row in rows if row.verdict in ("kept", "reference")]

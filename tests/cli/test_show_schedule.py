@@ -11,7 +11,8 @@ import pytest
 from kpod_ray.cli.show_schedule import StageState, collect_stages, print_schedule
 from kpod_ray.cli.terminal import Terminal
 from kpod_ray.records import StageRow, StepDifficulty
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 STATISTICS = {"train_steps": 2, "loss": 1.25, "tokens_per_s": 4321.0}
 
@@ -20,7 +21,7 @@ STATISTICS = {"train_steps": 2, "loss": 1.25, "tokens_per_s": 4321.0}
 def artifacts(tmp_path):
     """Two questions of two steps each, one harder than the other; three planned stages."""
     store = Store.open(str(tmp_path))
-    made = {name: store.artifact(name, 1, {}, []) for name in ("assess", "plan", "train")}
+    made = {name: Artifact.of(store, name, 1, {}, []) for name in ("assess", "plan", "train")}
     rows = [StepDifficulty("a", [1, 2], [9, 9]), StepDifficulty("b", [3, 4], [9, 9])]
     rows.append(StepDifficulty("held out", [50], [9]))
     made["assess"].write("difficulties", StepDifficulty.to_table(rows))

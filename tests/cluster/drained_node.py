@@ -17,6 +17,7 @@ from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ResourcesConfig
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_tokenizer
+from kpod_ray.storage.artifacts import Artifact
 from tests.training.training_runs import assert_same_way, train, write_inputs
 
 BUDGET = 6000
@@ -50,7 +51,7 @@ def main(folder):
     assert drained
     alone = train(inputs, "alone", loss_token_budget=BUDGET)
     assert_same_way((moved, history), alone)
-    nodes = inputs[0].artifact("train", 1, {"label": "moved"}, []).manifest()["nodes"]
+    nodes = Artifact.of(inputs[0], "train", 1, {"label": "moved"}, []).manifest()["nodes"]
     found = {"made_twice": len(seen) - len(set(seen)), "nodes": len(nodes)}
     Path(folder, "found.json").write_text(json.dumps(found))  # Ray prints logs to stdout
     ray.shutdown()

@@ -5,14 +5,15 @@ import ray
 from kpod_ray.cluster.actor_pool import ActorPool, discard_stream, stream_rows
 from kpod_ray.cluster.placement import described
 from kpod_ray.config import ActorResources
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 REQUESTS = pa.table({"id": [f"q{i:02d}" for i in range(20)], "n": list(range(20))})
 
 
 @pytest.fixture
 def artifact(tmp_path):
-    return Store.open(str(tmp_path)).artifact("teacher", 1, {}, [])
+    return Artifact.of(Store.open(str(tmp_path)), "teacher", 1, {}, [])
 
 
 def squares(marks):

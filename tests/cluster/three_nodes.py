@@ -23,7 +23,8 @@ from kpod_ray.inference.generate import generate
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import GenerationRequest
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked
 
 ROWS = 300
@@ -49,7 +50,7 @@ def main(folder):
     connect(ResourcesConfig())
     nodes_of_calls = {node for _, node in run_tasks(node_of_call, range(6), 3)}
     store, marks = Store.open(f"{folder}/store"), f"{folder}/marks"
-    artifact = store.artifact("teacher", 1, {}, [])
+    artifact = Artifact.of(store, "teacher", 1, {}, [])
     requests = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(ROWS)]
     pending = Pending(artifact)
     pending.add(requests)

@@ -6,7 +6,8 @@ from scipy import stats
 from kpod_ray.evaluation.paired import compare_models, paired_test
 from kpod_ray.evaluation.scoring import wilson_interval
 from kpod_ray.records import Prediction
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 
 def answers(both, only_before, only_after, neither):
@@ -58,7 +59,7 @@ def test_equal_answers_are_no_difference_and_no_certainty():
 
 def evaluated(store, label, right):
     """Return an artifact with predictions; ``right`` maps question ids to whether they are correct."""
-    artifact = store.artifact("evaluate", 1, {"label": label}, [])
+    artifact = Artifact.of(store, "evaluate", 1, {"label": label}, [])
     rows = [Prediction(i, "", "stop", 1, "1", "1", is_right) for i, is_right in right.items()]
     artifact.write("predictions", Prediction.to_table(rows))
     return artifact

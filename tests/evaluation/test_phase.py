@@ -13,7 +13,8 @@ from kpod_ray.evaluation.steps import step_statistics
 from kpod_ray.models.sources import model_folder
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Prediction, Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 
 def config_of(storage, model, **evaluation):
@@ -35,9 +36,9 @@ def test_answers_are_those_of_a_plain_generation_of_one(
 ):
     store = Store.open(str(tmp_path))
     rows = generate_questions(ArithmeticQuestions(num_train=1, num_test=18, max_steps=2), seed=0)
-    questions = store.artifact("questions", 1, {}, [])
+    questions = Artifact.of(store, "questions", 1, {}, [])
     questions.write("questions", Question.to_table(rows))
-    artifact = store.artifact("evaluate", 1, {}, [])
+    artifact = Artifact.of(store, "evaluate", 1, {}, [])
     config = config_of(tmp_path, model, backend="transformers", limit=17)
     manifest = evaluate_student(config, questions, model, artifact, lambda done, rows: None)
     tested = [row for row in rows if row.split == "test"][:17]
@@ -63,8 +64,8 @@ def test_answers_are_those_of_a_plain_generation_of_one(
 def test_without_test_questions_nothing_starts(tmp_path, backend):
     store = Store.open(str(tmp_path))
     rows = generate_questions(ArithmeticQuestions(num_train=2, num_test=0), seed=0)
-    questions = store.artifact("questions", 1, {}, [])
+    questions = Artifact.of(store, "questions", 1, {}, [])
     questions.write("questions", Question.to_table(rows))
     config = config_of(tmp_path, "tiny:0", backend=backend)
     with pytest.raises(KpodError, match=r"^there is no test question to evaluate on; set"):
-        evaluate_student(config, questions, "tiny:0", store.artifact("evaluate", 1, {}, []), print)
+        evaluate_student(config, questions, "tiny:0", Artifact.of(store, "evaluate", 1, {}, []), print)

@@ -24,7 +24,8 @@ from kpod_ray.inference.generate import GenerationActor, generate
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked
 
 FOLDER = "completions/x"
@@ -37,7 +38,7 @@ def requests(num, poison=()):
 
 @pytest.fixture
 def artifact(tmp_path):
-    return Store.open(str(tmp_path / "store")).artifact("teacher", 1, {}, [])
+    return Artifact.of(Store.open(str(tmp_path / "store")), "teacher", 1, {}, [])
 
 
 def run(artifact, wanted, start, rows_per_block=8, max_in_flight=32, **resources):
@@ -221,7 +222,7 @@ class Verbose(Scripted):
 def test_a_full_disk_ends_the_run_in_one_line_and_the_next_one_goes_on(
     ray_cluster, small_disk, tmp_path
 ):
-    artifact = Store.open(str(small_disk)).artifact("teacher", 1, {}, [])
+    artifact = Artifact.of(Store.open(str(small_disk)), "teacher", 1, {}, [])
     wanted, marks, reserve = requests(24), tmp_path / "marks", small_disk / "reserve"
     reserve.write_bytes(b"x" * 100_000)
     start = functools.partial(Verbose, marks)

@@ -9,7 +9,8 @@ from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import generate_missing
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, GenerationRequest
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked
 
 FOLDER = "completions/x"
@@ -18,7 +19,7 @@ REQUESTS = [GenerationRequest(f"{i:024x}", f"text {i}", i) for i in range(10)]
 
 @pytest.fixture
 def artifact(tmp_path):
-    return Store.open(str(tmp_path / "store")).artifact("teacher", 1, {}, [])
+    return Artifact.of(Store.open(str(tmp_path / "store")), "teacher", 1, {}, [])
 
 
 def there(store, rows, finish_reason="stop"):

@@ -2,12 +2,13 @@ import pytest
 
 from kpod_ray.inference.requests import Pending, read_requests
 from kpod_ray.records import GenerationRequest
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 
 @pytest.fixture
 def artifact(tmp_path):
-    return Store.open(str(tmp_path)).artifact("teacher", 1, {}, [])
+    return Artifact.of(Store.open(str(tmp_path)), "teacher", 1, {}, [])
 
 
 def requests(start, end):

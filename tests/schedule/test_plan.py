@@ -12,7 +12,8 @@ from kpod_ray.questions.splits import in_validation_set
 from kpod_ray.records import Question, StageRow, StepDifficulty
 from kpod_ray.schedule.plan import plan_schedule
 from kpod_ray.schedule.tables import given_steps
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 
 NUM_STAGES = 4
 MINILM = "packaged:all-MiniLM-L6-v2"
@@ -29,9 +30,9 @@ def inputs(tmp_path_factory):
     for i, question in enumerate(questions):
         steps = rng.lognormal(0, 1, 1 + i % 3).tolist()
         rows.append(StepDifficulty(question.id, steps, steps[::-1] if i % 2 else steps))
-    source = store.artifact("questions", 1, {}, [])
+    source = Artifact.of(store, "questions", 1, {}, [])
     source.write("questions", Question.to_table(questions))
-    assess = store.artifact("assess", 1, {}, [])
+    assess = Artifact.of(store, "assess", 1, {}, [])
     assess.write("difficulties", StepDifficulty.to_table(reversed(rows)))
     return store, source, assess, rows
 
@@ -48,7 +49,7 @@ def plan(inputs, validation_fraction=0.0, **schedule):
             "student": {"model": "tiny:0", "validation_fraction": validation_fraction},
         }
     )
-    artifact = store.artifact("plan", 1, {**schedule, "held out": validation_fraction}, [])
+    artifact = Artifact.of(store, "plan", 1, {**schedule, "held out": validation_fraction}, [])
     artifact.finish(plan_schedule(config, source, assess, artifact))
     clusters = artifact.read("clusters")["cluster_id"].to_pylist()
     return artifact.read("schedule"), clusters
@@ -105,7 +106,7 @@ def test_uniform_difficulty_weights_plan_with_their_own_difficulties(inputs):
         for row in rows
     ]
     store, source, _, _ = inputs
-    exchanged = store.artifact("assess", 1, {"exchanged": True}, [])
+    exchanged = Artifact.of(store, "assess", 1, {"exchanged": True}, [])
     exchanged.write("difficulties", StepDifficulty.to_table(rows))
     again, _ = plan((store, source, exchanged, rows), growth=0.5)
     assert again.equals(uniform)

@@ -15,7 +15,7 @@ from kpod_ray.schedule.replan import Replanner
 from kpod_ray.schedule.scheduler import Scheduler
 from kpod_ray.schedule.settings import schedule_settings
 from kpod_ray.schedule.tables import Decision, given_steps, step_values, write_plan
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 SCHEDULE = ScheduleConfig(num_stages=5, full_stage=4, num_clusters=2, adaptive=True)
 REPLANNER = Replanner(SCHEDULE, assess="assess/a", clusters="plan/p", train="train/t")

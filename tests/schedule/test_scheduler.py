@@ -4,7 +4,7 @@ import pytest
 
 from kpod_ray.schedule.scheduler import Scheduler
 from kpod_ray.schedule.tables import Decision
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 
 def test_a_decision_is_written_down_before_it_is_given(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from kpod_ray.algorithm.schedule import Plan
 from kpod_ray.records import StageRow, StepDifficulty, StepLosses
 from kpod_ray.schedule.tables import given_steps, schedule_table, step_values, write_plan
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 
 IDS = pa.array(["a", "b", "c"])
 PLAN = Plan(

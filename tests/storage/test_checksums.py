@@ -8,7 +8,8 @@ import pyarrow.fs as pafs
 import pytest
 
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.checksums import faults, file_names, file_sums, sealed, unsealed
 
 LOCAL = pafs.LocalFileSystem()
@@ -84,7 +85,7 @@ def test_what_was_never_sealed_is_refused(text):
 
 def test_all_files_of_an_artifact_are_in_its_manifest_but_those_of_killed_writers(tmp_path):
     store = Store.open(str(tmp_path))
-    artifact = store.artifact("train", 1, {}, [])
+    artifact = Artifact.of(store, "train", 1, {}, [])
     for name in ("history.json", "student/config.json", "student/a.tmp"):
         store.write_text(f"{artifact.folder}/{name}", name)
     artifact.finish({"counts": {}})
@@ -95,7 +96,7 @@ def test_all_files_of_an_artifact_are_in_its_manifest_but_those_of_killed_writer
 
 
 def test_a_file_lost_before_the_end_of_its_phase_is_named_by_the_next(tmp_path):
-    artifact = Store.open(str(tmp_path)).artifact("plan", 1, {}, [])
+    artifact = Artifact.of(Store.open(str(tmp_path)), "plan", 1, {}, [])
     artifact.finish({"counts": {}})
     with pytest.raises(KpodError, match=r"schedule.parquet is missing; delete the folder"):
         artifact.read("schedule")

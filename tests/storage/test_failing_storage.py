@@ -9,7 +9,8 @@ import pytest
 
 from kpod_ray.cluster.failures import explained
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import ANSWER_SECONDS, check_answers
 from tests.cli.refusals import refused
 from tests.cli.test_corpus_commands import SMOKE
@@ -119,7 +120,7 @@ def test_a_disk_that_turns_read_only_is_said_so(tmp_path):
 
 
 def test_an_artifact_deleted_during_a_run_is_named(tmp_path):
-    artifact = Store.open(str(tmp_path)).artifact("assess", 1, {}, [])
+    artifact = Artifact.of(Store.open(str(tmp_path)), "assess", 1, {}, [])
     with (
         pytest.raises(KpodError, match=f"the storage failed: .*{artifact.path}/x.parquet"),
         explained(),

@@ -16,7 +16,8 @@ from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.random_models import save_tiny_llama
 from kpod_ray.models.sources import model_folder
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.atomic_write import send
 from kpod_ray.storage.filesystems import check_answers, open_address
 
@@ -42,7 +43,7 @@ def store(environment):
 
 
 def test_an_object_store_does_what_a_disk_does(store, tmp_path):
-    artifact = store.artifact("plan", 1, {}, [])
+    artifact = Artifact.of(store, "plan", 1, {}, [])
     artifact.write("schedule", TABLE)
     assert not artifact.is_finished()
     artifact.finish({"counts": {"rows": 2}})
@@ -62,7 +63,7 @@ def test_a_write_that_fails_leaves_what_was_there(store):
     store.write_text("note", "before")
     with pytest.raises(AttributeError):
         store.write_table("note", None)
-    with pytest.raises(ZeroDivisionError), store.artifact("a", 1, {}, []).writer("t", TABLE.schema):
+    with pytest.raises(ZeroDivisionError), Artifact.of(store, "a", 1, {}, []).writer("t", TABLE.schema):
         raise ZeroDivisionError
     assert store.read_text("note") == "before"
     assert store.files("a") == []
@@ -168,7 +169,7 @@ def test_a_copy_that_fails_leaves_no_half_of_a_file(store, error):
 
 
 def test_a_damaged_file_of_an_object_store_is_named_by_its_address(store):
-    artifact = store.artifact("plan", 1, {}, [])
+    artifact = Artifact.of(store, "plan", 1, {}, [])
     artifact.write("schedule", TABLE)
     store.write_text(f"{artifact.folder}/below/totals.json", "[1]")
     artifact.finish({"counts": {}})

@@ -14,14 +14,14 @@ import pytest
 
 from benchmarks.object_server import object_server
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.claims import DEAD_SECONDS, FOLDER, Claim
 from kpod_ray.storage.lease import LATE_SECONDS, Lease, leased
 
 NAME = "train/0123456789abcdef"
 HOLD = """
 import os, sys
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.lease import leased
 tell = lambda text: print(text, flush=True)
 def lose(error):

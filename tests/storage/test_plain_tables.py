@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.plain_tables import check_plain
 from kpod_ray.storage.user_files import read_rows
 
@@ -36,7 +37,7 @@ def test_pickled_objects_in_a_table_are_refused_unread(tmp_path):
     table = poisoned(tmp_path)
     pq.write_table(table, tmp_path / "q.parquet")
     store = Store.open(str(tmp_path))
-    artifact = store.artifact("questions", 1, {}, [])
+    artifact = Artifact.of(store, "questions", 1, {}, [])
     artifact.write("questions", table)
     reads = [
         lambda: store.read_table("q.parquet").to_pylist(),

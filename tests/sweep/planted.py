@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ResourcesConfig, SweepConfig
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.sweep.tuner import Sweep, tune_trials
 
 SPACE = {"schedule.growth": {"uniform": [0, 1]}, "student.learning_rate": {"loguniform": [1e-6, 1]}}

@@ -7,7 +7,7 @@ import pytest
 
 from kpod_ray.errors import KpodError
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.sweep.proposals import propose
 from kpod_ray.sweep.records import TrialRecords
 from tests.sweep.planted import config_of

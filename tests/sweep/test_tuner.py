@@ -12,7 +12,7 @@ import pytest
 from kpod_ray.config import SweepConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.sweep.proposals import propose
 from kpod_ray.sweep.tuner import Sweep, tune_trials
 from tests.sweep.planted import KILLED, config_of, planted, run

@@ -15,7 +15,7 @@ from kpod_ray.config import (
 from kpod_ray.data.prompts import worked_examples
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.records import Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.fingerprints import generation_fingerprint
 
 KINDS = typing.get_args(typing.get_args(TeacherConfig)[0])

@@ -7,7 +7,8 @@ import pytest
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher import kinds
 from kpod_ray.teacher.phase import teacher_samples
 
@@ -99,7 +100,7 @@ def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):
     rows = [("q1", "a"), ("zz", "b"), ("q0", "c"), ("q1", "d")]
     path.write_text("".join(json.dumps({"id": i, "rationale": t}) + "\n" for i, t in rows))
     store = Store.open(str(tmp_path / "store"))
-    artifact = store.artifact("teacher", 1, {}, [])
+    artifact = Artifact.of(store, "teacher", 1, {}, [])
     questions = [Question(f"q{i}", "?", "1", "number", (), "train", "") for i in range(3)]
 
     def texts(settings):

@@ -10,7 +10,8 @@ import pytest
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.phase import generate_rationales
 from tests.inference.endpoint_server import EndpointServer, answer
 
@@ -30,7 +31,7 @@ def store(tmp_path):
 
 def teach(store, teacher, questions=QUESTIONS):
     """Run the phase; return its artifact and manifest."""
-    source = store.artifact("questions", 1, {}, [])
+    source = Artifact.of(store, "questions", 1, {}, [])
     source.write("questions", Question.to_table(questions))
     config = RunConfig.model_validate(
         {
@@ -40,7 +41,7 @@ def teach(store, teacher, questions=QUESTIONS):
             "resources": {"teacher": {"rows_per_block": 8}},
         }
     )
-    artifact = store.artifact("teacher", 1, teacher, [])
+    artifact = Artifact.of(store, "teacher", 1, teacher, [])
     told = []
     manifest = generate_rationales(config, source, artifact, lambda *rows: told.append(rows), print)
     return artifact, manifest, told

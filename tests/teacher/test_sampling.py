@@ -5,7 +5,8 @@ import pytest
 from kpod_ray.config import ActorResources, VllmTeacher
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Completion, Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.fingerprints import generation_fingerprint
 from kpod_ray.teacher.sampling import SamplingPlan, ask
 from tests.inference.scripted import Scripted, marked
@@ -24,7 +25,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def questions(store):
-    artifact = store.artifact("questions", 1, {}, [])
+    artifact = Artifact.of(store, "questions", 1, {}, [])
     artifact.write("questions", Question.to_table(QUESTIONS))
     return artifact
 
@@ -40,7 +41,7 @@ def ask_all(store, questions, marks, is_solved=lambda question, samples: False, 
             teacher,
             generation_fingerprint(teacher, "", [], 0),
             lambda num, chars: ServicePool(start, resources, 16),
-            store.artifact("teacher", 1, {"settings": str(settings)}, []),
+            Artifact.of(store, "teacher", 1, {"settings": str(settings)}, []),
             lambda num_done, num_rows: None,
         ),
         questions,
@@ -101,7 +102,7 @@ def test_an_error_is_tried_again_when_the_phase_runs_again(ray_cluster, store, q
     fingerprint = generation_fingerprint(teacher, "", [], 0)
     marks, resources = tmp_path / "marks", ActorResources(rows_per_block=4)
     failing = ServicePool(functools.partial(Failing, tmp_path / "failed"), resources, 16)
-    artifact = store.artifact("teacher", 1, {}, [])
+    artifact = Artifact.of(store, "teacher", 1, {}, [])
     plan = SamplingPlan(
         teacher, fingerprint, lambda num, chars: failing, artifact, lambda done, rows: None
     )

@@ -13,7 +13,8 @@ from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Question
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher.pools import sampling_plan
 from kpod_ray.teacher.sampling import ask
 
@@ -56,7 +57,7 @@ def _wait_for(url, process, log):
 def texts(store, teacher):
     """Ask the teacher greedily; return its completions by question."""
     questions = generate_questions(ArithmeticQuestions(num_train=12, num_test=0), seed=0)
-    source = store.artifact("questions", 1, {}, [])
+    source = Artifact.of(store, "questions", 1, {}, [])
     source.write("questions", Question.to_table(questions))
     config = RunConfig.model_validate(
         {
@@ -65,7 +66,7 @@ def texts(store, teacher):
             "student": {"model": "tiny:0"},
         }
     )
-    artifact = store.artifact("teacher", 1, teacher, [])
+    artifact = Artifact.of(store, "teacher", 1, teacher, [])
     plan = sampling_plan(config, config.teacher, source, artifact, lambda *rows: None)
     asked = ask(plan, source, lambda question, samples: False)
     index = CompletionIndex(store, plan.folder)

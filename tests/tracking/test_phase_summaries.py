@@ -17,7 +17,8 @@ from kpod_ray.records import (
     StepDifficulty,
     WeightedRationale,
 )
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.tracking import tables
 from kpod_ray.tracking.phase_summaries import phase_summary
 from kpod_ray.tracking.prometheus import TRAINING
@@ -63,7 +64,7 @@ def finish(artifact, **manifest):
 def artifacts(tmp_path_factory):
     """Every artifact of a run, with more rows than are told of."""
     store = Store.open(str(tmp_path_factory.mktemp("store")))
-    made = {name: store.artifact(name.removesuffix("_before"), 1, {name: 1}, []) for name in NAMES}
+    made = {name: Artifact.of(store, name.removesuffix("_before"), 1, {name: 1}, []) for name in NAMES}
     made["questions"].write("questions", Question.to_table(QUESTIONS))
     finish(made["questions"], counts={"train": MANY, "test": 4})
     rejects = [rationale(i, "wrong") for i in range(MANY)] + [rationale(0, "error", STORED)]

@@ -14,7 +14,7 @@ import pytest
 
 from kpod_ray.config import RunConfig
 from kpod_ray.report.plotting import Histogram
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.tracking import (
     Markup,
     NullTracker,
@@ -189,7 +189,7 @@ print(time.monotonic() - started)
 KILLED = """
 import sys, time
 from kpod_ray.report.plotting import Histogram
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.store import Store
 from kpod_ray.tracking.wandb_run import FLUSH_SECONDS
 from tests.tracking.test_tracker import opened
 

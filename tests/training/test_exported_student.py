@@ -11,6 +11,7 @@ from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.transformers_generator import GeneratorActor
 from kpod_ray.models.student import load_student
 from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
+from kpod_ray.storage.artifacts import Artifact
 from tests.training.training_runs import TWO, largest_difference, train, train_here
 
 
@@ -19,7 +20,7 @@ def with_validation(training_inputs):
     """What training starts from where two of the questions are held out; their ids."""
     store, assess, plan = training_inputs
     ids = sorted(plan.read("clusters")["question_id"].to_pylist())[:2]
-    own_plan = store.artifact("plan", 1, {"held out": True}, [])
+    own_plan = Artifact.of(store, "plan", 1, {"held out": True}, [])
     for name in ("schedule", "clusters"):
         table = plan.read(name)
         own_plan.write(name, table.filter(pc.invert(pc.is_in(table["question_id"], pa.array(ids)))))
@@ -27,7 +28,7 @@ def with_validation(training_inputs):
 
 
 def manifest(inputs, label):
-    return inputs[0].artifact("train", 1, {"label": label}, []).manifest()
+    return Artifact.of(inputs[0], "train", 1, {"label": label}, []).manifest()
 
 
 def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, with_validation):
@@ -49,7 +50,7 @@ def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, with_validation):
     assert manifest(inputs, "best 1")["best"] == best
     # What was exported has that loss.
     store, assess, _ = inputs
-    folder = f"{store.root}/{store.artifact('train', 1, {'label': 'best 1'}, []).folder}/student"
+    folder = f"{store.root}/{Artifact.of(store, 'train', 1, {'label': 'best 1'}, []).folder}/student"
     student = load_student(folder, torch.float32).eval()
     examples = [e for e in Example.from_table(assess.read("examples")) if e.question_id in ids]
     with torch.no_grad():
@@ -59,7 +60,7 @@ def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, with_validation):
 
 def measurements(inputs, label):
     """Folder of what the questions held out were answered with."""
-    return f"{inputs[0].artifact('train', 1, {'label': label}, []).folder}/measurements"
+    return f"{Artifact.of(inputs[0], 'train', 1, {'label': label}, []).folder}/measurements"
 
 
 def test_the_student_with_the_most_right_answers_is_kept(ray_cluster, with_validation):
@@ -94,9 +95,9 @@ def test_the_answers_are_those_of_the_student(ray_cluster, with_validation):
     rows = Prediction.from_table(
         store.read_table(f"{measurements(inputs, 'answers')}/stage-1.parquet")
     )
-    asked = Question.from_table(store.artifact("teacher", 1, {}, []).read("questions"))
+    asked = Question.from_table(Artifact.of(store, "teacher", 1, {}, []).read("questions"))
     requests = {q.id: question_request(q) for q in asked if q.id in ids}
-    folder = f"{store.root}/{store.artifact('train', 1, {'label': 'answers'}, []).folder}/student"
+    folder = f"{store.root}/{Artifact.of(store, 'train', 1, {'label': 'answers'}, []).folder}/student"
     batch = GenerationRequest.to_table(requests.values())
     written = Completion.from_table(GeneratorActor(folder, "chat", "fp32", 24)(batch))
     texts = {row.id: row.text for row in written}

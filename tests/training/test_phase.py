@@ -18,7 +18,8 @@ from kpod_ray.data.examples import Example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.student import load_student
 from kpod_ray.records import StageRow
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from tests.training.training_runs import (
     NUM_STAGES,
     TWO,
@@ -54,7 +55,7 @@ def test_a_worker_starts_with_malloc_as_a_cpu_wants_it(ray_cluster, tmp_path):
     def environment(_):
         return {name: os.environ.get(name) for name in CPU_ENVIRONMENT}
 
-    artifact = Store.open(str(tmp_path)).artifact("train", 1, {}, [])
+    artifact = Artifact.of(Store.open(str(tmp_path)), "train", 1, {}, [])
     with watched(lambda _: None) as board:
         found = fit(environment, {"board": board}, WorkerResources(), artifact)
     assert {name: found[name] for name in CPU_ENVIRONMENT} == CPU_ENVIRONMENT
@@ -91,7 +92,7 @@ def test_a_student_destroyed_by_the_last_update_is_not_finished(
     assert str(raised.value) == (
         "stage 1: the student's parameters aren't finite; lower student.learning_rate"
     )
-    artifact = training_inputs[0].artifact("train", 1, {"label": label}, [])
+    artifact = Artifact.of(training_inputs[0], "train", 1, {"label": label}, [])
     assert not artifact.is_finished()
     assert not artifact.store.exists(f"{artifact.folder}/student")
 
@@ -101,7 +102,7 @@ def test_the_last_good_checkpoint_of_a_destroyed_student_is_kept(ray_cluster, tr
     settings = {**ONE_UPDATE, "warmup": 0.9}  # the learning rate of the first update is 0
     with pytest.raises(KpodError, match=r"^stage 2: the student's parameters aren't finite"):
         train(training_inputs, label, schedule={"num_stages": 2}, **settings)
-    artifact = training_inputs[0].artifact("train", 1, {"label": label}, [])
+    artifact = Artifact.of(training_inputs[0], "train", 1, {"label": label}, [])
     (progress,) = Path(artifact.path, "fit").glob("checkpoint_*/progress.json")
     assert json.loads(progress.read_text())["progress"]["stage"] == 2
     files = [f for f in progress.parent.glob("*.safetensors") if f.name != "further.safetensors"]
@@ -222,7 +223,7 @@ def test_a_stage_with_few_questions_has_the_same_train_steps(
 ):
     store, assess, _ = training_inputs
     ids = sorted(Example.from_table(assess.read("examples")), key=lambda e: e.question_id)
-    plan = store.artifact("plan", 1, {"few": True}, [])
+    plan = Artifact.of(store, "plan", 1, {"few": True}, [])
     parts = {1: ids[:1], 2: ids[:5], 3: ids}  # one question for two train steps of four
     rows = [StageRow(e.question_id, stage, 0) for stage, part in parts.items() for e in part]
     plan.write("schedule", StageRow.to_table(rows))

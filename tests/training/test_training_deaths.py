@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.artifacts import Artifact
 from tests.training.training_runs import (
     NUM_STAGES,
     TWO,
@@ -48,7 +49,7 @@ def test_a_worker_killed_inside_a_stage_goes_on_at_the_next_train_step(alone, tr
 def test_a_damaged_checkpoint_gives_way_and_another_settings_one_is_refused(alone, training_inputs):
     store = training_inputs[0]
     folder, other = (
-        Path(store.root) / store.artifact("train", 1, {"label": label}, []).folder
+        Path(store.root) / Artifact.of(store, "train", 1, {"label": label}, []).folder
         for label in ("damaged", "copied")
     )
     killed = []
@@ -73,7 +74,7 @@ def test_a_damaged_checkpoint_gives_way_and_another_settings_one_is_refused(alon
     assert killed
     assert [row["train_step"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert largest_difference(parameters, alone[0]) <= 1e-6
-    warning = store.artifact("train", 1, {"label": "damaged"}, []).manifest()["warning"]
+    warning = Artifact.of(store, "train", 1, {"label": "damaged"}, []).manifest()["warning"]
     assert re.fullmatch(
         r"checkpoint_\S+ is damaged \(parameters.safetensors: .*\), the one before it was used",
         warning,
@@ -101,7 +102,7 @@ def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, training_
     assert largest_difference(untouched, resumed) <= 1e-6
     tables = []
     for label in ("adaptive", "adaptive killed"):
-        folder = store.artifact("train", 1, {"label": label}, []).folder
+        folder = Artifact.of(store, "train", 1, {"label": label}, []).folder
         decisions = json.loads(store.read_text(f"{folder}/decisions.json"))
         assert [entry["plan"] for entry in decisions.values()] == [
             f"{folder}/replans/stage-{t}" for t in (1, 2, 3)
@@ -114,7 +115,7 @@ def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, training_
     assert any(np.isnan(values).any() for values in losses.values())
     totals = json.loads(
         store.read_text(
-            f"{store.artifact('train', 1, {'label': 'adaptive'}, []).folder}/replans/stage-2/totals.json"
+            f"{Artifact.of(store, 'train', 1, {'label': 'adaptive'}, []).folder}/replans/stage-2/totals.json"
         )
     )
     # D'(2) from what stage 1 measured, and 2 nats for every step that it did not emit.

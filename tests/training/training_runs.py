@@ -15,7 +15,8 @@ from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.data.examples import Example, build_example, encode_with_spans
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Question, StageRow, StepDifficulty, StepLosses, WeightedRationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.training.phase import train_student
 
 NUM_STAGES = 3
@@ -48,10 +49,10 @@ def write_inputs(folder, tokenizer):
             question.id, text, starts.tolist(), ends.tolist(), weights, *zip(*steps, strict=True)
         )
         examples.append(build_example(tokenizer, question, rationale, "chat"))
-    store.artifact("teacher", 1, {}, []).write("questions", Question.to_table(questions))
-    assess = store.artifact("assess", 1, {}, [])
+    Artifact.of(store, "teacher", 1, {}, []).write("questions", Question.to_table(questions))
+    assess = Artifact.of(store, "assess", 1, {}, [])
     assess.write("examples", Example.to_table(examples))
-    plan = store.artifact("plan", 1, {}, [])
+    plan = Artifact.of(store, "plan", 1, {}, [])
     rows = [
         StageRow(e.question_id, stage, max(0, e.num_steps - stage))
         for stage in range(NUM_STAGES + 1)
@@ -153,8 +154,8 @@ def config_of(inputs, schedule, student):
 
 def _trained(inputs, config, label, watch):
     store, assess, plan = inputs
-    questions = store.artifact("teacher", 1, {}, [])
-    artifact = store.artifact("train", 1, {"label": label}, [])
+    questions = Artifact.of(store, "teacher", 1, {}, [])
+    artifact = Artifact.of(store, "train", 1, {"label": label}, [])
     artifact.finish(train_student(config, questions, assess, plan, artifact, watch))
     folder = f"{store.root}/{artifact.folder}"
     parameters = load_file(f"{folder}/student/model.safetensors")
@@ -164,7 +165,7 @@ def _trained(inputs, config, label, watch):
 def step_losses(inputs, label, stage):
     """Return the step losses that a finished training recorded at a stage: question id -> `[steps]`."""
     store = inputs[0]
-    folder = store.artifact("train", 1, {"label": label}, []).folder
+    folder = Artifact.of(store, "train", 1, {"label": label}, []).folder
     rows = StepLosses.from_table(store.read_table(f"{folder}/step_losses/stage-{stage}.parquet"))
     return {row.question_id: np.array(row.step_losses) for row in rows}
 

@@ -15,7 +15,8 @@ from kpod_ray.models.safetensors_state import fetch_module
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Question, Rationale, WeightedRationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.model import build_weighter
 from kpod_ray.weighting.phase import write_token_weights
 from tests.training.training_runs import (
@@ -37,7 +38,7 @@ def inputs(tmp_path_factory):
         questions.append(Question(f"q{i}", f"{i} and 2?", str(i + 2), "number", (), "train", ""))
         answer = str(i + 2)
         rationales.append(Rationale(f"q{i}/0", f"q{i}", 0, text, "t", "stop", 0, answer, "kept"))
-    taught = store.artifact("teacher", 1, {}, [])
+    taught = Artifact.of(store, "teacher", 1, {}, [])
     taught.write("rationales", Rationale.to_table(rationales))
     taught.write("questions", Question.to_table(questions))
     return store, taught
@@ -82,7 +83,7 @@ def config_of(inputs, weighting):
 
 def _weighed(inputs, config, label, watch=lambda metrics: None):
     store, taught = inputs
-    artifact = store.artifact("weigh", 1, {"label": label}, [])
+    artifact = Artifact.of(store, "weigh", 1, {"label": label}, [])
     return artifact, write_token_weights(config, taught, artifact, watch)
 
 
@@ -231,7 +232,7 @@ def test_a_destroyed_model_is_no_weighter(alone, inputs, settings, owner):
         weigh_here(inputs, label, **settings)
     name = "learning_rate" if owner == "weighter" else "adapt_learning_rate"
     assert str(raised.value) == (f"the {owner}'s parameters aren't finite; lower weighting.{name}")
-    artifact = inputs[0].artifact("weigh", 1, {"label": label}, [])
+    artifact = Artifact.of(inputs[0], "weigh", 1, {"label": label}, [])
     files = ["weighter-0.safetensors", *["adapted-0.safetensors"] * (owner == "predictor")]
     assert not any(artifact.store.exists(f"{artifact.folder}/{file}") for file in files)
 

@@ -11,7 +11,8 @@ from kpod_ray.errors import KpodError
 from kpod_ray.models.random_models import byte_tokenizer
 from kpod_ray.models.sources import model_hash
 from kpod_ray.records import Rationale, WeightedRationale
-from kpod_ray.storage.artifacts import Store
+from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.storage.store import Store
 from kpod_ray.weighting.content import content_hash, model_names
 from kpod_ray.weighting.given_weights import unweighted
 from kpod_ray.weighting.hand_weights import hand_weighted
@@ -40,7 +41,7 @@ def weigh(tmp_path, weighting, split_newlines=True):
             "student": {"model": "tiny:0"},
         }
     )
-    taught, artifact = (store.artifact(phase, 1, {}, []) for phase in ("teacher", "weigh"))
+    taught, artifact = (Artifact.of(store, phase, 1, {}, []) for phase in ("teacher", "weigh"))
     taught.write("rationales", Rationale.to_table(RATIONALES))
     manifest = write_token_weights(config, taught, artifact, lambda metrics: None)
     rows = WeightedRationale.from_table(artifact.read("weighted"))
