@@ -1,4 +1,4 @@
-"""Train steps of the student: forward and backward passes, and the optimizer update.
+"""Train steps of the student: forward and backward passes, and the update of the parameters.
 
 The loss of a train step is a sum over the global batch, divided once by a denominator. Each worker
 computes its share of the sum in micro-batches (gradient accumulation). Except for rounding, the result
@@ -25,9 +25,9 @@ from kpod_ray.data.sampler import micro_batches
 from kpod_ray.data.training_examples import training_example
 from kpod_ray.errors import KpodError
 from kpod_ray.models.finite import check_finite
-from kpod_ray.models.learning_rate import learning_rate_factor
 from kpod_ray.models.student import Student
 from kpod_ray.training.metrics import NUM_SUMS, StageLosses, loss_sums, step_metrics
+from kpod_ray.training.optimizer import build_optimizer, learning_rate_at, update
 from kpod_ray.training.parallel import clip_gradients, is_sharded, no_sync
 
 GivenSteps = Mapping[str, int]
@@ -86,13 +86,7 @@ class StudentTraining:
         self.config = config
         self.worker = worker
         self.pad_id = training_set.pad_id
-        self.optimizer = torch.optim.AdamW(
-            module.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        _initialize_state(self.optimizer)
+        self.optimizer = build_optimizer(module, config)
         self.device = next(module.parameters()).device
         ordered = sorted(training_set.examples, key=lambda example: example.question_id)
         self.examples = [
@@ -166,7 +160,7 @@ class StudentTraining:
         sums, measured = self._backward(indices, given, denominator)
         # The vote travels with the sums, which are added over the workers anyway.
         sums = torch.cat([sums, sums.new_tensor([wants_to_leave()])])
-        learning_rate = self._learning_rate(done)
+        learning_rate = learning_rate_at(done, self.config)
         grad_norm = self._clip_gradients(indices)
         if self.worker.num_workers > 1:
             torch.distributed.all_reduce(sums)
@@ -175,7 +169,7 @@ class StudentTraining:
         measured = [(rows, token_nll.cpu()) for rows, token_nll in measured]
         # A GPU runs the update asynchronously. Copies to the CPU wait for the GPU, so they come before
         # the update; the loop below then runs on the CPU at the same time as the update.
-        self._update(learning_rate)
+        update(self.optimizer, learning_rate)
         for rows, token_nll in measured:
             steps = [given[self.examples[row].question_id] for row in rows]
             self._stage_losses.add(rows, steps, token_nll)
@@ -264,18 +258,6 @@ class StudentTraining:
             )
         return norm
 
-    def _learning_rate(self, done: float) -> float:
-        schedule = self.config.learning_rate_schedule
-        warmup = self.config.warmup
-        return self.config.learning_rate * learning_rate_factor(schedule, warmup, done)
-
-    def _update(self, learning_rate: float) -> None:
-        """Update the parameters and clear the gradients."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
     def _denominator(self, indices: list[int], given: GivenSteps) -> float:
         """Return the divisor of the global batch's summed loss; see ``student.loss_normalization``.
 
@@ -307,19 +289,6 @@ class StudentTraining:
         if is_idle:
             batch = dataclasses.replace(batch, token_weights=batch.token_weights * 0)
         return batch.to(self.device)
-
-
-def _initialize_state(optimizer: torch.optim.AdamW) -> None:
-    """Allocate the optimizer's state before the first train step."""
-    # AdamW allocates its state in the first update, between the activations of that train step, which
-    # would leave the memory fragmented for the rest of the training.
-    for parameter in optimizer.param_groups[0]["params"]:
-        if parameter.requires_grad:
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
 
 
 def _step_weights(example: Example, kind: str) -> Sequence[float]:

@@ -21,7 +21,7 @@ from ray.train.torch import prepare_model
 
 from kpod_ray.cluster.departure import Departure, departing
 from kpod_ray.cluster.train_checkpoints import Saved, restore, save, wait_until_saved
-from kpod_ray.data.sampler import global_batches, num_stage_train_steps
+from kpod_ray.data.sampler import global_batches
 from kpod_ray.errors import KpodError
 from kpod_ray.models.finite import check_finite
 from kpod_ray.records import StepLosses
@@ -29,6 +29,7 @@ from kpod_ray.schedule.tables import Decision, given_steps
 from kpod_ray.storage.store import Store
 from kpod_ray.training.build import build_student, padding_id, read_examples
 from kpod_ray.training.job import TrainJob
+from kpod_ray.training.length import TrainingLength
 from kpod_ray.training.metrics import peak_memory_mib
 from kpod_ray.training.parallel import shard
 from kpod_ray.training.progress import BestModelKeeper, History, TrainProgress, stage_statistics
@@ -66,10 +67,10 @@ def train_stages(settings: dict[str, Any]) -> dict[str, Any]:
         )
         warnings = worker.restore()
         with departing(job.folder) as departure:
-            while worker.is_under_way():
+            while worker.length.is_under_way(worker.progress):
                 worker.train_stage(departure)
                 if worker.training.is_to_leave:
-                    return departure.leave(worker.kept())
+                    return departure.leave(worker.length.summary(worker.progress))
         worker.best_model.export(worker.progress)
     except KpodError as error:
         # All workers get the same error, except in the export, after which none waits for another. Ray
@@ -126,6 +127,7 @@ class _Worker:
             if validation_examples
             else None
         )
+        self.length = TrainingLength(job.student, job.num_stages, len(training_examples))
         self.progress = TrainProgress()
         self.history = History()
 
@@ -142,21 +144,6 @@ class _Worker:
             self.training.begin_stage(saved.tensors["step_loss_sums"])
         return warnings
 
-    def is_under_way(self) -> bool:
-        """Return whether the current stage has to be trained or to be ended."""
-        progress = self.progress
-        return progress.stage_steps > 0 or self.is_to_train(progress.stage)
-
-    def is_to_train(self, stage: int) -> bool:
-        """Return whether a stage has to be trained.
-
-        Without a token budget the planned stages are trained. With a budget, stages follow until the
-        budget is used up, whatever their number.
-        """
-        if self.job.student.loss_token_budget is None:
-            return stage <= self.job.num_stages
-        return not self._is_used_up()
-
     def train_stage(self, departure: Departure) -> None:
         """Train the rest of the current stage, validate, and save a checkpoint at the end.
 
@@ -171,14 +158,14 @@ class _Worker:
             RayError: The scheduler actor failed.
         """
         progress = self.progress
-        stage = self.progress.stage
+        stage = progress.stage
         # A seed of its own for each stage makes a resumed training repeat the random numbers.
         torch.manual_seed(self.job.seed * 1_000_003 + stage)
         given = self._given_steps(stage)
         batches = self._batches(given)
         if progress.stage_steps == 0:
             self.training.begin_stage()
-        while progress.stage_steps < len(batches) and not self._is_used_up():
+        while progress.stage_steps < len(batches) and not self.length.is_used_up(progress):
             self._train_step(batches[progress.stage_steps], given, departure)
             if self.training.is_to_leave:
                 self._save()
@@ -190,13 +177,20 @@ class _Worker:
                 self._save()
         with self._stage_named():
             self.training.check_update(batches[progress.stage_steps - 1], given)
+        self._end_stage()
+
+    def _end_stage(self) -> None:
+        """Write and measure what the current stage gave, begin the next stage, save a checkpoint."""
+        progress = self.progress
+        stage = progress.stage
+        with self._stage_named():
             self._write_step_losses(stage)
             self._validate()
         if self.rank == 0:
             ray.get(
                 self.scheduler.report_stage.remote(stage, stage_statistics(self.history, stage))
             )
-        if self._needs_accuracy(stage):
+        if self.length.needs_accuracy(progress):
             self._measure_accuracy()
         progress.stage = stage + 1
         progress.stage_steps = 0
@@ -209,15 +203,14 @@ class _Worker:
         progress = self.progress
         started = time.perf_counter()
         with self._stage_named():
-            metrics = self.training.train_step(
-                indices, given, self._done_fraction(), departure.is_wanted
-            )
+            done = self.length.done_fraction(progress)
+            metrics = self.training.train_step(indices, given, done, departure.is_wanted)
         progress.stage_steps += 1
         progress.train_steps += 1
         progress.loss_tokens += int(metrics["loss_tokens"])
         if self.rank == 0:
             metrics |= {"stage": progress.stage, "train_step": progress.train_steps}
-            metrics["num_train_steps"] = self._num_train_steps()
+            metrics["num_train_steps"] = self.length.num_train_steps()
             metrics["num_workers"] = self.training.worker.num_workers
             metrics["seconds"] = time.perf_counter() - started
             metrics["tokens_per_s"] = metrics["tokens"] / metrics["seconds"]
@@ -252,45 +245,16 @@ class _Worker:
         if self.rank == 0 and self.validation_actor is not None:
             self.validation_actor.measure_and_post.remote(self.history[-1], self.board)
 
-    def _needs_accuracy(self, stage: int) -> bool:
-        """Return whether the validation accuracy is measured after a stage; see `StudentConfig`."""
-        every = self.job.student.accuracy_every_stages
-        return every is not None and (stage % every == 0 or not self.is_to_train(stage + 1))
-
     def _batches(self, given: GivenSteps) -> list[list[int]]:
         """Return the global batches of the current stage, as indices into the training examples."""
         examples = self.training.examples
         return global_batches(
             [i for i, example in enumerate(examples) if example.question_id in given],
             self.job.student.global_batch_size,
-            num_train_steps=self._stage_length(),
+            num_train_steps=self.length.stage_train_steps(),
             seed=self.job.seed,
             stage=self.progress.stage,
         )
-
-    def _stage_length(self) -> int:
-        """Return the number of train steps of a stage."""
-        size = self.job.student.global_batch_size
-        return num_stage_train_steps(len(self.training.examples), size)
-
-    def _num_train_steps(self) -> int:
-        return self._stage_length() * self.job.num_stages
-
-    def kept(self) -> str:
-        """Return how far the training has come, for a message."""
-        return f"{self.progress.train_steps} of {self._num_train_steps()} train steps"
-
-    def _done_fraction(self) -> float:
-        """Return the fraction of the training that is done, in [0, 1)."""
-        budget = self.job.student.loss_token_budget
-        if budget is not None:
-            return self.progress.loss_tokens / budget
-        return self.progress.train_steps / self._num_train_steps()
-
-    def _is_used_up(self) -> bool:
-        """Return whether the token budget is used up; never without a budget."""
-        budget = self.job.student.loss_token_budget
-        return budget is not None and self.progress.loss_tokens >= budget
 
     def _given_steps(self, stage: int) -> GivenSteps:
         """Return the given steps of the questions of a stage, as the scheduler actor decides."""
