@@ -91,7 +91,8 @@ def _show_questions(
 def _show_rationales(
     run: str, overrides: list[str], selected: tuple[str | None, str | None, int], console: Terminal
 ) -> None:
-    from kpod_ray.cli.show_rationales import Selection, print_rationales
+    from kpod_ray.cli.corpus_summary import Selection
+    from kpod_ray.cli.show_rationales import print_rationales
     from kpod_ray.pipeline.lookup import find_run
 
     selection = Selection(*selected)

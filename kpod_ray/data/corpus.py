@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from kpod_ray.records import Question, Rationale, Record, WeightedRationale
@@ -63,6 +64,30 @@ def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
     """
     for batch in artifact.batches(name, BATCH_ROWS):
         yield from record.from_table(batch)
+
+
+def find_questions(
+    artifacts: Mapping[str, Artifact], ids: Collection[str]
+) -> dict[str, Question]:
+    """Return id -> question of the given ids, from the table of phase ``teacher`` first.
+
+    Only this table holds copies of questions, and the gold answers that samples agreed on. Ids without a
+    question are left out. ``artifacts`` holds ``teacher`` and ``questions``; both tables are read up to
+    the last question found.
+
+    Raises:
+        KpodError: A table can't be read.
+    """
+    found: dict[str, Question] = {}
+    tables = (
+        table_rows(artifacts[name], "questions", Question) for name in ("teacher", "questions")
+    )
+    for question in itertools.chain.from_iterable(tables):
+        if len(found) == len(ids):
+            break
+        if question.id in ids:
+            found.setdefault(question.id, question)
+    return found
 
 
 class _Lookup(Generic[R]):

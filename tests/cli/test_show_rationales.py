@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from kpod_ray.algorithm.steps import split_steps
-from kpod_ray.cli.show_rationales import Selection, collect_corpus, print_rationales
+from kpod_ray.cli.corpus_summary import Selection, collect_corpus
+from kpod_ray.cli.show_rationales import print_rationales
 from kpod_ray.cli.terminal import Terminal
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Question, Rationale, WeightedRationale

@@ -10,12 +10,11 @@ import numpy as np
 
 from kpod_ray.config import RunConfig
 from kpod_ray.config.reading.strict_yaml import write_yaml
-from kpod_ray.data.corpus import table_rows
+from kpod_ray.data.corpus import find_questions
 from kpod_ray.evaluation.paired import paired_test
 from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import (
     Prediction,
-    Question,
     Rationale,
     StageRow,
     StepDifficulty,
@@ -101,7 +100,7 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         ),
         verdict_counts=manifests["teacher"]["verdicts"],
         rejects=tuple(rejects),
-        questions=_questions(artifacts, shown),
+        questions=find_questions(artifacts, shown),
         weighted_rationales=tuple(weighted[:NUM_SHOWN]),
         step_difficulties={row.question_id: tuple(row.step_difficulties) for row in difficulties},
         token_weight_histogram=_token_weight_histogram(weighted),
@@ -173,16 +172,6 @@ def _prediction_pairs(artifacts: Mapping[str, Artifact]) -> list[PredictionPair]
     }
     after = Prediction.from_table(artifacts["evaluate"].read("predictions"))
     return [PredictionPair(row.question_id, before.get(row.question_id), row) for row in after]
-
-
-def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Question]:
-    """Return id -> question; only ``teacher`` has copies of questions and majority answers."""
-    found: dict[str, Question] = {}
-    for name in ("teacher", "questions"):
-        for question in table_rows(artifacts[name], "questions", Question):
-            if question.id in ids:
-                found.setdefault(question.id, question)
-    return found
 
 
 def _accuracy(
