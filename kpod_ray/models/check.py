@@ -8,16 +8,13 @@ from pathlib import Path
 from kpod_ray.errors import KpodError
 from kpod_ray.models.custom_code import plain_name, with_trust_of
 from kpod_ray.models.folder_check import ModelUse, check_family, check_folder
+from kpod_ray.models.names import RANDOM, looks_local, seed_of, without_query
 from kpod_ray.models.sources import (
-    RANDOM,
     builtin_folder,
     checked_address,
     is_encoder_decoder,
     load_config,
-    looks_local,
     packaged_source,
-    seed_of,
-    without_query,
 )
 from kpod_ray.models.weight_files import copy_without_tensors
 from kpod_ray.storage.artifacts import MANIFEST, Artifact

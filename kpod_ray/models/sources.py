@@ -1,12 +1,7 @@
-"""Turn a model's name in a config into a folder that transformers and vLLM load.
+"""Turn a model's name in a config (`names`) into a folder that transformers and vLLM load.
 
-A name is a local folder; a folder at an ``s3://`` or ``gs://`` address; ``tiny:SEED``, ``tiny-t5:SEED``
-or ``small:SEED`` of `random_models`; ``builtin:NAME``, a small trained model of this package (see
-``builtin/README.md``); ``packaged:NAME``, a model inside another installed Python package; or
-``OWNER/NAME``, with one slash and no such local path, a model on the Hugging Face hub. Any other name,
-such as ``gpt2``, means a local folder. ``trusted:`` may stand before a name (`custom_code`). A model
-folder has a ``config.json``. torch and transformers are imported inside functions, because commands that
-only check names must start fast.
+A model folder has a ``config.json``. torch and transformers are imported inside functions, because
+commands that only check names must start fast.
 """
 
 from __future__ import annotations
@@ -27,6 +22,7 @@ import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
 from kpod_ray.models.custom_code import is_trusted, load_pretrained, plain_name
+from kpod_ray.models.names import GENERATED, RANDOM, is_folder, looks_local, seed_of, without_query
 from kpod_ray.storage.filesystems import open_address, reason
 
 MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
@@ -34,11 +30,7 @@ MODEL_CACHE = Path("~/.cache/kpod/models").expanduser()
 NUM_SAMPLES = 64
 """Number of samples that `model_hash` reads of each file; reading a large file whole takes minutes."""
 SAMPLE_BYTES = 4096
-RANDOM = ("tiny", "tiny-t5", "small")
-_GENERATED = (*RANDOM, "builtin", "packaged")
-"""Kinds of models with a colon in their names, which aren't names of folders."""
-_SEED_DIGITS = len(str(2**64))
-
+"""Bytes of each sample."""
 BUILTIN = ("student", "teacher")
 """Names of the models of this package."""
 
@@ -91,43 +83,6 @@ def model_folder(name: str, cache: Path = MODEL_CACHE) -> str:
     return name
 
 
-def is_hub_name(name: str) -> bool:
-    """Return whether a name has the form OWNER/NAME of a hub model, and no such local path exists."""
-    name = plain_name(name)
-    return ":" not in name and not looks_local(name)
-
-
-def is_folder(name: str) -> bool:
-    """Return whether a name means a local folder, existing or not, or a folder at an address."""
-    name = plain_name(name)
-    return "://" in name or (name.partition(":")[0] not in _GENERATED and looks_local(name))
-
-
-def without_folders(name: str) -> str:
-    """Return a model's name for publication: of a folder (`is_folder`) only the last path component.
-
-    Of an address, user names and options, which may be keys, are left out, too.
-    """
-    name = plain_name(name)
-    return without_query(name).rpartition("/")[2] if is_folder(name) else name
-
-
-def without_query(name: str) -> str:
-    """Return a model's name for messages: an address without a key, options and final slashes."""
-    if "://" not in name:
-        return name.rstrip("/")
-    scheme, _, rest = name.partition("://")
-    place = rest.partition("?")[0].partition("#")[0].rstrip("/")
-    bucket, slash, path = place.partition("/")
-    return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{path}"
-
-
-def looks_local(name: str) -> bool:
-    """Return whether a name means a local folder: it isn't of the form OWNER/NAME, or it exists."""
-    # os.path.exists returns False for names that are no path, such as very long ones.
-    return name.startswith(("/", "./", "../", "~")) or name.count("/") != 1 or os.path.exists(name)
-
-
 def is_encoder_decoder(name: str) -> bool:
     """Return whether a model is an encoder-decoder, without loading parameters.
 
@@ -139,7 +94,7 @@ def is_encoder_decoder(name: str) -> bool:
         ValueError: transformers doesn't know the model's type (TypeError at an address without type).
     """
     kind = plain_name(name).partition(":")[0]
-    if kind in _GENERATED:
+    if kind in GENERATED:
         return kind == "tiny-t5"
     if "://" in name and not is_trusted(name):
         from transformers import AutoConfig
@@ -214,23 +169,6 @@ def checked_address(address: str) -> tuple[pafs.FileSystem, str]:
     if not is_model:
         raise KpodError(f"model {shown}: no model folder (a config.json is expected in it)")
     return filesystem, path
-
-
-def seed_of(kind: str, text: str) -> int:
-    """Return the seed of the random model ``KIND:TEXT``, such as ``tiny:7``.
-
-    Raises:
-        KpodError: The text is no whole number below 2^64.
-    """
-    if not text.isdecimal():
-        raise KpodError(f"model {kind}:{text}: expected {kind}:SEED with a whole number")
-    digits = text.lstrip("0") or "0"
-    # Python refuses to convert thousands of digits.
-    if len(digits) > _SEED_DIGITS or int(digits) >= 2**64:
-        raise KpodError(
-            f"model {kind}:{text[:_SEED_DIGITS]}...: expected {kind}:SEED with a whole number below 2^64"
-        )
-    return int(digits)
 
 
 def builtin_folder(name: str) -> Path:

@@ -22,28 +22,10 @@ from kpod_ray.config import (
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.contamination import Contamination, find_contamination
-from kpod_ray.questions.gold_answers import read_choice, read_choices, read_gold
-from kpod_ray.questions.solutions import (
-    check_short,
-    split_answer,
-    split_solution,
-    without_calculator_marks,
-)
+from kpod_ray.questions.rows import question_of
 from kpod_ray.questions.splits import hash_fraction, in_test_split
-from kpod_ray.records import AnswerKind, Question, Split
-from kpod_ray.storage.user_files import (
-    BadRow,
-    FieldError,
-    file_hash,
-    id_field,
-    optional_text_field,
-    place,
-    read_rows,
-    text_field,
-)
-
-_SPLITS: Mapping[str, Split] = {"": "train", "train": "train", "all": "train", "test": "test"}
-"""Text of a row's split column -> split of the question. The empty text stands for a missing column."""
+from kpod_ray.records import Question, Split
+from kpod_ray.storage.user_files import BadRow, FieldError, file_hash, place, read_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +198,7 @@ def _questions(
                 yield part.path, line, row
                 continue
             try:
-                yield part.path, line, _question(row, config, part.split)
+                yield part.path, line, question_of(row, config, part.split)
             except FieldError as error:
                 yield part.path, line, BadRow(part.path, line, str(error))
 
@@ -228,63 +210,6 @@ def _duplicate(question_id: str, path: str, line: int, first: tuple[str, int]) -
         f"questions {place(path, line)}: id {question_id!r} was already used at {earlier}; "
         "ids must be unique"
     )
-
-
-def _question(row: Mapping[str, Any], config: SplitConfig, split: Split | None) -> Question:
-    """Return the question of a row; ``split`` None takes the split from the row.
-
-    Raises:
-        FieldError: A column is missing or holds a value that can't be used.
-    """
-    columns = config.columns
-    question_id = id_field(row, columns.id)
-    question = text_field(row, columns.question).strip()
-    rationale = without_calculator_marks(optional_text_field(row, columns.rationale))
-    has_answer = not (config.allow_missing_answers and _is_missing(row.get(columns.answer)))
-    if config.answer_separator and has_answer:
-        text = text_field(row, columns.answer)
-        rationale, answer = split_answer(text, config.answer_separator, columns.answer)
-        row = {**row, columns.answer: answer}
-    elif has_answer and (solution := split_solution(row, columns.answer)):
-        rationale = solution[0] if columns.rationale == columns.answer else rationale or solution[0]
-        row = {**row, columns.answer: solution[1]}
-    answer, kind, choices = _gold(row, config) if has_answer else _no_gold(row, config)
-    if has_answer and kind == "text":
-        check_short(answer, rationale, row, columns.answer)
-    split = split or _split(row, columns.split)
-    if split == "test" and not answer:
-        raise FieldError(f"field {columns.answer!r} is missing, and this is a test question")
-    return Question(question_id, question, answer, kind, choices, split, rationale)
-
-
-def _gold(row: Mapping[str, Any], config: SplitConfig) -> tuple[str, AnswerKind, tuple[str, ...]]:
-    """Return the gold answer in normal form, its kind, and the texts of the choices, if any."""
-    columns = config.columns
-    texts, labels = read_choices(row, columns.choices)
-    if texts:
-        return read_choice(row, columns.answer, texts, labels), "choice", tuple(texts)
-    answer, kind = read_gold(row, columns.answer)
-    return answer, kind, ()
-
-
-def _is_missing(answer: object) -> bool:
-    return answer is None or (isinstance(answer, str) and not answer.strip())
-
-
-def _no_gold(
-    row: Mapping[str, Any], config: SplitConfig
-) -> tuple[str, AnswerKind, tuple[str, ...]]:
-    """Return the values of `_gold` for a row without a gold answer: the answer is an empty text."""
-    texts, _ = read_choices(row, config.columns.choices)
-    return "", "choice" if texts else config.answer_kind, tuple(texts)
-
-
-def _split(row: Mapping[str, Any], name: str) -> Split:
-    """Return the split that a row names in column ``name``; raise a `FieldError` for an unknown one."""
-    text = optional_text_field(row, name)
-    if text not in _SPLITS:
-        raise FieldError(f"field {name!r} is {text!r}; it must be train, test or all (= train)")
-    return _SPLITS[text]
 
 
 def _with_test_split(questions: list[Question], fraction: float, seed: int) -> list[Question]:

@@ -26,7 +26,8 @@ from kpod_ray.inference.endpoint import costs
 from kpod_ray.inference.endpoint.key import endpoint_key
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
-from kpod_ray.models.sources import model_hash, without_folders
+from kpod_ray.models.names import without_folders
+from kpod_ray.models.sources import model_hash
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.storage.user_files import file_hash
 

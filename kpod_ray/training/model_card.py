@@ -15,7 +15,7 @@ from kpod_ray.config import (
     RunConfig,
 )
 from kpod_ray.models.custom_code import plain_name
-from kpod_ray.models.sources import is_hub_name, without_folders
+from kpod_ray.models.names import is_hub_name, without_folders
 from kpod_ray.teacher.kinds import card_line
 
 _CARD = Template(

@@ -23,14 +23,13 @@ from kpod_ray.data.prompts import encode_prompt, plain_text, target_text
 from kpod_ray.errors import KpodError
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
+from kpod_ray.models.names import is_folder, without_folders
 from kpod_ray.models.sources import (
     BUILTIN,
     builtin_folder,
     is_encoder_decoder,
-    is_folder,
     model_folder,
     model_hash,
-    without_folders,
 )
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.questions.arithmetic import generate_questions

@@ -12,14 +12,8 @@ from kpod_ray.config import EvaluationConfig, VllmTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
-from kpod_ray.models.sources import (
-    is_encoder_decoder,
-    is_folder,
-    is_hub_name,
-    model_folder,
-    model_hash,
-    without_folders,
-)
+from kpod_ray.models.names import is_folder, is_hub_name, without_folders
+from kpod_ray.models.sources import is_encoder_decoder, model_folder, model_hash
 from kpod_ray.models.student import check_vocabulary, load_student, load_tokenizer
 from kpod_ray.schedule.embeddings import encode_texts
 from tests.conftest import REPOSITORY

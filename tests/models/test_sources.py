@@ -14,12 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from kpod_ray.errors import KpodError
 from kpod_ray.models import check
 from kpod_ray.models.folder_check import ModelUse
-from kpod_ray.models.sources import (
-    is_encoder_decoder,
-    model_folder,
-    model_hash,
-    without_folders,
-)
+from kpod_ray.models.sources import is_encoder_decoder, model_folder, model_hash
 
 PACKAGED = "packaged:SmolLM2-135M-Instruct"
 
@@ -153,20 +148,6 @@ def test_a_seed_out_of_range_is_told_in_a_short_line(tmp_path, seed):
             assert len(str(told.value)) < 120
     check_model(f"tiny:{2**64 - 1}")
     check_model("tiny:" + "0" * 5000 + "7")
-
-
-def test_what_is_published_of_a_name_holds_no_folder_and_no_key():
-    published = {
-        "/home/me/models/mine": "mine",
-        "/home/me/models/mine/": "mine",
-        "~/mine": "mine",
-        "s3://bucket/models/mine?region=eu&access_key=A&secret_key=S": "mine",
-        "s3://A:S@bucket/models/mine/#S": "mine",
-        "s3://A:S@bucket?secret_key=S": "bucket",
-        "owner/model": "owner/model",
-        "tiny:0": "tiny:0",
-    }
-    assert {name: without_folders(name) for name in published} == published
 
 
 def test_messages_about_an_address_hold_no_options_of_it():

@@ -18,17 +18,11 @@ import tenacity
 from pydantic import SecretStr
 
 from kpod_ray.config import EndpointTeacher
-from kpod_ray.data.prompts import (
-    NEXT_QUESTION,
-    PromptAffixes,
-    Shot,
-    messages,
-    plain_text,
-    shots_for,
-)
+from kpod_ray.data.prompts import Shot
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint.costs import CHARS_PER_TOKEN
 from kpod_ray.inference.endpoint.key import is_loopback, key_variable
+from kpod_ray.inference.endpoint.openai_requests import request_body, request_path
 from kpod_ray.inference.endpoint.openai_responses import (
     UnreadableAnswer,
     error_message,
@@ -143,7 +137,7 @@ class Endpoint:
         """
         if self.client is None or self.pacing is None:
             self._open()
-        body, num_chars = self._body(request)
+        body, num_chars = request_body(self.teacher, request, self.shots)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_Busy),
             stop=tenacity.stop_after_attempt(self.teacher.max_tries),
@@ -188,31 +182,6 @@ class Endpoint:
             timeout=None, headers=self.headers, limits=limits, trust_env=not is_local
         )
 
-    def _body(self, request: GenerationRequest) -> tuple[dict[str, Any], int]:
-        """Return the JSON body of a request, and the number of characters of the prompt."""
-        teacher = self.teacher
-        shots = shots_for(request.text, self.shots)
-        affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
-        stop = list(teacher.stop)
-        body: dict[str, Any] = {
-            "model": teacher.model,
-            "max_tokens": teacher.max_new_tokens,
-            "temperature": teacher.temperature,
-            "top_p": teacher.top_p,
-        }
-        if teacher.template == "chat":
-            body["messages"] = messages(request.text, shots, affixes)
-            num_chars = sum(len(message["content"]) for message in body["messages"])
-        else:
-            body["prompt"] = plain_text(request.text, shots, affixes)
-            num_chars = len(body["prompt"])
-            stop.append(NEXT_QUESTION)
-        if stop:
-            body["stop"] = stop
-        if teacher.temperature > 0:
-            body["seed"] = request.seed
-        return {**body, **teacher.extra_body}, num_chars
-
     async def _send(self, request_id: str, body: dict[str, Any], num_chars: int) -> Completion:
         """Send a request once.
 
@@ -223,7 +192,7 @@ class Endpoint:
         """
         assert self.client is not None
         assert self.pacing is not None
-        path = "/chat/completions" if self.teacher.template == "chat" else "/completions"
+        path = request_path(self.teacher)
         num_tokens = num_chars // CHARS_PER_TOKEN + self.teacher.max_new_tokens
         async with self.pacing.turn(num_tokens):
             try:
