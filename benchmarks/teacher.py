@@ -36,7 +36,7 @@ from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.loading import load_questions
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 

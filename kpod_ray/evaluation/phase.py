@@ -21,7 +21,8 @@ from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.splits import check_test_questions
-from kpod_ray.records import Completion, GenerationRequest, Prediction, Question
+from kpod_ray.inference.records import Completion, GenerationRequest
+from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 
 ANSWERS = "answers"

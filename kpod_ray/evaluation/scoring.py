@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from scipy.stats import binomtest
 
 from kpod_ray.answers.extraction import answers_equal, extract_answer
-from kpod_ray.records import Completion, Prediction, Question
+from kpod_ray.inference.records import Completion
+from kpod_ray.records import Prediction, Question
 
 
 def predict(completion: Completion, question: Question) -> Prediction:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kpod_ray.errors import KpodError
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 from kpod_ray.storage.store import Store
 
 _FILES_IN_MEMORY = 64

@@ -35,7 +35,7 @@ from kpod_ray.inference.concurrency import CapacityLimiter, SharedExclusiveLock
 from kpod_ray.inference.requests import Block, Pending, read_requests
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.writer import CompletionWriter
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.store import Store
 from kpod_ray.storage.scratch import started
 

@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from kpod_ray.data.prompts import question_text
-from kpod_ray.records import GenerationRequest, Question
+from kpod_ray.inference.records import GenerationRequest
+from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 

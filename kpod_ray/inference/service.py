@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kpod_ray.config import ActorResources
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 
 
 class Service(Protocol):

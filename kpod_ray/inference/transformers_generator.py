@@ -21,7 +21,7 @@ from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
 from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.generation import fits_positions, generation_inputs
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 
 STOP_WINDOW = 8
 """Number of last tokens in which the stop text is searched. The stop text is shorter than this many

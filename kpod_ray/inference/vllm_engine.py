@@ -23,7 +23,7 @@ from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.custom_code import is_trusted
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.scratch import make_folder, noting_shared_memory
 
 MAX_NUM_SEQS = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 from kpod_ray.storage.store import Store
 
 MAX_SECONDS = 30.0

@@ -6,7 +6,9 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from kpod_ray.records import Completion, Question
+from kpod_ray.inference.records import Completion
+
+from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Manifest
 
 

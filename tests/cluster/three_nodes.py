@@ -22,7 +22,7 @@ from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import generate
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
-from kpod_ray.records import GenerationRequest
+from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked

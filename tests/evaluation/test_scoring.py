@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
-from kpod_ray.records import Completion, Question
+from kpod_ray.inference.records import Completion
+from kpod_ray.records import Question
 
 NUMBER = Question("q", "How many?", "5", "number", (), "test", "")
 CHOICE = Question("q", "Which?", "B", "choice", ("bank", "boat"), "test", "")

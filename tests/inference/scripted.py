@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 
 
 class Scripted:

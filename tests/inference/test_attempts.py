@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.attempts import FINISHED, MOST_STARTS, AttemptTracker, next_attempt
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 from kpod_ray.storage.store import Store
 
 

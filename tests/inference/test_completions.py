@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kpod_ray.inference.completions import CompletionIndex
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 from kpod_ray.storage.store import Store
 
 

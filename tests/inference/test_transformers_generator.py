@@ -17,7 +17,7 @@ from kpod_ray.inference.transformers_generator import (
     RequestGenerator,
 )
 from kpod_ray.models.sources import model_folder
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 
 QUESTIONS = [
     "2 + 3?",

@@ -4,7 +4,7 @@ import pytest
 
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.writer import CompletionWriter
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 from kpod_ray.storage.store import Store
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from kpod_ray.config import ColumnsConfig, FileTeacher
 from kpod_ray.errors import KpodError
-from kpod_ray.records import Completion, Question
+from kpod_ray.inference.records import Completion
+from kpod_ray.records import Question
 from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.teacher.samples import Sample, sample_of_completion

@@ -31,7 +31,7 @@ from kpod_ray.inference.endpoint.openai_responses import (
     read_retry_after,
 )
 from kpod_ray.inference.endpoint.rate_limit import Pacing
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 
 CHECK_SECONDS = 10.0
 """Seconds that `Endpoint.check` waits for an answer."""

@@ -14,7 +14,7 @@ from kpod_ray.data.prompts import (
     plain_text,
     shots_for,
 )
-from kpod_ray.records import GenerationRequest
+from kpod_ray.inference.records import GenerationRequest
 
 
 def request_path(teacher: EndpointTeacher) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from kpod_ray.records import Completion
+from kpod_ray.inference.records import Completion
 
 _BROKEN_OFF = {"error", "abort"}
 """Finish reasons with which servers report that the generation was aborted."""

@@ -8,7 +8,7 @@ from kpod_ray.config import EndpointTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint.key import ALLOWED, endpoint_key, is_loopback
 from kpod_ray.inference.endpoint.openai_client import Endpoint
-from kpod_ray.records import GenerationRequest
+from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.teacher.kinds import check
 from tests.inference.endpoint_server import EndpointServer, answer
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from kpod_ray.config import EndpointTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint.openai_client import Endpoint
-from kpod_ray.records import Completion, GenerationRequest
+from kpod_ray.inference.records import Completion, GenerationRequest
 from tests.inference.endpoint_server import EndpointServer, answer
 
 KEY = "sk-very-secret"
