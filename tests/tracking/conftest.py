@@ -2,6 +2,7 @@
 
 import pytest
 
+from kpod_ray.storage.store import Store
 from tests.tracking.wandb_server import FAKE_KEY, WandbServer
 
 
@@ -28,3 +29,8 @@ def server(monkeypatch):
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         yield server
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(str(tmp_path / "store"))

@@ -10,7 +10,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, has_wandb_login
 from kpod_ray.tracking.wandb_upload import send
 from kpod_ray.tracking.wandb_workspace import save_dashboard
-from tests.tracking.test_tracker import config
+from tests.tracking.trackers import config
 from tests.tracking.wandb_server import WandbServer, hanging_server, refusing_server
 
 SILENT_SECONDS = 1.0
@@ -90,3 +90,16 @@ def test_an_address_with_a_key_is_refused_without_repeating_it(monkeypatch, url)
     ) as refused:
         base_url()
     assert "pw" not in str(refused.value)
+
+
+def test_a_login_is_a_key_in_the_environment_or_in_the_netrc_of_the_server(
+    monkeypatch, tmp_path, key
+):
+    assert has_wandb_login()
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert not has_wandb_login()
+    (tmp_path / "netrc").write_text(f"machine wandb.example login user password {key}\n")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://other.example")
+    assert not has_wandb_login()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    assert has_wandb_login()

@@ -10,7 +10,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.tracking import open_tracker
 from kpod_ray.tracking.wandb_upload import place_of, send
 from tests.conftest import REPOSITORY
-from tests.tracking.test_tracker import config
+from tests.tracking.trackers import config
 from tests.tracking.wandb_server import hanging_server, refusing_server
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
@@ -55,7 +55,7 @@ ONLINE = """
 import sys
 from pathlib import Path
 from kpod_ray.tracking import open_tracker
-from tests.tracking.test_tracker import config
+from tests.tracking.trackers import config
 
 tracker = open_tracker(config("online"), Path(sys.argv[1]))
 tracker.log({"train/train_step": 1, "train/loss": 0.5})
