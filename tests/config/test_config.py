@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from kpod_ray.config import HandWeighting, LearnedWeighting, RunConfig, load, parse_override
+from kpod_ray.config import LearnedWeighting, RunConfig, load, parse_override
 from kpod_ray.errors import KpodError
+from tests.config.minimal import MINIMAL
 from tests.conftest import REPOSITORY
 
 CONFIGS = sorted(
@@ -12,11 +13,6 @@ CONFIGS = sorted(
     for path in (REPOSITORY / "configs").rglob("*.yaml")
     if path.parent.name not in ("parts", "cluster") or path.name == "run.yaml"  # no config alone
 )
-MINIMAL = {
-    "name": "a",
-    "teacher": {"kind": "file", "path": "r.jsonl"},
-    "student": {"model": "tiny:0"},
-}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -108,105 +104,10 @@ def test_a_broken_file_is_named(tmp_path, text, words):
     assert str(path) in str(caught.value)
 
 
-def write(folder, **files):
-    for name, text in files.items():
-        (folder / f"{name}.yaml").write_text(text)
-    return folder / f"{next(iter(files))}.yaml"
-
-
-MINIMAL_TEXT = "name: a\nteacher: {kind: file, path: r.jsonl}\nstudent: {model: 'tiny:0'}\n"
-
-
-def test_a_base_holds_where_the_file_sets_nothing(tmp_path):
-    top = "base: below.yaml\nstudent: {learning_rate: 0.5}\nschedule: {num_stages: 3}\n"
-    path = write(tmp_path, top=top, below=f"{MINIMAL_TEXT}schedule: {{num_stages: 9, growth: 2}}\n")
-    config = load(path, ["schedule.growth=3"])
-    assert (config.name, config.student.model) == ("a", "tiny:0")
-    assert config.student.learning_rate == 0.5
-    assert (config.schedule.num_stages, config.schedule.growth) == (3, 3)
-
-
-def test_of_several_bases_the_later_wins_and_each_is_relative_to_its_file(tmp_path):
-    (tmp_path / "parts").mkdir()
-    write(tmp_path / "parts", one="base: deep.yaml\nseed: 1\n", deep="seed: 7\nstorage: /deep\n")
-    write(tmp_path / "parts", two="seed: 2\n")
-    bases = "base: [parts/one.yaml, parts/two.yaml]\n"
-    config = load(write(tmp_path, top=bases + MINIMAL_TEXT))
-    assert (config.seed, config.storage) == (2, "/deep")
-
-
-@pytest.mark.parametrize(
-    ("below", "above", "expected"),
-    [
-        ("{num_train_steps: 7}", "{kind: learned, temperature: 1.5}", ("learned", 7, 1.5)),
-        ("{kind: learned, num_train_steps: 7}", "{temperature: 1.5}", ("learned", 7, 1.5)),
-        ("{num_train_steps: 7}", "{temperature: 1.5}", ("learned", 7, 1.5)),
-        (
-            "{kind: hand, plain_weight: 0.5}",
-            "{kind: learned, temperature: 1.5}",
-            ("learned", LearnedWeighting().num_train_steps, 1.5),
-        ),
-    ],
-)
-def test_a_weighting_without_a_kind_is_a_learned_one_in_every_layer(
-    tmp_path, below, above, expected
-):
-    student = "student: {model: 'tiny:1'}\nteacher: {kind: reference}\nname: a\n"
-    (tmp_path / "below.yaml").write_text(f"{student}weighting: {below}\n")
-    (tmp_path / "above.yaml").write_text(f"base: below.yaml\nweighting: {above}\n")
-    found = load(tmp_path / "above.yaml").weighting
-    assert (found.kind, found.num_train_steps, found.temperature) == expected
-
-
-def test_a_hand_weighting_takes_the_place_of_a_learned_one_without_a_kind(tmp_path):
-    (tmp_path / "below.yaml").write_text(
-        "student: {model: 'tiny:1'}\nteacher: {kind: reference}\nname: a\n"
-        "weighting: {num_train_steps: 7}\n"
-    )
-    (tmp_path / "above.yaml").write_text("base: below.yaml\nweighting: {kind: hand}\n")
-    assert load(tmp_path / "above.yaml").weighting == HandWeighting(kind="hand")
-
-
 def test_a_key_of_another_kind_is_said_to_be_that():
     with pytest.raises(KpodError) as caught:
         load(REPOSITORY / "configs" / "smoke.yaml", ["weighting={kind: hand, num_heads: 3}"])
     assert "unknown key weighting.num_heads: hand has no such key, learned has" in str(caught.value)
-
-
-def test_a_group_of_another_kind_takes_the_place_of_the_whole_group(tmp_path):
-    below = (
-        "teacher: {kind: vllm, model: 'tiny:0', samples: {per_question: 4}, fallback: reference}\n"
-    )
-    path = write(tmp_path, top=f"base: below.yaml\n{MINIMAL_TEXT}", below=below)
-    assert load(path).teacher.fallback == "drop"
-
-
-@pytest.mark.parametrize(
-    ("files", "words"),
-    [
-        ({"top": "base: gone.yaml"}, ["gone.yaml", "No such file"]),
-        ({"top": "base: top.yaml"}, ["top.yaml", "its own base"]),
-        (
-            {"top": "base: [a.yaml]", "a": "base: b.yaml", "b": "base: a.yaml"},
-            ["a.yaml", "own base"],
-        ),
-        ({"top": "base: a.yaml", "a": "- 1"}, ["a.yaml", "mapping"]),
-        ({"top": "base: [1]"}, ["top.yaml", "base", "1"]),
-        ({"top": "base: {a: b}"}, ["top.yaml", "base", "file"]),
-        ({"top": "base: null"}, ["top.yaml", "base", "file"]),
-    ],
-)
-def test_a_wrong_base_is_named_in_one_line(tmp_path, files, words):
-    with pytest.raises(KpodError) as caught:
-        load(write(tmp_path, **files))
-    assert "\n" not in str(caught.value)
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_two_files_may_have_the_same_base(tmp_path):
-    files = {"top": f"base: [a.yaml, b.yaml]\n{MINIMAL_TEXT}", "a": "base: c.yaml"}
-    assert load(write(tmp_path, **files, b="base: c.yaml", c="seed: 5")).seed == 5
 
 
 def test_override_values_are_yaml():
@@ -229,93 +130,3 @@ def test_importing_the_config_loads_neither_torch_nor_ray():
     code = "import kpod_ray.config, sys; print([m for m in ('torch', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_setting_one_resource_keeps_the_others():
-    config = RunConfig.model_validate({**MINIMAL, "resources": {"train": {"num_gpus": 1}}})
-    assert config.resources.train.num_workers == 2
-
-
-TEACHER = {"kind": "vllm", "model": "tiny:0"}
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"temperature": 0, "samples": {"per_question": 2}},
-            "samples at temperature 0 are all the same",
-        ),
-        ({"temperature": 0, "samples": {"retry_rounds": 1}}, "samples at temperature 0"),
-        ({"filters": {"min_steps": 3, "max_steps": 2}}, "min_steps is larger than max_steps"),
-        ({"filters": {"min_tokens": 3, "max_tokens": 2}}, "min_tokens is larger than max_tokens"),
-        ({"filters": {"near_duplicate": 0}}, "near_duplicate: Input should be greater than 0"),
-        (
-            {"filters": {"max_step": 2}},
-            "key teacher.filters.max_step, did you mean teacher.filters.max_steps",
-        ),
-        ({"selection": "best"}, "selection: Input should be 'first', 'shortest'"),
-        ({"num_kept": 0}, "num_kept: Input should be greater than or equal to 1"),
-        ({"samples": {"per_question": 0}}, "samples.per_question: Input should be greater"),
-        ({"kind": "endpoint", "base_url": "api.openai.com"}, "base_url: String should match"),
-        (
-            {"kind": "endpoint", "base_url": "http://me:secret@h/v1"},
-            "base_url: a key in it would end up in files",
-        ),
-        ({"kind": "endpoint"}, "teacher.base_url is missing"),
-        (
-            {"kind": "endpoint", "base_url": "http://h/v1", "max_tries": 0},
-            "max_tries: Input should be",
-        ),
-    ],
-)
-def test_what_a_teacher_cannot_be_is_said_in_one_line(settings, message):
-    with pytest.raises(KpodError, match=message) as caught:
-        RunConfig.model_validate(MINIMAL).override({"teacher": {**TEACHER, **settings}})
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_questions_without_answers_need_a_teacher_that_agrees_with_itself():
-    config = RunConfig.model_validate(MINIMAL).override({"teacher": TEACHER})
-    questions = {"source": "file", "path": "q.jsonl", "allow_missing_answers": True}
-    with pytest.raises(KpodError, match="without a gold answer, only what"):
-        config.override({"questions": questions})
-    config.override({"questions": questions, "teacher.filters.self_consistency": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("num_gpus", "engine"),
-    [
-        (4, {}),
-        (4, {"pipeline_parallel_size": 2}),
-        (4, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}),
-        (0.5, {}),
-        (0, {"tensor_parallel_size": 2}),
-    ],
-)
-def test_an_engine_spreads_over_all_of_its_gpus(num_gpus, engine):
-    RunConfig.model_validate(MINIMAL).override(
-        {"resources.evaluate.num_gpus": num_gpus, "evaluation.engine_kwargs": engine}
-    )
-
-
-@pytest.mark.parametrize(
-    ("num_gpus", "engine"),
-    [
-        (4, {"tensor_parallel_size": 2}),
-        (1, {"tensor_parallel_size": 2}),
-        (4, {"pipeline_parallel_size": 3}),
-    ],
-)
-def test_gpus_that_an_engine_cannot_use_or_lacks_are_named(num_gpus, engine):
-    config = RunConfig.model_validate(MINIMAL).override({"teacher": TEACHER})
-    with pytest.raises(KpodError, match=rf"resources.teacher: num_gpus={num_gpus} is not tensor"):
-        config.override({"resources.teacher.num_gpus": num_gpus, "teacher.engine_kwargs": engine})
-
-
-def test_a_pool_cannot_be_smaller_at_most_than_at_least():
-    with pytest.raises(KpodError, match="max_actors is smaller than num_actors"):
-        RunConfig.model_validate(MINIMAL).override(
-            {"resources.teacher": {"num_actors": 3, "max_actors": 2}}
-        )

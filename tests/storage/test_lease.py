@@ -15,10 +15,10 @@ import pytest
 from benchmarks.object_server import object_server
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.store import Store
-from kpod_ray.storage.claims import DEAD_SECONDS, FOLDER, Claim
+from kpod_ray.storage.claims import FOLDER
 from kpod_ray.storage.lease import LATE_SECONDS, Lease, leased
+from tests.storage.foreign_claims import NAME, claims, foreign, never
 
-NAME = "train/0123456789abcdef"
 HOLD = """
 import os, sys
 from kpod_ray.storage.store import Store
@@ -50,11 +50,6 @@ def store(request, tmp_path, monkeypatch):
     return Store.open(f"s3://leases/{uuid.uuid4().hex}")
 
 
-@pytest.fixture
-def disk(tmp_path):
-    return Store.open(str(tmp_path / "store"))
-
-
 @contextlib.contextmanager
 def holding(store):
     """A process that holds the lease, until the block ends."""
@@ -67,22 +62,6 @@ def holding(store):
             yield process
         finally:
             process.kill()
-
-
-def foreign(store, **changes):
-    """Write the claim of a process on another machine; return its path."""
-    claim = Claim("train-0123456789abcdef", 1, uuid.uuid4().hex, "other", 4711, 1, "elsewhere")
-    claim = dataclasses.replace(claim, **changes)
-    store.write_text(claim.path, "")
-    return claim.path
-
-
-def claims(store):
-    return store.files(FOLDER)
-
-
-def never():
-    return False
 
 
 def test_never_two_inside_and_the_work_is_done_once(store):
@@ -205,52 +184,6 @@ def test_a_process_of_another_machine_is_waited_for_while_its_claim_is_young(sto
         assert lease is None
     assert waited == ["host elsewhere, process 4711"]
     assert len(claims(store)) == 1
-
-
-@pytest.mark.parametrize("ticket", [0, 1, 10**9])
-def test_a_process_of_another_machine_is_followed_when_its_claim_is_old(disk, ticket):
-    path = f"{disk.root}/{foreign(disk, ticket=ticket)}"
-    then = time.time() - DEAD_SECONDS - 5
-    os.utime(path, (then, then))
-    with leased(disk, NAME, never, pytest.fail, pytest.fail) as lease:
-        assert lease is not None
-        assert not os.path.exists(path)
-        assert len(claims(disk)) == 1
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a.claim",
-        "a~1~b.claim",
-        "train-0123456789abcdef~1~a~b~2~3~e.claim.0.tmp",
-        f"{'~' * 6}.claim",
-    ],
-)
-def test_other_files_are_no_claims(disk, name):
-    os.makedirs(f"{disk.root}/{FOLDER}")
-    open(f"{disk.root}/{FOLDER}/{name}", "w").close()
-    with leased(disk, NAME, never, pytest.fail, pytest.fail) as lease:
-        assert lease is not None
-    assert os.listdir(f"{disk.root}/{FOLDER}") == [name]
-
-
-def test_an_earlier_process_with_the_same_number_or_a_forgotten_claim_is_dead(disk):
-    own = Claim.of_this_process("train-0123456789abcdef")
-    for started in (1, own.started):
-        disk.write_text(dataclasses.replace(own, started=started, ticket=1).path, "")
-        with leased(disk, NAME, never, pytest.fail, pytest.fail) as lease:
-            assert lease is not None
-        assert claims(disk) == []
-
-
-def test_what_a_killed_renewal_leaves_goes_with_its_claim(disk):
-    dead = dataclasses.replace(Claim.of_this_process("train-0123456789abcdef"), started=1)
-    disk.write_text(dead.path, "")
-    left = [f"{disk.root}/{dead.path}.0123.tmp", f"{disk.root}/{dead.path}"]
-    open(left[0], "w").close()
-    with leased(disk, NAME, never, pytest.fail, pytest.fail):
-        assert not any(os.path.exists(path) for path in left)
 
 
 def test_a_late_holder_gives_way_only_to_another_machine(disk):
