@@ -121,6 +121,7 @@ def _watch_memory() -> dict[str, int]:
     peaks = defaultdict[str, int](int)
 
     def watch() -> None:
+        """Update the peaks again and again."""
         while True:
             for child in psutil.Process().children(recursive=True):
                 try:

@@ -55,6 +55,7 @@ def mlp_block(side: str) -> Pass:
     hidden = torch.randn(1, NUM_TOKENS, WIDTH, requires_grad=True)
 
     def run() -> Tensor:
+        """Return the loss of a forward pass through the layers."""
         states = hidden
         for layer in layers:
             states = states + layer(states)
@@ -86,6 +87,7 @@ def packed_attention(side: str) -> Pass:
     states = [torch.randn(1, num_places, h, 64, requires_grad=True) for h in heads]
 
     def run() -> Tensor:
+        """Return the loss of a forward pass through the layers."""
         total = torch.zeros(())
         for _ in range(NUM_LAYERS):
             query, key, value = (state * 1.0 for state in states)

@@ -95,6 +95,7 @@ def ours(requests: Sequence[GenerationRequest], is_spread: bool) -> float:
         ended = 0.0
 
         def note_end(num_rows: int) -> None:
+            """Record the time at which rows were finished."""
             nonlocal ended
             ended = time.time()
 

@@ -38,6 +38,7 @@ class Clock:
         """Return a collator that also records the tokens and positions of each batch."""
 
         def noted(features: Sequence[Any]) -> Any:
+            """Return the batch of the examples, whose tokens and positions are recorded."""
             batch = collate(features)
             self.tokens.append(sum(len(feature["input_ids"]) for feature in features))
             self.slots.append(batch["input_ids"].numel())

@@ -100,6 +100,7 @@ def drive(folder: Path, num_stages: int) -> None:
     artifact = Artifact.of(store, "train", 1, {}, [])
 
     def note(metrics: Any) -> None:
+        """Write the stage of a train step for `train`."""
         (folder / "stage").write_text(str(int(metrics["stage"])))
 
     artifact.finish(train_student(config, assess, assess, plan, artifact, note))

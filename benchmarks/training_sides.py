@@ -199,9 +199,11 @@ def _timed(trainer: Any, clock: Clock) -> Clock:
         """Records the seconds of every step."""
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
+            """Start the clock."""
             clock.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            """Stop the clock."""
             clock.stop()
 
     trainer.data_collator = clock.collating(trainer.data_collator)

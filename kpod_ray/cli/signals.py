@@ -71,6 +71,7 @@ def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> 
     arrival = _Arrival()
 
     def run() -> None:
+        """Run the command, and keep its exception."""
         try:
             with _leaving_ray(), scratch.own_folder():
                 command()

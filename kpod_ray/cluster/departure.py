@@ -88,9 +88,11 @@ def _catching_sigterm() -> Iterator[None]:
 
 
 def _catch(_actor: object) -> None:
+    """Install the handler of the first SIGTERM in an actor's process."""
     former = signal.getsignal(signal.SIGTERM)
 
     def note(signum: int, frame: FrameType | None) -> None:
+        """Note the first SIGTERM; leave the next one to the former handler."""
         signal.signal(signal.SIGTERM, former)
         _terminated.set()
 
@@ -99,4 +101,5 @@ def _catch(_actor: object) -> None:
 
 
 def _release(_actor: object) -> None:
+    """Install the former handler of SIGTERM again."""
     signal.signal(signal.SIGTERM, _former.pop())

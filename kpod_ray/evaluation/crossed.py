@@ -131,6 +131,7 @@ def seeds_for_effect(squares: MeanSquares, effect: float, num_comparisons: int) 
     """
 
     def finds(num_seeds: int) -> bool:
+        """Return whether a test with this number of seeds finds the effect with a power of 80 %."""
         error = math.sqrt(squares.variance(num_seeds))
         size = squares.num_questions, num_comparisons, num_seeds - 1
         return smallest_effect(error, *size) <= effect

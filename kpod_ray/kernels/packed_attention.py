@@ -171,26 +171,34 @@ def _spans(sequences: PackedLayout) -> Iterator[slice]:
 
 
 class _RepeatPrefix(torch.autograd.Function):
+    """`_row_to_whole` with a gradient."""
+
     @staticmethod
     def forward(ctx: Any, row: Tensor, sequences: PackedLayout) -> Tensor:
+        """Return [1, M, H, d] from ``row``, [1, L, H, d]."""
         ctx.sequences = sequences
         return _row_to_whole(row, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of ``row``."""
         return _row_grad(grads[0], ctx.sequences), None
 
 
 class _MergePrefix(torch.autograd.Function):
+    """`_whole_to_row` with a gradient."""
+
     @staticmethod
     def forward(ctx: Any, output: Tensor, sequences: PackedLayout) -> Tensor:
+        """Return [1, L, H, d] from ``output``, [1, M, H, d]."""
         ctx.sequences = sequences
         return _whole_to_row(output, sequences)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of ``output``."""
         return _whole_grad(grads[0], ctx.sequences), None
 
 

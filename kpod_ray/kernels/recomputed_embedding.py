@@ -67,6 +67,7 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: RecomputedEmbedding) -> Tensor:
+        """Return the rows of ``weight``, [V, d], of ``ids``, [...], as [..., d]."""
         ctx.save_for_backward(ids)
         ctx.embedding = embedding
         ctx.size = weight.shape
@@ -75,6 +76,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of ``weight``, that of the head included."""
         (ids,) = ctx.saved_tensors
         embedding = ctx.embedding
         rows = ids.flatten()
@@ -94,11 +96,13 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, embedding: RecomputedEmbedding) -> Tensor:
+        """Return a view of ``weight``."""
         ctx.embedding = embedding
         return weight.view_as(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        """Store the gradient of the head for `_Rows`."""
         ctx.embedding.head_grad = grads[0]
         return None, None

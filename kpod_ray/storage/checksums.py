@@ -48,6 +48,7 @@ def file_sums(filesystem: pafs.FileSystem, folder: str, names: Iterable[str]) ->
     """Read the named files of a folder, and return name -> size and checksum."""
 
     def sum_of(name: str) -> tuple[str, FileSum]:
+        """Return the name of a file, and its size and checksum."""
         size, digest = _hashed(filesystem, f"{folder}/{name}")
         return name, {"bytes": size, "sha256": digest}
 
@@ -74,6 +75,7 @@ def faults(
     infos = filesystem.get_file_info([f"{folder}/{name}" for name in files])
 
     def fault(name: str, info: pafs.FileInfo) -> str | None:
+        """Return the fault of one file; None if the file is as it was written."""
         found = _size_fault(info, files[name]["bytes"])
         return found or (
             _content_fault(filesystem, info.path, files[name]["sha256"]) if name in read else None

@@ -104,6 +104,7 @@ def check_answers(place: str) -> None:
     caught: list[OSError] = []
 
     def ask() -> None:
+        """Send one request to the storage, and keep its error."""
         # other errors, such as of a malformed address, are found again when the storage is opened
         with contextlib.suppress(KpodError, RuntimeError, ValueError):
             try:

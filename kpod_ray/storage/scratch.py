@@ -84,6 +84,7 @@ def noting_shared_memory(folder: Path) -> Iterator[None]:
     is_over = threading.Event()
 
     def note() -> None:
+        """Note the shared memory again and again, until the block ends."""
         while not is_over.wait(NOTE_SECONDS):
             _note_shared_memory(folder)
 
