@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.rank_correlation import rank_correlation
 from kpod_ray.config import RunConfig, parse_override
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import QUIET, run_phases
 from kpod_ray.records import WeightedRationale
 from kpod_ray.report.run.collect import token_extremes
-from kpod_ray.weighting.quality import rank_correlation
 
 
 class Source(NamedTuple):

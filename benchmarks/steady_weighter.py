@@ -32,6 +32,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.keypoints import config_of, weigh
+from benchmarks.rank_correlation import rank_correlation
 from kpod_ray.algorithm.keypoint_mask import annealed_temperature
 from kpod_ray.algorithm.rank_weights import rank_weights
 from kpod_ray.config import LearnedWeighting, RunConfig
@@ -44,7 +45,6 @@ from kpod_ray.weighting.adaptation import parameter_groups
 from kpod_ray.weighting.build import WeighterParts, build_parts
 from kpod_ray.weighting.job import WeightingJob
 from kpod_ray.weighting.model import AdaptationLoss
-from kpod_ray.weighting.quality import rank_correlation
 
 SETS = {
     "svamp_palm": "svamp/palm540b",

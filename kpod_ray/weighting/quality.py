@@ -1,8 +1,8 @@
 """Label-free quality metrics of token weights.
 
 The metrics classify tokens by their text (`token_kinds`): a keypoint should weigh more than a function
-word, whatever the question. All other tokens are left out of the comparison. Further metrics compare the
-ranks of two sets of weights and detect collapse.
+word, whatever the question. All other tokens are left out of the comparison. `collapse_of` detects that
+training has failed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from kpod_ray.data.token_kinds import KEYPOINT, OTHER
@@ -49,19 +48,6 @@ def mean_weight(
     """
     chosen = token_weights[kinds == kind]
     return float(chosen.mean()) if len(chosen) else None
-
-
-def rank_correlation(
-    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
-) -> float | None:
-    """Return Spearman's rank correlation, in [-1, 1], of two sets of weights of the same N tokens.
-
-    The result is None if there is no token, or all weights of one set are equal, as for a single token;
-    else NaN if a weight is NaN.
-    """
-    if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    return float(spearmanr(first, second).statistic)
 
 
 def keep_highest(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float32]:
