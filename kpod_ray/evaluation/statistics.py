@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from kpod_ray.evaluation.variance import Floats, mean_squares
+
 Answers = np.ndarray[Any, np.dtype[np.bool_]]
 """Whether each answer is correct, [S, Q]."""
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 NUM_DRAWS = 10_000
 """Number of draws of the bootstrap."""
 _CHUNK_DRAWS = 500
@@ -236,15 +237,11 @@ def _seed_effects(differences: Floats) -> Floats:
     num_seeds, num_questions = differences.shape
     if num_seeds == 1 or num_questions == 1:
         return np.zeros(num_seeds)
-    centred = differences - differences.mean()
-    of_seeds = centred.mean(axis=1)
-    of_questions = centred.mean(axis=0)
-    rest = centred - of_seeds[:, None] - of_questions
-    ms_rest = np.square(rest).sum() / ((num_seeds - 1) * (num_questions - 1))
-    ms_seeds = num_questions * np.square(of_seeds).sum() / (num_seeds - 1)
-    if ms_seeds <= ms_rest:
+    squares = mean_squares(differences)
+    if squares.seeds <= squares.rest:
         return np.zeros(num_seeds)
-    variance = (ms_seeds - ms_rest) / num_questions
+    of_seeds = (differences - differences.mean()).mean(axis=1)
+    variance = (squares.seeds - squares.rest) / num_questions
     widening = stats.t.ppf(0.975, num_seeds - 1) / stats.norm.ppf(0.975)
     return of_seeds * (widening * math.sqrt(variance / np.square(of_seeds).mean()))
 

@@ -81,6 +81,18 @@ def answers(url: str) -> bool:
     return heard.is_set()
 
 
+def check_reachable() -> None:
+    """Check that there is an API key, and that the server responds; the key isn't sent.
+
+    Raises:
+        KpodError: There is no API key, the server doesn't respond, or as in `has_wandb_login`.
+    """
+    if not has_wandb_login():
+        raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
+    if not answers(base_url()):
+        raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
+
+
 class SignsOfLife:
     """Polls a server in a thread from the creation of the instance until `stop`.
 

@@ -18,7 +18,7 @@ from kpod_ray.config import load
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import local_path
-from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, has_wandb_login
+from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, check_reachable
 
 SEND_SECONDS = 60.0
 """Time limit for the rest of the upload at the end of a run, if W&B responds."""
@@ -124,8 +124,7 @@ def send(folder: Path) -> str:
 
     Raises:
         KpodError: The folder holds no W&B files or doesn't exist. With files left to upload: as in
-            `has_wandb_login`, there is no API key, the server doesn't respond, or ``wandb sync`` leaves
-            a file incomplete.
+            `check_reachable`, or ``wandb sync`` leaves a file incomplete.
     """
     files = _files(folder)
     if not files:
@@ -133,10 +132,7 @@ def send(folder: Path) -> str:
     unsent = [file for file in files if not _is_sent(file)]
     if not unsent:
         return f"nothing to send: W&B has all {_count(files)} of {folder}"
-    if not has_wandb_login():
-        raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
-    if not answers(base_url()):
-        raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
+    check_reachable()
     output = _sync(unsent)
     left = [file for file in unsent if not _is_sent(file)]
     if left:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kpod_ray.config import OBJECTIVES, RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.tracking.wandb_login import answers, base_url, has_wandb_login
+from kpod_ray.tracking.wandb_login import check_reachable
 
 VALUE_SETTINGS = {
     "schedule.diversity_weight": "beta",
@@ -50,13 +50,10 @@ def save_dashboard(config: RunConfig) -> str:
     default entity on W&B.
 
     Raises:
-        KpodError: As in `has_wandb_login`, there is no API key, the server doesn't respond, or W&B fails
-            to name the default entity or to save the workspace.
+        KpodError: As in `check_reachable`, or W&B fails to name the default entity or to save the
+            workspace.
     """
-    if not has_wandb_login():
-        raise KpodError("no W&B API key; set WANDB_API_KEY or run wandb login")
-    if not answers(base_url()):
-        raise KpodError(f"W&B at {base_url()} doesn't answer; try again later")
+    check_reachable()
     workspace = build_workspace(config, config.tracking.entity or _default_entity())
     with _refusals():
         workspace.save()
