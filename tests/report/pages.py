@@ -1,5 +1,7 @@
 """A parser of the report's HTML pages for tests."""
 
+import base64
+import hashlib
 import json
 from html.parser import HTMLParser
 
@@ -50,6 +52,16 @@ class Page(HTMLParser):
         """Return the cells of the first table row whose first cell starts with a label."""
         rows = [row for row in self.rows if row and row[0].strip().startswith(label)]
         return [cell.strip().replace("\u00a0", " ") for cell in rows[0]]
+
+    def policy(self):
+        """Return the Content-Security-Policy that says which scripts may run."""
+        (policy,) = [v for _, name, v in self.attributes if name == "content" and "script-src" in v]
+        return policy
+
+    def script_digests(self):
+        """Return the digest of each script as a policy names it."""
+        digests = [hashlib.sha256(script.encode()).digest() for script in self.scripts]
+        return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
 
     def figures(self):
         """Return the data of every figure on the page: a list of Plotly traces for each figure."""

@@ -64,6 +64,15 @@ def holding(store):
             process.kill()
 
 
+def in_eight_threads(work):
+    """Call a function in eight threads at once, and wait for all of them."""
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_never_two_inside_and_the_work_is_done_once(store):
     inside, most, done, waited = [], [], [], []
 
@@ -78,11 +87,7 @@ def test_never_two_inside_and_the_work_is_done_once(store):
             done.append(1)
             inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_eight_threads(work)
     assert most == done == [1]
     assert len(waited) <= 7
     assert set(waited) <= {f"host {os.uname().nodename}, process {os.getpid()}"}
@@ -99,11 +104,7 @@ def test_never_two_inside_where_each_has_work_of_its_own(store):
             time.sleep(0.05)
             inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_eight_threads(work)
     assert most == [1] * 8
     assert claims(store) == []
 

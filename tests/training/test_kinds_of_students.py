@@ -1,12 +1,9 @@
-import os
-import signal
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from kpod_ray.models.sources import model_folder
-from tests.training.training_runs import TWO, largest_difference, train, training_processes
+from tests.training.training_runs import TWO, DeathsInStage2, largest_difference, train
 
 
 @pytest.fixture(scope="module", params=["encoder-decoder", "adapters"])
@@ -33,16 +30,9 @@ def test_every_kind_of_student_learns_with_workers_and_micro_batches_as_they_may
 
 def test_a_killed_worker_changes_nothing_for_any_kind_of_student(other, training_inputs):
     name, settings, (parameters, history) = other
-    killed = []
-
-    def kill_once(metrics):
-        if metrics["stage"] == 2 and not killed:
-            killed.extend(training_processes())
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
-
-    resumed, resumed_history = train(training_inputs, f"{name} killed", watch=kill_once, **settings)
-    assert killed
+    deaths = DeathsInStage2()
+    resumed, resumed_history = train(training_inputs, f"{name} killed", watch=deaths, **settings)
+    assert deaths.killed
     assert [row["loss"] for row in resumed_history] == [row["loss"] for row in history]
     assert largest_difference(resumed, parameters) <= 1e-6
 

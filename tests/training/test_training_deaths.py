@@ -14,6 +14,7 @@ from kpod_ray.storage.artifacts import Artifact
 from tests.training.training_runs import (
     NUM_STAGES,
     TWO,
+    DeathsInStage2,
     assert_same_way,
     largest_difference,
     step_losses,
@@ -88,17 +89,10 @@ def test_a_damaged_checkpoint_gives_way_and_another_settings_one_is_refused(alon
 def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, training_inputs):
     store = training_inputs[0]
     schedule = {"adaptive": True, "full_stage": 3, "num_clusters": 2}
-    killed = []
-
-    def kill_once(metrics):
-        if metrics["stage"] == 2 and not killed:
-            killed.extend(training_processes())
-            for pid in killed:
-                os.kill(pid, signal.SIGKILL)
-
+    deaths = DeathsInStage2()
     untouched, _ = train_here(training_inputs, "adaptive", schedule=schedule)
-    resumed, _ = train(training_inputs, "adaptive killed", watch=kill_once, schedule=schedule)
-    assert killed
+    resumed, _ = train(training_inputs, "adaptive killed", watch=deaths, schedule=schedule)
+    assert deaths.killed
     assert largest_difference(untouched, resumed) <= 1e-6
     tables = []
     for label in ("adaptive", "adaptive killed"):
