@@ -1,6 +1,5 @@
 """Reasoning steps: where they end, what they never cut, and which tokens are theirs."""
 
-import json
 import re
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from kpod_ray.algorithm.steps import sentence_ends, split_steps, steps_of_tokens
 from tests.conftest import SHARED_DATA
+from tests.json_lines import read_lines
 
 WORDS = ["He has", " apples", " 3", ".5", " $1.50", "e.g.", "Mr.", "No. 4", "1. ", "2) ", "é", "="]
 MARKS = [".", ". ", "...", "\n", "\n\n", "\r\n", " ", '"', ")", "-", "。"]
@@ -184,6 +184,5 @@ def test_steps_that_do_not_ascend_are_refused(step_starts):
     ],
 )
 def test_real_rationales_have_as_many_steps_as_were_counted(name, mean_num_steps):
-    lines = (SHARED_DATA / name).read_text().splitlines()
-    counts = [len(pieces(json.loads(line)["rationale"])) for line in lines]
+    counts = [len(pieces(row["rationale"])) for row in read_lines(SHARED_DATA / name)]
     assert np.mean(counts) == pytest.approx(mean_num_steps, abs=0.3)

@@ -1,6 +1,5 @@
 """Answers: extracted by the last-answer rule, and compared."""
 
-import json
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from kpod_ray.answers.extraction import answers_equal, extract_answer
 from tests.conftest import SHARED_DATA
+from tests.json_lines import read_lines
 
 OPENAI = SHARED_DATA / "model_outputs" / "gsm8k_test_openai.jsonl"
 CHOICES = ("race track", "populated areas", "the desert", "apartment", "roadblock")
@@ -158,7 +158,7 @@ def test_an_unknown_kind_is_refused(call):
 
 @pytest.mark.skipif(not OPENAI.is_file(), reason=f"needs the benchmark data: {OPENAI}")
 def test_verdicts_on_2636_model_outputs_equal_those_of_openai():
-    rows = [json.loads(line) for line in OPENAI.read_text().splitlines()]
+    rows = read_lines(OPENAI)
     assert len(rows) == 2636
     answers = [extract_answer(row["output"], "number") for row in rows]
     wrong = [

@@ -1,6 +1,5 @@
 """Closings: cut off where a rationale ends with its answer, and nowhere else."""
 
-import json
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from kpod_ray.answers.extraction import extract_answer
 from kpod_ray.answers.final_sentence import is_readable, strip_closing
 from tests.conftest import SHARED_DATA
+from tests.json_lines import read_lines
 
 PALM = SHARED_DATA / "svamp" / "teacher_palm540b.jsonl"
 ANSWER_LIKE = st.lists(
@@ -98,8 +98,7 @@ def test_an_unpaired_surrogate_is_not_readable():
 @pytest.mark.skipif(not PALM.is_file(), reason=f"needs the benchmark data: {PALM}")
 @pytest.mark.parametrize("closing", [" So the answer is {}.", "\nAnswer: {}", "\n#### {}"])
 def test_a_closing_put_behind_a_real_rationale_is_found_and_cut_again(closing):
-    rows = [json.loads(line) for line in PALM.read_text().splitlines()]
-    for row in rows:
+    for row in read_lines(PALM):
         text = row["rationale"] + closing.format(row["answer"])
         assert extract_answer(text, "number") == row["answer"]
         assert strip_closing(text).rstrip(",") == row["rationale"].rstrip(" \n,")

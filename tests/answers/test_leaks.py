@@ -1,12 +1,12 @@
 """Rationales that state their answer first, or are nothing else."""
 
-import json
 
 import pytest
 
 from kpod_ray.answers.extraction import answers_equal, extract_answer
 from kpod_ray.answers.final_sentence import leaks_answer, strip_closing
 from tests.conftest import SHARED_DATA
+from tests.json_lines import read_lines
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,12 @@ def test_a_megabyte_of_anything_is_looked_through(piece):
     assert leaks_answer(piece * (1_000_000 // len(piece)) + "5 + 7", "12", "number") is False
 
 
-def rows_of(path):
-    with path.open() as lines:
-        return [json.loads(line) for line in lines]
-
-
 def rows_of_real_teachers():
     """Yield correct rationales without their closings, their answers and their questions' kinds."""
     for name, kind in [("svamp", "number"), ("gsm8k", "number"), ("commonsenseqa", "choice")]:
-        questions = {row["id"]: row for row in rows_of(SHARED_DATA / name / "train.jsonl")}
+        questions = {row["id"]: row for row in read_lines(SHARED_DATA / name / "train.jsonl")}
         for path in sorted((SHARED_DATA / name).glob("teacher_*.jsonl")):
-            for row in rows_of(path)[::40]:
+            for row in read_lines(path)[::40]:
                 question, text = questions[row["id"]], row["rationale"]
                 choices = tuple(question.get("choices") or ())
                 answer = extract_answer(str(row.get("teacher_answer") or text), kind, choices)

@@ -1,4 +1,3 @@
-import json
 import re
 
 import pytest
@@ -6,16 +5,14 @@ import pytest
 from kpod_ray.cli.main import main
 from tests.cli.refusals import refused
 from tests.conftest import REPOSITORY
+from tests.json_lines import write_lines
 
 SMOKE = str(REPOSITORY / "configs" / "smoke.yaml")
 ROWS = [{"id": f"q{i}", "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(6)]
 
 
 def questions_file(tmp_path, lines):
-    path = tmp_path / "questions.jsonl"
-    path.write_text(
-        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    )
+    path = write_lines(tmp_path / "questions.jsonl", lines)
     return f"questions={{source: file, path: {path}, test_fraction: 0.5}}"
 
 

@@ -17,6 +17,7 @@ from kpod_ray.cli.terminal import PlainFormatter, Terminal, on_one_line, progres
 from kpod_ray.report.formatting import visible
 from tests.cli.refusals import refused
 from tests.conftest import REPOSITORY
+from tests.json_lines import write_lines
 
 HOSTILE = {
     "[bold]v2[/bold] [/] [red]": "[bold]v2[/bold] [/] [red]",
@@ -171,7 +172,7 @@ def test_hostile_questions_and_file_names_are_shown(capsys, tmp_path):
     rows = [
         {"id": f"q{i}{SPY}", "question": f"Why {i}?{SPY}", "answer": f"5{SPY}"} for i in range(6)
     ]
-    path.write_text("\n".join([*map(json.dumps, rows), '{"id": "bad"']))
+    write_lines(path, [*rows, '{"id": "bad"'])
     settings = [
         f"storage={json.dumps(str(tmp_path / 'store [v2] :key:'))}",
         f"questions={json.dumps({'source': 'file', 'path': str(path), 'test_fraction': 0.5})}",
@@ -179,7 +180,7 @@ def test_hostile_questions_and_file_names_are_shown(capsys, tmp_path):
     smoke = str(REPOSITORY / "configs" / "smoke.yaml")
     line = refused(capsys, "run", smoke, *settings, "--until", "questions")
     assert "a[v2] :key: [U+202E].jsonl line 7" in line
-    path.write_text("\n".join(map(json.dumps, rows)))
+    write_lines(path, rows)
     for command in (("run", "--until", "questions"), ("show",), ("show", "questions")):
         with pytest.raises(SystemExit) as ended:
             main([command[0], smoke, *command[1:], *settings])

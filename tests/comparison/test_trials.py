@@ -11,6 +11,7 @@ from kpod_ray.pipeline.checks import check_comparison
 from kpod_ray.pipeline.naming import name_run
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.report.comparison.outcomes import Outcomes, QuestionSet, TrialOutcome
+from tests.json_lines import write_lines
 
 
 def config_of(tmp_path, student=(), **comparison):
@@ -236,14 +237,18 @@ def test_a_choice_of_rates_needs_the_validation_accuracy(tmp_path, student, is_e
 
 @pytest.mark.parametrize(("limit", "is_enough"), [(None, False), (2, True)])
 def test_questions_of_a_file_are_drawn_only_with_a_limit(tmp_path, limit, is_enough):
-    path = tmp_path / "q.jsonl"
     rows = [
-        f'{{"id": "{i}", "question": "{i} + 1?", "answer": "{i + 1}", "rationale": "{i} + 1 = {i + 1}.",'
-        f' "split": "{"test" if i > 5 else "train"}"}}\n'
+        {
+            "id": str(i),
+            "question": f"{i} + 1?",
+            "answer": str(i + 1),
+            "rationale": f"{i} + 1 = {i + 1}.",
+            "split": "test" if i > 5 else "train",
+        }
         for i in range(8)
     ]
-    path.write_text("".join(rows))
-    questions = {"source": "file", "path": str(path), "limit": limit}
+    path = write_lines(tmp_path / "q.jsonl", rows)
+    questions = {"source": "file", "path": path, "limit": limit}
     config = config_of(tmp_path, resample="all").override({"questions": questions})
     if not is_enough:
         with pytest.raises(KpodError, match=r"resample=all draws questions\.limit"):

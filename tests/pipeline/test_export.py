@@ -21,16 +21,13 @@ from tests.pipeline.written_runs import (
     weighted,
     written_run,
 )
+from tests.json_lines import read_lines
 
 
 @pytest.fixture
 def run(tmp_path):
     made = written_run(tmp_path)
     return FinishedRun("run.yaml", made.store, made.folder, made.config, made.artifacts)
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_corpus_joins_every_rationale_with_its_own_question(run):
@@ -55,14 +52,14 @@ def test_a_corpus_of_several_batches_keeps_its_order(tmp_path):
     made = written_run(tmp_path, questions, ["So 3 + 4 = 7."] * count)
     found = FinishedRun("c", made.store, made.folder, made.config, made.artifacts)
     assert export_corpus(found, str(tmp_path / "out.jsonl"), "kpod") == count
-    assert [row["id"] for row in lines(tmp_path / "out.jsonl")] == [q.id for q in questions]
+    assert [row["id"] for row in read_lines(tmp_path / "out.jsonl")] == [q.id for q in questions]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_one_json_object_a_rationale(run, tmp_path, name):
     out = tmp_path / "out.jsonl"
     assert export_corpus(run, str(out), name) == len(QUESTIONS)
-    rows = lines(out)
+    rows = read_lines(out)
     assert len(rows) == len(QUESTIONS)
     assert len({tuple(row) for row in rows}) == 1  # the same columns in every row
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
@@ -86,7 +83,7 @@ def test_an_export_replaces_a_file(run, tmp_path):
     out = tmp_path / "out.jsonl"
     out.write_text("before")
     export_corpus(run, str(out), "messages")
-    assert len(lines(out)) == len(QUESTIONS)
+    assert len(read_lines(out)) == len(QUESTIONS)
 
 
 def imported_config(tmp_path, corpus, **changes):
@@ -139,8 +136,8 @@ def test_an_export_of_what_was_imported_is_the_same_file(run, tmp_path, ray_clus
         "num_tokens",
         "logprob",
     )  # what the teacher's file can't tell
-    first = sorted(lines(corpus), key=lambda row: row["id"])
-    for old, new in zip(first, sorted(lines(second), key=lambda row: row["id"]), strict=True):
+    first = sorted(read_lines(corpus), key=lambda row: row["id"])
+    for old, new in zip(first, sorted(read_lines(second), key=lambda row: row["id"]), strict=True):
         assert {k: v for k, v in old.items() if k not in lost} == {
             k: v for k, v in new.items() if k not in lost
         }
@@ -212,7 +209,7 @@ def test_the_commands_export_and_rationales_take_a_config_or_a_folder(tmp_path, 
         told = told_by(capsys, "export", place, str(out), "--format", "ms-swift")
         assert "6 rationales" in told
         assert "--is_binary_loss_scale false" in told
-        assert len(lines(out)) == 6
+        assert len(read_lines(out)) == 6
         told = told_by(capsys, "show", place, "rationales", "--num", "1")
         assert "kept: 1 shown of 6" in told
         assert TEXTS[0].splitlines()[0] in told

@@ -20,6 +20,7 @@ from kpod_ray.records import (
 from kpod_ray.tracking.wandb_upload import send
 from tests.fixtures.finished_run import SMOKE, Notes
 from tests.tracking.wandb_server import FAKE_KEY, WandbServer
+from tests.json_lines import write_lines
 
 
 @pytest.mark.slow
@@ -186,8 +187,8 @@ def test_where_a_run_takes_place_changes_no_artifact(tmp_path):
 
 
 def test_no_rationale_left_is_said_so(ray_cluster, tmp_path):
-    rationales = tmp_path / "rationales.jsonl"
-    rationales.write_text(json.dumps({"id": "arith-train-00000", "rationale": "The answer is -1."}))
+    row = {"id": "arith-train-00000", "rationale": "The answer is -1."}
+    rationales = write_lines(tmp_path / "rationales.jsonl", [row])
     teacher = f"teacher={{kind: file, path: {rationales}}}"
     run = open_run(load(SMOKE, [f"storage={tmp_path / 'store'}", teacher]))
     with pytest.raises(KpodError, match="no rationale is left"):

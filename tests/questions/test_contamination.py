@@ -12,7 +12,8 @@ from kpod_ray.questions.contamination import NEAR, contamination_warning, find_c
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question
 from tests.conftest import SHARED_DATA
-from tests.questions.test_loading import ids, source, written
+from tests.questions.test_loading import ids, source
+from tests.json_lines import write_lines
 
 TOM = "Tom has 3 red apples in a big basket and buys 4 green apples. How many apples has Tom?"
 
@@ -149,8 +150,8 @@ def contaminated(tmp_path, **config):
         {"id": "equal", "question": f"{TOM} 1?", "answer": 1},
         {"id": "near", "question": f"So, {TOM} 3?", "answer": 3},
     ]
-    path = written(tmp_path / "train.jsonl", rows)
-    test_path = written(tmp_path / "test.jsonl", tests)
+    path = write_lines(tmp_path / "train.jsonl", rows)
+    test_path = write_lines(tmp_path / "test.jsonl", tests)
     return load_questions(source(path, test_path=test_path, **config), 0)
 
 

@@ -16,6 +16,7 @@ import dataclasses, json, sys
 from kpod_ray.config import HubQuestions
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.errors import KpodError
+from tests.json_lines import write_lines
 try:
     loaded = load_questions(HubQuestions(source="hub", **json.loads(sys.argv[1])), seed=0)
     print(json.dumps([dataclasses.astuple(question) for question in loaded.questions]))
@@ -44,7 +45,7 @@ def folder(tmp_path, **splits):
     at = tmp_path / "set"
     at.mkdir()
     for split, rows in splits.items():
-        (at / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_lines(at / f"{split}.jsonl", rows)
     return str(at)
 
 

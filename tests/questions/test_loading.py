@@ -1,7 +1,6 @@
 """Questions of files and of the built-in generator, and their splits."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.loading import LoadedQuestions, content_hash, load_questions
 from kpod_ray.questions.splits import in_test_split, in_validation_set
 from kpod_ray.records import Question
+from tests.json_lines import write_lines
 
 
 def rows_of(count, **fields):
@@ -22,19 +22,12 @@ def rows_of(count, **fields):
     ]
 
 
-def written(path, rows):
-    """Write rows, given as objects or as raw lines; return the path as text."""
-    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    path.write_text("".join(line + "\n" for line in lines))
-    return str(path)
-
-
 def source(path, **settings):
     return FileQuestions(source="file", path=str(path), **settings)
 
 
 def load(tmp_path, rows, **settings):
-    return load_questions(source(written(tmp_path / "questions.jsonl", rows), **settings), seed=0)
+    return load_questions(source(write_lines(tmp_path / "questions.jsonl", rows), **settings), seed=0)
 
 
 def error_of(tmp_path, rows, **settings):
@@ -165,7 +158,7 @@ def test_a_missing_answer_leaves_the_reference_rationale_and_is_none_of_a_broken
 
 
 def test_all_rows_of_a_test_file_need_an_answer(tmp_path):
-    test = written(tmp_path / "test.jsonl", [{"id": "t", "question": "1 + 1?"}])
+    test = write_lines(tmp_path / "test.jsonl", [{"id": "t", "question": "1 + 1?"}])
     message = error_of(tmp_path, rows_of(2), test_path=test, allow_missing_answers=True)
     assert "test.jsonl line 1: field 'answer' is missing, and this is a test question" in message
 
@@ -185,7 +178,7 @@ def test_an_id_used_twice_is_an_error_naming_both_lines_whatever_is_borne(tmp_pa
 
 
 def test_an_id_of_both_files_is_an_error_naming_both(tmp_path):
-    test_path = written(tmp_path / "test.jsonl", rows_of(5)[4:])
+    test_path = write_lines(tmp_path / "test.jsonl", rows_of(5)[4:])
     assert error_of(tmp_path, rows_of(5), test_path=test_path) == (
         "questions test.jsonl line 1: id 'q4' was already used at questions.jsonl line 5; "
         "ids must be unique"
@@ -200,7 +193,7 @@ def test_a_number_and_its_text_are_the_same_id(tmp_path):
 @pytest.mark.parametrize("name", ["none.jsonl", "none.csv", "folder"])
 def test_a_file_that_is_not_there_is_one_line_naming_it(tmp_path, name):
     (tmp_path / "folder").mkdir()
-    good = written(tmp_path / "good.jsonl", rows_of(3))
+    good = write_lines(tmp_path / "good.jsonl", rows_of(3))
     for config in (source(tmp_path / name), source(good, test_path=str(tmp_path / name))):
         with pytest.raises(KpodError, match=name) as caught:
             load_questions(config, 0)
@@ -218,9 +211,9 @@ def test_arithmetic_questions_come_from_the_generator():
 
 
 def test_the_content_hash_is_that_of_the_files_bytes(tmp_path):
-    path = written(tmp_path / "q.jsonl", rows_of(3))
-    copy = written(tmp_path / "copy.jsonl", rows_of(3))
-    other = written(tmp_path / "other.jsonl", rows_of(4))
+    path = write_lines(tmp_path / "q.jsonl", rows_of(3))
+    copy = write_lines(tmp_path / "copy.jsonl", rows_of(3))
+    other = write_lines(tmp_path / "other.jsonl", rows_of(4))
     file_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert content_hash(source(path)) == hashlib.sha256(file_hash.encode()).hexdigest()
     assert content_hash(source(path)) == content_hash(source(copy, limit=1))
@@ -284,7 +277,7 @@ def test_a_drawn_question_is_as_likely_at_the_end_of_the_file_as_at_its_start(tm
 
 
 def test_the_seed_of_the_test_questions_has_priority_over_the_run_s(tmp_path):
-    path = written(tmp_path / "questions.jsonl", rows_of(40))
+    path = write_lines(tmp_path / "questions.jsonl", rows_of(40))
     own = load_questions(source(path, test_fraction=0.5, test_seed=3), seed=0)
     assert ids(own, "test") == ids(load_questions(source(path, test_fraction=0.5), seed=3), "test")
 

@@ -9,7 +9,8 @@ import pytest
 from kpod_ray.config import ColumnsConfig
 from kpod_ray.questions.loading import load_questions
 from tests.conftest import SHARED_DATA
-from tests.questions.test_loading import ids, source, written
+from tests.questions.test_loading import ids, source
+from tests.json_lines import write_lines
 
 
 def real(name):
@@ -59,9 +60,9 @@ def test_the_solutions_of_gsm8k_give_the_published_answers_and_readable_rational
 
 def test_shuffling_a_real_file_keeps_its_split(tmp_path):
     lines = real("svamp/train.jsonl").read_text().splitlines()
-    config = source(written(tmp_path / "a.jsonl", lines), test_fraction=0.2)
+    config = source(write_lines(tmp_path / "a.jsonl", lines), test_fraction=0.2)
     random.Random(0).shuffle(lines)
-    shuffled = source(written(tmp_path / "b.jsonl", lines), test_fraction=0.2)
+    shuffled = source(write_lines(tmp_path / "b.jsonl", lines), test_fraction=0.2)
     first, second = (load_questions(c, 9).questions for c in (config, shuffled))
     assert [q.id for q in first] != [q.id for q in second]
     assert sorted(map(dataclasses.astuple, first)) == sorted(map(dataclasses.astuple, second))

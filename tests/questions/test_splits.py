@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.questions.splits import in_test_split, in_validation_set, split_for_weighting
-from tests.questions.test_loading import ids, load, rows_of, source, written
+from tests.questions.test_loading import ids, load, rows_of, source
+from tests.json_lines import write_lines
 
 
 def test_rows_are_split_by_their_column_and_a_test_file_is_all_test(tmp_path):
     splits = ["train", "test", "all", None, ""]
     rows = [{**row, "split": split} for row, split in zip(rows_of(5), splits, strict=True)]
     others = [{**row, "id": row["id"] + "b", "split": "train"} for row in rows_of(2)]
-    loaded = load(tmp_path, rows, test_path=written(tmp_path / "test.jsonl", others))
+    loaded = load(tmp_path, rows, test_path=write_lines(tmp_path / "test.jsonl", others))
     assert ids(loaded, "train") == ["q0", "q2", "q3", "q4"]
     assert ids(loaded, "test") == ["q1", "q0b", "q1b"]
 
@@ -49,7 +50,7 @@ def test_the_test_fraction_depends_on_id_and_seed_and_not_on_the_order(
     folder = tmp_path_factory.mktemp("split")
     loaded = []
     for name, some in (("a", rows), ("b", shuffled), ("c", rows[: count // 2 + 1])):
-        config = source(written(folder / f"{name}.jsonl", some), test_fraction=fraction)
+        config = source(write_lines(folder / f"{name}.jsonl", some), test_fraction=fraction)
         try:
             loaded.append(load_questions(config, seed))
         except KpodError:
@@ -62,7 +63,7 @@ def test_the_test_fraction_depends_on_id_and_seed_and_not_on_the_order(
 
 
 def test_the_test_fraction_is_about_the_share_asked_for_and_the_seed_matters(tmp_path):
-    path = written(tmp_path / "q.jsonl", rows_of(4000))
+    path = write_lines(tmp_path / "q.jsonl", rows_of(4000))
     tests = [
         set(ids(load_questions(source(path, test_fraction=0.25), seed), "test"))
         for seed in range(3)
@@ -72,7 +73,7 @@ def test_the_test_fraction_is_about_the_share_asked_for_and_the_seed_matters(tmp
 
 
 def test_without_a_test_fraction_the_seed_changes_nothing(tmp_path):
-    path = written(tmp_path / "q.jsonl", rows_of(50))
+    path = write_lines(tmp_path / "q.jsonl", rows_of(50))
     assert load_questions(source(path), 0) == load_questions(source(path), 1)
 
 

@@ -1,6 +1,5 @@
 """What depends on the kind of teacher, for each of them."""
 
-import json
 
 import pytest
 
@@ -11,6 +10,7 @@ from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from kpod_ray.teacher import kinds
 from kpod_ray.teacher.phase import teacher_samples
+from tests.json_lines import write_lines
 
 
 def teacher(kind, **settings):
@@ -96,9 +96,9 @@ def test_the_estimate_is_of_one_round_of_the_training_questions():
 
 
 def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):
-    path = tmp_path / "rationales.jsonl"
     rows = [("q1", "a"), ("zz", "b"), ("q0", "c"), ("q1", "d")]
-    path.write_text("".join(json.dumps({"id": i, "rationale": t}) + "\n" for i, t in rows))
+    path = tmp_path / "rationales.jsonl"
+    write_lines(path, [{"id": i, "rationale": t} for i, t in rows])
     store = Store.open(str(tmp_path / "store"))
     artifact = Artifact.of(store, "teacher", 1, {}, [])
     questions = [Question(f"q{i}", "?", "1", "number", (), "train", "") for i in range(3)]

@@ -1,6 +1,5 @@
 """The phase ``teacher`` as a whole, with a real server that misbehaves, and with files."""
 
-import json
 import os
 import random
 from collections import Counter
@@ -14,6 +13,7 @@ from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from kpod_ray.teacher.phase import generate_rationales
 from tests.inference.endpoint_server import EndpointServer, answer
+from tests.json_lines import write_lines
 
 QUESTIONS = [
     Question(
@@ -185,9 +185,7 @@ def test_what_the_user_can_mend_ends_the_phase_in_one_line(
 
 
 def file_of(tmp_path, rows):
-    path = tmp_path / "rationales.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"kind": "file", "path": str(path)}
+    return {"kind": "file", "path": write_lines(tmp_path / "rationales.jsonl", rows)}
 
 
 @pytest.mark.parametrize(
@@ -245,7 +243,6 @@ def test_questions_without_reference_rationales_are_told(store):
 
 
 def test_samples_of_a_file_are_judged_by_question_and_strangers_are_counted(store, tmp_path):
-    path = tmp_path / "rationales.jsonl"
     rows = [
         {"id": "q1", "rationale": "1 and 2 are 3."},
         {"id": "q0", "rationale": "It is 9."},
@@ -253,8 +250,7 @@ def test_samples_of_a_file_are_judged_by_question_and_strangers_are_counted(stor
         {"id": "q6", "rationale": "6 and 2 are 8."},  # a test question
         {"id": "zz", "rationale": "It is 1."},
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    artifact, manifest, _ = teach(store, {"kind": "file", "path": str(path)})
+    artifact, manifest, _ = teach(store, file_of(tmp_path, rows))
     assert manifest["verdicts"] == {"kept": 1, "surplus": 1, "unknown_question": 2, "wrong": 1}
     assert manifest["counts"]["samples"] == 5
     assert [row.id for row in rows_of(artifact, "rationales")] == ["q1/0"]

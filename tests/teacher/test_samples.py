@@ -1,6 +1,5 @@
 """What a teacher wrote, read from files and completions."""
 
-import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ from kpod_ray.records import Question
 from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.teacher.samples import Sample, sample_of_completion
+from tests.json_lines import write_lines
 
 
 def test_a_completion_is_a_sample_of_the_question_it_was_asked_for():
@@ -21,11 +21,7 @@ def test_a_completion_is_a_sample_of_the_question_it_was_asked_for():
 
 
 def write_rows(tmp_path, *rows):
-    path = tmp_path / "rationales.jsonl"
-    path.write_text(
-        "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows)
-    )
-    return str(path)
+    return write_lines(tmp_path / "rationales.jsonl", rows)
 
 
 def test_rationales_are_read_from_a_file_as_samples_in_its_order(tmp_path):

@@ -1,6 +1,5 @@
 """Token weights of a file: those of an export come back unchanged, those of a person are checked."""
 
-import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.export import kpod_row
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.weighting.given_weights import read_weights, unweighted
+from tests.json_lines import write_lines
 
 TEXT = "He has 3 eggs. 3 + 4 = 7."
 TEXTS = {
@@ -36,9 +36,8 @@ def row(**changes):
 
 
 def read(tmp_path, rows, rationales=None, default_weight=1.0, split_newlines=True):
-    path = tmp_path / "weights.jsonl"
-    path.write_text("\n".join(json.dumps(r) for r in rows))
-    settings = FileWeighting(kind="file", path=str(path), default_weight=default_weight)
+    path = write_lines(tmp_path / "weights.jsonl", rows)
+    settings = FileWeighting(kind="file", path=path, default_weight=default_weight)
     table = Rationale.to_table([rationale("a", TEXT)]) if rationales is None else rationales
     return read_weights(settings, table, split_newlines=split_newlines)
 

@@ -18,6 +18,7 @@ from kpod_ray.weighting.given_weights import unweighted
 from kpod_ray.weighting.hand_weights import hand_weighted
 from kpod_ray.weighting.learned_weights import ranked
 from kpod_ray.weighting.phase import write_token_weights
+from tests.json_lines import write_lines
 
 TEXTS = ["He has 3 eggs\n3 + 4 = 7.", "7 is 7."]
 RATIONALES = [
@@ -90,9 +91,7 @@ def test_without_a_weighting_all_tokens_weigh_1(tmp_path):
 
 
 def write_weights(tmp_path, *rows):
-    path = tmp_path / "weights.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return str(path)
+    return write_lines(tmp_path / "weights.jsonl", rows)
 
 
 def test_weights_of_a_file_are_read_and_other_rows_are_counted(tmp_path):

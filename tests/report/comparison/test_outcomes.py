@@ -1,7 +1,6 @@
 """Files of outcomes: written, read again, merged, and refused where they contradict each other."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -97,6 +96,7 @@ def test_the_untouched_student_may_round_otherwise_on_another_machine():
 
 HEADER = outcome_lines(Outcomes(QUESTIONS)).strip()
 LINE = outcome_lines(Outcomes().with_trial(trial())).strip()
+RATE_LINE = outcome_lines(Outcomes().with_rate(RATE)).strip()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ LINE = outcome_lines(Outcomes().with_trial(trial())).strip()
             [HEADER.replace("[1,2,2]", "[1,2]")],
             "line 1: Value error, 3 ids, but 2 numbers of steps",
         ),
-        ([HEADER, *2 * [json.dumps(dataclasses.asdict(RATE))]], "line 3: a second learning rate"),
+        ([HEADER, RATE_LINE, RATE_LINE], "line 3: a second learning rate"),
     ],
 )
 def test_a_damaged_file_is_told_with_its_line(lines, words):
