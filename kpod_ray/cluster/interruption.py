@@ -89,7 +89,7 @@ def forget(prefix: str) -> None:
 class Listener:
     """A piece of work, during a ``with`` block, that saves what is done when the command ends.
 
-    Without a connection to Ray, nobody asks.
+    Without a connection to Ray, the work is never asked to save.
 
     Args:
         work: name of the work; a restarted work has the same name.

@@ -32,7 +32,7 @@ class Claim:
     ticket: int
     """Position in the queue, from 1; 0 while the process takes a ticket."""
     id: str
-    """Of one try of one process."""
+    """Random id of one attempt of a process to get the lease."""
     machine: str
     """Digest of what ``pid`` counts in: the boot of a kernel and the PID namespace. Host names repeat
     among containers."""

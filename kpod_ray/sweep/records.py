@@ -1,4 +1,4 @@
-"""What is known of a sweep's trials, in the store: one JSON file for each trial, nothing pickled.
+"""Records of a sweep's trials in the store: one JSON file for each trial, nothing pickled.
 
 The file ``sweeps/NAME/NUMBER.json`` is replaced whenever a trial starts, reports or ends. Other files in
 the folder are never read.

@@ -39,7 +39,7 @@ def nothing_left(
     """Return the message of the error that no rationale is left to train on, in one line.
 
     The message gives the most frequent verdict with an example, for failed samples the most frequent
-    text of an error, and the mend of this verdict.
+    text of an error, and what to do about this verdict.
 
     Args:
         config: config of the run.

@@ -1,7 +1,7 @@
 """Token authentication: a Ray that kpod starts serves only clients that know the user's token.
 
-Whoever a Ray accepts as a client can run code as the user. All servers and clients of a Ray therefore
-share a secret, the token.
+A client that a Ray accepts can run code as the user. All servers and clients of a Ray therefore share a
+secret, the token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The API key of an endpoint: where it comes from, and the servers that may get it.
 
-A config may come from somebody else. So a config alone can't send a key in clear text, send another
-secret of the user's environment, or send the key of one company to another.
+A config may have been written by another person. So a config alone can't send a key in clear text, send
+another secret of the user's environment, or send the key of one service to another.
 """
 
 from __future__ import annotations
