@@ -28,8 +28,8 @@ import psutil
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, RunConfig, VllmTeacher
-from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.records import Completion, GenerationRequest
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
@@ -88,7 +88,10 @@ def run_phase(num_rows: int) -> dict[str, Any]:
     assert isinstance(teacher, VllmTeacher)
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(folder)
-        questions, artifact = write_questions(store, num_rows), Artifact.of(store, "teacher", 1, {}, [])
+        questions, artifact = (
+            write_questions(store, num_rows),
+            Artifact.of(store, "teacher", 1, {}, []),
+        )
         resources = ActorResources(rows_per_block=ROWS_PER_BLOCK)
         pool = ServicePool(Instant, resources, 4 * ROWS_PER_BLOCK)
         fingerprint = generation_fingerprint(teacher, "", [], 0)

@@ -32,11 +32,11 @@ from kpod_ray.config import ActorResources, FileQuestions, ResourcesConfig
 from kpod_ray.data.prompts import PromptBuilder, question_text
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import generate
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.loading import load_questions
-from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 

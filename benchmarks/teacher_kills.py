@@ -32,8 +32,8 @@ import psutil
 
 from kpod_ray.cluster.connection import connect
 from kpod_ray.config import ActorResources, ResourcesConfig, VllmTeacher
-from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.records import Completion, GenerationRequest
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store

@@ -66,9 +66,7 @@ def table_rows(artifact: Artifact, name: str, record: type[R]) -> Iterator[R]:
         yield from record.from_table(batch)
 
 
-def find_questions(
-    artifacts: Mapping[str, Artifact], ids: Collection[str]
-) -> dict[str, Question]:
+def find_questions(artifacts: Mapping[str, Artifact], ids: Collection[str]) -> dict[str, Question]:
     """Return id -> question of the given ids, from the table of phase ``teacher`` first.
 
     Only this table holds copies of questions, and the gold answers that samples agreed on. Ids without a

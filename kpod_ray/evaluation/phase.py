@@ -16,12 +16,12 @@ from kpod_ray.evaluation.scoring import count_correct, predict, wilson_interval
 from kpod_ray.evaluation.steps import step_statistics, with_steps
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import OnRows, generate_missing
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.transformers_generator import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.splits import check_test_questions
-from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Artifact, Manifest
 

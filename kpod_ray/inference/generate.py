@@ -32,12 +32,12 @@ from kpod_ray.cluster.interruption import Listener, forget
 from kpod_ray.cluster.processes import PATIENCE_SECONDS, wait_until_gone
 from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker, next_attempt
 from kpod_ray.inference.concurrency import CapacityLimiter, SharedExclusiveLock
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import Block, Pending, read_requests
 from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.writer import CompletionWriter
-from kpod_ray.inference.records import Completion, GenerationRequest
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.scratch import started
+from kpod_ray.storage.store import Store
 
 Acquire = Callable[[], AbstractAsyncContextManager[None]]
 """A method of `SharedExclusiveLock` that acquires the lock, shared or exclusive."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import generate
+from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
-from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 
 OnRows = Callable[[int, int], None]

@@ -18,10 +18,10 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from kpod_ray.cluster.actor_pool import ActorPool
 from kpod_ray.config import ActorResources, EvaluationConfig
 from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.models.device import compute_dtype, device
 from kpod_ray.models.generation import fits_positions, generation_inputs
 from kpod_ray.models.student import load_student, load_tokenizer, pad_id
-from kpod_ray.inference.records import Completion, GenerationRequest
 
 STOP_WINDOW = 8
 """Number of last tokens in which the stop text is searched. The stop text is shorter than this many

@@ -19,11 +19,11 @@ from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
 from kpod_ray.errors import KpodError
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.custom_code import is_trusted
 from kpod_ray.models.sources import MODEL_CACHE, model_folder
 from kpod_ray.models.student import load_tokenizer
-from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.scratch import make_folder, noting_shared_memory
 
 MAX_NUM_SEQS = 256

@@ -18,9 +18,9 @@ from kpod_ray.models.sources import (
 )
 from kpod_ray.models.weight_files import copy_without_tensors
 from kpod_ray.storage.artifacts import MANIFEST, Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import reason
 from kpod_ray.storage.scratch import temporary_folder
+from kpod_ray.storage.store import Store
 
 
 def check_model(name: str, use: ModelUse) -> None:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.scratch import temporary_folder
+from kpod_ray.storage.store import Store
 
 _PARAMETERS = "parameters.safetensors"
 _OPTIMIZER = "optimizer.safetensors"

@@ -18,9 +18,9 @@ from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import name_run
 from kpod_ray.pipeline.run_files import ARTIFACTS_FILE, CONFIG_FILE, artifact_folders
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import check_answers, local_path, open_address, reason
 from kpod_ray.storage.scratch import temporary_folder
+from kpod_ray.storage.store import Store
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.pipeline.fingerprints import name_artifacts
 from kpod_ray.schedule.embedding_source import check_embedding
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import check_answers, local_path
+from kpod_ray.storage.store import Store
 from kpod_ray.teacher import kinds
 from kpod_ray.weighting.content import model_names
 

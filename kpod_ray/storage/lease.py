@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.claims import FOLDER, Claim, own_claims
+from kpod_ray.storage.store import Store
 
 HEARTBEAT_SECONDS = 10.0
 """Interval at which a holder renews its claim: several may fail before the claim counts as dead."""

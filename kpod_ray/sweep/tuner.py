@@ -26,8 +26,8 @@ from ray.tune.search import Searcher
 
 from kpod_ray.config import OBJECTIVES, SweepConfig, Value
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.scratch import temporary_folder
+from kpod_ray.storage.store import Store
 from kpod_ray.sweep.proposals import num_trials, propose
 from kpod_ray.sweep.records import TrialRecords
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from kpod_ray.inference.records import Completion
-
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Manifest
 

@@ -16,8 +16,8 @@ import numpy as np
 from kpod_ray.config import GeneratingTeacher
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import OnRows, StartPool, generate_missing
-from kpod_ray.inference.requests import generation_requests
 from kpod_ray.inference.records import GenerationRequest
+from kpod_ray.inference.requests import generation_requests
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.teacher.samples import Sample, sample_of_completion

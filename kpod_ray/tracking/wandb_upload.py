@@ -16,8 +16,8 @@ from pathlib import Path
 
 from kpod_ray.config import load
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import local_path
+from kpod_ray.storage.store import Store
 from kpod_ray.tracking.wandb_login import SignsOfLife, answers, base_url, check_reachable
 
 SEND_SECONDS = 60.0

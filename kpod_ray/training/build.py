@@ -32,8 +32,8 @@ from kpod_ray.models.student import (
     load_tokenizer,
     pad_id,
 )
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.scratch import temporary_folder
+from kpod_ray.storage.store import Store
 from kpod_ray.training.job import TrainJob
 from kpod_ray.training.parallel import recompute_layers
 

@@ -1,6 +1,5 @@
 """Answers: extracted by the last-answer rule, and compared."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

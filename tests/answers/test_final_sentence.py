@@ -1,6 +1,5 @@
 """Closings: cut off where a rationale ends with its answer, and nowhere else."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,6 +1,5 @@
 """Rationales that state their answer first, or are nothing else."""
 
-
 import pytest
 
 from kpod_ray.answers.extraction import answers_equal, extract_answer

@@ -20,9 +20,9 @@ from kpod_ray.cluster.tasks import run_tasks
 from kpod_ray.config import ActorResources, ResourcesConfig
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import generate
+from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
-from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked

@@ -7,9 +7,8 @@ import pytest
 from scipy import stats
 
 from kpod_ray.evaluation.crossed import crossed_test, seeds_for_effect
-
-from kpod_ray.evaluation.variance import mean_squares
 from kpod_ray.evaluation.statistics import smallest_effect
+from kpod_ray.evaluation.variance import mean_squares
 
 # Two seeds, three questions: mean 1/3; seed means 2/3 and 0; question means 1, 0, 0.
 # Deviations of the seeds 1/3, -1/3; of the questions 2/3, -1/3, -1/3.

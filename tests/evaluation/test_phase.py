@@ -68,4 +68,6 @@ def test_without_test_questions_nothing_starts(tmp_path, backend):
     questions.write("questions", Question.to_table(rows))
     config = config_of(tmp_path, "tiny:0", backend=backend)
     with pytest.raises(KpodError, match=r"^there is no test question to evaluate on; set"):
-        evaluate_student(config, questions, "tiny:0", Artifact.of(store, "evaluate", 1, {}, []), print)
+        evaluate_student(
+            config, questions, "tiny:0", Artifact.of(store, "evaluate", 1, {}, []), print
+        )

@@ -21,9 +21,9 @@ from kpod_ray.errors import KpodError
 from kpod_ray.inference.attempts import MOST_DEATHS, AttemptTracker
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.generate import GenerationActor, generate
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import Pending
 from kpod_ray.inference.service import ServicePool
-from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked

@@ -7,8 +7,8 @@ import pytest
 from kpod_ray.config import ActorResources
 from kpod_ray.inference.completions import CompletionIndex
 from kpod_ray.inference.missing import generate_missing
-from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.records import Completion, GenerationRequest
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 from tests.inference.scripted import Scripted, marked

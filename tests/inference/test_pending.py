@@ -1,7 +1,7 @@
 import pytest
 
-from kpod_ray.inference.requests import Pending, read_requests
 from kpod_ray.inference.records import GenerationRequest
+from kpod_ray.inference.requests import Pending, read_requests
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
 

@@ -11,13 +11,13 @@ from transformers import (
 )
 
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.transformers_generator import (
     GeneratorActor,
     GreedyGenerator,
     RequestGenerator,
 )
 from kpod_ray.models.sources import model_folder
-from kpod_ray.inference.records import Completion, GenerationRequest
 
 QUESTIONS = [
     "2 + 3?",

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from kpod_ray.inference.completions import CompletionIndex
-from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.inference.records import Completion
+from kpod_ray.inference.writer import CompletionWriter
 from kpod_ray.storage.store import Store
 
 

@@ -12,6 +12,7 @@ from kpod_ray.pipeline.lookup import FinishedRun, find_run
 from kpod_ray.pipeline.naming import open_run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from kpod_ray.records import Question, WeightedRationale
+from tests.json_lines import read_lines
 from tests.pipeline.written_runs import (
     QUESTIONS,
     TEXTS,
@@ -21,7 +22,6 @@ from tests.pipeline.written_runs import (
     weighted,
     written_run,
 )
-from tests.json_lines import read_lines
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from kpod_ray.records import (
 )
 from kpod_ray.tracking.wandb_upload import send
 from tests.fixtures.finished_run import SMOKE, Notes
-from tests.tracking.wandb_server import FAKE_KEY, WandbServer
 from tests.json_lines import write_lines
+from tests.tracking.wandb_server import FAKE_KEY, WandbServer
 
 
 @pytest.mark.slow

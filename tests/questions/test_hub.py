@@ -11,12 +11,13 @@ import sys
 
 import pytest
 
+from tests.json_lines import write_lines
+
 PROGRAM = """
 import dataclasses, json, sys
 from kpod_ray.config import HubQuestions
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.errors import KpodError
-from tests.json_lines import write_lines
 try:
     loaded = load_questions(HubQuestions(source="hub", **json.loads(sys.argv[1])), seed=0)
     print(json.dumps([dataclasses.astuple(question) for question in loaded.questions]))

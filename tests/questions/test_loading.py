@@ -27,7 +27,9 @@ def source(path, **settings):
 
 
 def load(tmp_path, rows, **settings):
-    return load_questions(source(write_lines(tmp_path / "questions.jsonl", rows), **settings), seed=0)
+    return load_questions(
+        source(write_lines(tmp_path / "questions.jsonl", rows), **settings), seed=0
+    )
 
 
 def error_of(tmp_path, rows, **settings):

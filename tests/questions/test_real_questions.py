@@ -9,8 +9,8 @@ import pytest
 from kpod_ray.config import ColumnsConfig
 from kpod_ray.questions.loading import load_questions
 from tests.conftest import SHARED_DATA
-from tests.questions.test_loading import ids, source
 from tests.json_lines import write_lines
+from tests.questions.test_loading import ids, source
 
 
 def real(name):

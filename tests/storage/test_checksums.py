@@ -9,8 +9,8 @@ import pytest
 
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.checksums import faults, file_names, file_sums, sealed, unsealed
+from kpod_ray.storage.store import Store
 
 LOCAL = pafs.LocalFileSystem()
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2

@@ -10,8 +10,8 @@ import pytest
 from kpod_ray.cluster.failures import explained
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.filesystems import ANSWER_SECONDS, check_answers
+from kpod_ray.storage.store import Store
 from tests.cli.refusals import refused
 from tests.cli.test_corpus_commands import SMOKE
 from tests.pipeline.written_runs import run_folder, written_run

@@ -17,9 +17,9 @@ from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.random_models import save_tiny_llama
 from kpod_ray.models.sources import model_folder
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.atomic_write import send
 from kpod_ray.storage.filesystems import check_answers, open_address
+from kpod_ray.storage.store import Store
 
 TABLE = pa.table({"id": ["a", "b"], "n": [1, 2]})
 
@@ -63,7 +63,10 @@ def test_a_write_that_fails_leaves_what_was_there(store):
     store.write_text("note", "before")
     with pytest.raises(AttributeError):
         store.write_table("note", None)
-    with pytest.raises(ZeroDivisionError), Artifact.of(store, "a", 1, {}, []).writer("t", TABLE.schema):
+    with (
+        pytest.raises(ZeroDivisionError),
+        Artifact.of(store, "a", 1, {}, []).writer("t", TABLE.schema),
+    ):
         raise ZeroDivisionError
     assert store.read_text("note") == "before"
     assert store.files("a") == []

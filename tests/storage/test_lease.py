@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks.object_server import object_server
 from kpod_ray.errors import KpodError
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.claims import FOLDER
 from kpod_ray.storage.lease import LATE_SECONDS, Lease, leased
+from kpod_ray.storage.store import Store
 from tests.storage.foreign_claims import NAME, claims, foreign, never
 
 HOLD = """

@@ -9,8 +9,8 @@ import pytest
 
 from kpod_ray.errors import KpodError
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.store import Store
 from kpod_ray.storage.plain_tables import check_plain
+from kpod_ray.storage.store import Store
 from kpod_ray.storage.user_files import read_rows
 
 

@@ -1,6 +1,5 @@
 """What depends on the kind of teacher, for each of them."""
 
-
 import pytest
 
 from kpod_ray.config import RunConfig

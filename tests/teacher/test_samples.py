@@ -1,6 +1,5 @@
 """What a teacher wrote, read from files and completions."""
 
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest

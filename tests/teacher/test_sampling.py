@@ -3,8 +3,8 @@ import functools
 import pytest
 
 from kpod_ray.config import ActorResources, VllmTeacher
-from kpod_ray.inference.service import ServicePool
 from kpod_ray.inference.records import Completion
+from kpod_ray.inference.service import ServicePool
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store

@@ -64,7 +64,9 @@ def finish(artifact, **manifest):
 def artifacts(tmp_path_factory):
     """Every artifact of a run, with more rows than are told of."""
     store = Store.open(str(tmp_path_factory.mktemp("store")))
-    made = {name: Artifact.of(store, name.removesuffix("_before"), 1, {name: 1}, []) for name in NAMES}
+    made = {
+        name: Artifact.of(store, name.removesuffix("_before"), 1, {name: 1}, []) for name in NAMES
+    }
     made["questions"].write("questions", Question.to_table(QUESTIONS))
     finish(made["questions"], counts={"train": MANY, "test": 4})
     rejects = [rationale(i, "wrong") for i in range(MANY)] + [rationale(0, "error", STORED)]

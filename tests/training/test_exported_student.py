@@ -7,10 +7,10 @@ import torch
 
 from kpod_ray.data.batches import collate
 from kpod_ray.data.examples import Example
+from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.transformers_generator import GeneratorActor
 from kpod_ray.models.student import load_student
-from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Artifact
 from tests.training.training_runs import TWO, largest_difference, train, train_here
@@ -51,7 +51,7 @@ def test_the_student_with_the_lowest_loss_is_kept(ray_cluster, with_validation):
     assert manifest(inputs, "best 1")["best"] == best
     # What was exported has that loss.
     store, assess, _ = inputs
-    folder = f"{store.root}/{Artifact.of(store, 'train', 1, {'label': 'best 1'}, []).folder}/student"
+    folder = f"{Artifact.of(store, 'train', 1, {'label': 'best 1'}, []).path}/student"
     student = load_student(folder, torch.float32).eval()
     examples = [e for e in Example.from_table(assess.read("examples")) if e.question_id in ids]
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_the_answers_are_those_of_the_student(ray_cluster, with_validation):
     )
     asked = Question.from_table(Artifact.of(store, "teacher", 1, {}, []).read("questions"))
     requests = {q.id: question_request(q) for q in asked if q.id in ids}
-    folder = f"{store.root}/{Artifact.of(store, 'train', 1, {'label': 'answers'}, []).folder}/student"
+    folder = f"{Artifact.of(store, 'train', 1, {'label': 'answers'}, []).path}/student"
     batch = GenerationRequest.to_table(requests.values())
     written = Completion.from_table(GeneratorActor(folder, "chat", "fp32", 24)(batch))
     texts = {row.id: row.text for row in written}

@@ -107,11 +107,8 @@ def test_an_adaptive_training_decides_from_its_own_losses(ray_cluster, training_
     assert all(first.equals(second) for first, second in zip(*tables, strict=True))
     losses = step_losses(training_inputs, "adaptive", 1)
     assert any(np.isnan(values).any() for values in losses.values())
-    totals = json.loads(
-        store.read_text(
-            f"{Artifact.of(store, 'train', 1, {'label': 'adaptive'}, []).folder}/replans/stage-2/totals.json"
-        )
-    )
+    folder = Artifact.of(store, "train", 1, {"label": "adaptive"}, []).folder
+    totals = json.loads(store.read_text(f"{folder}/replans/stage-2/totals.json"))
     # D'(2) from what stage 1 measured, and 2 nats for every step that it did not emit.
     total = sum(np.where(np.isnan(values), 2.0, values).sum() for values in losses.values())
     share = 0.3 + 0.7 * (2 / 3) ** 1.5

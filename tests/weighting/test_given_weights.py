@@ -1,6 +1,5 @@
 """Token weights of a file: those of an export come back unchanged, those of a person are checked."""
 
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest

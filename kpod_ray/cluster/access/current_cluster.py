@@ -28,10 +28,10 @@ def address_file() -> Path:
 def running_address(file: Path) -> str:
     """Return the address in a file of ``ray start``, or ``local`` if there is no cluster of this user.
 
-    Every user of the machine can write to Ray's folder, and the process at the address gets the token and
-    could run code as the driver's user. A link, a file of another user, a missing file, a file without
-    ``host:port`` and a port on which another user listens give ``local``. The file remains when the
-    cluster is killed, and Ray would wait minutes for a dead cluster; the address is therefore tried
+    Every user of the machine can write to Ray's folder, and the process at the address gets the token
+    and could run code as the driver's user. A link, a file of another user, a missing file, a file
+    without ``host:port`` and a port on which another user listens give ``local``. The file remains when
+    the cluster is killed, and Ray would wait minutes for a dead cluster; the address is therefore tried
     first, for at most `CONNECT_SECONDS`.
 
     Raises:

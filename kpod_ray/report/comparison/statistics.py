@@ -15,8 +15,6 @@ from typing import Literal
 import numpy as np
 
 from kpod_ray.evaluation.crossed import crossed_test, seeds_for_effect
-
-from kpod_ray.evaluation.variance import mean_squares
 from kpod_ray.evaluation.paired import BOOTSTRAP_SEED, LEVEL
 from kpod_ray.evaluation.scoring import wilson_interval
 from kpod_ray.evaluation.statistics import (
@@ -30,7 +28,7 @@ from kpod_ray.evaluation.statistics import (
     paired_bootstrap,
     smallest_effect,
 )
-from kpod_ray.evaluation.variance import Floats
+from kpod_ray.evaluation.variance import Floats, mean_squares
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 
 Verdict = Literal["better", "worse", "undecided"]
