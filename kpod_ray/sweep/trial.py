@@ -87,11 +87,7 @@ def run_trial(
     scores = []
     for seed in range(base.sweep.num_seeds):
         run = name_run(trial_config(base, settings, seed))
-        for name in SHARED_PHASES:
-            if not run.artifacts[name].is_finished():
-                folder = run.artifacts[name].folder
-                ray.get(shared_tasks.make.remote(folder, run.config, name))
-        check_finished(run, SHARED_PHASES)
+        _make_shared(run, shared_tasks)
         _claim(run, shared_tasks, trial_id)
 
         def report_stage(percent: float, value: float, run: Run = run, seed: int = seed) -> None:
@@ -107,6 +103,15 @@ def run_trial(
         scores.append(score_of(run))
         report_stage(100.0, scores[-1])
     return float(np.mean(scores))
+
+
+def _make_shared(run: Run, shared_tasks: Any) -> None:
+    """Have the artifacts of `SHARED_PHASES` made unless they are finished."""
+    for name in SHARED_PHASES:
+        if not run.artifacts[name].is_finished():
+            folder = run.artifacts[name].folder
+            ray.get(shared_tasks.make.remote(folder, run.config, name))
+    check_finished(run, SHARED_PHASES)
 
 
 def _claim(run: Run, shared_tasks: Any, trial_id: str) -> None:

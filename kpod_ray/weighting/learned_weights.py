@@ -143,11 +143,7 @@ def learn_token_weights(
     """
     workers = config.resources.weighting
     rationales = teacher.read("rationales")
-    if workers.num_workers > min(weighting.global_batch_size, rationales.num_rows):
-        raise KpodError(
-            f"resources.weighting.num_workers={workers.num_workers} is more than the rationales of one "
-            "train step; lower it or raise weighting.global_batch_size"
-        )
+    _check_workers(workers.num_workers, min(weighting.global_batch_size, rationales.num_rows))
     job = _job(config, weighting, teacher, artifact)
     with watched(watch) as board:
         returned = fit(weighting_worker, {"job": job, "board": board}, workers, artifact)
@@ -160,11 +156,7 @@ def learn_token_weights(
     weighters = returned["weighters"]
     history = [row for weighter in weighters for row in weighter["history"]]
     artifact.store.write_text(f"{artifact.folder}/history.json", json.dumps(history))
-    discard_stream(artifact, "annotated")
-    artifact.store.delete(f"{artifact.folder}/fit")
-    for index in range(weighting.num_seeds):
-        artifact.store.delete(job.path(job.adapted(index)))
-        artifact.store.delete(job.path(job.finished(index)))
+    _delete_interim_files(job, artifact)
     return {
         "counts": {"rationales": result.table.num_rows, "resumed": result.num_resumed},
         "best": [weighter["best"] for weighter in weighters],
@@ -173,6 +165,24 @@ def learn_token_weights(
         "nodes": described(returned["nodes"] | result.nodes),
         **_warning(returned, weighting),
     }
+
+
+def _check_workers(num_workers: int, num_rationales: int) -> None:
+    """Raise a `KpodError` if a train step has fewer rationales than there are workers."""
+    if num_workers > num_rationales:
+        raise KpodError(
+            f"resources.weighting.num_workers={num_workers} is more than the rationales of one "
+            "train step; lower it or raise weighting.global_batch_size"
+        )
+
+
+def _delete_interim_files(job: WeightingJob, artifact: Artifact) -> None:
+    """Delete the files that only serve an interrupted call: rows, checkpoints and predictors."""
+    discard_stream(artifact, "annotated")
+    artifact.store.delete(f"{artifact.folder}/fit")
+    for index in range(job.weighting.num_seeds):
+        artifact.store.delete(job.path(job.adapted(index)))
+        artifact.store.delete(job.path(job.finished(index)))
 
 
 def _job(
