@@ -13,7 +13,7 @@ from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question
 from tests.conftest import SHARED_DATA
 from tests.json_lines import write_lines
-from tests.questions.test_loading import ids, source
+from tests.questions.question_files import ids, source
 
 TOM = "Tom has 3 red apples in a big basket and buys 4 green apples. How many apples has Tom?"
 

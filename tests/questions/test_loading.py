@@ -7,40 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, FileQuestions, HubQuestions
+from kpod_ray.config import ArithmeticQuestions, ColumnsConfig, HubQuestions
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.questions.loading import LoadedQuestions, content_hash, load_questions
 from kpod_ray.questions.splits import in_test_split, in_validation_set
 from kpod_ray.records import Question
 from tests.json_lines import write_lines
-
-
-def rows_of(count, **fields):
-    return [
-        {"id": f"q{i}", "question": f"{i} + 1?", "answer": i + 1, **fields} for i in range(count)
-    ]
-
-
-def source(path, **settings):
-    return FileQuestions(source="file", path=str(path), **settings)
-
-
-def load(tmp_path, rows, **settings):
-    return load_questions(
-        source(write_lines(tmp_path / "questions.jsonl", rows), **settings), seed=0
-    )
-
-
-def error_of(tmp_path, rows, **settings):
-    with pytest.raises(KpodError) as caught:
-        load(tmp_path, rows, **settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).replace(f"{tmp_path}/", "")
-
-
-def ids(loaded, split):
-    return [question.id for question in loaded.questions if question.split == split]
+from tests.questions.question_files import error_of, ids, load, rows_of, source
 
 
 def test_a_row_becomes_a_question(tmp_path):

@@ -10,7 +10,7 @@ from kpod_ray.config import ColumnsConfig
 from kpod_ray.questions.loading import load_questions
 from tests.conftest import SHARED_DATA
 from tests.json_lines import write_lines
-from tests.questions.test_loading import ids, source
+from tests.questions.question_files import ids, source
 
 
 def real(name):

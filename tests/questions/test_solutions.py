@@ -8,7 +8,7 @@ from kpod_ray.questions.loading import load_questions
 from kpod_ray.questions.solutions import split_solution
 from kpod_ray.storage.user_files import FieldError
 from tests.conftest import SHARED_DATA
-from tests.questions.test_loading import error_of, load, source
+from tests.questions.question_files import error_of, load, source
 
 GSM8K = "He has 48/2 = <<48/2=24>>24 clips.\nHe has 24+24 = <<24+24=48>>48 in all.\n#### 1,048"
 MATH = (

@@ -9,7 +9,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.questions.splits import in_test_split, in_validation_set, split_for_weighting
 from tests.json_lines import write_lines
-from tests.questions.test_loading import ids, load, rows_of, source
+from tests.questions.question_files import ids, load, rows_of, source
 
 
 def test_rows_are_split_by_their_column_and_a_test_file_is_all_test(tmp_path):

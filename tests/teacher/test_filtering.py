@@ -7,42 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpod_ray.config import FileTeacher
-from kpod_ray.records import Question
-from kpod_ray.teacher.filtering import filter_samples, unknown
+from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.samples import Sample
-
-SETTINGS = FileTeacher(kind="file", path="-", filters={"max_chars": 80})
-WITH_REFERENCES = FileTeacher(kind="file", path="-", fallback="reference")
-REFERENCE = " 2 + 3 = 5 in all. So the answer is 5. "
-
-
-def question(name="q", answer="5", kind="number", choices=(), reference=""):
-    return Question(name, "How many?", answer, kind, choices, "train", reference)
-
-
-QUESTIONS = {
-    q.id: q
-    for q in [
-        question("number"),
-        question("choice", "B", "choice", ("bank", "boat")),
-        question("boolean", "yes", "boolean"),
-        question("text", "Paris", "text"),
-    ]
-}
-RIGHT, WRONG = "2 + 3 = 5. The answer is 5.", "2 + 3 = 6. The answer is 6."
-
-
-def sample(text, question_id="number", index=0, finish_reason="stop", teacher_answer=""):
-    return Sample(question_id, index, text, finish_reason, 9, teacher_answer)
-
-
-def result(*samples, questions=QUESTIONS, settings=SETTINGS):
-    """Judge samples of several questions; return the rows, by question and sample."""
-    rows = [unknown(s, "teacher") for s in samples if s.question_id not in questions]
-    for q in questions.values():
-        own = [s for s in samples if s.question_id == q.id]
-        rows += filter_samples(q, own, settings, "teacher", split_newlines=True).rows
-    return sorted(rows, key=lambda row: (row.question_id, row.sample_index))
+from tests.teacher.filtered_samples import (
+    CHOICES,
+    QUESTIONS,
+    REFERENCE,
+    RIGHT,
+    SETTINGS,
+    WITH_REFERENCES,
+    WRONG,
+    question,
+    result,
+    sample,
+    verdicts,
+)
 
 
 @pytest.mark.parametrize(
@@ -161,17 +140,6 @@ def test_no_reference_stands_in(text, reference, settings):
     assert [row.id for row in rows] == ["number/0"]
 
 
-def verdicts(texts, question=QUESTIONS["number"], logprobs=None, **settings):
-    """Judge texts as samples 0, 1, ... of one question."""
-    teacher = FileTeacher(kind="file", path="-", **settings)
-    samples = [
-        Sample(question.id, i, text, "stop", 9, "", logprobs[i] if logprobs else None)
-        for i, text in enumerate(texts)
-    ]
-    found = filter_samples(question, samples, teacher, "teacher", split_newlines=True)
-    return [row.verdict for row in found.rows], found
-
-
 STEPS = ["It is 2 + 3 = 5.", "She has 2. Then 3 more. That is 5.", "2 and 3. 2 + 3 is 5."]
 
 
@@ -221,9 +189,6 @@ def test_duplicates_are_marked_after_the_first_and_only_among_the_correct():
     ]
     assert verdicts(near)[0] == ["kept", "surplus", "surplus"]
     assert verdicts(near, filters={"near_duplicate": 0.5})[0] == ["kept", "duplicate", "surplus"]
-
-
-CHOICES = ["So 2 + 3 = 5 here.", "2 + 3 = 5.", "Now 2 and 3 more are 5 of them, it is 5."]
 
 
 FAULTS = [

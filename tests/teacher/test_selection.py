@@ -6,7 +6,7 @@ from kpod_ray.config import FileTeacher
 from kpod_ray.errors import KpodError
 from kpod_ray.teacher.filtering import filter_samples
 from kpod_ray.teacher.samples import Sample
-from tests.teacher.test_filtering import (
+from tests.teacher.filtered_samples import (
     CHOICES,
     QUESTIONS,
     REFERENCE,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint.openai_client import Endpoint
-from tests.inference.endpoint.test_openai_client import KEY, asked, teacher
+from tests.inference.endpoint.asked import KEY, asked, teacher
 from tests.inference.endpoint_server import EndpointServer
 
 ECHOES = {

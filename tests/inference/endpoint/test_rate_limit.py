@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kpod_ray.inference.endpoint.rate_limit import Pacing
-from tests.inference.endpoint.test_openai_client import asked
+from tests.inference.endpoint.asked import asked
 from tests.inference.endpoint_server import EndpointServer
 
 
