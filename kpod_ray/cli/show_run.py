@@ -103,6 +103,8 @@ def print_further_sets(artifacts: Mapping[str, Artifact], console: Terminal) -> 
     training question, both accuracies, and the difference of the distilled student with its 95 %
     interval, in percentage points. ``artifacts`` maps names to artifacts.
     """
+    if "evaluate_also" not in artifacts:
+        return
     from kpod_ray.evaluation.further import further_results  # loads scipy
     from kpod_ray.report.paired_words import difference_in_points
 
