@@ -12,6 +12,7 @@ CONFIGS = sorted(
     for path in (REPOSITORY / "configs").rglob("*.yaml")
     if path.parent.name not in ("parts", "cluster") or path.name == "run.yaml"  # no config alone
 )
+FILE = {"source": "file", "path": "a.jsonl"}
 MINIMAL = {
     "name": "a",
     "teacher": {"kind": "file", "path": "r.jsonl"},
@@ -83,6 +84,28 @@ def test_token_weights_without_a_kind_are_learned(kind):
         ({"weighting": {"kind": "hnd"}}, ["weighting.kind", "'learned'", "'hand'", "hnd"]),
         ({"student.token_weights": "symbols"}, ["student.token_weights", "from_weighting"]),
         ({"student.loss": "probability"}, ["student.loss", "dft"]),
+        ({"evaluation.also.Asdiv": FILE}, ["evaluation.also.Asdiv: ", "lower-case", "'Asdiv'"]),
+        ({"evaluation.also": {"a/b": FILE}}, ["evaluation.also.a/b: ", "lower-case letters"]),
+        ({"evaluation.also": {"a.b": FILE}}, ["evaluation.also.a.b: ", "lower-case letters"]),
+        ({"evaluation.also": {"": FILE}}, ["evaluation.also.'': ", "lower-case letters"]),
+        ({"evaluation.also": {"n" * 41: FILE}}, ["at most 40"]),
+        ({"evaluation.also": [FILE]}, ["evaluation.also: expected a group of settings"]),
+        ({"evaluation.also.a": 3}, ["evaluation.also.a"]),
+        ({"evaluation.also.a": {"path": "a.jsonl"}}, ["evaluation.also.a.source is missing"]),
+        ({"evaluation.also.a": {"source": "fil"}}, ["evaluation.also.a.source: expected", "'fil'"]),
+        ({"evaluation.also.a": {"source": "file"}}, ["evaluation.also.a.path is missing"]),
+        (
+            {"evaluation.also.a": {**FILE, "limt": 3}},
+            ["unknown key evaluation.also.a.limt, did you mean evaluation.also.a.limit?"],
+        ),
+        (
+            {"evaluation.also.a": {**FILE, "num_test": 3}},
+            ["unknown key evaluation.also.a.num_test: file has no such key, arithmetic has"],
+        ),
+        (
+            {"evaluation.also.a": {**FILE, "allow_missing_answers": True}},
+            ["evaluation.also.a: allow_missing_answers: a test question needs an answer"],
+        ),
         ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
         ({"name.first": 1}, ["name.first", "is a value"]),
     ],
@@ -319,3 +342,22 @@ def test_a_pool_cannot_be_smaller_at_most_than_at_least():
         RunConfig.model_validate(MINIMAL).override(
             {"resources.teacher": {"num_actors": 3, "max_actors": 2}}
         )
+
+
+def test_further_sets_are_merged_over_a_base_and_left_out_by_null(tmp_path):
+    base, top = tmp_path / "base.yaml", tmp_path / "top.yaml"
+    base.write_text(
+        "name: b\nteacher: {kind: reference}\nstudent: {model: 'tiny:0'}\n"
+        "evaluation: {also: {a: {source: file, path: a.jsonl}, b: {source: file, path: b.jsonl}}}\n"
+    )
+    top.write_text("base: base.yaml\nevaluation: {also: {c: {source: arithmetic}, a: null}}\n")
+    assert {name: source.source for name, source in load(top).evaluation.also.items()} == {
+        "b": "file",
+        "c": "arithmetic",
+    }
+    changed = load(top, ["evaluation.also.b.path=d.jsonl"]).evaluation.also["b"]
+    assert (changed.source, changed.path) == ("file", "d.jsonl")
+    other = load(top, ["evaluation.also.b={source: arithmetic, num_test: 3}"]).evaluation.also["b"]
+    assert other.num_test == 3
+    assert load(top, ["evaluation.also=null"]).evaluation.also == {}
+    assert load(base).override({"evaluation.also.a": None}).evaluation.also.keys() == {"b"}

@@ -11,7 +11,8 @@ import numpy as np
 from kpod_ray.config import RunConfig
 from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.data.corpus import table_rows
-from kpod_ray.evaluation.paired import paired_test
+from kpod_ray.evaluation.further import FurtherResult, further_results
+from kpod_ray.evaluation.paired import PairedTest, paired_test
 from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import (
     Prediction,
@@ -25,6 +26,7 @@ from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
     MAX_PREDICTIONS,
     Accuracy,
+    FurtherSet,
     MissingSteps,
     PredictionPair,
     RunResults,
@@ -99,8 +101,9 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
         name=config.name,
         accuracies=(
             _accuracy("untouched", manifests["evaluate_before"]),
-            _accuracy("distilled", manifests["evaluate"], correct_pairs),
+            _accuracy("distilled", manifests["evaluate"], _test(correct_pairs)),
         ),
+        further_sets=tuple(_further_set(result) for result in further_results(artifacts)),
         verdict_counts=manifests["teacher"]["verdicts"],
         rejects=tuple(rejects),
         questions=_questions(artifacts, shown),
@@ -180,12 +183,20 @@ def _questions(artifacts: Mapping[str, Artifact], ids: set[str]) -> dict[str, Qu
     return found
 
 
-def _accuracy(
-    label: str, manifest: Mapping[str, Any], correct_pairs: Sequence[tuple[bool, bool]] = ()
-) -> Accuracy:
-    """Return the accuracy of a model; ``correct_pairs`` are those with the first model."""
-    counts, share = manifest["counts"], manifest["accuracy"]
-    test = paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
+def _test(correct_pairs: Sequence[tuple[bool, bool]]) -> PairedTest | None:
+    """Return the test of the second against the first model; None without a question of both."""
+    return paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
+
+
+def _further_set(result: FurtherResult) -> FurtherSet:
+    before = _accuracy("untouched", result.before)
+    after = _accuracy("distilled", result.after, result.test)
+    return FurtherSet(result.name, result.num_left_out, before, after)
+
+
+def _accuracy(label: str, scores: Mapping[str, Any], test: PairedTest | None = None) -> Accuracy:
+    """Return the accuracy of a model from ``counts``, ``accuracy`` and ``steps`` of a manifest."""
+    counts, share = scores["counts"], scores["accuracy"]
     return Accuracy(
         label=label,
         num_correct=counts["correct"],
@@ -193,7 +204,7 @@ def _accuracy(
         low=share["low"],
         high=share["high"],
         against_first=test,
-        steps=StepStatistics(**manifest["steps"]),
+        steps=StepStatistics(**scores["steps"]),
     )
 
 
