@@ -154,7 +154,9 @@ def _rows(owner: type[Config], prefix: str, name: str, defaults: Any) -> Iterato
     if typing.get_origin(field.annotation) is dict:
         inner += "NAME."
     default = _default_of(field, name, defaults)
-    for group in classes_of(field.annotation):
+    groups = classes_of(field.annotation)
+    # a group of several kinds has a chapter of its own, also where a mapping holds such groups
+    for group in groups if len(groups) == 1 else ():
         for key in group.model_fields:
             yield from _rows(group, inner, key, default if isinstance(default, group) else None)
 

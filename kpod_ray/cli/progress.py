@@ -13,7 +13,12 @@ from collections.abc import Mapping, Sequence
 from rich.progress import Progress
 from rich.table import Table
 
-from kpod_ray.cli.show_run import accuracy_table, count_text, difference_line
+from kpod_ray.cli.show_run import (
+    accuracy_table,
+    count_text,
+    difference_line,
+    print_further_sets,
+)
 from kpod_ray.cli.signals import POSITION, end_with
 from kpod_ray.cli.terminal import Terminal, progress_bar
 from kpod_ray.comparison.compare import ComparisonCallbacks, compare
@@ -59,6 +64,7 @@ def run_with_progress(run: Run, until: str, console: Terminal) -> None:
     screen.print_summary()
     if "evaluate" in screen.manifests:
         console.write_line(difference_line(run.artifacts))
+        print_further_sets(run.artifacts, console)
     if "train" in screen.manifests:
         student = run.store.address(run.artifacts["train"].folder)
         console.write_line(f"student: {student}/student")

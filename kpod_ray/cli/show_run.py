@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -18,23 +18,24 @@ def print_run(run: FinishedRun, console: Terminal) -> None:
     """Print the state, time and counts of every artifact of a run, its results and its report.
 
     The keypoint share of the loss is printed if the training is finished, and accuracies are printed if
-    both evaluations are finished. The last line is the address of the report if all artifacts are
-    finished and the report exists, else the command that makes the report.
+    both evaluations are finished; so are those on further test sets. The last line is the address of
+    the report if all artifacts are finished and the report exists, else the command that makes the
+    report.
 
     Raises:
         KpodError: A manifest is damaged, or the storage can't be read.
     """
     lines = [f"run {run.config.name}", f"folder {run.store.address(run.folder)}", ""]
     manifests: dict[str, Manifest] = {}
-    lines.append(_phase_line("phase", "state", "seconds", "counts"))
+    rows = [("phase", "state", "seconds", "counts")]
     for name, artifact in run.artifacts.items():
         state, seconds, counts = state_of(artifact), "", ""
         if state == FINISHED:
             manifests[name] = artifact.manifest()
             seconds = f"{manifests[name]['seconds']:.1f}"
             counts = count_text(manifests[name])
-        lines.append(_phase_line(name, state, seconds, counts))
-    for line in lines:
+        rows.append((name, state, seconds, counts))
+    for line in [*lines, *_phase_lines(rows)]:
         console.write_line(line)
     share = manifests.get("train", {}).get("keypoint_share")
     if share is not None:
@@ -42,6 +43,7 @@ def print_run(run: FinishedRun, console: Terminal) -> None:
     if {"evaluate_before", "evaluate"} <= set(manifests):
         console.print(accuracy_table(manifests))
         console.write_line(difference_line(run.artifacts))
+    print_further_sets(run.artifacts, console)
     console.write_line(_next(run))
 
 
@@ -94,6 +96,31 @@ def difference_line(artifacts: Mapping[str, Artifact]) -> str:
     return f"distilled against untouched: {words}"
 
 
+def print_further_sets(artifacts: Mapping[str, Artifact], console: Terminal) -> None:
+    """Print a table of the accuracies on the further test sets, if both students are evaluated on them.
+
+    Each set has a row with its number of questions, the number of those left out because they repeat a
+    training question, both accuracies, and the difference of the distilled student with its 95 %
+    interval, in percentage points. ``artifacts`` maps names to artifacts.
+    """
+    if "evaluate_also" not in artifacts:
+        return
+    from kpod_ray.evaluation.further import further_results  # loads scipy
+    from kpod_ray.report.paired_words import difference_in_points
+
+    results = further_results(artifacts)
+    if not results:
+        return
+    heads = ("set", "questions", "left out", "untouched", "distilled", "points (95 % interval)")
+    table = Table(*heads, title="further test sets")
+    for result in results:
+        shares = (scores["accuracy"]["value"] for scores in (result.before, result.after))
+        counts = (str(result.after["counts"]["questions"]), str(result.num_left_out))
+        texts = (f"{share:.1%}" for share in shares)
+        table.add_row(result.name, *counts, *texts, difference_in_points(result.test))
+    console.print(table)
+
+
 def state_of(artifact: Artifact) -> str:
     """Return the state of an artifact: `FINISHED`, `BEGUN` or `MISSING`."""
     if artifact.is_finished():
@@ -101,8 +128,12 @@ def state_of(artifact: Artifact) -> str:
     return BEGUN if artifact.exists() else MISSING
 
 
-def _phase_line(name: str, state: str, seconds: str, counts: str) -> str:
-    return f"{name:<15}  {state:<8}  {seconds:>8}  {counts}".rstrip()
+def _phase_lines(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    width = max(len(row[0]) for row in rows)
+    return [
+        f"{name:<{width}}  {state:<8}  {seconds:>8}  {counts}".rstrip()
+        for name, state, seconds, counts in rows
+    ]
 
 
 def _next(run: FinishedRun) -> str:

@@ -93,7 +93,7 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
     Args:
         config: config of the run; a teacher or weighting that uses no actors needs no group.
         artifacts: names of artifacts such as ``teacher``, ``weigh``, ``assess``, ``train``,
-            ``evaluate_before`` and ``evaluate``; other artifacts need no group.
+            ``evaluate_before`` and ``evaluate_also``; other artifacts need no group.
 
     Returns:
         Names of fields of `ResourcesConfig`, such as ``weighting`` and ``apply_weighter``, each once, in
@@ -106,6 +106,8 @@ def phases_of(config: RunConfig, artifacts: Iterable[str]) -> list[str]:
         "train": ["train"],
         "evaluate_before": ["evaluate"],
         "evaluate": ["evaluate"],
+        "evaluate_also_before": ["evaluate"],
+        "evaluate_also": ["evaluate"],
     }
     return list(dict.fromkeys(phase for name in artifacts for phase in phases.get(name, [])))
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 from kpod_ray.cluster.failures import explained
 from kpod_ray.comparison.preparing import (
-    TRIAL_PHASES,
     evaluate_untrained,
     prepare_arms,
     prepare_base,
+    trial_artifacts,
 )
 from kpod_ray.comparison.record import Record
 from kpod_ray.comparison.running import run_unfinished
@@ -143,7 +143,8 @@ class _Comparison:
         self.record.begin(collect_questions(self.config, self.base.artifacts["questions"]))
         if (UNTRAINED, 0) not in self.record.outcomes.trials:
             evaluate_untrained(self.base, self.callbacks.shared)
-            self.record.add(collect_untrained(self.base.artifacts, self.record.questions))
+            settings = self.settings[UNTRAINED]
+            self.record.add(collect_untrained(settings, self.base.artifacts, self.record.questions))
 
     def _prepare(self, missing: Sequence[tuple[str, int]]) -> None:
         """Finish the plans of the missing trials, and choose the missing learning rates."""
@@ -181,7 +182,8 @@ class _Comparison:
     def _run(self, trials: Sequence[Trial]) -> None:
         """Run trials and record their outcomes."""
         runs = [trial.run for trial in trials]
-        for index in run_unfinished(runs, TRIAL_PHASES, self.callbacks.shared):
+        names = trial_artifacts(self.config)
+        for index in run_unfinished(runs, names, self.callbacks.shared):
             trial = trials[index]
             key = (trial.arm, trial.seed, trial.settings)
             run = trial.run

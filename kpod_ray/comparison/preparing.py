@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kpod_ray.comparison.running import join_for, run_unfinished
 from kpod_ray.comparison.trials import trial_config
+from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.naming import Run, name_run
 from kpod_ray.pipeline.run import QUIET, RunCallbacks, check_finished, finish_artifact
@@ -17,8 +18,13 @@ CORPUS = ("questions", "teacher", "weigh", "assess")
 """Artifacts that arms share unless their settings change them, in the order of the phases."""
 PREPARED = ("weigh", "assess", "plan")
 """Artifacts that an arm is trained on and that its settings may change, in the order of the phases."""
-TRIAL_PHASES = ("train", "evaluate")
-"""Artifacts of each trial, in the order of the phases."""
+
+
+def trial_artifacts(config: RunConfig) -> tuple[str, ...]:
+    """Return the names of the artifacts of each trial, in the order in which they are made."""
+    names = ("train", "evaluate")
+    # The last artifact depends on all others.
+    return ("questions_also", *names, "evaluate_also") if config.evaluation.also else names
 
 
 def prepare_base(base: Run, callbacks: RunCallbacks) -> None:
@@ -34,22 +40,32 @@ def prepare_base(base: Run, callbacks: RunCallbacks) -> None:
     """
     is_shared = base.config.comparison.resample == "order"
     names = CORPUS if is_shared else CORPUS[:1]
-    check_finished(base, (*names, "evaluate_before"))
+    check_finished(base, (*names, *_untrained(base)))
     for name in names:
         manifest = finish_artifact(base, name, callbacks)
         if name == "questions":  # all further checks come before the first expensive phase
             check_test_questions(manifest["counts"]["test"])
+            if base.config.evaluation.also:
+                finish_artifact(base, "questions_also", callbacks)
             _check_room(base)
 
 
 def evaluate_untrained(base: Run, callbacks: RunCallbacks) -> None:
     """Finish the untouched student's answers to the test questions; the questions must be finished.
 
+    The questions of the further test sets are answered, too.
+
     Raises:
         KpodError: No cluster answers at the address, or the phase fails.
         Exception: As in `finish_artifact`.
     """
-    finish_artifact(base, "evaluate_before", callbacks)
+    for name in _untrained(base):
+        finish_artifact(base, name, callbacks)
+
+
+def _untrained(base: Run) -> list[str]:
+    """Return the names of the artifacts with the answers of the untouched student."""
+    return [name for name in base.artifacts if name.endswith("_before")]
 
 
 def prepare_arms(
@@ -90,9 +106,12 @@ def _check_room(base: Run) -> None:
     first = base
     if comparison.resample != "order":  # the base settings have no corpus of their own
         first = name_run(trial_config(base.config, comparison.baseline, comparison.first_seed))
-    needed = [base.artifacts["evaluate_before"], *(first.artifacts[name] for name in CORPUS)]
+    needed = [
+        *(base.artifacts[name] for name in _untrained(base)),
+        *(first.artifacts[name] for name in CORPUS),
+    ]
     if not all(artifact.is_finished() for artifact in needed):
-        join_for(first, (*CORPUS, "evaluate_before", *TRIAL_PHASES))
+        join_for(first, (*CORPUS, *_untrained(base), *trial_artifacts(base.config)))
     for name in comparison.arms:
         arm = name_run(trial_config(base.config, name, comparison.first_seed))
         own = [n for n in PREPARED if arm.artifacts[n].folder != first.artifacts[n].folder]

@@ -32,7 +32,8 @@ class Trial:
 def seed_overrides(config: RunConfig, seed: int) -> dict[str, Any]:
     """Return the overrides of the config that a seed of the comparison sets.
 
-    The test questions are those of ``config`` with every seed; see ``comparison.resample``.
+    The test questions and the further test sets are those of ``config`` with every seed; see
+    ``comparison.resample``.
     """
     overrides: dict[str, Any] = {"student.seed": seed}
     if config.comparison.resample != "order":
@@ -41,6 +42,9 @@ def seed_overrides(config: RunConfig, seed: int) -> dict[str, Any]:
         test_seed = config.questions.test_seed
         overrides["questions.test_seed"] = config.seed if test_seed is None else test_seed
         overrides["seed"] = seed
+        for name, source in config.evaluation.also.items():
+            test_seed = config.seed if source.test_seed is None else source.test_seed
+            overrides[f"evaluation.also.{name}.test_seed"] = test_seed
     return overrides
 
 
@@ -73,7 +77,7 @@ def arm_settings(config: RunConfig) -> dict[str, str]:
     rates = comparison.learning_rates
     neutral = {"student.learning_rate": min(rates)} if rates else {}
     evaluations = {
-        arm: name_run(trial_config(config, arm, 0, neutral)).artifacts["evaluate"].fingerprint
+        arm: _answers(name_run(trial_config(config, arm, 0, neutral)), "evaluate", "evaluate_also")
         for arm in comparison.arms
     }
     shared = [
@@ -83,7 +87,19 @@ def arm_settings(config: RunConfig) -> dict[str, str]:
         evaluations[comparison.baseline] if comparison.budget == "loss_tokens" else None,
     ]
     settings = {arm: fingerprint([own, shared]) for arm, own in evaluations.items()}
-    return {UNTRAINED: name_run(config).artifacts["evaluate_before"].fingerprint, **settings}
+    untrained = _answers(name_run(config), "evaluate_before", "evaluate_also_before")
+    return {UNTRAINED: untrained, **settings}
+
+
+def _answers(run: Run, tests: str, further: str) -> str:
+    """Return the fingerprint of a model's answers to the test questions and to the further sets, if any.
+
+    ``tests`` and ``further`` are the names of the artifacts with the answers.
+    """
+    own = run.artifacts[tests].fingerprint
+    return (
+        fingerprint([own, run.artifacts[further].fingerprint]) if further in run.artifacts else own
+    )
 
 
 def fingerprint(content: Sequence[Any]) -> str:

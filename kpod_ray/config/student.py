@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kpod_ray.config.base import Config, LearningRate, Line, Seed
 from kpod_ray.config.engine import EngineArguments
+from kpod_ray.config.questions import QuestionsConfig, SplitConfig
 from kpod_ray.config.teacher import Template
 
 
@@ -121,6 +124,37 @@ class StudentConfig(Config):
         return self
 
 
+def _checked_set_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
+        raise ValueError(
+            "the name of a set is at most 40 lower-case letters, digits, _ and -, and starts with a "
+            "letter or a digit"
+        )
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_checked_set_name)]
+"""Name of a further test set, which is a part of file names. Without capital letters, no two names are
+the same file on a file system that ignores case."""
+
+
+def _without_null(sets: Any) -> Any:
+    """Return further sets without those that are None; None itself is no sets."""
+    if isinstance(sets, Mapping):
+        return {name: source for name, source in sets.items() if source is not None}
+    return {} if sets is None else sets
+
+
+def _checked_source(source: QuestionsConfig) -> QuestionsConfig:
+    if isinstance(source, SplitConfig) and source.allow_missing_answers:
+        raise ValueError("allow_missing_answers: a test question needs an answer; remove the key")
+    return source
+
+
+FurtherSet = Annotated[QuestionsConfig, AfterValidator(_checked_source)]
+FurtherSets = Annotated[dict[SetName, FurtherSet], BeforeValidator(_without_null)]
+
+
 class EvaluationConfig(Config):
     """Evaluation of the student by greedy answers to the test questions."""
 
@@ -133,6 +167,13 @@ class EvaluationConfig(Config):
     max_new_tokens: int = Field(256, ge=1, le=10_000_000)
     """Largest number of tokens of an answer."""
     limit: int | None = Field(None, ge=1)
-    """Number of test questions to answer, from the first on; None answers all."""
+    """Number of test questions to answer, from the first on; None answers all. It holds for each
+    further set, too."""
     engine_kwargs: EngineArguments = Field(default_factory=dict)
     """Further arguments of the vLLM engine, by name."""
+    also: FurtherSets = Field(default_factory=dict)
+    """Further test sets by name, each a source of questions with the keys of ``questions``:
+    ``{asdiv: {source: file, path: asdiv.jsonl}}``. The untouched and the distilled student answer the
+    test questions of the source, or all its questions if none is a test question, but not those that
+    repeat a training question of the run or another question of the set. None leaves out a set, or all
+    of them, that a base config names."""

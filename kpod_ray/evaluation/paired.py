@@ -61,23 +61,26 @@ def paired_test(before: Sequence[bool], after: Sequence[bool]) -> PairedTest:
     return PairedTest(second.size, difference, mcnemar(second, first))
 
 
-def compare_models(before: Artifact, after: Artifact) -> PairedTest | None:
+def compare_models(
+    before: Artifact, after: Artifact, table: str = "predictions"
+) -> PairedTest | None:
     """Return the test of the models of two finished artifacts of phase ``evaluate``.
 
     Questions that only one of the two models answered don't count; None if no question is left.
+    ``table`` is the name of a table of predictions that both artifacts have.
 
     Raises:
-        KpodError: An artifact's table ``predictions`` can't be read.
+        KpodError: An artifact's table can't be read.
     """
-    first, second = (_correct(artifact) for artifact in (before, after))
+    first, second = (_correct(artifact, table) for artifact in (before, after))
     shared = [question_id for question_id in second if question_id in first]
     if not shared:
         return None
     return paired_test([first[i] for i in shared], [second[i] for i in shared])
 
 
-def _correct(artifact: Artifact) -> dict[str, bool]:
+def _correct(artifact: Artifact, table: str) -> dict[str, bool]:
     """Return question id -> whether the answer is correct, in the order of the predictions."""
-    table = artifact.read("predictions")
-    columns = (table[name].to_pylist() for name in ("question_id", "is_correct"))
+    rows = artifact.read(table)
+    columns = (rows[name].to_pylist() for name in ("question_id", "is_correct"))
     return dict(zip(*columns, strict=True))

@@ -23,6 +23,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.inference.engine_arguments import check_engine_arguments
 from kpod_ray.models.sources import is_for_vllm
 from kpod_ray.pipeline.naming import PHASES, check_models, name_run
+from kpod_ray.questions.further import load_further_set
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.questions.splits import check_test_questions, in_validation_set
 from kpod_ray.records import Question
@@ -36,9 +37,9 @@ def check_run(config: RunConfig, phases: Sequence[str] = PHASES) -> None:
     The rows of a data set on the hub aren't read. The network is used for models on the hub.
 
     Raises:
-        KpodError: As in `check_models`, `check_engine_arguments`, `check_backend`, `name_run` and
-            `load_questions`; there is no test question for phase ``evaluate``; or the questions, the
-            rationales, the token weights and the validation set don't fit together.
+        KpodError: As in `check_models`, `check_engine_arguments`, `check_backend`, `name_run`,
+            `load_questions` and `load_further_set`; there is no test question for phase ``evaluate``; or
+            the questions, the rationales, the token weights and the validation set don't fit together.
         OSError: As in `check_models`, `check_backend` and `name_run`.
         ValueError: As in `check_models` and `check_backend`.
     """
@@ -49,15 +50,23 @@ def check_run(config: RunConfig, phases: Sequence[str] = PHASES) -> None:
         check_backend(config)
         check_engine_arguments("evaluation.engine_kwargs", config.evaluation.engine_kwargs)
     name_run(config)
-    if not isinstance(config.questions, HubQuestions):
-        questions = load_questions(config.questions, config.seed).questions
-        if "evaluate" in phases:
-            check_test_questions(sum(question.split == "test" for question in questions))
-        train = [question for question in questions if question.split == "train"]
-        if "teacher" in phases:
-            _check_teacher(config, train)
-        if "plan" in phases:
-            _check_validation(config, train)
+    training = [] if isinstance(config.questions, HubQuestions) else _checked(config, phases)
+    for name, source in config.evaluation.also.items():
+        if not isinstance(source, HubQuestions):
+            load_further_set(name, source, config.seed, training)
+
+
+def _checked(config: RunConfig, phases: Sequence[str]) -> list[Question]:
+    """Return the training questions, which are checked for the phases; see `check_run`."""
+    questions = load_questions(config.questions, config.seed).questions
+    if "evaluate" in phases:
+        check_test_questions(sum(question.split == "test" for question in questions))
+    train = [question for question in questions if question.split == "train"]
+    if "teacher" in phases:
+        _check_teacher(config, train)
+    if "plan" in phases:
+        _check_validation(config, train)
+    return train
 
 
 def check_comparison(config: RunConfig) -> None:

@@ -41,7 +41,9 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
     Returns:
         Name -> artifact, in the order in which a run makes them. The name is the phase, except for
         ``evaluate_before``: the evaluation of the untouched student, an artifact of phase ``evaluate``.
-        Phase ``report`` has no artifact.
+        With ``evaluation.also`` there are three artifacts more: the further test sets
+        (``questions_also``), and their evaluations (``evaluate_also_before``, ``evaluate_also``). Phase
+        ``report`` has no artifact.
 
     Raises:
         KpodError: A local file of the config doesn't exist, is a folder or can't be read, or a local
@@ -49,21 +51,32 @@ def name_artifacts(config: RunConfig, store: Store) -> dict[str, Artifact]:
         OSError: A file in a local model folder can't be read.
     """
     artifacts = dict[str, Artifact]()
+    contents = {**_questions(config), **_corpus(config), **_distillation(config)}
     # _Contents is ordered: the inputs of an artifact are named before the artifact
-    for name, (inputs, content) in {**_corpus(config), **_distillation(config)}.items():
-        phase = name.removesuffix("_before")
+    for name, (inputs, content) in contents.items():
+        phase = name.partition("_")[0]
         fingerprints = [artifacts[i].fingerprint for i in inputs]
         artifacts[name] = Artifact.of(store, phase, SCHEMA_VERSION, content, fingerprints)
     return artifacts
 
 
-def _corpus(config: RunConfig) -> _Contents:
-    """Return what determines the artifacts of the phases ``questions``, ``teacher`` and ``weigh``."""
+def _questions(config: RunConfig) -> _Contents:
+    """Return what determines the artifacts of phase ``questions``."""
     questions = {
         "questions": config.questions.model_dump(),
         "content": questions_hash(config.questions),
         "seed": config.seed,
     }
+    sets = {
+        name: [source.model_dump(), questions_hash(source)]
+        for name, source in config.evaluation.also.items()
+    }
+    also = {"questions_also": (["questions"], {"sets": sets, "seed": config.seed})} if sets else {}
+    return {"questions": ([], questions), **also}
+
+
+def _corpus(config: RunConfig) -> _Contents:
+    """Return what determines the artifacts of the phases ``teacher`` and ``weigh``."""
     teacher = {
         "teacher": artifact_settings(config.teacher),
         "content": kinds.content_hash(config.teacher),
@@ -78,7 +91,6 @@ def _corpus(config: RunConfig) -> _Contents:
         "seed": config.seed,
     }
     return {
-        "questions": ([], questions),
         "teacher": (["questions"], teacher),
         "weigh": (["teacher"], weigh),
     }
@@ -107,15 +119,21 @@ def _distillation(config: RunConfig) -> _Contents:
     }
     writing = student.model_dump(include={"template", "precision"})
     evaluation = {
-        "evaluation": config.evaluation.model_dump() | writing,
+        "evaluation": config.evaluation.model_dump(exclude={"also"}) | writing,
         "steps": config.steps.model_dump(),  # of which the predictions tell the numbers
+    }
+    before = {**evaluation, "model": model}
+    also: _Contents = {
+        "evaluate_also_before": (["questions_also"], before),
+        "evaluate_also": (["questions_also", "train"], evaluation),
     }
     return {
         "assess": (["teacher", "weigh"], assess),
         "plan": (["teacher", "assess"], plan),
         "train": (["assess", "plan"], train),
-        "evaluate_before": (["questions"], {**evaluation, "model": model}),
+        "evaluate_before": (["questions"], before),
         "evaluate": (["questions", "train"], evaluation),
+        **(also if config.evaluation.also else {}),
     }
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from kpod_ray.config import RunConfig
-from kpod_ray.evaluation.phase import evaluate_student
+from kpod_ray.evaluation.phase import evaluate_further_sets, evaluate_student
 from kpod_ray.models.custom_code import with_trust_of
 from kpod_ray.questions.contamination import contamination_warning
+from kpod_ray.questions.further import load_further_set, questions_table
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.records import Question
 from kpod_ray.schedule.assess import assess_difficulty
@@ -54,7 +56,7 @@ def makers(
     Returns:
         Name of the artifact -> function that takes the artifact ``made[name]``, writes its files,
         returns its manifest, and raises the errors of its phase. The function doesn't mark the artifact
-        as finished. All functions but that of ``questions`` need a connection to Ray.
+        as finished. All functions but those of phase ``questions`` need a connection to Ray.
     """
     questions = made["questions"]
     # Phase teacher writes a table of questions, too: those with a rationale, a copy of a question for
@@ -62,41 +64,56 @@ def makers(
     teacher = made["teacher"]
     on_weigh = functools.partial(on_train_step, "weigh")
     on_train = functools.partial(on_train_step, "train")
-
-    def rows_of(name: str) -> Callable[[int, int], None]:
-        """Return `on_rows` for one artifact."""
-        return functools.partial(on_rows, name)
-
+    on_samples = functools.partial(on_rows, "teacher")
     return {
         "questions": lambda out: _write_questions(config, out),
-        "teacher": lambda out: generate_rationales(
-            config, questions, out, rows_of("teacher"), on_wait
-        ),
+        "questions_also": lambda out: _write_further_sets(config, questions, out),
+        "teacher": lambda out: generate_rationales(config, questions, out, on_samples, on_wait),
         "weigh": lambda out: write_token_weights(config, teacher, out, on_weigh),
         "assess": lambda out: assess_difficulty(config, teacher, made["weigh"], out),
         "plan": lambda out: plan_schedule(config, teacher, made["assess"], out),
         "train": lambda out: train_student(
             config, teacher, made["assess"], made["plan"], out, on_train
         ),
-        "evaluate_before": lambda out: evaluate_student(
-            config, questions, config.student.model, out, rows_of("evaluate_before")
-        ),
-        "evaluate": lambda out: _evaluate_trained(config, made, out, rows_of("evaluate")),
+        **_evaluations(config, made, on_rows),
     }
 
 
-def _evaluate_trained(
-    config: RunConfig,
-    made: Mapping[str, Artifact],
-    artifact: Artifact,
-    on_rows: Callable[[int, int], None],
-) -> Manifest:
-    """Run phase ``evaluate`` on the trained student, whose files are read and checked before."""
-    train = made["train"]
+def _evaluations(
+    config: RunConfig, made: Mapping[str, Artifact], on_rows: OnRows
+) -> dict[str, Callable[[Artifact], Manifest]]:
+    """Return the functions of `makers` for the artifacts of phase ``evaluate``."""
+    untouched = config.student.model
+
+    def rows_of(name: str) -> Callable[[int, int], None]:
+        """Return `on_rows` for one artifact."""
+        return functools.partial(on_rows, name)
+
+    return {
+        "evaluate_before": lambda out: evaluate_student(
+            config, made["questions"], untouched, out, rows_of("evaluate_before")
+        ),
+        "evaluate": lambda out: evaluate_student(
+            config, made["questions"], _trained(config, made["train"]), out, rows_of("evaluate")
+        ),
+        "evaluate_also_before": lambda out: evaluate_further_sets(
+            config, made["questions_also"], untouched, out, rows_of("evaluate_also_before")
+        ),
+        "evaluate_also": lambda out: evaluate_further_sets(
+            config,
+            made["questions_also"],
+            _trained(config, made["train"]),
+            out,
+            rows_of("evaluate_also"),
+        ),
+    }
+
+
+def _trained(config: RunConfig, train: Artifact) -> str:
+    """Return the name of the trained student as a model, after its files are read and checked."""
     train.check_folder(STUDENT_FOLDER)
     address = train.store.address(f"{train.folder}/{STUDENT_FOLDER}")
-    student = with_trust_of(address, config.student.model)
-    return evaluate_student(config, made["questions"], student, artifact, on_rows)
+    return with_trust_of(address, config.student.model)
 
 
 def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
@@ -107,13 +124,8 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
     loaded = load_questions(config.questions, config.seed)
     splits = [question.split for question in loaded.questions]
     artifact.write("questions", Question.to_table(loaded.questions))
-    faults: dict[str, Sequence[Any]] = {
-        "bad_rows": loaded.bad_rows,
-        "contamination": loaded.contamination,
-    }
-    for name, rows in faults.items():
-        if rows:
-            artifact.write(name, pa.Table.from_pylist([dataclasses.asdict(row) for row in rows]))
+    _write_rows(artifact, "bad_rows", loaded.bad_rows)
+    _write_rows(artifact, "contamination", loaded.contamination)
     num_equal = sum(repeat.similarity == 1 for repeat in loaded.contamination)
     counts = {
         "train": splits.count("train"),
@@ -124,3 +136,32 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
     }
     warning = contamination_warning(loaded.contamination, config.questions)
     return {"counts": counts, **({"warning": warning} if warning else {})}
+
+
+def _write_further_sets(config: RunConfig, questions: Artifact, artifact: Artifact) -> Manifest:
+    """Write a table of questions for each of the further test sets, without repeated questions.
+
+    ``questions`` is the finished artifact with the training questions. What was left out is in the
+    tables ``bad_rows_NAME`` and ``contamination_NAME``, which aren't written without rows.
+    """
+    training = Question.from_table(questions.read("questions"))
+    sets, total = {}, Counter[str]()
+    for name, source in config.evaluation.also.items():
+        loaded = load_further_set(name, source, config.seed, training)
+        artifact.write(questions_table(name), Question.to_table(loaded.questions))
+        _write_rows(artifact, f"bad_rows_{name}", loaded.bad_rows)
+        _write_rows(artifact, f"contamination_{name}", loaded.contamination)
+        sets[name] = {
+            "questions": len(loaded.questions),
+            "repeats_of_training": len(loaded.contamination),
+            "repeats_in_set": loaded.num_repeats,
+            "bad_rows": len(loaded.bad_rows),
+        }
+        total.update(sets[name])
+    return {"counts": dict(total), "sets": sets}
+
+
+def _write_rows(artifact: Artifact, name: str, rows: Sequence[Any]) -> None:
+    """Write a table of dataclasses, if there are any."""
+    if rows:
+        artifact.write(name, pa.Table.from_pylist([dataclasses.asdict(row) for row in rows]))

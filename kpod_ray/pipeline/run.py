@@ -86,15 +86,17 @@ def run_phases(run: Run, until: str, callbacks: RunCallbacks) -> None:
     if "weigh" in wanted:
         check_vocabulary(run.config.student.model)
     write_run_files(run)
-    names = [name for name in run.artifacts if name.removesuffix("_before") in wanted]
+    names = [name for name, artifact in run.artifacts.items() if artifact.phase in wanted]
     check_finished(run, names)
-    for name in names:
+    questions = [name for name in names if run.artifacts[name].phase == "questions"]
+    for name in questions:
         manifest = finish_artifact(run, name, callbacks)
-        # checked after the questions, which take seconds, and before the phases that take hours
-        if name == "questions":
-            if "evaluate" in wanted:
-                check_test_questions(manifest["counts"]["test"])
-            join_cluster(run, names)
+        if name == "questions" and "evaluate" in wanted:
+            check_test_questions(manifest["counts"]["test"])
+    # after the questions, which take seconds, and before the phases that take hours
+    join_cluster(run, names)
+    for name in names[len(questions) :]:
+        finish_artifact(run, name, callbacks)
     if "report" in wanted:
         write_run_files(run)  # another run with this name may have written its own meanwhile
         write_report(run.config, run.artifacts, f"{run.folder}/report.html")
@@ -106,8 +108,8 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
 
     If another process is making the artifact, the function waits for it, and makes the artifact only if
     that process dies or gives up (see `kpod_ray.storage.lease`). The function connects to Ray before it
-    makes an artifact other than ``questions``, and stays connected. The capacity of the cluster isn't
-    checked; call `join_cluster` first to check it.
+    makes an artifact of another phase than ``questions``, and stays connected. The capacity of the
+    cluster isn't checked; call `join_cluster` first to check it.
 
     Args:
         run: run whose artifacts of earlier phases are finished.
@@ -128,7 +130,7 @@ def finish_artifact(run: Run, name: str, callbacks: RunCallbacks) -> Manifest:
         is_done, on_lost = artifact.is_finished, callbacks.on_lost
         with leased(artifact.store, artifact.folder, is_done, on_wait, on_lost) as lease:
             if lease is not None:
-                if name != "questions":
+                if artifact.phase != "questions":
                     connect(run.config.resources)
                 callbacks.on_start(name)
                 _make(run, name, callbacks, lease)

@@ -12,6 +12,7 @@ from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.pipeline.naming import PHASES, Run
+from kpod_ray.questions.further import FURTHER_ARTIFACTS
 from kpod_ray.storage.checksums import sealed, unsealed
 
 CONFIG_FILE, ARTIFACTS_FILE = "config.yaml", "artifacts.json"
@@ -55,7 +56,8 @@ def artifact_folders(place: str, config: str, text: str) -> Mapping[str, str]:
     try:
         unsealed(text)
         folders = content["folders"]
-        if set(folders) != _NAMES or not all(map(_FOLDER.fullmatch, folders.values())):
+        is_run = set(folders) in (_NAMES, _NAMES | set(FURTHER_ARTIFACTS))
+        if not is_run or not all(map(_FOLDER.fullmatch, folders.values())):
             raise ValueError("not the artifacts of a run")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damage(place, ARTIFACTS_FILE, str(error)) from error

@@ -70,6 +70,14 @@ def find_contamination(questions: Sequence[Question]) -> list[Contamination]:
     return found
 
 
+def without_equal_questions(questions: Sequence[Question]) -> list[Question]:
+    """Return the questions without those that are equal to an earlier one, see `find_contamination`."""
+    first = dict[tuple[str, ...], Question]()
+    for question in questions:
+        first.setdefault(tuple(_words(question)), question)
+    return list(first.values())
+
+
 def contamination_warning(repeats: Sequence[Contamination], config: QuestionsConfig) -> str:
     """Return one line about the training questions that repeat test questions; empty without any."""
     if not repeats:

@@ -57,44 +57,55 @@ class _Part:
 def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     """Load the train and test questions of a config; only the source ``hub`` uses the network.
 
-    All rows of ``test_path`` are test questions; their split column is ignored. Rows of ``path`` are
-    test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
-    questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
-    ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`).
-    Then all training questions but ``limit`` are left out (the first ones stay, or those that
-    ``train_seed`` draws) and, with ``test_duplicates: drop``, those that repeat a test question
-    (`find_contamination`). ``test_seed`` and ``train_seed`` have priority over ``seed``, which also
-    determines arithmetic questions.
-
-    A row of a file without an id and a test question without an answer are bad rows. A row of the hub
-    without an id column gets an id (see `hub_rows`).
+    The questions are those of `read_questions`. With ``test_duplicates: drop``, training questions that
+    repeat a test question (`find_contamination`) are left out.
 
     Raises:
-        KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
-            read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
-            the rows than ``max_bad_fraction`` can't be used; no training question is left;
-            ``train_seed`` is to draw from no more than ``limit`` questions; or too many arithmetic
-            questions are asked for (`generate_questions`).
+        KpodError: As in `read_questions`, or no training question is left.
     """
-    if isinstance(config, ArithmeticQuestions):
-        generated = generate_questions(config, seed)
-        return LoadedQuestions(generated, [], find_contamination(generated))
-    parts = _file_parts(config) if isinstance(config, FileQuestions) else _hub_parts(config)
-    loaded = _read(parts, config)
-    test_seed = seed if config.test_seed is None else config.test_seed
-    questions = _limited(
-        _with_test_split(loaded.questions, config.test_fraction, test_seed), config
-    )
+    loaded = read_questions(config, seed)
+    questions = loaded.questions
     repeats = find_contamination(questions)
+    if isinstance(config, ArithmeticQuestions):
+        return dataclasses.replace(loaded, contamination=repeats)
     if config.test_duplicates == "drop":
         dropped = {repeat.train_id for repeat in repeats}
         questions = [question for question in questions if question.id not in dropped]
     if all(question.split == "test" for question in questions):
         raise KpodError(
-            f"questions {parts[0].path}: no training question is left of {len(questions)}; "
+            f"questions {_parts(config)[0].path}: no training question is left of {len(questions)}; "
             "check the split column, questions.test_fraction and questions.test_duplicates"
         )
     return LoadedQuestions(questions, loaded.bad_rows, repeats)
+
+
+def read_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
+    """Read the questions of a source with their splits, each of which may be empty.
+
+    All rows of ``test_path`` are test questions; their split column is ignored. Rows of ``path`` are
+    test questions if their split column is ``test``. Of a hub data set, rows of ``test_split`` are test
+    questions, rows of ``train_split`` aren't. Of the other questions with an answer, about the fraction
+    ``test_fraction`` becomes test questions, chosen by a hash of id and seed (see `in_test_split`).
+    Then all training questions but ``limit`` are left out (the first ones stay, or those that
+    ``train_seed`` draws). ``test_seed`` and ``train_seed`` have priority over ``seed``, which also
+    determines arithmetic questions.
+
+    A row of a file without an id and a test question without an answer are bad rows. A row of the hub
+    without an id column gets an id (see `hub_rows`). Questions aren't compared: the field
+    ``contamination`` of the result is empty.
+
+    Raises:
+        KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
+            read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
+            the rows than ``max_bad_fraction`` can't be used; ``train_seed`` is to draw from no more than
+            ``limit`` questions; or too many arithmetic questions are asked for (`generate_questions`).
+    """
+    if isinstance(config, ArithmeticQuestions):
+        return LoadedQuestions(generate_questions(config, seed), [])
+    loaded = _read(_parts(config), config)
+    test_seed = seed if config.test_seed is None else config.test_seed
+    questions = _with_test_split(loaded.questions, config.test_fraction, test_seed)
+    return LoadedQuestions(_limited(questions, config), loaded.bad_rows)
 
 
 def content_hash(config: QuestionsConfig) -> str:
@@ -143,6 +154,11 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
     has_ids = name in rows.column_names
     for number, row in enumerate(rows, 1):
         yield number, row if has_ids else {**row, name: f"{split}-{number}"}
+
+
+def _parts(config: FileQuestions | HubQuestions) -> list[_Part]:
+    """Return the parts of a file or data set; no row is read before the iteration."""
+    return _file_parts(config) if isinstance(config, FileQuestions) else _hub_parts(config)
 
 
 def _file_parts(config: FileQuestions) -> list[_Part]:

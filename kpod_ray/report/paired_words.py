@@ -19,10 +19,18 @@ def verdict_in_words(test: PairedTest) -> str:
     )
 
 
+def difference_in_points(test: PairedTest) -> str:
+    """Return the difference with its 95 % interval in percentage points: ``+2.0 (-1.0 to +5.0)``."""
+    return f"{signed_points(test.difference.value)} ({_interval(test)})"
+
+
+def _interval(test: PairedTest) -> str:
+    return f"{signed_points(test.difference.low)} to {signed_points(test.difference.high)}"
+
+
 def comparison_in_words(test: PairedTest) -> str:
     """Return the difference with its interval, the discordant answers and the verdict, in one line."""
-    difference, discordance = test.difference, test.discordance
-    interval = f"{signed_points(difference.low)} to {signed_points(difference.high)}"
+    difference, discordance, interval = test.difference, test.discordance, _interval(test)
     return (
         f"{signed_points(difference.value)}{NO_BREAK_SPACE}points (95{NO_BREAK_SPACE}% interval "
         f"{interval}), {discordance.num_better:,} questions right only afterwards and "

@@ -23,6 +23,8 @@ import psutil
 _NAME = re.compile(r"kpod-(\d+)-(\d+)-(\d+)-\w+")
 _SEGMENT = re.compile(r"/dev/shm/((?:psm_|sem\.)[\w.-]+)\n")
 """Line end of ``/proc/PID/maps`` for shared memory and semaphores of Python's multiprocessing."""
+_NAMED_AFTER = "sem.loky-{}-"
+"""Beginning of the names of a process's semaphores of multiprocessing, once joblib is imported."""
 _SEGMENTS = Path("/dev/shm")
 _NOTES = "segments"
 NOTE_SECONDS = 0.5
@@ -103,6 +105,8 @@ def _note_shared_memory(folder: Path) -> None:
     notes = folder / _NOTES
     notes.mkdir(exist_ok=True)
     for process in [own, *own.children(recursive=True)]:
+        # A process that is killed right after it made a semaphore had none at the last look.
+        (notes / _NAMED_AFTER.format(process.pid)).touch()
         with contextlib.suppress(OSError):
             for name in _SEGMENT.findall(Path(f"/proc/{process.pid}/maps").read_text()):
                 (notes / name).touch()
@@ -142,11 +146,19 @@ def _base() -> Path:
 
 def _remove(folder: Path) -> None:
     for note in (folder / _NOTES).iterdir() if (folder / _NOTES).is_dir() else ():
-        segment = _SEGMENTS / note.name
-        with contextlib.suppress(FileNotFoundError):
-            if segment.stat().st_uid == os.getuid():
-                segment.unlink()
+        for segment in _noted(note.name):
+            with contextlib.suppress(FileNotFoundError):
+                if segment.stat().st_uid == os.getuid():
+                    segment.unlink()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _noted(note: str) -> list[Path]:
+    """Return the segment of a note, or all semaphores of the dead process that the note names."""
+    match = re.fullmatch(_NAMED_AFTER.format(r"(\d+)"), note)
+    if match is None:
+        return [_SEGMENTS / note]
+    return list(_SEGMENTS.glob(f"{note}*")) if started(int(match[1])) is None else []
 
 
 @functools.cache

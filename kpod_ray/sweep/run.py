@@ -146,6 +146,7 @@ def sweep_name(config: RunConfig) -> str:
     irrelevant = {"storage", "resources", "tracking", "comparison"}
     settings = config.model_dump(mode="json", exclude=irrelevant)
     settings["sweep"].pop("max_concurrent")
+    settings["evaluation"].pop("also")
     trainings = [artifacts["train"].fingerprint for artifacts in _tried_artifacts(config)]
     digest = hashlib.sha256(json.dumps([settings, trainings], sort_keys=True).encode()).hexdigest()
     return f"{config.name}-{digest[:8]}"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from kpod_ray.evaluation.further import further_results
 from kpod_ray.evaluation.paired import compare_models
 from kpod_ray.report.plotting import Histogram
 from kpod_ray.storage.artifacts import Artifact, Manifest
@@ -192,6 +194,27 @@ def _evaluate(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
     return PhaseSummary(tables=tables, outcome=outcome)
 
 
+def _evaluate_also(artifacts: Artifacts, manifest: Manifest) -> PhaseSummary:
+    """Summarise the accuracies of both students on each further test set, with paired tests."""
+    rows: list[dict[str, Any]] = []
+    outcome = dict[str, float]()
+    for result in further_results(artifacts):
+        accuracy = result.after["accuracy"]
+        before = result.before["accuracy"]["value"]
+        row = {
+            "accuracy": accuracy["value"],
+            "accuracy_low": accuracy["low"],
+            "accuracy_high": accuracy["high"],
+            "accuracy_before": before,
+            "accuracy_gain": accuracy["value"] - before,
+            "accuracy_gain_p": result.test.discordance.p_value,
+        }
+        outcome |= {f"outcome/{result.name}/{key}": value for key, value in row.items()}
+        head = {"set": result.name, "questions": result.after["counts"]["questions"]}
+        rows.append({**head, "left_out": result.num_left_out, **row})
+    return PhaseSummary(tables={"tables/further_sets": rows} if rows else {}, outcome=outcome)
+
+
 _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], PhaseSummary]] = {
     "teacher": _teacher,
     "weigh": _weigh,
@@ -200,6 +223,7 @@ _COLLECTORS: dict[str, Callable[[Artifacts, Manifest], PhaseSummary]] = {
     "train": _train,
     "evaluate_before": _evaluate_before,
     "evaluate": _evaluate,
+    "evaluate_also": _evaluate_also,
 }
 
 

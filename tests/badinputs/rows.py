@@ -127,4 +127,50 @@ FILES = [
     weights(weight_row() * 2, ["line 2", "for the second time"]),
     weights(weight_row(), ["unknown format '.json'"], "weights.json"),
 ]
-CASES = QUESTIONS + FILES
+
+
+def further_set(content, words, settings=""):
+    """A case whose further test set has this content."""
+    override = f"evaluation.also.more={{source: file, path: '{{folder}}/more.jsonl'{settings}}}"
+    command = ("run", "compare", "run")[len(words) % 3]
+    return Case(
+        "further set",
+        on(command, override),
+        ("evaluation.also.more", *words),
+        {"more.jsonl": content},
+    )
+
+
+FURTHER_SETS = [
+    further_set("", ["no question is left of 0"]),
+    further_set(broken({**ROWS[2], "answer": [1, 2]}), ["line 3", "'answer'"]),
+    further_set(broken({**ROWS[2], "id": "q1"}), ["line 3", "'q1' was already used"]),
+    further_set(GOOD, ["allow_missing_answers"], ", allow_missing_answers: true"),
+    further_set(GOOD, ["unknown key", "did you mean evaluation.also.more.limit?"], ", limt: 3"),
+    Case(
+        "further set",
+        on("run", "evaluation.also.more={source: file, path: '{folder}/gone.jsonl'}"),
+        ("{folder}/gone.jsonl", "doesn't exist"),
+    ),
+    Case(
+        "further set",
+        on("compare", "evaluation.also.More={source: arithmetic}"),
+        ("evaluation.also.More", "lower-case letters"),
+    ),
+    Case(
+        "further set",
+        on("run", "evaluation.also={a: {source: arithmetic}, a: {source: arithmetic}}"),
+        ("'a' is given twice",),
+    ),
+    Case(
+        "further set",
+        on(
+            "run",
+            "questions={source: file, path: '{folder}/q.jsonl', test_fraction: 0.5}",
+            "evaluation.also.more={source: file, path: '{folder}/train.jsonl'}",
+        ),
+        ("evaluation.also.more", "no question is left of 1, of which 1 repeat a training question"),
+        {"q.jsonl": GOOD, "train.jsonl": jsonl(ROWS[1])},
+    ),
+]
+CASES = QUESTIONS + FILES + FURTHER_SETS

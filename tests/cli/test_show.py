@@ -14,6 +14,8 @@ from kpod_ray.records import Prediction
 from tests.cli.refusals import refused
 from tests.cli.shown_runs import shown, snapshot
 from tests.cli.test_corpus_commands import SMOKE
+from tests.evaluation.test_further import SOURCES
+from tests.pipeline.further_sets import finish_further_sets
 from tests.pipeline.written_runs import finish, run_folder, written_run
 
 
@@ -101,6 +103,23 @@ def test_a_config_and_its_folder_show_the_same(capsys, folder, tmp_path):
 def test_the_models_of_a_run_that_is_shown_may_be_gone(capsys, tmp_path):
     settings = [f"storage={tmp_path / 'store'}", "teacher.model=packaged:gone"]
     assert "teacher          missing" in shown(capsys, SMOKE, *settings)
+
+
+def test_further_sets_have_a_row_each_once_both_students_are_asked(capsys, tmp_path):
+    made = written_run(tmp_path, evaluation={"also": SOURCES})
+    folder = run_folder(made)
+    text = shown(capsys, folder)
+    assert "further test sets" not in text
+    assert states(text)["evaluate_also_before"] == ["missing"]
+    assert "teacher               finished       0.0  questions 6" in text
+    finish_further_sets(made)
+    text = shown(capsys, folder)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    (row,) = [row for row in rows if row[:1] == ["sums"]]
+    assert row[1:5] == ["40", "3", "25.0%", "90.0%"]
+    assert row[5].startswith("+65.0 (")
+    assert ["odd-one", "2", "0", "50.0%", "50.0%"] in [row[:5] for row in rows]
+    assert states(text)["evaluate_also"] == ["finished", "0.0", "questions 42, correct 37"]
 
 
 @pytest.mark.parametrize("table", ["questions", "rationales"])

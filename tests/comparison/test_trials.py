@@ -2,6 +2,7 @@
 
 import pytest
 
+from kpod_ray.comparison.preparing import trial_artifacts
 from kpod_ray.comparison.record import Record
 from kpod_ray.comparison.trials import arm_settings, longer_budget, seed_overrides, trial_config
 from kpod_ray.comparison.tuning import best_rate, tuning_seeds
@@ -9,6 +10,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.checks import check_comparison
 from kpod_ray.pipeline.naming import name_run
+from kpod_ray.questions.further import load_further_set
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.report.comparison.outcomes import Outcomes, QuestionSet, TrialOutcome
 from tests.json_lines import write_lines
@@ -62,6 +64,36 @@ def test_seeds_share_the_artifacts_that_they_do_not_draw(tmp_path, resample, own
     zero, one = (name_run(trial_config(config, "kpod", s)).artifacts for s in (0, 1))
     differing = {name for name in zero if zero[name].folder != one[name].folder}
     assert differing - {"evaluate_before"} == own
+
+
+@pytest.mark.parametrize("resample", ["order", "questions", "all"])
+def test_no_seed_draws_new_further_sets(tmp_path, resample):
+    sets = {"longer": {"source": "arithmetic", "num_test": 3, "min_steps": 4}}
+    config = config_of(tmp_path, resample=resample)
+    config = config.override({"evaluation.also": sets})
+    asked = set()
+    for seed in range(3):
+        changed = trial_config(config, "kpod", seed)
+        source = changed.evaluation.also["longer"]
+        asked.add(tuple(load_further_set("longer", source, changed.seed, []).questions))
+    assert len(asked) == 1
+    base = load_further_set("longer", config.evaluation.also["longer"], config.seed, [])
+    assert asked == {tuple(base.questions)}
+
+
+def test_outcomes_belong_to_the_further_sets_and_trials_answer_them(tmp_path):
+    config = config_of(tmp_path)
+    more = config.override({"evaluation.also": {"more": {"source": "arithmetic"}}})
+    other = more.override({"evaluation.also.more.num_test": 3})
+    settings = [arm_settings(each) for each in (config, more, other)]
+    assert all(len({each[arm] for each in settings}) == 3 for arm in settings[0])
+    assert trial_artifacts(config) == ("train", "evaluate")
+    names = trial_artifacts(more)
+    made = list(name_run(trial_config(more, "kpod", 0)).artifacts)
+    own = [name for name in made if name in names]
+    assert sorted(own) == sorted(names)
+    assert names[0] == "questions_also"
+    assert names[-1] == "evaluate_also"
 
 
 def test_only_all_draws_the_random_numbers_of_the_weighter(tmp_path):

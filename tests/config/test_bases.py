@@ -97,3 +97,22 @@ def test_a_wrong_base_is_named_in_one_line(tmp_path, files, words):
 def test_two_files_may_have_the_same_base(tmp_path):
     files = {"top": f"base: [a.yaml, b.yaml]\n{MINIMAL_TEXT}", "a": "base: c.yaml"}
     assert load(write(tmp_path, **files, b="base: c.yaml", c="seed: 5")).seed == 5
+
+
+def test_further_sets_are_merged_over_a_base_and_left_out_by_null(tmp_path):
+    base, top = tmp_path / "base.yaml", tmp_path / "top.yaml"
+    base.write_text(
+        "name: b\nteacher: {kind: reference}\nstudent: {model: 'tiny:0'}\n"
+        "evaluation: {also: {a: {source: file, path: a.jsonl}, b: {source: file, path: b.jsonl}}}\n"
+    )
+    top.write_text("base: base.yaml\nevaluation: {also: {c: {source: arithmetic}, a: null}}\n")
+    assert {name: source.source for name, source in load(top).evaluation.also.items()} == {
+        "b": "file",
+        "c": "arithmetic",
+    }
+    changed = load(top, ["evaluation.also.b.path=d.jsonl"]).evaluation.also["b"]
+    assert (changed.source, changed.path) == ("file", "d.jsonl")
+    other = load(top, ["evaluation.also.b={source: arithmetic, num_test: 3}"]).evaluation.also["b"]
+    assert other.num_test == 3
+    assert load(top, ["evaluation.also=null"]).evaluation.also == {}
+    assert load(base).override({"evaluation.also.a": None}).evaluation.also.keys() == {"b"}

@@ -13,6 +13,7 @@ CONFIGS = sorted(
     for path in (REPOSITORY / "configs").rglob("*.yaml")
     if path.parent.name not in ("parts", "cluster") or path.name == "run.yaml"  # no config alone
 )
+FILE = {"source": "file", "path": "a.jsonl"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -79,6 +80,28 @@ def test_token_weights_without_a_kind_are_learned(kind):
         ({"weighting": {"kind": "hnd"}}, ["weighting.kind", "'learned'", "'hand'", "hnd"]),
         ({"student.token_weights": "symbols"}, ["student.token_weights", "from_weighting"]),
         ({"student.loss": "probability"}, ["student.loss", "dft"]),
+        ({"evaluation.also.Asdiv": FILE}, ["evaluation.also.Asdiv: ", "lower-case", "'Asdiv'"]),
+        ({"evaluation.also": {"a/b": FILE}}, ["evaluation.also.a/b: ", "lower-case letters"]),
+        ({"evaluation.also": {"a.b": FILE}}, ["evaluation.also.a.b: ", "lower-case letters"]),
+        ({"evaluation.also": {"": FILE}}, ["evaluation.also.'': ", "lower-case letters"]),
+        ({"evaluation.also": {"n" * 41: FILE}}, ["at most 40"]),
+        ({"evaluation.also": [FILE]}, ["evaluation.also: expected a group of settings"]),
+        ({"evaluation.also.a": 3}, ["evaluation.also.a"]),
+        ({"evaluation.also.a": {"path": "a.jsonl"}}, ["evaluation.also.a.source is missing"]),
+        ({"evaluation.also.a": {"source": "fil"}}, ["evaluation.also.a.source: expected", "'fil'"]),
+        ({"evaluation.also.a": {"source": "file"}}, ["evaluation.also.a.path is missing"]),
+        (
+            {"evaluation.also.a": {**FILE, "limt": 3}},
+            ["unknown key evaluation.also.a.limt, did you mean evaluation.also.a.limit?"],
+        ),
+        (
+            {"evaluation.also.a": {**FILE, "num_test": 3}},
+            ["unknown key evaluation.also.a.num_test: file has no such key, arithmetic has"],
+        ),
+        (
+            {"evaluation.also.a": {**FILE, "allow_missing_answers": True}},
+            ["evaluation.also.a: allow_missing_answers: a test question needs an answer"],
+        ),
         ({"name": "../elsewhere"}, ["name", "../elsewhere"]),
         ({"name.first": 1}, ["name.first", "is a value"]),
     ],

@@ -9,7 +9,9 @@ import yaml
 
 from kpod_ray.cluster.capacity import Node, missing_capacity, phases_of
 from kpod_ray.config import load
-from tests.conftest import REPOSITORY
+from kpod_ray.questions.further import load_further_set
+from kpod_ray.questions.loading import load_questions
+from tests.conftest import REPOSITORY, SHARED_DATA
 
 CLUSTER = REPOSITORY / "configs" / "cluster"
 ARTIFACTS = ("teacher", "weigh", "assess", "plan", "train", "evaluate")
@@ -59,6 +61,21 @@ def test_the_job_runs_the_sample_config_of_the_image():
     assert (command, verb) == ("kpod", "run")
     config = load(REPOSITORY / Path(path).relative_to("/opt/kpod_ray"), overrides)
     assert config.storage.startswith("/mnt/kpod/")
+
+
+def test_the_sets_beside_svamp_can_be_asked(monkeypatch):
+    paper, sample = (
+        load(REPOSITORY / "configs" / name)
+        for name in ("paper/svamp-llama-7b.yaml", "comparison/compare-svamp.yaml")
+    )
+    names = ["addsub", "asdiv", "multiarith", "singleeq"]
+    assert sorted(paper.evaluation.also) == sorted(sample.evaluation.also) == names
+    if not (SHARED_DATA / sample.questions.path).is_file():
+        pytest.skip(f"{SHARED_DATA} with the files of the sets isn't on this machine")
+    monkeypatch.chdir(SHARED_DATA)
+    training = load_questions(sample.questions, sample.seed).questions
+    for name, source in sample.evaluation.also.items():
+        assert load_further_set(name, source, sample.seed, training).questions
 
 
 def test_the_image_holds_what_it_copies():

@@ -168,6 +168,10 @@ def test_a_finished_run_is_told_to_wandb_without_a_phase_run_again(finished, mon
         ("weighting.num_train_steps=9", ["questions", "teacher"]),
         ("teacher.samples.per_question=1", ["questions"]),
         ("evaluation.limit=2", ["questions", "teacher", "weigh", "assess", "plan", "train"]),
+        (
+            "evaluation.also={more: {source: arithmetic}}",
+            ["questions", "teacher", "weigh", "assess", "plan", "train", "evaluate"],
+        ),
         ("questions.num_train=11", []),
     ],
 )

@@ -74,10 +74,10 @@ def finish(run, phase, manifest, **tables):
     run.artifacts[phase].finish({"seconds": 0.0, **manifest})
 
 
-def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS):
+def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS, **changes):
     """A run with its phases up to ``weigh`` as they would be after them."""
     (tmp_path / "questions.jsonl").write_text('{"id": "n", "question": "?", "answer": "7"}\n')
-    run = open_run(config_of(tmp_path))
+    run = open_run(config_of(tmp_path, **changes))
     pairs = list(zip(questions, texts, strict=True))
     finish(run, "questions", {"counts": {}}, questions=Question.to_table(questions))
     counts = {

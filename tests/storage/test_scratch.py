@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from kpod_ray.storage import scratch
-from kpod_ray.storage.scratch import clear, clear_own, make_folder, own_folder, started
+from kpod_ray.storage.scratch import (
+    clear,
+    clear_own,
+    make_folder,
+    noting_shared_memory,
+    own_folder,
+    started,
+)
 
 MAKES = """
 import os, signal, sys
@@ -62,6 +69,40 @@ def test_a_killed_process_leaves_nothing_after_the_next_start(other):
     clear()
     assert not folder.exists()
     assert not segment.exists()
+
+
+SEMAPHORES = """
+import sys
+from _multiprocessing import SemLock
+names = sys.stdin.readline().split()
+semaphores = [SemLock(0, 0, 1, name, False) for name in names]
+print(flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_semaphores_of_a_killed_process_are_removed_also_where_they_were_never_seen(base, is_dead):
+    pipe = subprocess.PIPE
+    folder = make_folder()
+    with subprocess.Popen(
+        [sys.executable, "-c", SEMAPHORES], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        with noting_shared_memory(folder):
+            pass
+        names = [f"/loky-{pid}-{os.getpid()}" for pid in (process.pid, process.pid * 10)]
+        print(*names, file=process.stdin, flush=True)
+        process.stdout.readline()
+        if is_dead:
+            process.kill()
+            process.wait()
+        segments = [Path(f"/dev/shm/sem.{name[1:]}") for name in names]
+        assert all(segment.exists() for segment in segments)
+        clear_own()
+        assert [segment.exists() for segment in segments] == [not is_dead, True]
+        process.kill()
+    for segment in segments:
+        segment.unlink(missing_ok=True)
 
 
 def _children(pid):

@@ -13,6 +13,7 @@ from kpod_ray.config import RunConfig, load
 from kpod_ray.errors import KpodError
 from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.naming import open_run
+from kpod_ray.records import Prediction
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, SweepTrial
 from kpod_ray.sweep.run import best_trial, shared_phases, sweep_name
 from kpod_ray.sweep.trial import score_of, trial_config
@@ -34,7 +35,11 @@ def config_of(storage, space=RATES, **sweep):
                 "global_batch_size": 4,
                 "validation_fraction": 0.3,
             },
-            "evaluation": {"backend": "transformers", "max_new_tokens": 4},
+            "evaluation": {
+                "backend": "transformers",
+                "max_new_tokens": 4,
+                "also": {"longer": {"source": "arithmetic", "num_test": 2, "min_steps": 4}},
+            },
             "resources": {"train": {"num_workers": 1, "num_threads": 1}},
             "tracking": {"mode": "disabled"},
             "sweep": {"space": space, "search": "grid", "early_stopping": "none", **sweep},
@@ -53,8 +58,9 @@ def swept(ray_cluster, tmp_path_factory):
 @pytest.mark.slow
 def test_trials_share_one_corpus_and_one_plan(swept):
     storage, printed = swept
-    for phase in ("questions", "teacher", "weigh", "assess", "plan"):
+    for phase in ("teacher", "weigh", "assess", "plan"):
         assert len(list(storage.glob(f"{phase}/*/manifest.json"))) == 1, phase
+    assert len(list(storage.glob("questions/*/questions.parquet"))) == 1
     assert len(list(storage.glob("train/*/manifest.json"))) == 2
     assert "2 finished, 0 stopped, 0 failed; stopping saved 0% of the training" in printed
     trials = json.loads((storage / "runs/s/trials.json").read_text())
@@ -73,7 +79,13 @@ def test_the_best_config_is_a_run_whose_training_is_finished(swept):
     run = open_run(config)
     assert all(artifact.is_finished() for artifact in run.artifacts.values())
     assert score_of(run) == best["curve"][-1][1]
-    assert (storage / "runs/s-best/report.html").is_file()
+    page = (storage / "runs/s-best/report.html").read_text()
+    assert "Further test sets" in page
+    for name in ("evaluate_also_before", "evaluate_also"):
+        scores = run.artifacts[name].manifest()["sets"]["longer"]
+        predictions = Prediction.from_table(run.artifacts[name].read("predictions_longer"))
+        assert scores["counts"]["questions"] == len(predictions) == 2
+        assert scores["accuracy"]["value"] == sum(row.is_correct for row in predictions) / 2
 
 
 @pytest.mark.slow
@@ -109,6 +121,7 @@ def test_another_place_or_number_of_trials_at_a_time_is_the_same_sweep(tmp_path)
     config = config_of(tmp_path)
     same = config.override({"storage": "/elsewhere", "sweep.max_concurrent": 3})
     assert sweep_name(same) == sweep_name(config)
+    assert sweep_name(config.override({"evaluation.also": None})) == sweep_name(config)
     assert sweep_name(config.override({"sweep.num_seeds": 2})) != sweep_name(config)
     assert sweep_name(config.override({"student.warmup": 0.1})) != sweep_name(config)
 

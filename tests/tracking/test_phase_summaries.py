@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from kpod_ray.config import OBJECTIVES, load
 from kpod_ray.evaluation.paired import compare_models
@@ -26,6 +27,9 @@ from kpod_ray.tracking.tables import MAX_RATIONALES, MAX_ROWS, weighted_html
 from kpod_ray.tracking.wandb_workspace import build_workspace
 from kpod_ray.training.metrics import NUM_SUMS, step_metrics
 from tests.conftest import REPOSITORY
+from tests.evaluation.test_further import SOURCES
+from tests.pipeline.further_sets import finish_further_sets
+from tests.pipeline.written_runs import written_run
 from tests.report.attacks import HOSTILE, PAYLOAD
 from tests.report.pages import Page
 
@@ -200,6 +204,32 @@ def test_accuracies_before_and_after_are_one_outcome(artifacts):
     assert changes == ["right before and after", "gained"]
     assert (rows[1]["before_answer"], rows[1]["after_answer"]) == ("1", "2")
     assert rows[1]["question"] == "What is 1 + 1?"
+
+
+def test_further_sets_have_a_row_and_outcomes_each(tmp_path):
+    run = written_run(tmp_path, evaluation={"also": SOURCES})
+    finish_further_sets(run)
+    summary = phase_summary("evaluate_also", run.artifacts)
+    rows = summary.tables["tables/further_sets"]
+    assert [(row["set"], row["questions"], row["left_out"]) for row in rows] == [
+        ("sums", 40, 3),
+        ("odd-one", 2, 0),
+    ]
+    assert len({tuple(row) for row in rows}) == 1
+    sums = {key: value for key, value in summary.outcome.items() if "/sums/" in key}
+    assert sums == {
+        "outcome/sums/accuracy": 0.9,
+        "outcome/sums/accuracy_low": 0.45,
+        "outcome/sums/accuracy_high": 0.95,
+        "outcome/sums/accuracy_before": 0.25,
+        "outcome/sums/accuracy_gain": pytest.approx(0.65),
+        "outcome/sums/accuracy_gain_p": rows[0]["accuracy_gain_p"],
+    }
+    # Of 34 questions that only one of the two answers, 4 speak against the distilled student.
+    assert rows[0]["accuracy_gain_p"] == pytest.approx(binomtest(4, 34).pvalue)
+    assert summary.numbers["phase/evaluate_also/correct"] == 37
+    assert phase_summary("evaluate_also_before", run.artifacts).outcome == {}
+    assert phase_summary("questions_also", run.artifacts).artifact[0] == "questions"
 
 
 def test_what_the_workspace_draws_is_logged_or_in_the_summary_of_a_phase(artifacts):

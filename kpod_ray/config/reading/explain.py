@@ -11,6 +11,8 @@ from kpod_ray.config.reading.strict_yaml import shown
 
 _OF_SEVERAL_KINDS = ("questions", "teacher", "weighting")
 """Groups that are a union of kinds. pydantic inserts the kind after the group's name in error paths."""
+_FURTHER_SETS = ("evaluation", "also")
+"""Mapping whose values are a union of kinds: here the kind follows the name of the set."""
 _TAGS = ("kind", "source")
 """Keys that say of which kind a group is."""
 _MAX_PROBLEMS = 3
@@ -71,14 +73,22 @@ def _short(key: str) -> str:
 
 
 def _without_kind(location: Sequence[str | int]) -> list[str]:
-    first, *others = map(str, location)
-    return [first, *others[1:]] if first in _OF_SEVERAL_KINDS else [first, *others]
+    at = _index_of_kind(location)
+    return [str(part) for index, part in enumerate(location) if index != at]
+
+
+def _index_of_kind(location: Sequence[str | int]) -> int | None:
+    """Return the index in an error path where pydantic inserts a kind; None for a group of one kind."""
+    if tuple(location[:2]) == _FURTHER_SETS:
+        return 3
+    return 1 if location[0] in _OF_SEVERAL_KINDS else None
 
 
 def _hint(config: type[Config], location: Sequence[str | int]) -> str:
     """Return a hint at what an unknown key may mean, to be added to a message, or an empty text."""
     *groups, key = _without_kind(location)
-    kind = str(location[1]) if location[0] in _OF_SEVERAL_KINDS and len(groups) == 1 else None
+    at = _index_of_kind(location)
+    kind = str(location[at]) if at is not None and len(groups) == at else None
     classes = _classes_of_group(config, groups)
     of_kind = [found for found in classes if kind is None or _tag_of(found) == kind]
     if key in _keys(classes):  # then the key belongs to another kind

@@ -43,6 +43,7 @@ def assemble_results(config: RunConfig, outcomes: Outcomes) -> ComparisonResults
         "the student as it comes",
         {},
         _correct([untouched]),
+        also=_also([untouched]),
         generated_minus_gold=_extra_steps([untouched]),
         early_stops=_early_stops([untouched]),
     )
@@ -79,6 +80,7 @@ def _arm(
         description=arm.description,
         overrides=arm.overrides,
         correct=_correct(trials),
+        also=_also(trials),
         supervised_tokens=tuple(trial.supervised_tokens for trial in trials),
         train_tokens=tuple(trial.train_tokens for trial in trials),
         train_steps=tuple(trial.train_steps for trial in trials),
@@ -110,6 +112,12 @@ def _correct(trials: Sequence[TrialOutcome]) -> np.ndarray[tuple[int, int], np.d
     """Return whether each answer is correct, [num_seeds, num_questions]."""
     rows = [[digit == "1" for digit in trial.correct] for trial in trials]
     return np.array(rows, dtype=np.bool_).reshape(len(rows), -1)
+
+
+def _also(trials: Sequence[TrialOutcome]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the counts of each further test set that all trials have answered."""
+    names = [name for name in trials[0].also if all(name in trial.also for trial in trials)]
+    return {name: tuple(trial.also[name] for trial in trials) for name in names}
 
 
 def _nodes(trials: Iterable[TrialOutcome]) -> str:

@@ -42,18 +42,20 @@ def collect_questions(config: RunConfig, questions: Artifact) -> QuestionSet:
     )
 
 
-def collect_untrained(artifacts: Artifacts, questions: QuestionSet) -> TrialOutcome:
+def collect_untrained(settings: str, artifacts: Artifacts, questions: QuestionSet) -> TrialOutcome:
     """Return the outcome of the untouched student, as arm `UNTRAINED` with seed 0.
 
-    ``artifacts`` holds ``evaluate_before`` of the base settings by name, finished; errors are as in
-    `collect_trial`.
+    ``settings`` is the fingerprint of the settings, see `TrialOutcome.settings`. ``artifacts`` holds
+    ``evaluate_before`` of the base settings by name, finished, and ``evaluate_also_before`` if there are
+    further test sets; errors are as in `collect_trial`.
     """
     evaluation = artifacts["evaluate_before"]
     return TrialOutcome(
         arm=UNTRAINED,
         seed=0,
-        settings=evaluation.fingerprint,
+        settings=settings,
         **_answers(evaluation, questions),
+        also=_also(artifacts.get("evaluate_also_before")),
         versions=evaluation.manifest()["versions"],
     )
 
@@ -81,6 +83,7 @@ def collect_trial(
         seed=seed,
         settings=settings,
         **_answers(artifacts["evaluate"], questions),
+        also=_also(artifacts.get("evaluate_also")),
         keypoint_share=manifest["keypoint_share"],
         learning_rate=config.student.learning_rate,
         supervised_tokens=manifest["counts"]["loss_tokens"],
@@ -117,6 +120,13 @@ def _answers(evaluation: Artifact, questions: QuestionSet) -> dict[str, Any]:
         "extra_steps": extra if is_known else (),
         "early_stops": early if is_known else "",
     }
+
+
+def _also(evaluation: Artifact | None) -> dict[str, tuple[int, int]]:
+    """Return `TrialOutcome.also` from the evaluation on further test sets, if there is one."""
+    sets = evaluation.manifest()["sets"] if evaluation else {}
+    counts = {name: scores["counts"] for name, scores in sets.items()}
+    return {name: (count["correct"], count["questions"]) for name, count in counts.items()}
 
 
 def _num_steps(question: Question, config: RunConfig) -> int:

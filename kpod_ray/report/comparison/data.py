@@ -53,6 +53,8 @@ class ArmResults:
     correct: Answers
     """Whether each answer is correct, [num_seeds, num_questions] bool; seeds and questions are in the
     order of all arms."""
+    also: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Name of a further test set -> numbers of correct answers and of questions, for each seed."""
     supervised_tokens: tuple[int, ...] = ()
     """Number of tokens in the loss over the whole training."""
     train_tokens: tuple[int, ...] = ()

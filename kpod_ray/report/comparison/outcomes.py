@@ -57,6 +57,8 @@ class TrialOutcome:
     one, ``-`` where that is unknown; empty if it is for all."""
     extra_steps: tuple[int | None, ...] = ()
     """Generated minus gold steps of each answer, None where that is unknown; empty if it is for all."""
+    also: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Name of a further test set -> numbers of correct answers and of questions."""
     keypoint_share: float | None = None
     """See `ArmResults.keypoint_share`."""
     learning_rate: float | None = None

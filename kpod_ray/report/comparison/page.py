@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from kpod_ray.report.comparison.contrast_rows import contrast_rows
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.report.comparison.figures import comparison_figures
+from kpod_ray.report.comparison.further_sets import further_set_table
 from kpod_ray.report.comparison.statistics import Findings, StepGroup, findings, step_groups
 from kpod_ray.report.comparison.tables import arm_rows, step_cells
 from kpod_ray.report.comparison.training_rows import are_measured, training_rows
@@ -77,6 +78,7 @@ def render_comparison(results: ComparisonResults) -> str:
         "other_contrasts": [row for row in contrast_rows(found) if row.label not in names],
         "training_rows": trainings,
         "are_measured": are_measured(trainings),
+        "further_sets": further_set_table(results),
         "step_groups": groups,
         "step_cells": step_cells(results, groups),
     }
@@ -107,6 +109,7 @@ def comparison_markdown(results: ComparisonResults) -> str:
     contrasts = contrast_rows(found)
     trainings = training_rows(results, found)
     arms = arm_rows(results, found)
+    head, further = further_set_table(results)
     blocks = [
         f"# {escaped(results.name)}",
         _bullets(headline(results, found)),
@@ -129,6 +132,7 @@ def comparison_markdown(results: ComparisonResults) -> str:
         ),
         "## Accuracy by number of reasoning steps",
         _step_table(results, step_groups(results)),
+        *(("## Further test sets", _table(head, further)) if further else ()),
         "## How to read it",
         _bullets(notes(results)),
     ]

@@ -12,6 +12,7 @@ import yaml
 from kpod_ray.evaluation.statistics import Estimate
 from kpod_ray.report.comparison.contrast_rows import contrast_row
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
+from kpod_ray.report.comparison.further_sets import plain_further_sets
 from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
 from kpod_ray.report.comparison.training_rows import plain_training
 from kpod_ray.report.comparison.wording import accuracy_text
@@ -97,7 +98,7 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
     - ``smallest_effect_alone`` and ``smallest_effect_among``, see `Contrast`, as fractions;
     - ``supervised_tokens``, ``train_tokens``, ``train_steps``, ``train_seconds``, ``keypoint_share``,
       ``generated_minus_gold`` and ``early_stops``, see `ArmResults`: means over the seeds;
-    - those of `plain_training`.
+    - those of `plain_training` and `plain_further_sets`.
 
     The differences, p-values and smallest effects are None without a test against the baseline, and the
     costs None for an arm without training.
@@ -108,6 +109,7 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
             **_plain_row(arm, accuracy, found.contrasts.get(arm.name)),
             "verdict": _verdict(arm, results, found),
             **plain_training(arm, found.costs.get(arm.name)),
+            **plain_further_sets(arm, results),
         }
         for arm, accuracy in zip(results.arms, found.accuracies, strict=True)
     ]

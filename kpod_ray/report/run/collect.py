@@ -11,7 +11,8 @@ import numpy as np
 from kpod_ray.config import RunConfig
 from kpod_ray.config.reading.strict_yaml import write_yaml
 from kpod_ray.data.corpus import find_questions
-from kpod_ray.evaluation.paired import paired_test
+from kpod_ray.evaluation.further import FurtherResult, further_results
+from kpod_ray.evaluation.paired import PairedTest, paired_test
 from kpod_ray.evaluation.steps import StepStatistics
 from kpod_ray.records import (
     Prediction,
@@ -24,6 +25,7 @@ from kpod_ray.report.plotting import Histogram
 from kpod_ray.report.run.data import (
     MAX_PREDICTIONS,
     Accuracy,
+    FurtherSet,
     MissingSteps,
     PredictionPair,
     RunResults,
@@ -87,20 +89,18 @@ def collect(config: RunConfig, artifacts: Mapping[str, Artifact]) -> RunResults:
     correct_pairs = tuple(
         (pair.before.is_correct, pair.after.is_correct) for pair in pairs if pair.before is not None
     )
-    shown = {row.question_id for row in weighted[:NUM_SHOWN]}
-    shown |= {row.question_id for row in rejects}
-    shown |= {pair.question_id for pair in pairs[:MAX_PREDICTIONS]}
     totals = artifacts["plan"].read_json("totals")
     top, bottom = token_extremes(weighted)
     return RunResults(
         name=config.name,
         accuracies=(
             _accuracy("untouched", manifests["evaluate_before"]),
-            _accuracy("distilled", manifests["evaluate"], correct_pairs),
+            _accuracy("distilled", manifests["evaluate"], _test(correct_pairs)),
         ),
+        further_sets=tuple(_further_set(result) for result in further_results(artifacts)),
         verdict_counts=manifests["teacher"]["verdicts"],
         rejects=tuple(rejects),
-        questions=find_questions(artifacts, shown),
+        questions=find_questions(artifacts, _shown_ids(weighted, rejects, pairs)),
         weighted_rationales=tuple(weighted[:NUM_SHOWN]),
         step_difficulties={row.question_id: tuple(row.step_difficulties) for row in difficulties},
         token_weight_histogram=_token_weight_histogram(weighted),
@@ -158,6 +158,17 @@ def _some_of_each(rejects: list[Rationale]) -> list[Rationale]:
     return chosen
 
 
+def _shown_ids(
+    weighted: list[WeightedRationale], rejects: list[Rationale], pairs: list[PredictionPair]
+) -> set[str]:
+    """Return the ids of the questions of the rationales and predictions that are shown."""
+    return {
+        *(row.question_id for row in weighted[:NUM_SHOWN]),
+        *(row.question_id for row in rejects),
+        *(pair.question_id for pair in pairs[:MAX_PREDICTIONS]),
+    }
+
+
 def _token_weight_histogram(rationales: list[WeightedRationale]) -> Histogram:
     """Count the token weights in 20 bins over [0, 1]; weights outside aren't counted."""
     weights = np.concatenate([np.asarray(row.token_weights) for row in rationales])
@@ -174,12 +185,20 @@ def _prediction_pairs(artifacts: Mapping[str, Artifact]) -> list[PredictionPair]
     return [PredictionPair(row.question_id, before.get(row.question_id), row) for row in after]
 
 
-def _accuracy(
-    label: str, manifest: Mapping[str, Any], correct_pairs: Sequence[tuple[bool, bool]] = ()
-) -> Accuracy:
-    """Return the accuracy of a model; ``correct_pairs`` are those with the first model."""
-    counts, share = manifest["counts"], manifest["accuracy"]
-    test = paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
+def _test(correct_pairs: Sequence[tuple[bool, bool]]) -> PairedTest | None:
+    """Return the test of the second against the first model; None without a question of both."""
+    return paired_test(*zip(*correct_pairs, strict=True)) if correct_pairs else None
+
+
+def _further_set(result: FurtherResult) -> FurtherSet:
+    before = _accuracy("untouched", result.before)
+    after = _accuracy("distilled", result.after, result.test)
+    return FurtherSet(result.name, result.num_left_out, before, after)
+
+
+def _accuracy(label: str, scores: Mapping[str, Any], test: PairedTest | None = None) -> Accuracy:
+    """Return the accuracy of a model from ``counts``, ``accuracy`` and ``steps`` of a manifest."""
+    counts, share = scores["counts"], scores["accuracy"]
     return Accuracy(
         label=label,
         num_correct=counts["correct"],
@@ -187,7 +206,7 @@ def _accuracy(
         low=share["low"],
         high=share["high"],
         against_first=test,
-        steps=StepStatistics(**manifest["steps"]),
+        steps=StepStatistics(**scores["steps"]),
     )
 
 

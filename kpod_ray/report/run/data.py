@@ -58,6 +58,19 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherSet:
+    """The accuracies of both students on a further test set."""
+
+    name: str
+    num_left_out: int
+    """Number of questions that weren't asked because they repeat a training question."""
+    before: Accuracy
+    """Accuracy of the untouched student."""
+    after: Accuracy
+    """Accuracy of the distilled student, with the test against the untouched one."""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenWeight:
     """The mean token weight (w of Eq. 3) over all occurrences of one token text."""
 
@@ -134,6 +147,8 @@ class RunResults:
     name: str
     accuracies: tuple[Accuracy, ...] = ()
     """Accuracies of the models: the first is the untouched student, the last the distilled student."""
+    further_sets: tuple[FurtherSet, ...] = ()
+    """Results on the further test sets."""
     verdict_counts: Mapping[str, int] = field(default_factory=dict)
     """`records.Verdict` -> number of the run's rationales with this verdict, used ones included."""
     rejects: tuple[Rationale, ...] = ()

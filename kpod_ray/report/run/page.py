@@ -24,6 +24,7 @@ def render(results: RunResults) -> str:
         "verdict_line": verdict_line(results.accuracies),
         "tiles": tiles(results),
         "accuracy_rows": tables.accuracy_rows(results),
+        "further_set_rows": tables.further_set_rows(results),
         "gold_step_rows": tables.gold_step_rows(results),
         "verdict_rows": tables.verdict_rows(results.verdict_counts),
         "num_rationales": sum(results.verdict_counts.values()),

@@ -13,6 +13,7 @@ from typing import get_args
 
 from kpod_ray.records import VERDICT_MEANINGS, Prediction, Rationale, Verdict
 from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points, signed
+from kpod_ray.report.paired_words import difference_in_points
 from kpod_ray.report.run.data import MAX_PREDICTIONS, RunResults
 from kpod_ray.report.run.wording import difference_in_words
 from kpod_ray.report.shading import ShownStep, keypoint_text, shown_steps
@@ -44,6 +45,25 @@ class AccuracyRow:
     """Mean of the generated minus the gold reasoning steps, with its sign; a dash if unknown."""
     early_stops: str
     """Answers with fewer steps than the gold rationale, in per cent with the unit; a dash if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherSetRow:
+    """The accuracies on one further test set, as formatted texts."""
+
+    name: str
+    num_questions: str
+    num_left_out: str
+    before: str
+    """Accuracy of the untouched student in per cent, with the unit."""
+    after: str
+    """Accuracy of the distilled student in per cent, with the unit."""
+    interval: str
+    """95 % interval of the distilled student's accuracy, both ends with the unit."""
+    difference: str
+    """Difference of the two in percentage points, with its 95 % interval."""
+    words: str
+    """See `difference_in_words`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +126,26 @@ def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
                 "" if is_first else difference_in_words(accuracy),
                 signed(_or_nan(accuracy.steps.generated_minus_gold), 2),
                 percent(_or_nan(accuracy.steps.early_stops)),
+            )
+        )
+    return rows
+
+
+def further_set_rows(results: RunResults) -> list[FurtherSetRow]:
+    """Return a row for each further test set, in the order of the results."""
+    rows = []
+    for row in results.further_sets:
+        test = row.after.against_first
+        rows.append(
+            FurtherSetRow(
+                row.name,
+                f"{row.after.num_questions:,}",
+                f"{row.num_left_out:,}",
+                percent(row.before.share),
+                percent(row.after.share),
+                f"{percent(row.after.low)} to {percent(row.after.high)}",
+                difference_in_points(test) if test else NO_VALUE,
+                difference_in_words(row.after),
             )
         )
     return rows

@@ -70,7 +70,7 @@ def trial(made):
 def comparison(made, trial):
     changes = {"comparison.num_seeds": 1, "comparison.arms": ["uniform"]}
     outcomes = Outcomes(collect_questions(made.config, made.artifacts["questions"]))
-    untrained = collect_untrained(made.artifacts, outcomes.questions)
+    untrained = collect_untrained("f", made.artifacts, outcomes.questions)
     outcomes = outcomes.with_trial(untrained).with_trial(trial)
     return assemble_results(made.config.override(changes), outcomes)
 

@@ -44,6 +44,7 @@ FULL = trial(
         StagePoint(2, 0.5, 0.2, 20, 0.0, 0.5, 1.0),
     ),
     nodes={"n": {"group": "a"}},
+    also={"sums": (3, 4)},
 )
 
 

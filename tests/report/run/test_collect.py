@@ -9,6 +9,8 @@ from kpod_ray.report.run import tables
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.data import MAX_PREDICTIONS, MissingSteps
 from kpod_ray.report.run.page import render
+from tests.evaluation.test_further import SOURCES
+from tests.pipeline.further_sets import finish_further_sets
 from tests.pipeline.written_runs import QUESTIONS, finish, rationale, written_run
 
 NUM_TESTED = MAX_PREDICTIONS + 40
@@ -24,7 +26,10 @@ def predictions(is_correct):
 @pytest.fixture
 def run(tmp_path):
     """A finished run: 240 test questions, of which the student gains 30 and loses 10."""
-    made = written_run(tmp_path)
+    return finished(written_run(tmp_path))
+
+
+def finished(made):
     ids = [question.id for question in QUESTIONS]
     difficulties = StepDifficulty.to_table(StepDifficulty(i, [1.0], [1.0]) for i in ids)
     finish(made, "assess", {"counts": {}}, difficulties=difficulties)
@@ -110,3 +115,21 @@ def test_warnings_of_phases_are_in_the_report(run):
     results = collect(run.config, run.artifacts)
     assert results.warnings == {"train": "a checkpoint is <damaged>"}
     assert "<strong>train</strong>: a checkpoint is &lt;damaged&gt;" in render(results)
+
+
+def test_further_sets_have_a_table_of_their_own(tmp_path, run, parse_page):
+    assert collect(run.config, run.artifacts).further_sets == ()
+    assert "Further test sets" not in render(collect(run.config, run.artifacts))
+    made = finished(written_run(tmp_path, evaluation={"also": SOURCES}))
+    finish_further_sets(made)
+    results = collect(made.config, made.artifacts)
+    assert results.accuracies == collect(run.config, run.artifacts).accuracies
+    sums = results.further_sets[0]
+    assert (sums.name, sums.num_left_out) == ("sums", 3)
+    assert (sums.before.num_correct, sums.after.num_correct) == (10, 36)
+    cells = parse_page(render(results)).cells("sums")
+    assert cells[1:6] == ["40", "3", "25.0 %", "90.0 %", "45.0 % to 95.0 %"]
+    assert cells[6].startswith("+65.0 (+")
+    assert cells[7].startswith("better (McNemar's p <")
+    text = " ".join(parse_page(render(results)).sections["accuracy"].split())
+    assert "Further test sets" in text
