@@ -78,6 +78,15 @@ def without_equal_questions(questions: Sequence[Question]) -> list[Question]:
     return list(first.values())
 
 
+def without_numbers(question: Question) -> Question:
+    """Return the question with 0 for every number, and without its answer.
+
+    A question about the same things with other numbers is equal then.
+    """
+    text = re.sub(_NUMBER, "0", question.question)
+    return dataclasses.replace(question, question=text, answer="")
+
+
 def contamination_warning(repeats: Sequence[Contamination], config: QuestionsConfig) -> str:
     """Return one line about the training questions that repeat test questions; empty without any."""
     if not repeats:

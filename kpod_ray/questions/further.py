@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from kpod_ray.config import QuestionsConfig
+from kpod_ray.config import ArithmeticQuestions, QuestionsConfig
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.contamination import (
     Contamination,
     find_contamination,
     without_equal_questions,
+    without_numbers,
 )
 from kpod_ray.questions.loading import read_questions
 from kpod_ray.records import Question
@@ -47,7 +48,9 @@ def load_further_set(
 
     The set consists of the test questions of the source, or of all its questions if none is a test
     question. A question that is equal or nearly equal to a training question is left out, by the rules
-    of `find_contamination`, and so is a question that equals an earlier one of the set.
+    of `find_contamination`, and so is a question that equals an earlier one of the set. Numbers and
+    answers don't count, because sets were made from each other by changing them, such as SVAMP from
+    ASDiv; for generated questions they do, because few phrasings are all that such questions have.
 
     Args:
         name: name of the set, for messages.
@@ -65,7 +68,10 @@ def load_further_set(
     tests = [question for question in loaded.questions if question.split == "test"]
     asked = [dataclasses.replace(q, split="test") for q in tests or loaded.questions]
     distinct = without_equal_questions(asked)
-    repeats = _repeats_of(training, distinct)
+    same = isinstance(config, ArithmeticQuestions)
+    repeats = _repeats_of(
+        training, distinct, (lambda question: question) if same else without_numbers
+    )
     dropped = {repeat.test_id for repeat in repeats}
     left = [question for question in distinct if question.id not in dropped]
     if not left:
@@ -76,21 +82,28 @@ def load_further_set(
     return FurtherSet(left, len(asked) - len(distinct), repeats, loaded.bad_rows)
 
 
-def _repeats_of(training: Sequence[Question], tests: Sequence[Question]) -> list[Contamination]:
+def _repeats_of(
+    training: Sequence[Question],
+    tests: Sequence[Question],
+    compared: Callable[[Question], Question],
+) -> list[Contamination]:
     """Return the test questions that repeat a training question, each with the most similar one.
 
-    `find_contamination` reports each training question once. The similarity is symmetric, so the splits
-    are swapped for the search, and swapped back in the result.
+    ``compared`` returns what is compared of a question. `find_contamination` reports each training
+    question once. The similarity is symmetric, so the splits are swapped for the search, and swapped
+    back in the result.
     """
-    swapped = [dataclasses.replace(question, split="train") for question in tests]
-    swapped += [dataclasses.replace(q, split="test") for q in training if q.split == "train"]
+    train = [question for question in training if question.split == "train"]
+    swapped = [dataclasses.replace(compared(question), split="train") for question in tests]
+    swapped += [dataclasses.replace(compared(question), split="test") for question in train]
+    asked, learned = ({q.id: q.question for q in rows} for rows in (tests, train))
     return [
         Contamination(
             repeat.test_id,
             repeat.train_id,
             repeat.similarity,
-            repeat.test_question,
-            repeat.question,
+            learned[repeat.test_id],
+            asked[repeat.train_id],
         )
         for repeat in find_contamination(swapped)
     ]

@@ -2,8 +2,9 @@
 
 A process that is killed can't remove its temporary folders. Each folder is named
 ``kpod-NAMESPACE-PID-START-...``; `clear` removes the folders of this user whose process has ended, with
-the shared memory that is noted in them (`noting_shared_memory`). The namespace is that of process ids:
-containers that share a folder for temporary files don't see each other's processes.
+the shared memory that is noted in them (`noting_shared_memory`) and that no process uses. The namespace
+is that of process ids: containers that share a folder for temporary files don't see each other's
+processes.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from pathlib import Path
 import psutil
 
 _NAME = re.compile(r"kpod-(\d+)-(\d+)-(\d+)-\w+")
-_SEGMENT = re.compile(r"/dev/shm/((?:psm_|sem\.)[\w.-]+)\n")
-"""Line end of ``/proc/PID/maps`` for shared memory and semaphores of Python's multiprocessing."""
-_NAMED_AFTER = "sem.loky-{}-"
-"""Beginning of the names of a process's semaphores of multiprocessing, once joblib is imported."""
+_SEGMENT = re.compile(r"(psm_|sem\.(mp|loky)-)[\w-]+")
+"""Name of shared memory or of a semaphore of Python's multiprocessing, also with joblib's names."""
 _SEGMENTS = Path("/dev/shm")
 _NOTES = "segments"
 NOTE_SECONDS = 0.5
@@ -81,35 +80,38 @@ def own_folder() -> Iterator[None]:
 def noting_shared_memory(folder: Path) -> Iterator[None]:
     """Note in a folder of this process, for `clear`, the shared memory made during the block.
 
-    Shared memory and semaphores of this process and its descendants are noted until the block ends.
+    All shared memory and semaphores of this user that appear are noted, whichever process made them: a
+    process that is killed in its first moments can't be asked for its own. `clear` removes those that no
+    process uses.
     """
-    is_over = threading.Event()
+    known, is_over = set(_segments()), threading.Event()
 
     def note() -> None:
-        """Note the shared memory again and again, until the block ends."""
-        while not is_over.wait(NOTE_SECONDS):
-            _note_shared_memory(folder)
+        """Note what has appeared since the last call."""
+        (folder / _NOTES).mkdir(exist_ok=True)
+        for name in set(_segments()) - known:
+            (folder / _NOTES / name).touch()
+            known.add(name)
 
-    thread = threading.Thread(target=note, name="kpod-scratch", daemon=True)
+    def note_again_and_again() -> None:
+        """Call `note` until the block ends."""
+        while not is_over.wait(NOTE_SECONDS):
+            note()
+
+    thread = threading.Thread(target=note_again_and_again, name="kpod-scratch", daemon=True)
     thread.start()
     try:
         yield
     finally:
         is_over.set()
         thread.join()
-        _note_shared_memory(folder)
+        note()
 
 
-def _note_shared_memory(folder: Path) -> None:
-    own = psutil.Process()
-    notes = folder / _NOTES
-    notes.mkdir(exist_ok=True)
-    for process in [own, *own.children(recursive=True)]:
-        # A process that is killed right after it made a semaphore had none at the last look.
-        (notes / _NAMED_AFTER.format(process.pid)).touch()
-        with contextlib.suppress(OSError):
-            for name in _SEGMENT.findall(Path(f"/proc/{process.pid}/maps").read_text()):
-                (notes / name).touch()
+def _segments() -> list[str]:
+    """Return the names of multiprocessing's shared memory and semaphores."""
+    names = os.listdir(_SEGMENTS) if _SEGMENTS.is_dir() else []
+    return [name for name in names if _SEGMENT.fullmatch(name)]
 
 
 def clear() -> None:
@@ -145,20 +147,29 @@ def _base() -> Path:
 
 
 def _remove(folder: Path) -> None:
-    for note in (folder / _NOTES).iterdir() if (folder / _NOTES).is_dir() else ():
-        for segment in _noted(note.name):
-            with contextlib.suppress(FileNotFoundError):
-                if segment.stat().st_uid == os.getuid():
-                    segment.unlink()
+    notes = folder / _NOTES
+    noted = {note.name for note in notes.iterdir()} if notes.is_dir() else set()
+    left = [_SEGMENTS / name for name in noted & set(_segments())]
+    used = _used_inodes() if left else set()
+    for segment in left:
+        with contextlib.suppress(FileNotFoundError):
+            stat = segment.stat()
+            if stat.st_uid == os.getuid() and stat.st_ino not in used:
+                segment.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _noted(note: str) -> list[Path]:
-    """Return the segment of a note, or all semaphores of the dead process that the note names."""
-    match = re.fullmatch(_NAMED_AFTER.format(r"(\d+)"), note)
-    if match is None:
-        return [_SEGMENTS / note]
-    return list(_SEGMENTS.glob(f"{note}*")) if started(int(match[1])) is None else []
+def _used_inodes() -> set[int]:
+    """Return the inodes of the segments that processes map; other users' processes can't be asked.
+
+    The maps name a semaphore by an earlier name in the process that made it.
+    """
+    found = set()
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            found |= {int(line.split()[4]) for line in lines if f" {_SEGMENTS}/" in line}
+    return found
 
 
 @functools.cache

@@ -47,11 +47,11 @@ ROWS = [
 def test_what_repeats_a_training_question_or_the_set_is_left_out_and_counted(tmp_path):
     cleaned = loaded(tmp_path, ROWS)
     # A test question of the run is no training question.
-    assert [q.id for q in cleaned.questions] == ["other number", "first"]
+    assert [q.id for q in cleaned.questions] == ["first"]
     assert {q.split for q in cleaned.questions} == {"test"}
     assert cleaned.num_repeats == 3  # the words of "near" and of "other answer" are equal
     told = [(r.train_id, r.test_id, r.similarity == 1) for r in cleaned.contamination]
-    assert told == [("tom", "equal", True), ("tom", "near", False)]
+    assert told == [("tom", "equal", True), ("tom", "near", False), ("tom", "other number", True)]
     assert cleaned.contamination[0].question == TOM
     assert cleaned.contamination[0].test_question == TOM.upper()
 
@@ -63,6 +63,22 @@ def test_a_set_is_the_test_questions_of_its_source_or_else_all_of_it(tmp_path):
     assert [q.id for q in loaded(tmp_path, rows[1:]).questions] == ["b"]
     drawn = loaded(tmp_path, [row(f"q{i}", f"What is {i}?") for i in range(40)], test_fraction=0.5)
     assert 10 < len(drawn.questions) < 30
+
+
+def test_numbers_and_answers_count_in_generated_questions_alone(tmp_path):
+    config = ArithmeticQuestions(num_train=1, num_test=5, min_steps=2)
+    training = [question("Mia has 3 pears. " + TOM, "train", name="mia")]
+    other = row("mia, too", "Mia has 9 pears. " + TOM.replace("4", "5"), "100")
+    cleaned = loaded(tmp_path, [other, row("b", "Who counts 8 of them?")], training)
+    assert [q.id for q in cleaned.questions] == ["b"]
+    generated = load_questions(config, 3).questions
+    changed = [
+        dataclasses.replace(
+            q, question=q.question.replace("2", "7").replace("3", "8"), split="train"
+        )
+        for q in generated
+    ]
+    assert len(load_further_set("longer", config, 3, changed).questions) == 5
 
 
 def test_generated_questions_can_be_a_set():
@@ -125,13 +141,12 @@ def test_every_pair_is_compared(tmp_path_factory, asked, train):
 @pytest.mark.parametrize(
     ("train", "name", "counts"),
     [
-        # SVAMP was made from ASDiv, but with other numbers: no question is the same.
-        ("svamp/train", "asdiv/all", (2304, 0, 1)),
-        ("svamp/train", "ood/addsub", (395, 0, 0)),
+        ("svamp/train", "asdiv/all", (2281, 23, 1)),
+        ("svamp/train", "ood/addsub", (392, 3, 0)),
         ("svamp/train", "ood/multiarith", (580, 0, 20)),
         ("svamp/train", "ood/singleeq", (507, 0, 1)),
-        ("asdiv/all", "ood/multiarith", (520, 60, 20)),
-        ("asdiv/all", "ood/singleeq", (422, 85, 1)),
+        ("asdiv/all", "ood/multiarith", (283, 297, 20)),
+        ("asdiv/all", "ood/singleeq", (405, 102, 1)),
     ],
 )
 def test_real_sets_lose_what_is_known(train, name, counts):

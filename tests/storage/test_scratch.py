@@ -71,38 +71,48 @@ def test_a_killed_process_leaves_nothing_after_the_next_start(other):
     assert not segment.exists()
 
 
-SEMAPHORES = """
+SEGMENTS = """
 import sys
 from _multiprocessing import SemLock
-names = sys.stdin.readline().split()
-semaphores = [SemLock(0, 0, 1, name, False) for name in names]
-print(flush=True)
+from multiprocessing import resource_tracker, shared_memory
+resource_tracker.register = lambda name, kind: None  # as if the tracker was killed, too
+segment = shared_memory.SharedMemory(create=True, size=10)
+semaphore = SemLock(0, 0, 1, sys.argv[1], False)
+print(segment.name, flush=True)
 sys.stdin.readline()
 """
 
 
-@pytest.mark.parametrize("is_dead", [False, True])
-def test_semaphores_of_a_killed_process_are_removed_also_where_they_were_never_seen(base, is_dead):
-    pipe = subprocess.PIPE
+def test_what_a_process_made_right_before_it_was_killed_is_removed_and_not_what_is_used(base):
     folder = make_folder()
-    with subprocess.Popen(
-        [sys.executable, "-c", SEMAPHORES], stdin=pipe, stdout=pipe, text=True
-    ) as process:
-        with noting_shared_memory(folder):
-            pass
-        names = [f"/loky-{pid}-{os.getpid()}" for pid in (process.pid, process.pid * 10)]
-        print(*names, file=process.stdin, flush=True)
-        process.stdout.readline()
-        if is_dead:
-            process.kill()
-            process.wait()
-        segments = [Path(f"/dev/shm/sem.{name[1:]}") for name in names]
-        assert all(segment.exists() for segment in segments)
-        clear_own()
-        assert [segment.exists() for segment in segments] == [not is_dead, True]
+    earlier, later = f"/mp-{os.getpid()}-a", f"/loky-{os.getpid()}-b"
+    with _holding(earlier) as process:
+        old = _names(process, earlier)
         process.kill()
-    for segment in segments:
-        segment.unlink(missing_ok=True)
+    with _holding(later) as used, _holding(later + "c") as killed:
+        with noting_shared_memory(folder):
+            new = [_names(used, later), _names(killed, later + "c")]
+            killed.kill()
+            killed.wait()
+        assert all(path.exists() for path in [*old, *new[0], *new[1]])
+        clear_own()
+        assert all(path.exists() for path in new[0])
+        assert not any(path.exists() for path in new[1])
+        assert all(path.exists() for path in old)
+    for path in [*old, *new[0]]:
+        path.unlink(missing_ok=True)
+
+
+def _holding(semaphore):
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SEGMENTS, semaphore]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+
+def _names(process, semaphore):
+    """Return the files of the segment and of the semaphore that a process has made."""
+    names = process.stdout.readline().strip(), f"sem.{semaphore[1:]}"
+    return [Path("/dev/shm") / name for name in names]
 
 
 def _children(pid):
