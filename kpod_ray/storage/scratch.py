@@ -2,9 +2,9 @@
 
 A process that is killed can't remove its temporary folders. Each folder is named
 ``kpod-NAMESPACE-PID-START-...``; `clear` removes the folders of this user whose process has ended, with
-the shared memory that is noted in them (`noting_shared_memory`) and that no process uses. The namespace
-is that of process ids: containers that share a folder for temporary files don't see each other's
-processes.
+the processes that have their temporary files there, such as those of a Ray, and the shared memory that
+is noted in them (`noting_shared_memory`) and that no process uses. The namespace is that of process ids:
+containers that share a folder for temporary files don't see each other's processes.
 """
 
 from __future__ import annotations
@@ -115,10 +115,22 @@ def _segments() -> list[str]:
 
 
 def clear() -> None:
-    """Remove the temporary folders of this user's dead processes, with their shared memory."""
+    """Remove the temporary folders of this user's dead processes, with what else is left of these.
+
+    Some processes of a Ray live for a minute after the process that started the Ray was killed.
+    """
     for folder, pid, start in _folders():
         if started(pid) != start:
+            _kill_users(folder)
             _remove(folder)
+
+
+def _kill_users(folder: Path) -> None:
+    """Kill the processes of this user that have their temporary files in a folder."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(folder):
+                process.kill()
 
 
 def clear_own() -> None:

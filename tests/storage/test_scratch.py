@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kpod_ray.storage import scratch
@@ -117,6 +118,30 @@ def _names(process, semaphore):
 
 def _children(pid):
     return map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+def test_processes_that_a_killed_process_started_end_at_the_next_start(base):
+    script = """
+import os, subprocess, sys
+from kpod_ray.storage.scratch import make_folder
+folder = make_folder()
+for name in (str(folder), os.environ["TMPDIR"]):
+    environment = os.environ | {"TMPDIR": name}
+    print(subprocess.Popen(["sleep", "60"], env=environment, stdout=subprocess.DEVNULL).pid)
+print(flush=True)
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        inside, outside = (psutil.Process(int(process.stdout.readline())) for _ in range(2))
+        clear()
+        assert inside.is_running()
+        process.kill()
+    clear()
+    assert psutil.wait_procs([inside], timeout=5)[1] == []
+    assert outside.is_running()
+    outside.kill()
 
 
 def test_only_folders_of_ours_are_removed(base, tmp_path_factory):
