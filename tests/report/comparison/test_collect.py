@@ -97,7 +97,9 @@ def test_only_the_questions_that_are_answered_count(made):
 def test_the_closing_of_a_reference_rationale_is_no_step(tmp_path):
     texts = ("3 + 1 = 4.\n4 + 3 = 7. The answer is 7.", "", "The answer is 7.")
     questions = [
-        dataclasses.replace(one, reference_rationale=text, question="One egg. Two eggs. Three eggs.")
+        dataclasses.replace(
+            one, reference_rationale=text, question="One egg. Two eggs. Three eggs."
+        )
         for one, text in zip(TESTED, texts, strict=True)
     ]
     made = written_run(tmp_path, [*questions, *QUESTIONS[3:]], TEXTS)
