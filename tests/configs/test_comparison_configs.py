@@ -55,11 +55,12 @@ def test_seeds_and_test_questions_are_those_that_were_stated():
 
 
 def test_every_arm_s_rate_is_chosen_by_enough_answers():
-    # Two accuracies of 80 answers differ by up to 16 points by luck (two standard errors), of 320 by 8.
+    # Two accuracies of 80 answers differ by up to 16 points by luck (two standard errors), of 960 by 5.
     comparison, student = CONFIG.comparison, CONFIG.student
     num_held_out = student.validation_fraction * CONFIG.questions.num_train
-    assert comparison.num_tuning_seeds * num_held_out >= 240
-    assert len(comparison.learning_rates) >= 3
+    assert comparison.num_tuning_seeds * num_held_out >= 960
+    assert CONFIG.questions.num_train - num_held_out == 320
+    assert len(comparison.learning_rates) == 4
 
 
 def test_what_runs_at_the_same_time_does_not_share_cores():
