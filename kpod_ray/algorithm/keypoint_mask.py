@@ -138,11 +138,13 @@ def mean_keep_probability(logits: Tensor, token_mask: Tensor) -> Tensor:
     lowest, highest = KEEP_RATES
     # Midpoints of equal parts of the interval: their mean is exactly the mean of the interval.
     rates = lowest + (highest - lowest) * (torch.arange(_NUM_RATES) + 0.5) / _NUM_RATES
-    kept = [
-        torch.sigmoid(shifted_to_rate(logits, token_mask, rate.to(logits).expand(len(logits))))
-        for rate in rates
-    ]
-    return torch.stack(kept).mean(0)
+    # One bisection finds the shifts of all rates; row i of the batch has the rates i, i + B, ...
+    shifted = shifted_to_rate(
+        logits.repeat(_NUM_RATES, 1),
+        token_mask.repeat(_NUM_RATES, 1),
+        rates.to(logits).repeat_interleave(len(logits)),
+    )
+    return torch.sigmoid(shifted).view(_NUM_RATES, *logits.shape).mean(0)
 
 
 def mask_embeddings(embeddings: Tensor, keypoint_mask: Tensor, mask_vector: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from kpod_ray.comparison.trials import (
     budget_of,
     fingerprint,
     longer_budget,
+    planned_arms,
     trial_config,
 )
 from kpod_ray.comparison.tuning import OnTuned, choose_rates, tuning_seeds
@@ -149,9 +150,7 @@ class _Comparison:
     def _prepare(self, missing: Sequence[tuple[str, int]]) -> None:
         """Finish the plans of the missing trials, and choose the missing learning rates."""
         comparison, rates = self.config.comparison, self.record.outcomes.rates
-        # The baseline's plan sets the budget of the other arms.
-        needed = {comparison.baseline, *(arm for arm, _ in missing)}
-        arms = [arm for arm in comparison.arms if arm in needed]
+        arms = planned_arms(self.config, missing)
         seeds = sorted({seed for _, seed in missing})
         untuned = [arm for arm in arms if arm not in rates] if comparison.learning_rates else []
         if untuned:
@@ -165,7 +164,7 @@ class _Comparison:
                 self.callbacks.on_rate(rate)
 
     def _trials(self, keys: Sequence[tuple[str, int]]) -> list[Trial]:
-        """Return the trials of arms with seeds; the baseline's plans for the seeds must be finished."""
+        """Return the trials of arms with seeds; the plans that `planned_arms` names must be finished."""
         budgets = {seed: budget_of(self.config, seed) for seed in {seed for _, seed in keys}}
         trials = []
         for arm, seed in keys:

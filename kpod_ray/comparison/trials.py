@@ -107,6 +107,19 @@ def fingerprint(content: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
+def planned_arms(config: RunConfig, missing: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the arms whose plans the missing trials need, in the order of the arms.
+
+    ``missing`` has the arm and the seed of each trial. With ``comparison.budget=loss_tokens`` the plan
+    of the baseline sets the budget of every arm.
+    """
+    comparison = config.comparison
+    needed = {arm for arm, _ in missing}
+    if missing and comparison.budget == "loss_tokens":
+        needed.add(comparison.baseline)
+    return [arm for arm in comparison.arms if arm in needed]
+
+
 def budget_of(config: RunConfig, seed: int) -> Mapping[str, Any]:
     """Return the overrides of the config that give all arms with a seed the same training budget.
 

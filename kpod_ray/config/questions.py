@@ -74,6 +74,11 @@ class ArithmeticQuestions(QuestionSeeds):
             raise ValueError(
                 f"max_steps over {MOST_TERSE_STEPS} needs style: verbose, which allows up to 8"
             )
+        default = type(self).model_fields["largest_result"].default
+        if self.style == "verbose" and self.largest_result != default:
+            raise ValueError(
+                "largest_result is for style: terse; the numbers of verbose questions are at most 20"
+            )
         return self
 
 

@@ -11,23 +11,26 @@ from kpod_ray.answers.final_sentence import strip_closing
 from kpod_ray.records import Prediction, Question
 
 
+def num_reasoning_steps(text: str, split_newlines: bool) -> int:
+    """Return the number of reasoning steps of a text before its closings; 0 if there are none.
+
+    Closings, the sentences that announce the answer, are no steps. ``split_newlines`` is whether
+    newlines end reasoning steps (`split_steps`).
+    """
+    return len(split_steps(strip_closing(text).strip(), split_newlines=split_newlines))
+
+
 def with_steps(prediction: Prediction, question: Question, split_newlines: bool) -> Prediction:
     """Return a prediction with the numbers of reasoning steps of its text and of the gold rationale.
 
     The gold rationale is the question's reference rationale; without one, ``num_gold_steps`` is None.
-    Closings, the sentences that announce the answer, are no steps. ``num_steps`` of an error row is
-    None. ``split_newlines`` is whether newlines end reasoning steps (`split_steps`).
+    ``num_steps`` of an error row is None. The steps are those of `num_reasoning_steps`.
     """
-
-    def num_steps(text: str) -> int:
-        """Return the number of reasoning steps before the closings; 0 if there are none."""
-        return len(split_steps(strip_closing(text).strip(), split_newlines=split_newlines))
-
     is_error = prediction.finish_reason == "error"
     return dataclasses.replace(
         prediction,
-        num_steps=None if is_error else num_steps(prediction.text),
-        num_gold_steps=num_steps(question.reference_rationale) or None,
+        num_steps=None if is_error else num_reasoning_steps(prediction.text, split_newlines),
+        num_gold_steps=num_reasoning_steps(question.reference_rationale, split_newlines) or None,
     )
 
 

@@ -51,12 +51,12 @@ class _Story:
 def generate_questions(config: ArithmeticQuestions, seed: int) -> list[Question]:
     """Generate ``num_train`` training questions, followed by ``num_test`` test questions.
 
-    All texts differ, and none is reserved for the training of the built-in models (`is_reserved`). Every
-    question has a number as its answer and a reference rationale; the ids are ``arith-train-00000``,
-    ``arith-test-00000``, and so on. In each split, the number of reasoning steps cycles through
-    ``min_steps`` to ``max_steps``. The same seed gives the same questions on every machine.
-    ``config.train_seed`` and ``config.test_seed`` have priority over ``seed``, each for its split. The
-    test questions don't depend on ``num_train`` and ``train_seed``: they are generated first.
+    All texts differ, and no verbose one is reserved for the training of the built-in models
+    (`is_reserved`). Every question has a number as its answer and a reference rationale; the ids are
+    ``arith-train-00000``, ``arith-test-00000``, and so on. In each split, the number of reasoning steps
+    cycles through ``min_steps`` to ``max_steps``. The same seed gives the same questions on every
+    machine. ``config.train_seed`` and ``config.test_seed`` have priority over ``seed``, each for its
+    split. The test questions don't depend on ``num_train`` and ``train_seed``: they are generated first.
 
     Raises:
         KpodError: More than `MAX_QUESTIONS` questions, training and test together, are asked for.

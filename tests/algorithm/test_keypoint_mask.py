@@ -242,3 +242,15 @@ def test_keep_probabilities_average_one_half_and_keep_the_order():
     for row, own, mask in zip(logits, kept, token_mask, strict=True):
         assert row[mask].argsort().tolist() == own[mask].argsort().tolist()
         assert bool(((own[mask] > 0) & (own[mask] < 1)).all())
+
+
+def test_keep_probabilities_are_the_mean_over_the_rates_one_by_one():
+    raw, token_mask = ragged(5, 12)
+    logits = bounded_logits(raw, token_mask)
+    rates = [0.15 + 0.7 * (i + 0.5) / 8 for i in range(8)]
+    one_by_one = [
+        torch.sigmoid(shifted_to_rate(logits, token_mask, torch.full((5,), rate))) for rate in rates
+    ]
+    expected = torch.stack(one_by_one).mean(0)
+    kept = mean_keep_probability(logits, token_mask)
+    torch.testing.assert_close(kept[token_mask], expected[token_mask])

@@ -4,7 +4,13 @@ import pytest
 
 from kpod_ray.comparison.preparing import trial_artifacts
 from kpod_ray.comparison.record import Record
-from kpod_ray.comparison.trials import arm_settings, longer_budget, seed_overrides, trial_config
+from kpod_ray.comparison.trials import (
+    arm_settings,
+    longer_budget,
+    planned_arms,
+    seed_overrides,
+    trial_config,
+)
 from kpod_ray.comparison.tuning import best_rate, tuning_seeds
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
@@ -161,6 +167,16 @@ def test_seeds_that_choose_rates_are_none_of_the_comparison(tmp_path):
 
 def trial(arm, seed, settings, correct="10", **costs):
     return TrialOutcome(arm, seed, settings, correct, **costs)
+
+
+@pytest.mark.parametrize(
+    ("budget", "planned"), [("train_steps", ["kpod"]), ("loss_tokens", ["uniform", "kpod"])]
+)
+def test_the_baseline_is_planned_again_only_where_it_sets_the_budget(tmp_path, budget, planned):
+    config = config_of(tmp_path, budget=budget)
+    assert planned_arms(config, [("kpod", 3), ("kpod", 4)]) == planned
+    assert planned_arms(config, [("kpod", 3), ("uniform", 4)]) == ["uniform", "kpod"]
+    assert planned_arms(config, []) == []
 
 
 def test_the_longer_baseline_costs_as_much_as_the_most_expensive_arm(tmp_path):

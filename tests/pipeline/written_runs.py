@@ -97,6 +97,8 @@ def written_run(tmp_path, questions=QUESTIONS, texts=TEXTS, **changes):
     table = WeightedRationale.to_table(
         weighted(question, text, seed) for seed, (question, text) in enumerate(pairs)
     )
+    weigh = run.artifacts["weigh"]
+    weigh.store.write_text(f"{weigh.folder}/history.json", "[]")
     finish(run, "weigh", {"counts": {"rationales": len(pairs)}}, weighted=table)
     return run
 

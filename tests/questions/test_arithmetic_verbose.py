@@ -139,6 +139,12 @@ def test_long_chains_need_the_verbose_style():
         ArithmeticQuestions(style="wordy")
 
 
+def test_a_limit_of_the_results_that_the_verbose_style_would_ignore_is_refused():
+    assert ArithmeticQuestions(largest_result=50).largest_result == 50
+    with pytest.raises(ValidationError, match="largest_result is for style: terse"):
+        ArithmeticQuestions(style="verbose", largest_result=50)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

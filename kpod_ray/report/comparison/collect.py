@@ -10,7 +10,7 @@ import numpy as np
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.config import RunConfig
 from kpod_ray.config.comparison import UNTRAINED
-from kpod_ray.evaluation.steps import extra_steps, stops_early
+from kpod_ray.evaluation.steps import extra_steps, num_reasoning_steps, stops_early
 from kpod_ray.records import Prediction, Question
 from kpod_ray.report.comparison.costs import total_cost
 from kpod_ray.report.comparison.data import StagePoint
@@ -131,8 +131,9 @@ def _also(evaluation: Artifact | None) -> dict[str, tuple[int, int]]:
 
 def _num_steps(question: Question, config: RunConfig) -> int:
     """Return the number of steps of a question's reference rationale, or of the question without one."""
-    text = question.reference_rationale or question.question
-    return len(split_steps(text, split_newlines=config.steps.split_newlines))
+    split_newlines = config.steps.split_newlines
+    of_rationale = num_reasoning_steps(question.reference_rationale, split_newlines)
+    return of_rationale or len(split_steps(question.question, split_newlines=split_newlines))
 
 
 def _curve(trained: Artifact) -> tuple[StagePoint, ...]:

@@ -25,10 +25,10 @@ def total_cost(config: RunConfig, artifacts: Mapping[str, Artifact]) -> Cost:
 
     A token counts once for each example and train step in which a model reads it. The learned token
     weighter counts where the arm uses its weights: for each of ``weighting.num_seeds`` weighters the
-    train steps with examples of mean length, and one reading of every example for the application;
-    validations don't count as tokens. The assessment counts where the arm's schedule uses difficulties:
-    one reading of every example. Teacher and evaluation don't count. An artifact that several trials
-    share counts fully for each.
+    train steps that were taken, with examples of mean length, and one reading of every example for the
+    application; validations don't count as tokens. The assessment counts where the arm's schedule uses
+    difficulties: one reading of every example. Teacher and evaluation don't count. An artifact that
+    several trials share counts fully for each.
 
     Args:
         config: config of the trial.
@@ -42,10 +42,10 @@ def total_cost(config: RunConfig, artifacts: Mapping[str, Artifact]) -> Cost:
     all_tokens = int(pc.sum(lengths).as_py())
     if uses_weighter(config) and isinstance(config.weighting, LearnedWeighting):
         weighting = config.weighting
-        num_steps = weighting.num_adapt_steps + weighting.num_train_steps
+        num_steps = _num_train_steps(weighting, artifacts["weigh"])
         num_examples = weighting.global_batch_size * num_steps
-        of_one = round(num_examples * all_tokens / len(lengths)) + all_tokens
-        tokens += weighting.num_seeds * of_one
+        tokens += round(num_examples * all_tokens / len(lengths))
+        tokens += weighting.num_seeds * all_tokens
         total_seconds += seconds["weigh"]
     if config.schedule.order != "none":
         tokens += all_tokens
@@ -59,6 +59,14 @@ def uses_weighter(config: RunConfig) -> bool:
     in_loss = student.token_weights != "uniform" and student.target == "rationale"
     in_schedule = schedule.order != "none" and schedule.difficulty_weights == "from_weighting"
     return in_loss or in_schedule
+
+
+def _num_train_steps(weighting: LearnedWeighting, weigh: Artifact) -> int:
+    """Return the train steps of all predictors and weighters; a weighter may have stopped early."""
+    last = dict[float, float]()  # the rows of a weighter are in the order of its train steps
+    for row in weigh.read_json("history"):
+        last[row["weighter"]] = row["train_step"]
+    return weighting.num_seeds * weighting.num_adapt_steps + round(sum(last.values()))
 
 
 def _lengths(examples: pa.Table) -> pa.ChunkedArray:

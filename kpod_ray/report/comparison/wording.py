@@ -98,8 +98,8 @@ def _needed(results: ComparisonResults, contrasts: Sequence[Contrast]) -> str:
 def notes(results: ComparisonResults) -> list[str]:
     """Return texts that explain how each number is computed and which variance it leaves out.
 
-    The baseline's name isn't escaped. A warning is added with two seeds or more, but fewer than
-    `ENOUGH_SEEDS`.
+    The names of arms aren't escaped. A warning is added with two seeds or more, but fewer than
+    `ENOUGH_SEEDS`, and where the best of the tried learning rates is the smallest or the largest one.
     """
     over_seeds = (
         f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
@@ -121,6 +121,7 @@ def notes(results: ComparisonResults) -> list[str]:
         _test_note(results),
         "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at "
         f"5{NO_BREAK_SPACE}%.",
+        *_rate_notes(results),
         *_cost_notes(results),
         "McNemar: exact test on the answers that only one of the two has right, pooled over the "
         "seeds. Pooling takes the answers of several seeds to one question for independent, which "
@@ -146,6 +147,29 @@ def _test_note(results: ComparisonResults) -> str:
         f"{results.baseline} with the same seeds unless said otherwise. This is the main test. Each "
         f"seed has its own {drawn}, whose variance the interval holds."
     )
+
+
+def _rate_notes(results: ComparisonResults) -> list[str]:
+    """Return texts on learning rates that were chosen: what the intervals leave out, and grid ends."""
+    tried = {arm.name: [rate for rate, _ in arm.tried_rates] for arm in results.arms}
+    if not any(tried.values()):
+        return []
+    notes = [
+        "Learning rate: chosen for each arm by validation accuracy, once for all seeds. That another "
+        "choice would move an arm isn't in the intervals."
+    ]
+    for end, extreme, further in ((min, "smallest", "smaller"), (max, "largest", "larger")):
+        names = [
+            arm.name
+            for arm in results.arms
+            if len(rates := tried[arm.name]) > 1 and arm.learning_rate == end(rates)
+        ]
+        if names:
+            notes.append(
+                f"The chosen learning rate is the {extreme} one that was tried for "
+                f"{', '.join(names)}: a {further} one may be better."
+            )
+    return notes
 
 
 def _cost_notes(results: ComparisonResults) -> list[str]:

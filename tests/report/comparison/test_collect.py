@@ -94,6 +94,19 @@ def test_only_the_questions_that_are_answered_count(made):
     assert collect_questions(config, made.artifacts["questions"]).ids == ("n", "d")
 
 
+def test_the_closing_of_a_reference_rationale_is_no_step(tmp_path):
+    texts = ("3 + 1 = 4.\n4 + 3 = 7. The answer is 7.", "", "The answer is 7.")
+    questions = [
+        dataclasses.replace(
+            one, reference_rationale=text, question="One egg. Two eggs. Three eggs."
+        )
+        for one, text in zip(TESTED, texts, strict=True)
+    ]
+    made = written_run(tmp_path, [*questions, *QUESTIONS[3:]], TEXTS)
+    # Two steps before the closing; without a step in the rationale, the sentences of the question.
+    assert collect_questions(made.config, made.artifacts["questions"]).num_steps == (2, 3, 3)
+
+
 def test_measured_validation_accuracies_are_in_the_curves(comparison):
     (curve,) = comparison.baseline_arm.curves
     assert [point.accuracy for point in curve] == [None, 0.0]
@@ -112,8 +125,21 @@ def test_equal_answers_have_an_effect_that_could_be_seen(comparison):
     assert "difference of 0.0 points" not in comparison_markdown(comparison)
 
 
+def weigh_again(made, *last_train_steps):
+    """Finish the phase with weighters that were validated at train step 1 and at their last one."""
+    rows = [
+        {"weighter": index, "train_step": train_step}
+        for index, last in enumerate(last_train_steps)
+        for train_step in (1, last)
+    ]
+    weigh = made.artifacts["weigh"]
+    made.store.write_text(f"{weigh.folder}/history.json", json.dumps(rows))
+    finish(made, "weigh", {"counts": {}})
+
+
 def test_the_total_cost_is_counted_by_hand(made):
     # Ten tokens in two examples. The weighter reads (2 + 3) x 4 examples of 5 tokens, and all once.
+    weigh_again(made, 3)
     weighting = {"num_adapt_steps": 2, "num_train_steps": 3, "global_batch_size": 4, "num_seeds": 1}
     changes = {f"weighting.{name}": value for name, value in weighting.items()}
     questions = collect_questions(made.config, made.artifacts["questions"])
@@ -129,7 +155,10 @@ def test_the_total_cost_is_counted_by_hand(made):
     assert cost(**uniform) == (20, 7.0)
     assert cost(schedule__order="none") == (20 + 100 + 10, 7.0)  # the weigher took 0 seconds
     assert cost() == (20 + 100 + 10 + 10, 7.0 + 3.0 + 0.5)
+    weigh_again(made, 3, 3, 3)
     assert cost(weighting__num_seeds=3) == (20 + 3 * (100 + 10) + 10, 10.5)
+    weigh_again(made, 3, 2, 1)  # two weighters stopped early, after 2 + 2 and 2 + 1 train steps
+    assert cost(weighting__num_seeds=3) == (20 + (5 + 4 + 3) * 20 + 3 * 10 + 10, 10.5)
     assert cost(weighting={"kind": "hand"}) == (30, 10.5)
     by_difficulty = {"schedule__difficulty_weights": "uniform", "student__token_weights": "uniform"}
     assert cost(**by_difficulty) == (30, 10.5)

@@ -79,6 +79,34 @@ def test_one_seed_is_said_to_hide_the_luck_of_seeds(comparison):
     assert "its p is too small" in wording.notes(comparison)[-1]
 
 
+def test_a_chosen_rate_at_an_end_of_the_grid_is_told(comparison):
+    rates = ((1e-4, 0.3), (1e-3, 0.4), (1e-2, 0.2))
+    chosen = {"uniform": 1e-3, "kpod": 1e-2, "dft": 1e-4}
+    arms = tuple(
+        dataclasses.replace(arm, tried_rates=rates, learning_rate=chosen[arm.name])
+        for arm in comparison.arms
+        if arm.name in chosen
+    )
+    texts = wording.notes(dataclasses.replace(comparison, arms=arms))
+    (general,) = [text for text in texts if "isn't in the intervals" in text and "rate" in text]
+    assert general.startswith("Learning rate: chosen for each arm by validation accuracy")
+    ends = [text for text in texts if text.startswith("The chosen learning rate is the")]
+    assert ends == [
+        "The chosen learning rate is the smallest one that was tried for dft: a smaller one may be "
+        "better.",
+        "The chosen learning rate is the largest one that was tried for kpod: a larger one may be "
+        "better.",
+    ]
+
+
+@pytest.mark.parametrize("tried", [(), ((1e-3, 0.4),)])
+def test_without_a_choice_no_end_of_a_grid_is_told(comparison, tried):
+    arms = tuple(dataclasses.replace(arm, tried_rates=tried) for arm in comparison.arms)
+    texts = wording.notes(dataclasses.replace(comparison, arms=arms))
+    assert not any("The chosen learning rate" in text for text in texts)
+    assert any(text.startswith("Learning rate: chosen") for text in texts) == bool(tried)
+
+
 @pytest.mark.parametrize(("num_seeds", "is_said"), [(1, False), (3, True), (5, False)])
 def test_few_seeds_are_said_to_tell_little(comparison, num_seeds, is_said):
     arms = tuple(dataclasses.replace(arm, correct=arm.correct[:1]) for arm in comparison.arms)
