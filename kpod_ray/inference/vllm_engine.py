@@ -5,13 +5,15 @@ vLLM is imported inside the functions, because only the actors with an engine ne
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
 import re
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -32,6 +34,8 @@ LOWEST_PRIORITY = 19
 """Niceness of a process that gets CPU time only when no other process needs it."""
 COMPILED = MODEL_CACHE.parent / "torchinductor"
 """Local folder of what torch compiles for the engines; torch would take a folder in /tmp."""
+ALIVE_SECONDS = 5.0
+"""Seconds between two looks whether the engine of a request is alive."""
 MOST_CHARACTERS = 300
 """Length to which the message of an engine's error is cut."""
 
@@ -91,16 +95,14 @@ class VllmService:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt_ids = self.prompt_builder.encode(self.tokenizer, request.text)
-        prompt = {"prompt_token_ids": prompt_ids}
-        parameters = self._sampling_params(request.seed)
         try:
-            outputs = [output async for output in self.llm.generate(prompt, parameters, request.id)]
+            completion = await self._completed(prompt_ids, request)
         except EngineDeadError:
-            # Ray restarts the actor and repeats its calls. An exception would fail the run instead.
-            os._exit(1)
+            _exit_for_restart()
         except (ValueError, EngineGenerateError) as error:  # only this request fails
             return Completion(request.id, str(error), "error", 0, len(prompt_ids))
-        completion = outputs[-1].outputs[0]
+        if completion.finish_reason == "abort":  # by an engine that got SIGTERM or SIGINT
+            _exit_for_restart()
         return Completion(
             request.id,
             completion.text,
@@ -109,6 +111,21 @@ class VllmService:
             len(prompt_ids),
             completion.cumulative_logprob,
         )
+
+    async def _completed(self, prompt_ids: list[int], request: GenerationRequest) -> Any:
+        """Return vLLM's ``CompletionOutput``; exit the process if the engine ends without an answer."""
+        parameters = self._sampling_params(request.seed)
+        prompt = {"prompt_token_ids": prompt_ids}
+        last = asyncio.ensure_future(_last(self.llm.generate(prompt, parameters, request.id)))
+        try:
+            # An engine that got a signal while it started ends once it has started, and vLLM leaves the
+            # requests that it got meanwhile waiting.
+            while not (await asyncio.wait({last}, timeout=ALIVE_SECONDS))[0]:
+                if self.llm.errored:
+                    _exit_for_restart()
+            return (await last).outputs[0]
+        finally:
+            last.cancel()
 
     def _sampling_params(self, seed: int) -> Any:
         """Return vLLM's sampling parameters for a request with this seed."""
@@ -132,6 +149,18 @@ class VllmService:
             self.llm.shutdown()
         if hasattr(self, "folder"):
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _exit_for_restart() -> NoReturn:
+    """Exit the process, so that Ray restarts the actor and repeats its calls; an exception would not."""
+    os._exit(1)
+
+
+async def _last(items: AsyncIterator[Any]) -> Any:
+    """Return the last of at least one item."""
+    async for item in items:
+        last = item
+    return last
 
 
 def _started(engine: Any) -> Any:
