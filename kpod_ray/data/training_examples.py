@@ -40,30 +40,24 @@ def supervised_example(example: Example, student: StudentConfig) -> Example:
 def loss_weights(example: Example, student: StudentConfig, seed: int) -> list[float]:
     """Return the weight in the loss of each target token of an example, w of Eq. 15.
 
-    ``student.token_weights`` chooses the weights of the rationale: those of the example
+    With ``student.boundary``, the tokens in `Example.token_boundaries` get `BOUNDARY_WEIGHT`.
+    ``student.token_weights`` chooses the weights of the rationale's other tokens: those of the example
     (``from_weighting``), 1 (``uniform``), or those of the example in a random order (``shuffled``),
-    drawn for each example from ``seed`` and the question id. With ``student.boundary``, the tokens in
-    `Example.token_boundaries` then get `BOUNDARY_WEIGHT`. The answer segment keeps its weights of 1.
+    drawn for each example from ``seed`` and the question id: the weights are the same ones, for other
+    tokens. The answer segment keeps its weights of 1.
     """
     if student.token_weights == "uniform":
         return [1.0] * len(example.target_ids)
-    weights = list(example.token_weights)
+    weights = np.array(example.token_weights, np.float64)
+    is_boundary = np.array(example.token_boundaries, bool) & student.boundary
     if student.token_weights == "shuffled":
-        weights = _shuffled(example, seed)
-    if student.boundary:
-        pairs = zip(weights, example.token_boundaries, strict=True)
-        weights = [BOUNDARY_WEIGHT if is_boundary else w for w, is_boundary in pairs]
-    return weights
-
-
-def _shuffled(example: Example, seed: int) -> list[float]:
-    """Return the token weights with those of the rationale in a random order."""
-    # The id is a part of the seed, so that the order doesn't depend on the other examples.
-    generator = np.random.default_rng([seed, *example.question_id.encode()])
-    num_tokens = sum(step < example.num_steps for step in example.token_steps)
-    order = generator.permutation(num_tokens).tolist()
-    rest = example.token_weights[num_tokens:]
-    return [*(example.token_weights[j] for j in order), *rest]
+        in_rationale = np.array(example.token_steps) < example.num_steps
+        positions = np.flatnonzero(in_rationale & ~is_boundary)
+        # The id is a part of the seed, so that the order doesn't depend on the other examples.
+        generator = np.random.default_rng([seed, *example.question_id.encode()])
+        weights[positions] = weights[generator.permutation(positions)]
+    weights[is_boundary] = BOUNDARY_WEIGHT
+    return weights.tolist()
 
 
 def answer_alone(example: Example) -> Example:
