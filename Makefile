@@ -20,7 +20,7 @@ test-fast: $(READY)
 	$(MAKE) --jobs=2 --output-sync check quick-tests
 
 quick-tests: $(READY)
-	$(BIN)/pytest --numprocesses 3 -m "not ray and not slow"
+	$(BIN)/pytest --numprocesses 2 -m "not ray and not slow"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
