@@ -154,6 +154,7 @@ def test_without_filler_a_name_and_the_equation_of_each_step_are_left():
     assert without_filler(rationale) == "From Uma 12 / 2 = 6. From Tom 6 * 3 = 18."
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes_also_after_an_interruption(tmp_path):
     contents = []
     for name in ("whole", "again", "interrupted"):

@@ -130,7 +130,7 @@ def test_an_artifact_deleted_during_a_run_is_named(tmp_path):
         Path("/nowhere/weights.bin").read_bytes()
 
 
-@pytest.fixture(params=["silent", "closed", "unknown"])
+@pytest.fixture(params=[pytest.param("silent", marks=pytest.mark.slow), "closed", "unknown"])
 def endpoint(request, monkeypatch):
     """An address of S3 whose server is silent, refuses connections or has no known name."""
     for name, value in KEYS.items():
@@ -158,6 +158,7 @@ def test_an_object_store_that_does_not_answer_is_named_within_seconds(capsys, en
         assert "check AWS_ENDPOINT_URL and the network" in line
 
 
+@pytest.mark.slow
 def test_a_mount_that_hangs_is_named_within_seconds(monkeypatch):
     with silent_server() as host:  # GCS repeats a request for minutes
         started = time.monotonic()
