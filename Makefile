@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/kpod run configs/laptop.yaml
 
 test: check quick-tests
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m "ray or slow"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "ray or slow"
 
 test-fast: $(READY)
 	$(MAKE) --jobs=2 --output-sync check quick-tests
