@@ -52,7 +52,10 @@ class EndpointServer:
             def log_message(self, *arguments):
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # of the 5 by default, connections of a busy machine get lost
+
+        self.http = Server(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = False
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 

@@ -166,7 +166,7 @@ def test_an_answer_that_samples_agree_on_goes_on_with_its_question(ray_cluster, 
         ),
         (
             (200, {}, b"<html><h1>Sign in</h1></html>"),
-            {"max_tries": 1},
+            {"max_tries": 1, "timeout_s": 60},
             '35 of 35 samples failed, 35 of them with "an answer without a text .*Sign in',
         ),
     ],
