@@ -82,6 +82,10 @@ def load_further_set(
     return FurtherSet(left, len(asked) - len(distinct), repeats, loaded.bad_rows)
 
 
+def _unchanged(question: Question) -> Question:
+    return question
+
+
 def _repeats_of(
     training: Sequence[Question],
     tests: Sequence[Question],

@@ -10,14 +10,13 @@ from tests.conftest import REPOSITORY
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SCRIPT = """
-import asyncio, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 import psutil
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import PromptBuilder
 from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.inference.service import Sampling
 from kpod_ray.inference.vllm_engine import vllm_pool
-import os
 
 def engine():
     while True:
