@@ -15,7 +15,11 @@ import psutil
 
 from benchmarks.chaos_run import Run, command_line
 
-TARGETS = {"worker": r"ray::RayTrainWorker", "engine": r"VLLM::", "actor": r"ray::(?!IDLE)"}
+TARGETS = {
+    "worker": r"ray::RayTrainWorker",
+    "engine": r"ray::MapWorker\(MapBatches\(GenerationActor\)\)",
+    "actor": r"ray::(?!IDLE)",
+}
 """Target of a signal -> pattern of the beginning of its command line; the driver is the run itself."""
 
 

@@ -123,7 +123,8 @@ def _generate_alone(
     arguments = [str(int(is_spread)), str(batch_rows)]
     command = [sys.executable, "-m", "benchmarks.teacher_alone", *arguments]
     environment = {**os.environ, **_pool().environment}
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):  # we set these; vLLM alone has its defaults
+    # we set these; vLLM alone has its defaults
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "VLLM_ENABLE_V1_MULTIPROCESSING"):
         environment.pop(name, None)
     result = subprocess.run(
         command,

@@ -5,22 +5,17 @@ vLLM is imported inside the functions, because only the actors with an engine ne
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import os
-import re
 import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NoReturn
-
-import psutil
 
 from kpod_ray.cluster.placement import threads_of
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import NEXT_QUESTION, PromptBuilder
-from kpod_ray.errors import KpodError
+from kpod_ray.inference.engine_in_process import InProcessEngine
+from kpod_ray.inference.engine_processes import EngineProcesses
 from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.models.custom_code import is_trusted
@@ -30,23 +25,19 @@ from kpod_ray.storage.scratch import make_folder, noting_shared_memory
 
 MAX_NUM_SEQS = 256
 """Largest number of sequences in a batch of vLLM, unless ``engine_kwargs.max_num_seqs`` is set."""
-LOWEST_PRIORITY = 19
-"""Niceness of a process that gets CPU time only when no other process needs it."""
 COMPILED = MODEL_CACHE.parent / "torchinductor"
 """Local folder of what torch compiles for the engines; torch would take a folder in /tmp."""
-ALIVE_SECONDS = 5.0
-"""Seconds between two looks whether the engine of a request is alive."""
-MOST_CHARACTERS = 300
-"""Length to which the message of an engine's error is cut."""
 
 
 class VllmService:
     """A `Service` with its own vLLM engine; a request that vLLM refuses becomes an error row.
 
-    The constructor blocks until the engine's processes have loaded the model; these processes end when
-    the instance is garbage-collected. On a CPU, use `start_on_cpu` instead.
+    The constructor blocks until the engine has loaded the model; the engine ends when the instance is
+    garbage-collected.
 
     Args:
+        start_engine: starts the engine from vLLM's arguments: `InProcessEngine` on CPU cores, in a
+            process with the environment variables of `vllm_pool`; `EngineProcesses` on GPUs.
         model: name of a causal model as in a config, or its folder.
         prompt_builder: builds the prompts; with the template ``plain``, a text also ends before the next
             question.
@@ -57,11 +48,12 @@ class VllmService:
         OSError: As in `load_tokenizer`.
         ValueError: As in `load_tokenizer`, or vLLM refuses the model or the value of an argument.
         TypeError: vLLM has no argument of a name in ``arguments``.
-        KpodError: The engine's processes end while they start, twice, for example for lack of memory.
+        Exception: ``start_engine`` raises it.
     """
 
     def __init__(
         self,
+        start_engine: Callable[[Any], InProcessEngine | EngineProcesses],
         model: str,
         prompt_builder: PromptBuilder,
         sampling: Sampling,
@@ -75,11 +67,11 @@ class VllmService:
         self.folder = make_folder()
         os.environ["VLLM_RPC_BASE_PATH"] = str(self.folder)  # of the engine's sockets
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))
-        engine = AsyncEngineArgs(
+        engine_arguments = AsyncEngineArgs(
             model=model_folder(model), trust_remote_code=is_trusted(model), **arguments
         )
         with noting_shared_memory(self.folder):
-            self.llm = _started(engine)
+            self.engine = start_engine(engine_arguments)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return the completion of one request; exit the process if the engine is dead.
@@ -92,14 +84,17 @@ class VllmService:
         Raises:
             KpodError: As in `encode_prompt`.
         """
+        from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt_ids = self.prompt_builder.encode(self.tokenizer, request.text)
+        parameters = self._sampling_params(request.seed)
         try:
-            completion = await self._completed(prompt_ids, request)
+            completion = await self.engine.complete(prompt_ids, parameters, request.id)
         except EngineDeadError:
             _exit_for_restart()
-        except (ValueError, EngineGenerateError) as error:  # only this request fails
+        except (VLLMClientError, ValueError, EngineGenerateError) as error:
+            # only this request fails
             return Completion(request.id, str(error), "error", 0, len(prompt_ids))
         if completion.finish_reason == "abort":  # by an engine that got SIGTERM or SIGINT
             _exit_for_restart()
@@ -111,21 +106,6 @@ class VllmService:
             len(prompt_ids),
             completion.cumulative_logprob,
         )
-
-    async def _completed(self, prompt_ids: list[int], request: GenerationRequest) -> Any:
-        """Return vLLM's ``CompletionOutput``; exit the process if the engine ends without an answer."""
-        parameters = self._sampling_params(request.seed)
-        prompt = {"prompt_token_ids": prompt_ids}
-        last = asyncio.ensure_future(_last(self.llm.generate(prompt, parameters, request.id)))
-        try:
-            # An engine that got a signal while it started ends once it has started, and vLLM leaves the
-            # requests that it got meanwhile waiting.
-            while not (await asyncio.wait({last}, timeout=ALIVE_SECONDS))[0]:
-                if self.llm.errored:
-                    _exit_for_restart()
-            return (await last).outputs[0]
-        finally:
-            last.cancel()
 
     def _sampling_params(self, seed: int) -> Any:
         """Return vLLM's sampling parameters for a request with this seed."""
@@ -145,8 +125,8 @@ class VllmService:
         )
 
     def __del__(self) -> None:
-        if hasattr(self, "llm"):
-            self.llm.shutdown()
+        if hasattr(self, "engine"):
+            self.engine.shutdown()
         if hasattr(self, "folder"):
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -154,61 +134,6 @@ class VllmService:
 def _exit_for_restart() -> NoReturn:
     """Exit the process, so that Ray restarts the actor and repeats its calls; an exception would not."""
     os._exit(1)
-
-
-async def _last(items: AsyncIterator[Any]) -> Any:
-    """Return the last of at least one item."""
-    async for item in items:
-        last = item
-    return last
-
-
-def _started(engine: Any) -> Any:
-    """Return the engine of some ``AsyncEngineArgs``, which is tried twice, as a process may be killed.
-
-    Raises:
-        KpodError: The engine's processes ended at both tries.
-    """
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    with contextlib.suppress(RuntimeError):
-        return AsyncLLM.from_engine_args(engine)
-    try:
-        return AsyncLLM.from_engine_args(engine)
-    except RuntimeError as error:
-        raise KpodError(
-            f"vLLM's engine for {engine.model} ended twice while it started: "
-            f"{_last_error() or 'no error is known'}; if the memory is short, lower "
-            "engine_kwargs.max_model_len"
-        ) from error
-
-
-def _last_error() -> str:
-    """Return the last line with an error in this process's log, which the engine's processes share."""
-    log = Path("/proc/self/fd/2")
-    if not log.is_file():  # a terminal or a pipe
-        return ""
-    lines = re.findall(r"\b\w+(?:Error|Exception): .+", log.read_text(errors="replace"))
-    # The last errors are those of the waiting process, which refers to the cause.
-    causes = [line for line in lines if "Engine core initialization failed" not in line]
-    return causes[-1][:MOST_CHARACTERS].rstrip(". ") if causes else ""
-
-
-def start_on_cpu(
-    model: str, prompt_builder: PromptBuilder, sampling: Sampling, arguments: dict[str, Any]
-) -> VllmService:
-    """Start a service on CPU, whose engine process has the lowest priority, niceness 19.
-
-    The arguments and errors are those of `VllmService`, with ``arguments`` from `cpu_arguments`. The
-    calling process must have the environment variables of `vllm_pool`. Every vLLM engine of the calling
-    process gets the low priority: the engine's scheduling process waits for the computing processes in a
-    busy loop, which at equal priority would take CPU time from them.
-    """
-    service = VllmService(model, prompt_builder, sampling, arguments)
-    for process in psutil.Process().children():
-        if "EngineCore" in process.name():
-            process.nice(LOWEST_PRIORITY)
-    return service
 
 
 def vllm_pool(
@@ -235,9 +160,9 @@ def vllm_pool(
     """
     on_gpu = resources.num_gpus > 0
     arguments = _gpu_arguments(arguments, resources) if on_gpu else cpu_arguments(arguments)
-    start = VllmService if on_gpu else start_on_cpu
+    engine = EngineProcesses if on_gpu else InProcessEngine
     return ServicePool(
-        start=functools.partial(start, model, prompt_builder, sampling, arguments),
+        start=functools.partial(VllmService, engine, model, prompt_builder, sampling, arguments),
         resources=resources,
         # Half of the requests wait in the engine, so that its batches stay full.
         max_in_flight=2 * arguments.get("max_num_seqs", MAX_NUM_SEQS),
@@ -274,6 +199,7 @@ def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def _cpu_environment(resources: ActorResources) -> dict[str, str]:
     """Return the environment variables of an actor with a CPU engine."""
     return {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # see `InProcessEngine`
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # vLLM would leave one core unused
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads aren't pinned to cores
         "OMP_NUM_THREADS": str(threads_of(resources)),

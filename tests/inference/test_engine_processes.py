@@ -1,4 +1,4 @@
-"""A vLLM engine that gets a signal: the process of its service exits, and no text is cut off."""
+"""An engine in processes that get a signal: the process of its service exits, and no text is cut off."""
 
 import subprocess
 import sys
@@ -14,9 +14,10 @@ import asyncio, os, signal, sys, threading, time
 import psutil
 from kpod_ray.config import ActorResources
 from kpod_ray.data.prompts import PromptBuilder
+from kpod_ray.inference.engine_processes import EngineProcesses
 from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.inference.service import Sampling
-from kpod_ray.inference.vllm_engine import vllm_pool
+from kpod_ray.inference.vllm_engine import VllmService, cpu_arguments, vllm_pool
 
 def engine():
     while True:
@@ -38,15 +39,17 @@ async def ask(service):
     print("answered", (await asked).finish_reason)
 
 if __name__ == "__main__":
-    arguments = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True}
+    # the arguments and environment of a CPU, but with the engine of a GPU
+    arguments = cpu_arguments({"dtype": "float32", "max_model_len": 2048, "enforce_eager": True})
     # a text that takes minutes, which a random model doesn't end
     sampling = Sampling(temperature=0, top_p=1, max_new_tokens=2000)
     resources = ActorResources(num_actors=1, num_cpus=1)
-    pool = vllm_pool("tiny:0", PromptBuilder("plain"), sampling, arguments, resources)
-    os.environ.update(pool.environment)
+    prompts = PromptBuilder("plain")
+    pool = vllm_pool("tiny:0", prompts, sampling, arguments, resources)
+    os.environ.update({**pool.environment, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"})
     if sys.argv[1] == "starts":
         threading.Thread(target=end_the_start).start()
-    service = pool.start()
+    service = VllmService(EngineProcesses, "tiny:0", prompts, sampling, arguments)
     print("started", flush=True)
     asyncio.run(ask(service))
 """
