@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 from kpod_ray.cli.doctor import CONFIG, Finding
 from kpod_ray.cluster.capacity import missing_capacity, nodes_of_cluster, phases_of, request_text
-from kpod_ray.cluster.connection import joined
+from kpod_ray.cluster.connection import is_started_here, joined
+from kpod_ray.cluster.planned_nodes import PlannedNodes
 from kpod_ray.config import RunConfig
 from kpod_ray.errors import KpodError
-from kpod_ray.pipeline.checks import check_comparison, check_run
-from kpod_ray.pipeline.naming import PHASES, checked_run
+from kpod_ray.pipeline.checks import check_comparison, failed_checks
+from kpod_ray.pipeline.forecast.forecast import Forecast, forecast
+from kpod_ray.pipeline.naming import PHASES, check_storage, name_run
 from kpod_ray.sweep.space import check_sweep
-from kpod_ray.teacher.kinds import estimated_cost
 
 
-def needs_of(config: RunConfig) -> list[Finding]:
-    """Check the files, models and storage of a config, its costs, and the capacity for every phase.
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a config needs, and what its run would do."""
 
-    Nothing is written to the storage. The hub is asked for models, and an endpoint's questions are
-    loaded. Ray is joined or started while the capacity is read; a Ray that was started is ended.
+    findings: Sequence[Finding]
+    """Config, comparison and sweep if the config sets any, inputs that can't be read, cluster, and
+    ``resources`` of each phase. An unmet need or an error isn't good; missing capacity on an autoscaling
+    cluster is good."""
+    forecast: Forecast | None
+    """None if the run can't be named, or a manifest of the run is damaged."""
 
-    Returns:
-        The findings: config, comparison and sweep if the config sets any, costs of an endpoint, cluster,
-        and ``resources`` of each phase. An unmet
-        need or an error is a finding that isn't good; missing capacity on an autoscaling cluster is
-        good.
+
+def needs_of(config: RunConfig) -> Needs:
+    """Check files, models, storage and capacity for every phase of a config, and forecast its run.
+
+    Nothing is written to the storage. The hub is asked for models, tokenizers and questions. Ray is
+    joined or started while the capacity is read; a Ray that was started is ended.
     """
+    findings = [Finding(CONFIG, problem, False) for problem in failed_checks(config)]
     opened = _finding(CONFIG, lambda: _opened(config))
+    if not findings or not opened[0].is_good:
+        findings += opened
     if "comparison" in config.model_fields_set:
-        opened += _finding("comparison", lambda: _checked_comparison(config))
+        findings += _finding("comparison", lambda: _checked_comparison(config))
     if config.sweep.space:
-        opened += _finding("sweep", lambda: _checked_sweep(config))
-    costs = _finding("teacher's costs", lambda: _costs(config))
-    return opened + costs + _capacity(config)
+        findings += _finding("sweep", lambda: _checked_sweep(config))
+    capacity, planned = _capacity(config)
+    expected = _forecast(config, planned) if opened[0].is_good else None
+    problems = expected.problems if expected else []
+    findings += [Finding("inputs", problem, False) for problem in problems]
+    return Needs([*dict.fromkeys(findings), *capacity], expected)
 
 
 def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
@@ -46,10 +60,17 @@ def _finding(subject: str, check: Callable[[], str | None]) -> list[Finding]:
 
 
 def _opened(config: RunConfig) -> str:
-    """Check the files, models and storage of a config; an unmet need is an error."""
-    check_run(config)
-    checked_run(config).store.check_writable()
+    """Check that the run can be named and its storage be written."""
+    check_storage(config.storage)
+    name_run(config).store.check_writable()
     return "files, models and storage are there"
+
+
+def _forecast(config: RunConfig, planned: PlannedNodes | None) -> Forecast | None:
+    try:
+        return forecast(name_run(config), "report", planned)
+    except KpodError:  # a damaged manifest, which is named with the files of the run
+        return None
 
 
 def _checked_comparison(config: RunConfig) -> str:
@@ -62,27 +83,21 @@ def _checked_sweep(config: RunConfig) -> str:
     return f"{len(config.sweep.space)} settings, search {config.sweep.search}"
 
 
-def _costs(config: RunConfig) -> str | None:
-    """Return the estimated costs of the teacher's samples; None for a teacher without prices."""
-    cost = estimated_cost(config)
-    return None if cost is None else f"{cost}, if none is there yet"
-
-
-def _capacity(config: RunConfig) -> list[Finding]:
+def _capacity(config: RunConfig) -> tuple[list[Finding], PlannedNodes | None]:
     """Compare the resources of every phase with the cluster that a run would join or start."""
     try:
+        is_local = is_started_here()
         with joined(config.resources):
-            nodes = nodes_of_cluster()
+            planned = PlannedNodes(nodes_of_cluster(), is_local)
     except KpodError as error:
-        return [Finding("cluster", str(error), False)]
-    size = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
+        return [Finding("cluster", str(error), False)], None
     grows = ", grows on demand" if config.resources.autoscaling else ""
-    findings = [Finding("cluster", size + grows)]
+    findings = [Finding("cluster", planned.text() + grows)]
     for phase in phases_of(config, PHASES):
         request = getattr(config.resources, phase)
-        shortage = missing_capacity(phase, request, nodes)
+        shortage = missing_capacity(phase, request, planned.nodes)
         # an autoscaling cluster may add nodes that aren't there yet
         is_good = shortage is None or config.resources.autoscaling
         text = f"{request_text(request)}; {shortage}" if shortage else request_text(request)
         findings.append(Finding(f"resources.{phase}", text, is_good))
-    return findings
+    return findings, planned

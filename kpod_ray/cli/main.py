@@ -19,7 +19,6 @@ from kpod_ray.errors import KpodError
 
 if TYPE_CHECKING:
     from kpod_ray.config import RunConfig
-    from kpod_ray.pipeline.lookup import FinishedRun
 
 app = typer.Typer(
     help="Keypoint-based progressive chain-of-thought distillation on Ray.",
@@ -67,6 +66,14 @@ def run(
             "or report."
         ),
     ] = "report",
+    is_dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what is missing and what each phase will do: where, how much, how long, for "
+            "how much money; exit code 1 if something is missing.",
+        ),
+    ] = False,
 ) -> None:
     """Run the unfinished phases of a config, from the questions to the report."""
     from kpod_ray.pipeline.checks import check_run
@@ -74,11 +81,22 @@ def run(
 
     check_known("phase", until, PHASES)
     loaded = _loaded(config, overrides)
+    if is_dry:
+        _run_dry(loaded, until)
+        return
     check_run(loaded, PHASES[: PHASES.index(until) + 1])
     opened = open_run(loaded)
     from kpod_ray.cli.progress import run_with_progress  # loads Ray and torch
 
     run_with_progress(opened, until, console)
+
+
+def _run_dry(config: RunConfig, until: str) -> None:
+    """Print the forecast of a run; exit code 1 if the run lacks something."""
+    from kpod_ray.cli.dry_run import dry_run  # loads Ray and torch
+
+    if not dry_run(config, until, console):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -156,6 +174,26 @@ def show(
 
 
 @app.command()
+def chat(
+    run: RunPlace,
+    overrides: Overrides = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Question to answer; can be given several times. Without it, you type questions."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of sampling; 0 answers greedily, as phase evaluate.")
+    ] = 0.0,
+) -> None:
+    """Ask the untouched and the distilled student of a run, side by side; Ray isn't used."""
+    from kpod_ray.cli.chat import chat as ask_both
+
+    ask_both(run, overrides or (), question or (), temperature, console)
+
+
+@app.command()
 def export(
     run: RunPlace,
     out: Annotated[str, typer.Argument(help="File to write; its name ends in .jsonl.")],
@@ -210,39 +248,10 @@ def doctor(
     overrides: Overrides = None,
 ) -> None:
     """Check this machine, a config's needs and a run's files; exit code 1 if one isn't good."""
-    from kpod_ray.pipeline.lookup import find_run, is_run_folder
+    from kpod_ray.cli.examination import examine
 
-    if run is not None and is_run_folder(run):
-        is_good = _check_files(find_run(run, overrides or ()))
-    else:
-        is_good = _check_machine(run, overrides or [])
-    if not is_good:
+    if not examine(run, overrides or (), console):
         raise typer.Exit(1)
-
-
-def _check_machine(config: str | None, overrides: list[str]) -> bool:
-    """Check this machine and, with a config, its needs and the files of its run."""
-    from kpod_ray.cli.doctor import CONFIG, machine, print_findings
-    from kpod_ray.config import load
-    from kpod_ray.pipeline.lookup import find_run
-
-    loaded = load(config, overrides) if config else None
-    findings = machine()
-    if loaded is not None:
-        from kpod_ray.cli.doctor_config import needs_of  # loads Ray
-
-        findings += needs_of(loaded)
-    print_findings(findings, console)
-    is_good = all(finding.is_good for finding in findings)
-    if config is None or any(f.subject == CONFIG and not f.is_good for f in findings):
-        return is_good
-    return _check_files(find_run(config, overrides)) and is_good
-
-
-def _check_files(run: FinishedRun) -> bool:
-    from kpod_ray.cli.doctor_run import print_files
-
-    return print_files(run, console)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,11 +13,13 @@ import os
 import shlex
 import signal
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -45,6 +47,8 @@ class Position:
     """What is being made, such as ``phase train``; None between two phases."""
     done: str = ""
     """The part of it that is done, such as ``5 of 8 texts``."""
+    makes_files: bool = True
+    """False for a command that has nothing to keep, such as ``kpod chat``."""
 
     def kept(self, saved: Sequence[str]) -> str:
         """Return what is kept; ``saved`` is what trainings have said that they saved."""
@@ -55,6 +59,8 @@ class Position:
 
 
 POSITION = Position()
+_MODE: list[Any] = []
+"""Mode of the terminal that `keep_terminal_mode` has kept."""
 
 
 def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> None:
@@ -69,6 +75,7 @@ def run_interruptibly(command: Callable[[], None], arguments: Sequence[str]) -> 
     """
     errors: list[BaseException] = []
     arrival = _Arrival()
+    POSITION.makes_files = True  # until the command says otherwise
 
     def run() -> None:
         """Run the command, and keep its exception."""
@@ -132,8 +139,12 @@ def _end(cause: signal.Signals, arguments: Sequence[str]) -> None:
         console = Terminal(stderr=True)
         if console.is_terminal:
             console.write_line("saving; once more ends at once", style="yellow")
-        kept = POSITION.kept(_ask_to_save())
-        line = f"ended by {_CAUSES[cause]}: {kept}; the same command goes on: {typed(arguments)}"
+        line = f"ended by {_CAUSES[cause]}"
+        if not POSITION.makes_files and console.is_terminal:
+            console.write_line()  # the cursor may be behind a prompt
+        if POSITION.makes_files:
+            kept = POSITION.kept(_ask_to_save())
+            line += f": {kept}; the same command goes on: {typed(arguments)}"
         console.show_cursor()
         console.write_line(f"kpod: {line}", style="yellow")
         sys.stdout.flush()
@@ -149,9 +160,23 @@ def end_with(error: KpodError) -> None:
         _exit(2)
 
 
+def keep_terminal_mode() -> None:
+    """Have the end by a signal restore the present mode of the terminal, before `input` changes it."""
+    with contextlib.suppress(termios.error, ValueError):  # standard input is no terminal
+        _MODE[:] = termios.tcgetattr(sys.stdin)
+
+
+def _restore_terminal_mode() -> None:
+    with contextlib.suppress(OSError, ValueError, termios.error):  # the terminal is gone
+        # it would stop a process in the background that changes its mode
+        if _MODE and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, _MODE)
+
+
 def _exit(code: int) -> None:
     """Leave no process and no temporary file of this command behind, and exit."""
     try:
+        _restore_terminal_mode()
         scratch.clear_own()
         _kill_descendants()
     finally:

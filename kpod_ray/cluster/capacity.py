@@ -132,13 +132,13 @@ def missing_capacity(phase: str, request: Request, nodes: Sequence[Node]) -> str
     what = _process(request)
     if not any(node.room(request) for node in fitting):
         return (
-            f"resources.{phase}: {what} needs {_listed(_amounts(request))} on one node, the largest "
+            f"resources.{phase}: {what} needs {listed(_amounts(request))} on one node, the largest "
             f"node{_where(request)} has {_largest(request, fitting)}; ask for less or add larger nodes"
         )
     wanted, room = _fewest(request), sum(node.room(request) for node in fitting)
     if wanted > room:
         return (
-            f"resources.{phase} needs {wanted} times {_listed(_amounts(request))}, the cluster has "
+            f"resources.{phase} needs {wanted} times {listed(_amounts(request))}, the cluster has "
             f"room for {room} of them{_where(request)}; ask for less or add nodes"
         )
     return _no_spare(phase, request, nodes)
@@ -245,7 +245,7 @@ def _largest(request: Request, nodes: Sequence[Node]) -> str:
     most = max(
         nodes, key=lambda n: min(n.resources.get(k, 0) / amount for k, amount in names.items())
     )
-    return _listed({name: most.resources.get(name, 0) for name in names})
+    return listed({name: most.resources.get(name, 0) for name in names})
 
 
 def request_text(request: Request) -> str:
@@ -256,10 +256,13 @@ def request_text(request: Request) -> str:
     """
     what = "actor" if isinstance(request, ActorResources) else "worker"
     count = num_processes(request)
-    return f"{count} {what}{'' if count == 1 else 's'} of {_listed(_amounts(request))}{_where(request)}"
+    return (
+        f"{count} {what}{'' if count == 1 else 's'} of {listed(_amounts(request))}{_where(request)}"
+    )
 
 
-def _listed(amounts: Mapping[str, float]) -> str:
+def listed(amounts: Mapping[str, float]) -> str:
+    """Return amounts of resources in words: ``4 CPUs and 1 GPU``."""
     return " and ".join(
         f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in amounts.items()
     )

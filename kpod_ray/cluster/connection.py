@@ -120,7 +120,7 @@ def _join(resources: ResourcesConfig) -> bool:
     if ray.is_initialized():  # by an earlier call, or by Ray, because this process runs a task
         _prepare(resources)
         return True
-    address = os.environ.get("RAY_ADDRESS") or running_address(address_file())
+    address = _address()
     if address == "local":
         return False
     if not is_ray_job():  # in a job, the cluster has set the mode
@@ -144,6 +144,25 @@ def _join(resources: ResourcesConfig) -> bool:
         ) from error
     _prepare(resources)
     return True
+
+
+def _address() -> str:
+    """Return the address of the cluster to join, or ``local`` if Ray is to be started here."""
+    return os.environ.get("RAY_ADDRESS") or running_address(address_file())
+
+
+def is_started_here() -> bool:
+    """Return whether `connect` would start a Ray on this machine: there is no cluster to join.
+
+    Raises:
+        KpodError: Other users may change the file in which ``ray start`` keeps the cluster's address.
+    """
+    return not ray.is_initialized() and _address() == "local"
+
+
+def num_local_cpus(resources: ResourcesConfig) -> int:
+    """Return the logical CPUs of a Ray that is started on this machine."""
+    return resources.local_cpus or max(4, os.cpu_count() or 1)
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
@@ -180,7 +199,7 @@ def _start(resources: ResourcesConfig, include_dashboard: bool) -> None:
     with _on_loopback(), _environment(LOOPBACK | folders):
         ray.init(
             address="local",
-            num_cpus=resources.local_cpus or max(4, os.cpu_count() or 1),
+            num_cpus=num_local_cpus(resources),
             object_store_memory=int(resources.object_store_gib * 2**30),
             include_dashboard=include_dashboard,
             log_to_driver=False,

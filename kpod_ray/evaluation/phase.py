@@ -22,7 +22,7 @@ from kpod_ray.inference.missing import OnRows, generate_missing
 from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import question_request
 from kpod_ray.inference.service import Sampling, ServicePool
-from kpod_ray.inference.transformers_generator import generator_pool
+from kpod_ray.inference.transformers_pool import generator_pool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.questions.further import questions_table
 from kpod_ray.questions.splits import check_test_questions

@@ -1,4 +1,4 @@
-"""Greedy generation with transformers: from token ids, from requests, and as an actor of Ray Data.
+"""Generation with transformers, from token ids or from requests, in this process and without Ray.
 
 Transformers starts in seconds, whereas a vLLM engine takes half a minute, and also generates with
 encoder-decoder models.
@@ -10,13 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from kpod_ray.cluster.actor_pool import ActorPool
-from kpod_ray.config import ActorResources, EvaluationConfig
 from kpod_ray.data.prompts import NEXT_QUESTION, Template, encode_prompt
 from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.models.device import compute_dtype, device
@@ -40,8 +37,8 @@ class Generated:
     """Generated tokens, including the token that ended the text."""
 
 
-class GreedyGenerator:
-    """Continues prompts greedily; the other prompts of a batch change a result only by rounding.
+class TextGenerator:
+    """Continues prompts; greedily, the other prompts of a batch change a text only by rounding.
 
     Args:
         language_model: decoder-only or encoder-decoder model of transformers in evaluation mode, used on
@@ -50,23 +47,33 @@ class GreedyGenerator:
         max_new_tokens: largest number of tokens of a text.
         stop_text: text of fewer than `STOP_WINDOW` bytes that ends the generation and is cut off; None
             for no such text.
+        temperature: temperature of the softmax from which each token is drawn, with torch's global
+            generator; 0 takes the most likely token.
     """
 
     def __init__(
-        self, language_model: Any, tokenizer: Any, max_new_tokens: int, stop_text: str | None
+        self,
+        language_model: Any,
+        tokenizer: Any,
+        max_new_tokens: int,
+        stop_text: str | None,
+        temperature: float,
     ) -> None:
         self.model = language_model
         self.tokenizer = tokenizer
         self.max_new_tokens = max_new_tokens
         self.stop_text = stop_text
         self.end_ids = _end_ids(language_model, tokenizer)
+        # transformers would by default draw from the 50 most likely tokens
+        drawing = {"temperature": temperature, "top_k": 0} if temperature else {}
         # The model's own generation config may ask for sampling or penalties, so it is replaced.
         self.model.generation_config = GenerationConfig(
-            do_sample=False,
+            do_sample=temperature > 0,
             max_new_tokens=max_new_tokens,
             eos_token_id=self.end_ids,
             pad_token_id=pad_id(tokenizer),
             decoder_start_token_id=getattr(language_model.config, "decoder_start_token_id", None),
+            **drawing,
         )
 
     def generate(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[Generated]:
@@ -125,7 +132,7 @@ class GreedyGenerator:
 
 
 class RequestGenerator:
-    """Completes generation requests greedily, in this process.
+    """Completes generation requests, in this process.
 
     Args:
         language_model: decoder-only or encoder-decoder model of transformers in evaluation mode; the
@@ -135,6 +142,7 @@ class RequestGenerator:
         template: template of the prompts; with ``plain``, a text ends before the next question.
         precision: ``fp32`` or ``bf16``, the precision of the model's parameters.
         max_new_tokens: largest number of tokens of a text.
+        temperature: as in `TextGenerator`; 0 is greedy.
     """
 
     def __init__(
@@ -144,12 +152,13 @@ class RequestGenerator:
         template: Template,
         precision: str,
         max_new_tokens: int,
+        temperature: float,
     ) -> None:
         model = language_model.to(device(), compute_dtype(precision))
         stop_text = NEXT_QUESTION if template == "plain" else None
         self.template = template
         self.tokenizer = tokenizer
-        self.generator = GreedyGenerator(model, tokenizer, max_new_tokens, stop_text)
+        self.generator = TextGenerator(model, tokenizer, max_new_tokens, stop_text, temperature)
 
     def complete(self, requests: Sequence[GenerationRequest], batch_size: int) -> list[Completion]:
         """Return the completion of each request, in the order of the requests.
@@ -169,54 +178,19 @@ class RequestGenerator:
         ]
 
 
-class GeneratorActor:
-    """Completes batches of requests greedily with a model that it loads itself; an actor of Ray Data.
+def load_generator(
+    model: str, template: Template, precision: str, max_new_tokens: int, temperature: float
+) -> RequestGenerator:
+    """Load a model, and return its generator; a model that isn't on this machine is downloaded.
 
-    The constructor loads the model, and downloads it where necessary, onto the GPU of the process, if
-    any. ``model`` is the name of a model as in a config, or its folder. The other arguments are those of
-    `RequestGenerator`. Errors of `load_student` and `load_tokenizer` pass on.
+    The model is moved to the GPU of this process, if any. ``model`` is the name of a model as in a
+    config, or its folder. The other arguments are those of `RequestGenerator`. Errors of `load_student`
+    and `load_tokenizer` pass on.
     """
-
-    def __init__(self, model: str, template: Template, precision: str, max_new_tokens: int) -> None:
-        language_model = load_student(model, torch.float32).language_model
-        self.generator = RequestGenerator(
-            language_model, load_tokenizer(model), template, precision, max_new_tokens
-        )
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return a table of `Completion` rows, in the order of a table of `GenerationRequest` rows.
-
-        The table has at least one row; all rows are generated as one batch. Errors are those of
-        `RequestGenerator.complete`.
-        """
-        requests = GenerationRequest.from_table(batch)
-        return Completion.to_table(self.generator.complete(requests, len(requests)))
-
-
-def generator_pool(
-    model: str,
-    template: Template,
-    precision: str,
-    evaluation: EvaluationConfig,
-    resources: ActorResources,
-) -> ActorPool:
-    """Return the description of a pool of `GeneratorActor` for one model; nothing is started or checked.
-
-    ``model`` is the name of a model as in a config, or its folder, which each actor loads on its own
-    node; ``precision`` is ``fp32`` or ``bf16``. ``batch_size`` and ``max_new_tokens`` of ``evaluation``
-    are used. ``resources`` are the number of actors and the resources of each actor.
-    """
-    return ActorPool(
-        actor=GeneratorActor,
-        arguments={
-            "model": model,
-            "template": template,
-            "precision": precision,
-            "max_new_tokens": evaluation.max_new_tokens,
-        },
-        resources=resources,
-        batch_size=evaluation.batch_size,
-        batch_format="pyarrow",
+    language_model = load_student(model, torch.float32).language_model
+    tokenizer = load_tokenizer(model)
+    return RequestGenerator(
+        language_model, tokenizer, template, precision, max_new_tokens, temperature
     )
 
 

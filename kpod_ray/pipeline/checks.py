@@ -5,7 +5,7 @@ Nothing is written, and importing this module loads neither torch nor Ray.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kpod_ray.config import (
     FileTeacher,
@@ -22,11 +22,19 @@ from kpod_ray.data.prompts import worked_examples
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.engine_arguments import check_engine_arguments
 from kpod_ray.models.sources import is_for_vllm
-from kpod_ray.pipeline.naming import PHASES, check_models, name_run
+from kpod_ray.pipeline.naming import (
+    PHASES,
+    check_models,
+    check_predictor,
+    check_student,
+    name_run,
+)
 from kpod_ray.questions.further import load_further_set
 from kpod_ray.questions.loading import load_questions
 from kpod_ray.questions.splits import check_test_questions, in_validation_set
 from kpod_ray.records import Question
+from kpod_ray.schedule.embedding_source import check_embedding
+from kpod_ray.teacher import kinds
 from kpod_ray.teacher.rationale_files import read_samples
 from kpod_ray.weighting.given_weights import check_rows
 
@@ -43,12 +51,53 @@ def check_run(config: RunConfig, phases: Sequence[str] = PHASES) -> None:
         OSError: As in `check_models`, `check_backend` and `name_run`.
         ValueError: As in `check_models` and `check_backend`.
     """
-    check_models(config)
+    for check in _checks_of(config, phases):
+        check()
+
+
+def failed_checks(config: RunConfig, phases: Sequence[str] = PHASES) -> list[str]:
+    """Return the message of every check of `check_run` that fails, each once and as one line."""
+    messages = []
+    for check in _checks_of(config, phases):
+        try:
+            check()
+        except (
+            KpodError,
+            OSError,
+            ValueError,
+        ) as error:  # transformers raises all sorts for a model
+            messages.append(str(error).partition("\n")[0])
+    return list(dict.fromkeys(messages))
+
+
+def _checks_of(config: RunConfig, phases: Sequence[str]) -> list[Callable[[], None]]:
+    """Return the checks of a run, none of which needs another."""
+    return [
+        lambda: _check_student(config, phases),
+        lambda: check_predictor(config),
+        lambda: kinds.check(config.teacher),
+        lambda: check_embedding(config.schedule.embedding),
+        lambda: _check_engines(config, phases),
+        lambda: _check_files(config, phases),
+    ]
+
+
+def _check_student(config: RunConfig, phases: Sequence[str]) -> None:
+    check_student(config)
+    if "evaluate" in phases:
+        check_backend(config)
+
+
+def _check_engines(config: RunConfig, phases: Sequence[str]) -> None:
+    """Check the names of the arguments of vLLM's engines."""
     if isinstance(config.teacher, VllmTeacher):
         check_engine_arguments("teacher.engine_kwargs", config.teacher.engine_kwargs)
     if "evaluate" in phases:
-        check_backend(config)
         check_engine_arguments("evaluation.engine_kwargs", config.evaluation.engine_kwargs)
+
+
+def _check_files(config: RunConfig, phases: Sequence[str]) -> None:
+    """Check the local files of a config, and what its questions must be like for the phases."""
     name_run(config)
     training = [] if isinstance(config.questions, HubQuestions) else _checked(config, phases)
     for name, source in config.evaluation.also.items():

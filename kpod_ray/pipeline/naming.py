@@ -52,8 +52,7 @@ def checked_run(config: RunConfig) -> Run:
             relative path and the process is a Ray job.
     """
     check_models(config)
-    _check_storage_of_job(config.storage)
-    check_answers(config.storage)
+    check_storage(config.storage)
     return name_run(config)
 
 
@@ -99,11 +98,31 @@ def check_models(config: RunConfig) -> None:
     Raises:
         KpodError: A model can't be used for its phase, or the file of word vectors doesn't exist.
     """
-    check_model(config.student.model, ModelUse("student", config.student.template))
-    for model in sorted(model_names(config.weighting)):
-        check_model(model, ModelUse("student"))
+    check_student(config)
+    check_predictor(config)
     kinds.check(config.teacher)
     check_embedding(config.schedule.embedding)
+
+
+def check_student(config: RunConfig) -> None:
+    """Check the untouched student of a config, see `check_model`."""
+    check_model(config.student.model, ModelUse("student", config.student.template))
+
+
+def check_predictor(config: RunConfig) -> None:
+    """Check the models that only the weighting of a config loads, see `check_model`."""
+    for model in sorted(model_names(config.weighting)):
+        check_model(model, ModelUse("student"))
+
+
+def check_storage(storage: str) -> None:
+    """Check that a storage answers, see `check_answers`, and that it outlasts a Ray job.
+
+    Raises:
+        KpodError: The storage doesn't answer, or it is a relative path and the process is a Ray job.
+    """
+    _check_storage_of_job(storage)
+    check_answers(storage)
 
 
 def _check_storage_of_job(storage: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from kpod_ray.config import RunConfig
 from kpod_ray.evaluation.phase import evaluate_further_sets, evaluate_student
-from kpod_ray.models.custom_code import with_trust_of
+from kpod_ray.pipeline.trained_student import trained_student
 from kpod_ray.questions.contamination import contamination_warning
 from kpod_ray.questions.further import load_further_set, questions_table
 from kpod_ray.questions.loading import load_questions
@@ -25,8 +25,6 @@ from kpod_ray.teacher.phase import generate_rationales
 from kpod_ray.training.phase import train_student
 from kpod_ray.weighting.phase import write_token_weights
 
-STUDENT_FOLDER = "student"
-"""Subfolder of the artifact ``train`` with the trained student, a Hugging Face model folder."""
 OnTrainStep = Callable[[str, Mapping[str, float]], None]
 """Takes a phase, ``weigh`` or ``train``, and the metrics of a train step by name.
 
@@ -84,6 +82,7 @@ def _evaluations(
 ) -> dict[str, Callable[[Artifact], Manifest]]:
     """Return the functions of `makers` for the artifacts of phase ``evaluate``."""
     untouched = config.student.model
+    trained = functools.partial(trained_student, made["train"], untouched)
 
     def rows_of(name: str) -> Callable[[int, int], None]:
         """Return `on_rows` for one artifact."""
@@ -94,7 +93,7 @@ def _evaluations(
             config, made["questions"], untouched, out, rows_of("evaluate_before")
         ),
         "evaluate": lambda out: evaluate_student(
-            config, made["questions"], _trained(config, made["train"]), out, rows_of("evaluate")
+            config, made["questions"], trained(), out, rows_of("evaluate")
         ),
         "evaluate_also_before": lambda out: evaluate_further_sets(
             config, made["questions_also"], untouched, out, rows_of("evaluate_also_before")
@@ -102,18 +101,11 @@ def _evaluations(
         "evaluate_also": lambda out: evaluate_further_sets(
             config,
             made["questions_also"],
-            _trained(config, made["train"]),
+            trained(),
             out,
             rows_of("evaluate_also"),
         ),
     }
-
-
-def _trained(config: RunConfig, train: Artifact) -> str:
-    """Return the name of the trained student as a model, after its files are read and checked."""
-    train.check_folder(STUDENT_FOLDER)
-    address = train.store.address(f"{train.folder}/{STUDENT_FOLDER}")
-    return with_trust_of(address, config.student.model)
 
 
 def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:

@@ -168,12 +168,14 @@ def join_cluster(run: Run, names: Sequence[str]) -> None:
 
 def _make(run: Run, name: str, callbacks: RunCallbacks, lease: Lease) -> None:
     """Run the phase of an artifact; then finish the artifact with time, versions and config."""
+    was_begun = run.artifacts[name].exists()
     started = time.perf_counter()
     on_wait = functools.partial(callbacks.on_wait, name)
     make = makers(run.config, run.artifacts, callbacks.on_train_step, callbacks.on_rows, on_wait)
     manifest = make[name](run.artifacts[name])
     details = {
         "seconds": round(time.perf_counter() - started, 3),
+        "is_resumed": was_begun,  # then the seconds aren't those of the whole phase
         "versions": versions(),
         "config": run.config.model_dump(),
     }

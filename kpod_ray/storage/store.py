@@ -104,6 +104,12 @@ class Store:
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if not name.endswith(HALF_WRITTEN))
 
+    def folders(self, folder: str) -> list[str]:
+        """Return the sorted names of the folders in a folder of the store; [] if it is missing."""
+        selector = pafs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+
     def read_text(self, path: str) -> str:
         """Return the text of the UTF-8 file at a path in the store, or raise `FileNotFoundError`."""
         with self.filesystem.open_input_stream(self._file(path)) as stream:

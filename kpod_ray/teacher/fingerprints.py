@@ -56,3 +56,8 @@ def generation_fingerprint(
     }
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def completions_folder(fingerprint: str) -> str:
+    """Return the folder of the completions with a `generation_fingerprint`, relative to the store."""
+    return f"completions/{fingerprint}"

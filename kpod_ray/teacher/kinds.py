@@ -8,27 +8,25 @@ kinds alike. This module loads no Ray and no torch, so that commands that only n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kpod_ray.config import (
     EndpointTeacher,
     FileTeacher,
+    GeneratingTeacher,
     ReferenceTeacher,
-    RunConfig,
     TeacherConfig,
     VllmTeacher,
 )
-from kpod_ray.data.prompts import (
-    question_text,
-    worked_examples,
-)
+from kpod_ray.data.prompts import PromptAffixes, PromptBuilder, Shot
 from kpod_ray.inference.endpoint import costs
 from kpod_ray.inference.endpoint.key import endpoint_key
+from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.models.check import check_model
 from kpod_ray.models.folder_check import ModelUse
 from kpod_ray.models.names import without_folders
 from kpod_ray.models.sources import model_hash
-from kpod_ray.questions.loading import load_questions
 from kpod_ray.storage.user_files import file_hash
 
 
@@ -101,29 +99,23 @@ def card_line(teacher: TeacherConfig) -> str:
             return "the questions' own rationales"
 
 
-def estimated_cost(config: RunConfig) -> costs.CostEstimate | None:
-    """Estimate the cost of the first round of samples, as if no sample existed yet.
+def estimated_cost(
+    teacher: TeacherConfig, shots: Sequence[Shot], requests: Sequence[GenerationRequest]
+) -> costs.CostEstimate | None:
+    """Estimate the cost of requests, each sent once; None for a teacher other than an endpoint.
 
-    For an endpoint, the questions are loaded from their source, which may be the hub. The endpoint isn't
-    called.
-
-    Returns:
-        The estimate for all training questions, without retry rounds; None for a teacher other than an
-        endpoint.
-
-    Raises:
-        KpodError: As in `load_questions`; or fewer than ``num_shots + 1`` training questions have a
-            reference rationale and ``num_shots`` isn't 0.
+    The endpoint isn't called. ``shots`` is the result of `worked_examples`.
     """
-    teacher = config.teacher
     if not isinstance(teacher, EndpointTeacher):
         return None
-    loaded = load_questions(config.questions, config.seed).questions
-    asked = [question for question in loaded if question.split == "train"]
-    per_question = teacher.samples.per_question
-    num_chars = per_question * sum(len(question_text(question)) for question in asked)
-    shots = worked_examples(asked, teacher.num_shots)
-    return costs.estimate(teacher, shots, per_question * len(asked), num_chars)
+    num_chars = sum(len(request.text) for request in requests)
+    return costs.estimate(teacher, shots, len(requests), num_chars)
+
+
+def prompt_builder(teacher: GeneratingTeacher, shots: Sequence[Shot]) -> PromptBuilder:
+    """Return the builder of a teacher's prompts; ``shots`` is the result of `worked_examples`."""
+    affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
+    return PromptBuilder(teacher.template, tuple(shots), affixes)
 
 
 def cost(teacher: TeacherConfig, num_prompt_tokens: int, num_tokens: int) -> float | None:

@@ -15,7 +15,7 @@ from kpod_ray.config import (
     RunConfig,
     VllmTeacher,
 )
-from kpod_ray.data.prompts import PromptAffixes, PromptBuilder, Shot, worked_examples
+from kpod_ray.data.prompts import Shot, worked_examples
 from kpod_ray.errors import KpodError
 from kpod_ray.inference.endpoint import costs
 from kpod_ray.inference.endpoint.key import endpoint_key
@@ -25,7 +25,7 @@ from kpod_ray.inference.service import Sampling, ServicePool
 from kpod_ray.inference.vllm_engine import vllm_pool
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.teacher.fingerprints import generation_fingerprint
-from kpod_ray.teacher.kinds import content_hash
+from kpod_ray.teacher.kinds import content_hash, prompt_builder
 from kpod_ray.teacher.sampling import SamplingPlan, training_batches
 
 
@@ -82,10 +82,8 @@ def _start_pool(
 def _engines(teacher: VllmTeacher, shots: list[Shot], resources: ActorResources) -> ServicePool:
     """Return a pool of vLLM engines with the teacher's model."""
     sampling = Sampling(teacher.temperature, teacher.top_p, teacher.max_new_tokens, teacher.stop)
-    affixes = PromptAffixes(teacher.system_prompt, teacher.instruction)
-    prompt_builder = PromptBuilder(teacher.template, tuple(shots), affixes)
     arguments = dict(teacher.engine_kwargs)
-    return vllm_pool(teacher.model, prompt_builder, sampling, arguments, resources)
+    return vllm_pool(teacher.model, prompt_builder(teacher, shots), sampling, arguments, resources)
 
 
 def _clients(

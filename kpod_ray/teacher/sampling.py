@@ -20,6 +20,7 @@ from kpod_ray.inference.records import GenerationRequest
 from kpod_ray.inference.requests import generation_requests
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
+from kpod_ray.teacher.fingerprints import completions_folder
 from kpod_ray.teacher.samples import Sample, sample_of_completion
 
 BATCH_ROWS = 2048
@@ -44,7 +45,7 @@ class SamplingPlan:
     @property
     def folder(self) -> str:
         """Folder of the completions, relative to the store's root."""
-        return f"completions/{self.fingerprint}"
+        return completions_folder(self.fingerprint)
 
 
 @dataclasses.dataclass

@@ -120,6 +120,7 @@ class ValidationAccuracyActor:
             student.template,
             student.precision,
             evaluation.max_new_tokens,
+            temperature=0,
         )
         requests = [question_request(question) for question in questions]
         completions = generator.complete(requests, evaluation.batch_size)

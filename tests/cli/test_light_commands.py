@@ -60,6 +60,11 @@ def commands(tmp_path):
         *(([name, SMOKE, wrong], 2) for name in ("run", "compare", "sweep", "dashboard", "doctor")),
         *(([name, SMOKE, storage, "student.model=/no"], 2) for name in ("run", "compare", "sweep")),
         (["run", SMOKE, storage, "--until", "trian"], 2),
+        (["run", "nothere.yaml", "--dry-run"], 2),
+        (["run", SMOKE, wrong, "--dry-run"], 2),
+        (["chat", "nothere", "--question", "?"], 2),
+        (["chat", SMOKE, storage, "--question", "?"], 2),
+        (["chat", folder, "--question", "?"], 2),  # it has no student yet
         (["show", "nothere"], 2),
         (["show", SMOKE, wrong], 2),
         (["show", SMOKE, storage], 0),

@@ -155,6 +155,8 @@ def test_log_lines_are_plain_and_keep_the_lines_of_a_traceback():
         ("show", f"{SPY}.yaml", "rationales"),
         ("show", f"{SPY}.yaml", "schedule"),
         ("show", "x.yaml", SPY),
+        ("chat", f"{SPY}.yaml"),
+        ("run", f"{SPY}.yaml", "--dry-run"),
         ("export", f"{SPY}.yaml", "a.jsonl"),
         ("sync", f"{SPY}.yaml"),
         ("dashboard", f"{SPY}.yaml"),

@@ -1,4 +1,6 @@
-"""Many greedy texts at once are the texts that the model writes one by one."""
+"""Many greedy texts at once are the texts that the model writes one by one; others are drawn."""
+
+from collections import Counter
 
 import pytest
 import torch
@@ -12,11 +14,8 @@ from transformers import (
 
 from kpod_ray.data.prompts import NEXT_QUESTION, encode_prompt
 from kpod_ray.inference.records import Completion, GenerationRequest
-from kpod_ray.inference.transformers_generator import (
-    GeneratorActor,
-    GreedyGenerator,
-    RequestGenerator,
-)
+from kpod_ray.inference.transformers_generator import RequestGenerator, TextGenerator
+from kpod_ray.inference.transformers_pool import GeneratorActor
 from kpod_ray.models.sources import model_folder
 
 QUESTIONS = [
@@ -81,7 +80,7 @@ def alone(language_model, tokenizer, prompt, steps=NEW_TOKENS):
 def test_texts_are_those_of_one_by_one_full_forward_passes(model, batch_size):
     language_model, tokenizer = model
     prompts = prompts_of(tokenizer)
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).generate(
+    written = TextGenerator(language_model, tokenizer, NEW_TOKENS, None, 0).generate(
         prompts, batch_size
     )
     for row, prompt in zip(written, prompts, strict=True):
@@ -97,7 +96,7 @@ def test_a_text_ends_at_the_end_of_sequence_whatever_the_others_do(model):
     prompts = prompts_of(tokenizer)
     # Some token that one of the texts holds becomes an end: texts then differ in length.
     end = alone(language_model, tokenizer, prompts[1])[4]
-    generator = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None)
+    generator = TextGenerator(language_model, tokenizer, NEW_TOKENS, None, 0)
     generator.end_ids = generator.model.generation_config.eos_token_id = [end]
     reasons = set()
     for row, prompt in zip(generator.generate(prompts, 128), prompts, strict=True):
@@ -118,7 +117,7 @@ def test_a_text_is_cut_before_the_stop_text(model):
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in expected]
     pairs = [text[i : i + 2] for text in texts for i in range(1, len(text) - 2)]
     stop = next(pair for pair in pairs if pair.isascii() and pair.isprintable())
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).generate(prompts, 128)
+    written = TextGenerator(language_model, tokenizer, NEW_TOKENS, stop, 0).generate(prompts, 128)
     assert any(stop in text for text in texts)
     for row, text, ids in zip(written, texts, expected, strict=True):
         assert row.text == text.partition(stop)[0]
@@ -132,7 +131,7 @@ def test_a_text_is_cut_before_the_stop_text(model):
 def test_the_stop_text_inside_the_prompt_stops_nothing(model):
     language_model, tokenizer = model
     prompt = encode_prompt(tokenizer, f"a{NEXT_QUESTION}", "plain")
-    (row,) = GreedyGenerator(language_model, tokenizer, 4, NEXT_QUESTION).generate([prompt], 1)
+    (row,) = TextGenerator(language_model, tokenizer, 4, NEXT_QUESTION, 0).generate([prompt], 1)
     assert row.num_tokens == 4
 
 
@@ -146,7 +145,7 @@ def test_a_prompt_that_leaves_no_room_is_an_error_and_the_others_are_answered(ti
         pad_token_id=0,
     )
     torch.manual_seed(0)
-    generator = GreedyGenerator(GPT2LMHeadModel(config).eval(), tiny_tokenizer, 10, None)
+    generator = TextGenerator(GPT2LMHeadModel(config).eval(), tiny_tokenizer, 10, None, 0)
     long, short = generator.generate([[5] * 21, [5] * 20], 2)
     assert (long.finish_reason, long.num_tokens) == ("error", 0)
     assert "21 tokens" in long.text
@@ -154,26 +153,58 @@ def test_a_prompt_that_leaves_no_room_is_an_error_and_the_others_are_answered(ti
 
 
 def test_no_prompts_give_no_texts(model):
-    assert GreedyGenerator(*model, 4, None).generate([], 8) == []
+    assert TextGenerator(*model, 4, None, 0).generate([], 8) == []
 
 
 def test_penalties_of_the_models_own_file_are_left_out(model):
     language_model, tokenizer = model
     language_model.generation_config.repetition_penalty = 5.0
     prompts = prompts_of(tokenizer)
-    written = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, None).generate(prompts, 8)
+    written = TextGenerator(language_model, tokenizer, NEW_TOKENS, None, 0).generate(prompts, 8)
     expected = [tokenizer.decode(alone(language_model, tokenizer, p)) for p in prompts]
     assert [row.text for row in written] == expected
+
+
+def test_tokens_are_drawn_from_the_whole_softmax_at_the_temperature(model):
+    language_model, tokenizer = model
+    prompt, temperature, num_draws = prompts_of(tokenizer)[0], 0.5, 4000
+    if language_model.config.is_encoder_decoder:
+        start = torch.tensor([[language_model.config.decoder_start_token_id]])
+        read = torch.tensor([[*prompt, tokenizer.eos_token_id]])
+        logits = language_model(input_ids=read, decoder_input_ids=start).logits[0, -1]
+    else:
+        logits = language_model(torch.tensor([prompt])).logits[0, -1]
+    probabilities = (logits.detach() / temperature).softmax(-1)
+    expected, by_rank = Counter(), []
+    for token in probabilities.argsort(descending=True).tolist():
+        by_rank.append(tokenizer.decode([token], skip_special_tokens=True))
+        expected[by_rank[-1]] += float(probabilities[token])
+    torch.manual_seed(0)
+    generator = TextGenerator(language_model, tokenizer, 1, None, temperature)
+    drawn = Counter(row.text for row in generator.generate([prompt] * num_draws, num_draws))
+    for text, share in expected.items():
+        deviation = (share * (1 - share) / num_draws) ** 0.5
+        assert abs(drawn[text] / num_draws - share) < 5 * deviation + 1 / num_draws
+    # transformers' own default draws from the 50 most likely tokens
+    assert (set(by_rank[50:]) - set(by_rank[:50])) & set(drawn)
+
+
+def test_a_low_temperature_is_greedy(model):
+    language_model, tokenizer = model
+    prompts = prompts_of(tokenizer)
+    greedy = TextGenerator(language_model, tokenizer, NEW_TOKENS, None, 0).generate(prompts, 8)
+    cold = TextGenerator(language_model, tokenizer, NEW_TOKENS, None, 1e-4).generate(prompts, 8)
+    assert cold == greedy
 
 
 @pytest.mark.parametrize("template", ["plain", "chat"])
 def test_requests_get_the_texts_of_their_prompts_under_their_own_ids(model, template):
     language_model, tokenizer = model
     requests = [GenerationRequest(f"id {i}", text, i) for i, text in enumerate(QUESTIONS)]
-    generator = RequestGenerator(language_model, tokenizer, template, "fp32", NEW_TOKENS)
+    generator = RequestGenerator(language_model, tokenizer, template, "fp32", NEW_TOKENS, 0)
     prompts = [encode_prompt(tokenizer, text, template) for text in QUESTIONS]
     stop = NEXT_QUESTION if template == "plain" else None
-    texts = GreedyGenerator(language_model, tokenizer, NEW_TOKENS, stop).generate(prompts, 1)
+    texts = TextGenerator(language_model, tokenizer, NEW_TOKENS, stop, 0).generate(prompts, 1)
     expected = [
         Completion(request.id, text.text, text.finish_reason, text.num_tokens, len(prompt))
         for request, text, prompt in zip(requests, texts, prompts, strict=True)

@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 from kpod_ray.algorithm.steps import split_steps
 from kpod_ray.data.examples import build_example, encode_with_spans
 from kpod_ray.data.prompts import encode_prompt
-from kpod_ray.inference.transformers_generator import GreedyGenerator
+from kpod_ray.inference.transformers_generator import TextGenerator
 from kpod_ray.models.student import load_student, load_tokenizer
 from kpod_ray.records import Question, Rationale, WeightedRationale
 from kpod_ray.weighting.hand_weights import hand_weighted
@@ -121,7 +121,7 @@ def test_a_student_that_learnt_one_rationale_writes_it_and_ends(
         optimizer.zero_grad()
     student.language_model.save_pretrained(tmp_path)
     saved = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
-    generator = GreedyGenerator(saved, tokenizer, 80, None)
+    generator = TextGenerator(saved, tokenizer, 80, None, 0)
     (row,) = generator.generate([encode_prompt(tokenizer, "How many?", "plain")], 4)
     assert row.text == f"{TEXT.replace(chr(10), ' ')} Therefore, the answer is 10.5."
     assert (row.finish_reason, row.num_tokens) == ("stop", len(example.target_ids))

@@ -54,7 +54,9 @@ def test_an_object_store_does_what_a_disk_does(store, tmp_path):
     store.fetch(f"{artifact.folder}/file", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == b"abc" * 1000
     assert store.files(artifact.folder) == ["file", "manifest.json", "schedule.parquet"]
-    assert store.files("nowhere") == []
+    assert store.files("nowhere") == store.folders("nowhere") == []
+    assert store.folders("plan") == [artifact.fingerprint]
+    assert store.folders(artifact.folder) == store.files("plan") == []
     store.delete(artifact.folder)
     assert not store.exists(artifact.folder)
 

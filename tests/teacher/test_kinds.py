@@ -2,8 +2,10 @@
 
 import pytest
 
-from kpod_ray.config import RunConfig
+from kpod_ray.config import ArithmeticQuestions, RunConfig
 from kpod_ray.errors import KpodError
+from kpod_ray.inference.requests import generation_requests
+from kpod_ray.questions.arithmetic import generate_questions
 from kpod_ray.records import Question
 from kpod_ray.storage.artifacts import Artifact
 from kpod_ray.storage.store import Store
@@ -79,19 +81,16 @@ def test_only_a_teacher_with_a_price_has_costs():
     assert [kinds.cost(kind, 10, 10) for kind in free] == [None] * 3
 
 
-def test_the_estimate_is_of_one_round_of_the_training_questions():
-    run = {
-        "name": "t",
-        "questions": {"source": "arithmetic", "num_train": 50, "num_test": 9},
-        "student": {"model": "tiny:0"},
-    }
+def test_the_estimate_is_of_the_requests():
     samples = {"per_question": 2, "retry_rounds": 3}
-    price = {"price": {"output": 1000.0}, "samples": samples, "max_new_tokens": 100}
-    config = RunConfig.model_validate({**run, "teacher": endpoint(**price).model_dump()})
-    estimate = kinds.estimated_cost(config)
+    priced = endpoint(price={"output": 1000.0}, samples=samples, max_new_tokens=100)
+    questions = generate_questions(ArithmeticQuestions(num_train=50, num_test=0), 0)
+    requests = list(generation_requests(questions, range(2), "f"))
+    estimate = kinds.estimated_cost(priced, [], requests)
     assert (estimate.num_requests, estimate.largest) == (100, pytest.approx(10))
-    free = RunConfig.model_validate({**run, "teacher": {"kind": "vllm", "model": "tiny:0"}})
-    assert kinds.estimated_cost(free) is None
+    num_chars = sum(len(f"Q: {question.question}\nA:\n") for question in questions)
+    assert estimate.num_prompt_tokens == pytest.approx(2 * num_chars / 4)
+    assert kinds.estimated_cost(teacher("vllm", model="tiny:0"), [], requests) is None
 
 
 def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):

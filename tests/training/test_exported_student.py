@@ -9,7 +9,7 @@ from kpod_ray.data.batches import collate
 from kpod_ray.data.examples import Example
 from kpod_ray.inference.records import Completion, GenerationRequest
 from kpod_ray.inference.requests import question_request
-from kpod_ray.inference.transformers_generator import GeneratorActor
+from kpod_ray.inference.transformers_pool import GeneratorActor
 from kpod_ray.models.student import load_student
 from kpod_ray.records import Prediction, Question
 from kpod_ray.storage.artifacts import Artifact

@@ -25,6 +25,8 @@ class CostEstimate:
     """Estimated cost of requests that aren't sent yet, in the currency of the prices."""
 
     num_requests: int
+    num_prompt_tokens: float
+    """Tokens of all prompts, at `CHARS_PER_TOKEN` characters each."""
     expected: float
     """Cost if every text has half of ``max_new_tokens``."""
     largest: float
@@ -60,6 +62,7 @@ def estimate(
     most_tokens = num_requests * teacher.max_new_tokens
     return CostEstimate(
         num_requests,
+        num_prompt_tokens,
         cost(num_prompt_tokens, most_tokens * _EXPECTED_FRACTION, teacher.price),
         cost(num_prompt_tokens, most_tokens, teacher.price),
     )
