@@ -25,8 +25,9 @@ from kpod_ray.comparison.compare import ComparisonCallbacks, compare
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.pipeline.run import RunCallbacks, run_phases
 from kpod_ray.report.comparison.contrast_rows import plain_contrasts
+from kpod_ray.report.comparison.markdown import comparison_markdown
 from kpod_ray.report.comparison.outcomes import ChosenRate, TrialOutcome
-from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
+from kpod_ray.report.comparison.page import render_comparison
 from kpod_ray.report.comparison.statistics import findings
 from kpod_ray.report.comparison.tables import comparison_rows
 from kpod_ray.storage.artifacts import Manifest

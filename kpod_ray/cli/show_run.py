@@ -17,10 +17,10 @@ FINISHED, BEGUN, MISSING = "finished", "begun", "missing"
 def print_run(run: FinishedRun, console: Terminal) -> None:
     """Print the state, time and counts of every artifact of a run, its results and its report.
 
-    The keypoint share of the loss is printed if the training is finished, and accuracies are printed if
-    both evaluations are finished; so are those on further test sets. The last line is the address of
-    the report if all artifacts are finished and the report exists, else the command that makes the
-    report.
+    The warnings of finished phases are printed. The keypoint share of the loss is printed if the
+    training is finished, and accuracies are printed if both evaluations are finished; so are those on
+    further test sets. The last line is the address of the report if all artifacts are finished and the
+    report exists, else the command that makes the report.
 
     Raises:
         KpodError: A manifest is damaged, or the storage can't be read.
@@ -37,6 +37,9 @@ def print_run(run: FinishedRun, console: Terminal) -> None:
         rows.append((name, state, seconds, counts))
     for line in [*lines, *_phase_lines(rows)]:
         console.write_line(line)
+    for name, manifest in manifests.items():
+        if "warning" in manifest:
+            console.write_line(f"{name}: {manifest['warning']}", style="yellow")
     share = manifests.get("train", {}).get("keypoint_share")
     if share is not None:
         console.write_line(f"keypoint share of the loss weight of the rationales: {share:.1%}")

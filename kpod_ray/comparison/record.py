@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import pyarrow.fs as pafs
 
 from kpod_ray.errors import KpodError
+from kpod_ray.pipeline.fingerprints import SCHEMA_VERSION
 from kpod_ray.report.comparison.outcomes import (
     ChosenRate,
     Outcomes,
@@ -42,7 +44,8 @@ class Record:
 
         Raises:
             KpodError: A file can't be read or written or isn't a file of outcomes, outcomes contradict
-                each other, or an arm of the config has outcomes of other settings.
+                each other, or an arm of the config has outcomes of other settings or of another version
+                of kpod_ray.
         """
         merged = Outcomes()
         for number, name in enumerate(files):
@@ -75,13 +78,16 @@ class Record:
     def add(self, outcome: TrialOutcome | ChosenRate) -> None:
         """Record the outcome of a trial or the learning rate of an arm, in place of an earlier one.
 
+        The recorded outcome has the `SCHEMA_VERSION` of this version of kpod_ray.
+
         Raises:
             KpodError: The file can't be written.
         """
-        if isinstance(outcome, TrialOutcome):
-            self.outcomes = self.outcomes.with_trial(outcome)
+        recorded = dataclasses.replace(outcome, schema_version=SCHEMA_VERSION)
+        if isinstance(recorded, TrialOutcome):
+            self.outcomes = self.outcomes.with_trial(recorded)
         else:
-            self.outcomes = self.outcomes.with_rate(outcome)
+            self.outcomes = self.outcomes.with_rate(recorded)
         self._write()
 
     def _write(self) -> None:
@@ -117,7 +123,28 @@ def _check_settings(outcomes: Outcomes, settings: Mapping[str, str], name: str) 
     for row in rows:
         wanted = settings.get(row.arm, row.settings)
         if row.settings != wanted:
-            raise KpodError(
-                f"outcomes {name}: arm {row.arm} has outcomes of other settings (fingerprint "
-                f"{row.settings}, now {wanted}); restore the settings, or give another file"
-            )
+            raise KpodError(_refusal(row, wanted, name))
+
+
+def _refusal(row: ChosenRate | TrialOutcome, wanted: str, name: str) -> str:
+    """Return why a row of a file can't be gone on from: its fingerprint isn't the wanted one.
+
+    Fingerprints depend on `SCHEMA_VERSION`, so that those of another version always differ. A row of a
+    version that recorded no schema may be of other settings or of another version.
+    """
+    if row.schema_version == SCHEMA_VERSION:
+        return (
+            f"outcomes {name}: arm {row.arm} has outcomes of other settings (fingerprint "
+            f"{row.settings}, now {wanted}); restore the settings, or give another file"
+        )
+    if row.schema_version is None:
+        return (
+            f"outcomes {name}: arm {row.arm} has outcomes of other settings or of an earlier version "
+            f"of kpod_ray (fingerprint {row.settings}, now {wanted}); restore the settings or go on "
+            "with that version, or give another file"
+        )
+    return (
+        f"outcomes {name}: arm {row.arm} has outcomes of another version of kpod_ray, with which this "
+        f"version's can't be compared (schema {row.schema_version}, this version: {SCHEMA_VERSION}); go "
+        "on with that version, or give another file"
+    )

@@ -64,7 +64,10 @@ ARMS: dict[str, Arm] = {
         description="the answer alone, no rationale",
         overrides={**_UNIFORM, "student.target": "answer"},
     ),
-    "uniform": Arm(description="whole rationales, all tokens alike (Eq. 1)", overrides=_UNIFORM),
+    "uniform": Arm(
+        description="plain distillation, whole rationales, all tokens alike (Eq. 1)",
+        overrides=_UNIFORM,
+    ),
     "dft": Arm(
         description="each token scaled by its own probability (DFT)",
         overrides={**_UNIFORM, "student.loss": "dft"},

@@ -2,7 +2,7 @@
 
 In these packages, ``data`` defines the results as plain values, ``collect`` reads the results from
 artifacts (for a sweep, `kpod_ray.sweep.run` does), ``tables`` and ``figures`` convert the results to
-rows of text and to plotly figures, ``wording`` writes conclusions as sentences (for a sweep, ``page``
-makes rows and sentences), and ``page`` renders the HTML. The three packages don't import each other. The
-Jinja templates are in ``templates/``.
+rows of text and to plotly figures, ``wording`` writes conclusions as sentences (of a comparison,
+``headline`` the first ones), and ``page`` renders the HTML (for a sweep, ``page`` makes the rows). The
+three packages don't import each other. The Jinja templates are in ``templates/``.
 """

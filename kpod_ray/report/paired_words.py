@@ -21,16 +21,17 @@ def verdict_in_words(test: PairedTest) -> str:
 
 def difference_in_points(test: PairedTest) -> str:
     """Return the difference with its 95 % interval in percentage points: ``+2.0 (-1.0 to +5.0)``."""
-    return f"{signed_points(test.difference.value)} ({_interval(test)})"
+    return f"{signed_points(test.difference.value)} ({interval_in_points(test)})"
 
 
-def _interval(test: PairedTest) -> str:
+def interval_in_points(test: PairedTest) -> str:
+    """Return the 95 % interval of the difference in percentage points: ``-1.0 to +5.0``."""
     return f"{signed_points(test.difference.low)} to {signed_points(test.difference.high)}"
 
 
 def comparison_in_words(test: PairedTest) -> str:
     """Return the difference with its interval, the discordant answers and the verdict, in one line."""
-    difference, discordance, interval = test.difference, test.discordance, _interval(test)
+    difference, discordance, interval = test.difference, test.discordance, interval_in_points(test)
     return (
         f"{signed_points(difference.value)}{NO_BREAK_SPACE}points (95{NO_BREAK_SPACE}% interval "
         f"{interval}), {discordance.num_better:,} questions right only afterwards and "

@@ -78,6 +78,14 @@ def test_a_finished_run_has_its_accuracies_and_its_report(capsys, tmp_path):
     assert "(McNemar's p = 0.125;" in line  # 2 / 2 ** 4
 
 
+def test_warnings_of_finished_phases_are_shown_as_in_the_report(capsys, tmp_path):
+    made = written_run(tmp_path)
+    folder = run_folder(made)
+    assert "two weighters collapsed" not in shown(capsys, folder)
+    finish(made, "assess", {"counts": {}, "warning": "two weighters collapsed\x1b[31m"})
+    assert "\nassess: two weighters collapsed\u241b[31m\n" in shown(capsys, folder)
+
+
 def test_a_phase_that_was_stopped_is_begun(capsys, tmp_path):
     made = written_run(tmp_path)
     made.store.write_text(f"{made.artifacts['train'].folder}/decisions.json", "{}")

@@ -7,6 +7,7 @@ from kpod_ray.comparison.compare import ComparisonCallbacks
 from kpod_ray.config import RunConfig
 from kpod_ray.models.sources import model_folder
 from kpod_ray.pipeline.run import QUIET
+from kpod_ray.report.comparison.outcomes import TrialOutcome
 
 ARM_NAMES = ("uniform", "answer_only", "hand_weights", "kpod_adaptive")
 
@@ -31,6 +32,28 @@ def config_of(storage, **comparison):
             "comparison": {"arms": ARM_NAMES, "num_seeds": 1, "max_concurrent": 2, **comparison},
         }
     )
+
+
+def unrun_config(folder, student=(), **comparison):
+    """Return the config of a comparison of hand-weighted arms, for tests that train nothing."""
+    return RunConfig.model_validate(
+        {
+            "name": "c",
+            "storage": str(folder / "store"),
+            "seed": 7,
+            "questions": {"source": "arithmetic", "num_train": 6, "num_test": 4},
+            "teacher": {"kind": "reference"},
+            "weighting": {"kind": "hand"},
+            "student": {"model": "tiny:1", "template": "plain", **dict(student)},
+            "evaluation": {"backend": "transformers"},
+            "comparison": {"arms": ["uniform", "kpod"], **comparison},
+        }
+    )
+
+
+def trial_outcome(arm, seed, settings, correct="10", **costs):
+    """Return the outcome of a trial on two questions, unless ``correct`` says otherwise."""
+    return TrialOutcome(arm, seed, settings, correct, **costs)
 
 
 class Ears:

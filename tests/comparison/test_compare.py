@@ -12,7 +12,7 @@ from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.export import FORMATS, export_corpus
 from kpod_ray.pipeline.lookup import FinishedRun
 from kpod_ray.pipeline.naming import open_run
-from kpod_ray.report.comparison.page import comparison_markdown
+from kpod_ray.report.comparison.markdown import comparison_markdown
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.page import render
 from kpod_ray.tracking.phase_summaries import phase_summary

@@ -8,8 +8,8 @@ import pytest
 from kpod_ray.comparison.compare import compare
 from kpod_ray.comparison.record import Record
 from kpod_ray.comparison.trials import arm_settings
+from kpod_ray.report.comparison.markdown import comparison_markdown
 from kpod_ray.report.comparison.outcomes import ChosenRate, QuestionSet
-from kpod_ray.report.comparison.page import comparison_markdown
 from tests.comparison.comparisons import Ears, config_of
 
 RATES = (1e-2, 1e-5)

@@ -26,7 +26,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag != "meta":
+        if tag not in ("meta", "br"):
             self.open.append(tag)
         if tag == "section":
             self.section = dict(attrs)["id"]

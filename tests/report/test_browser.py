@@ -1,38 +1,13 @@
 """What only a real browser can tell; skipped where there is none."""
 
-import re
-import shutil
-import subprocess
-
 import pytest
 
 from kpod_ray.report.comparison.page import render_comparison
 from kpod_ray.report.run.page import render
 from kpod_ray.report.sweep.page import render_sweep
+from tests.report.browser import needs_browser, opened, root_of
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="chromium isn't installed"),
-    pytest.mark.slow,
-]
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--dump-dom", "--enable-logging=stderr", "--virtual-time-budget=8000", "--timeout=30000"),
-]
-
-
-def opened(source, folder):
-    """Return the document as it is after its scripts have run, and the browser's log."""
-    file = folder / "page.html"
-    file.write_text(source, encoding="utf-8")
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
-
-
-def root_of(document):
-    return re.search("<html[^>]*>", document)[0]
+pytestmark = [needs_browser, pytest.mark.slow]
 
 
 def test_all_figures_are_drawn_without_a_complaint(results, tmp_path):

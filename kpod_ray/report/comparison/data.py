@@ -160,9 +160,13 @@ class ComparisonResults:
 
     @property
     def tested_pairs(self) -> tuple[tuple[str, str], ...]:
-        """``contrasts``, or each arm but the baseline with the baseline, in the order of the arms."""
+        """``contrasts``, or each arm but the baseline with the baseline, in the order of the arms.
+
+        A contrast of the baseline with an arm is turned round: the arm is compared with the baseline.
+        """
         others = (arm.name for arm in self.arms if arm.name != self.baseline)
-        return self.contrasts or tuple((name, self.baseline) for name in others)
+        pairs = self.contrasts or tuple((name, self.baseline) for name in others)
+        return tuple((other, arm) if arm == self.baseline else (arm, other) for arm, other in pairs)
 
     def arm(self, name: str) -> ArmResults:
         """Return the element of ``arms`` with a name."""

@@ -79,6 +79,8 @@ class TrialOutcome:
     """Id of a node that trained -> labels of the node."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version; only with the untouched student, for the whole comparison."""
+    schema_version: int | None = None
+    """`SCHEMA_VERSION` of the version of kpod_ray that recorded the outcome; None if it didn't say."""
     kind: Literal["trial"] = "trial"
 
     @property
@@ -98,6 +100,8 @@ class ChosenRate:
     accuracies: tuple[tuple[float, float], ...]
     """Pairs of a learning rate and its validation accuracy at the end of the training, the mean over the
     tuning seeds; in ascending order of the rates."""
+    schema_version: int | None = None
+    """As in `TrialOutcome`."""
     kind: Literal["rate"] = "rate"
 
 

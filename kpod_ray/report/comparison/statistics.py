@@ -99,19 +99,11 @@ class Findings:
     contrasts: Mapping[str, Contrast]
     """Label of each contrast -> its test, in the order of the results. The label is the name of the arm,
     with `` - OTHER`` after it if the other arm isn't the baseline."""
+    to_baseline: Mapping[str, PairedDifference]
+    """Name of each arm but the baseline -> its accuracy minus the baseline's, in the order of the arms;
+    also of arms that no contrast compares with the baseline, whose p-values are no tests."""
     costs: Mapping[str, EqualCost]
     """Name of each trained arm -> what the baseline reaches at its cost; in the order of the arms."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepGroup:
-    """Accuracies on the questions that have the same number of reasoning steps."""
-
-    num_steps: int
-    num_questions: int
-    accuracies: tuple[float, ...]
-    """Fraction of correct answers of each arm, the baseline included, in the order of the results; over
-    the group's questions and all seeds of the arm."""
 
 
 def findings(results: ComparisonResults) -> Findings:
@@ -120,8 +112,23 @@ def findings(results: ComparisonResults) -> Findings:
     In a test, the one row of answers of an arm with one seed is repeated for all seeds. The result is
     deterministic. Without contrasts, nothing is tested.
     """
+    contrasts = _contrasts(results)
+    baseline = for_all_seeds(results.baseline_arm, results)
+    to_baseline = {
+        arm.name: contrasts[arm.name].difference
+        if arm.name in contrasts
+        else _difference(for_all_seeds(arm, results), baseline, results)
+        for arm in results.arms
+        if arm.name != results.baseline
+    }
+    accuracies = tuple(_accuracy(arm) for arm in results.arms)
+    return Findings(accuracies, contrasts, to_baseline, _costs(results))
+
+
+def _contrasts(results: ComparisonResults) -> dict[str, Contrast]:
+    """Return the test of each contrast, see `Findings.contrasts`."""
     pairs = [
-        (_for_all_seeds(results.arm(arm), results), _for_all_seeds(results.arm(other), results))
+        (for_all_seeds(results.arm(arm), results), for_all_seeds(results.arm(other), results))
         for arm, other in results.tested_pairs
     ]
     differences = [_difference(*pair, results) for pair in pairs]
@@ -142,7 +149,7 @@ def findings(results: ComparisonResults) -> Findings:
             smallest_effect(*size, num, difference.degrees),
             seeds_for_effect(squares, TARGET_EFFECT, num),
         )
-    return Findings(tuple(_accuracy(arm) for arm in results.arms), contrasts, _costs(results))
+    return contrasts
 
 
 def _difference(correct: Answers, other: Answers, results: ComparisonResults) -> PairedDifference:
@@ -200,20 +207,6 @@ def accuracy_at(arm: ArmResults, share: float) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def step_groups(results: ComparisonResults) -> list[StepGroup]:
-    """Compute the accuracy of every arm by number of reasoning steps, fewest steps first.
-
-    There is one group for each different number in ``results.num_steps_of_question``.
-    """
-    num_steps = np.array(results.num_steps_of_question)
-    groups = []
-    for steps in np.unique(num_steps):
-        inside = num_steps == steps
-        accuracies = tuple(float(arm.correct[:, inside].mean()) for arm in results.arms)
-        groups.append(StepGroup(int(steps), int(inside.sum()), accuracies))
-    return groups
-
-
 def _accuracy(arm: ArmResults) -> Estimate:
     """Return the accuracy of an arm with its 95 % interval, see `Findings.accuracies`."""
     if arm.num_seeds > 1:
@@ -222,7 +215,7 @@ def _accuracy(arm: ArmResults) -> Estimate:
     return Estimate(float(arm.correct.mean()), low, high)
 
 
-def _for_all_seeds(arm: ArmResults, results: ComparisonResults) -> Answers:
+def for_all_seeds(arm: ArmResults, results: ComparisonResults) -> Answers:
     """Return an arm's answers, [num_seeds, num_questions]; a deterministic arm's row is repeated."""
     repeats = len(results.seeds) // arm.num_seeds
     return np.repeat(arm.correct, repeats, axis=0)

@@ -13,10 +13,10 @@ from kpod_ray.evaluation.statistics import Estimate
 from kpod_ray.report.comparison.contrast_rows import contrast_row
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.further_sets import plain_further_sets
-from kpod_ray.report.comparison.statistics import Contrast, Findings, StepGroup, findings
+from kpod_ray.report.comparison.statistics import Findings, findings
 from kpod_ray.report.comparison.training_rows import plain_training
-from kpod_ray.report.comparison.wording import accuracy_text
-from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed
+from kpod_ray.report.comparison.wording import accuracy_text, range_text
+from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed, signed_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class ArmRow:
     """The formatted values of one arm, not escaped; costs are means over the seeds.
 
     For a value that the arm lacks, ``difference_interval``, ``discordance`` and ``overrides`` are empty,
-    and the others a dash. The baseline, and an arm that isn't tested against it, lack the values of the
-    test against the baseline.
+    and the others a dash. The baseline lacks the difference and the p-values, and an arm that no
+    contrast compares with the baseline the p-values.
     """
 
     name: str
@@ -35,7 +35,8 @@ class ArmRow:
     """``baseline``, ``better``, ``worse`` or ``undecided``; ``untested`` without a test against the
     baseline."""
     words: str
-    """The verdict in words, see `verdict_text`; ``baseline``; or empty without a test."""
+    """The verdict in words, see `verdict_text`; ``baseline``; or that no contrast tests the arm against
+    the baseline."""
     accuracy: str
     """Accuracy in per cent, with the unit."""
     accuracy_interval: str
@@ -74,18 +75,6 @@ class ArmRow:
     """Answers with fewer steps than the gold rationale, in per cent, with the unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepCell:
-    """The accuracy of one arm on the questions with one number of reasoning steps."""
-
-    accuracy: str
-    """Accuracy in per cent, with the unit."""
-    tint: str
-    """``above`` or ``below`` the baseline's accuracy on the same questions; empty if equal."""
-    shade: str
-    """Strength of the tint in [0, 1], for CSS."""
-
-
 def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
     """Return a JSON-serialisable row for each arm, in the order of the results.
 
@@ -100,13 +89,13 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
       ``generated_minus_gold`` and ``early_stops``, see `ArmResults`: means over the seeds;
     - those of `plain_training` and `plain_further_sets`.
 
-    The differences, p-values and smallest effects are None without a test against the baseline, and the
-    costs None for an arm without training.
+    The differences are None for the baseline, the p-values and smallest effects without a test against
+    the baseline, and the costs for an arm without training.
     """
     found = findings(results)
     return [
         {
-            **_plain_row(arm, accuracy, found.contrasts.get(arm.name)),
+            **_plain_row(arm, accuracy, found),
             "verdict": _verdict(arm, results, found),
             **plain_training(arm, found.costs.get(arm.name)),
             **plain_further_sets(arm, results),
@@ -115,7 +104,8 @@ def comparison_rows(results: ComparisonResults) -> list[dict[str, Any]]:
     ]
 
 
-def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -> dict[str, Any]:
+def _plain_row(arm: ArmResults, accuracy: Estimate, found: Findings) -> dict[str, Any]:
+    difference, contrast = found.to_baseline.get(arm.name), found.contrasts.get(arm.name)
     row = {
         "arm": arm.name,
         "accuracy": accuracy.value,
@@ -123,9 +113,9 @@ def _plain_row(arm: ArmResults, accuracy: Estimate, contrast: Contrast | None) -
         "accuracy_high": accuracy.high,
         "num_seeds": arm.num_seeds,
         "num_questions": arm.correct.shape[1],
-        "difference": contrast and contrast.difference.value,
-        "difference_low": contrast and contrast.difference.low,
-        "difference_high": contrast and contrast.difference.high,
+        "difference": difference and difference.value,
+        "difference_low": difference and difference.low,
+        "difference_high": difference and difference.high,
         "p": contrast and contrast.difference.p_value,
         "p_holm": contrast and contrast.adjusted_p,
         "p_mcnemar_pooled": contrast and contrast.discordance.p_value,
@@ -191,42 +181,22 @@ def _mean(per_seed: Sequence[float]) -> float:
 
 
 def _contrast_texts(name: str, results: ComparisonResults, found: Findings) -> dict[str, str]:
-    """Return the fields of `ArmRow` that hold an arm's test against the baseline."""
-    if name not in found.contrasts:
-        dashes = dict.fromkeys(("difference", "p_value", "adjusted_p", "mcnemar_p"), NO_VALUE)
-        empty = dict.fromkeys(("difference_interval", "discordance"), "")
-        return {"words": "baseline" if name == results.baseline else "", **dashes, **empty}
-    row = contrast_row(name, found.contrasts[name])
-    return {
-        "words": row.words,
-        "difference": row.difference,
-        "difference_interval": row.interval,
-        "p_value": row.p_value,
-        "adjusted_p": row.adjusted_p,
-        "mcnemar_p": row.mcnemar_p,
-        "discordance": row.discordance,
+    """Return the fields of `ArmRow` about an arm's difference to the baseline and its test."""
+    tested = ("p_value", "adjusted_p", "mcnemar_p")
+    if name == results.baseline:
+        dashes = dict.fromkeys(("difference", *tested), NO_VALUE)
+        return {"words": "baseline", "difference_interval": "", "discordance": "", **dashes}
+    difference = found.to_baseline[name]
+    texts = {
+        "difference": signed_points(difference.value),
+        "difference_interval": range_text(difference.low, difference.high),
     }
-
-
-def step_cells(results: ComparisonResults, groups: Sequence[StepGroup]) -> list[list[StepCell]]:
-    """Return a row of cells for each arm, in the order of the results, with a cell for each group.
-
-    ``groups`` holds the `step_groups` of the results. The shade of a cell is the absolute difference to
-    the baseline's accuracy in the same group, divided by the largest one of all cells; 0 if no cell
-    differs.
-    """
-    at_baseline = results.arms.index(results.baseline_arm)
-    differences = [[a - g.accuracies[at_baseline] for a in g.accuracies] for g in groups]
-    largest = max((abs(d) for column in differences for d in column), default=0) or 1
-    rows = []
-    for at in range(len(results.arms)):
-        cells = []
-        for group, column in zip(groups, differences, strict=True):
-            tint = "above" if column[at] > 0 else "below" if column[at] < 0 else ""
-            shade = f"{abs(column[at]) / largest:.3f}"
-            cells.append(StepCell(percent(group.accuracies[at]), tint, shade))
-        rows.append(cells)
-    return rows
+    if name not in found.contrasts:
+        words = f"not tested against {results.baseline}"
+        return {"words": words, "discordance": "", **texts, **dict.fromkeys(tested, NO_VALUE)}
+    row = contrast_row(name, found.contrasts[name])
+    names = ("words", "discordance", *tested)
+    return {**texts, **{field: getattr(row, field) for field in names}}
 
 
 def _count(value: float | None) -> str:

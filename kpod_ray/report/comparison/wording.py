@@ -14,8 +14,14 @@ from kpod_ray.report.html import Tile
 
 CONFIDENCE = f"95{NO_BREAK_SPACE}%"
 POWER = f"80{NO_BREAK_SPACE}%"
-ENOUGH_SEEDS = 5
-"""With fewer seeds, the page warns that the variance between seeds is poorly known."""
+_BEST_NOTE = (
+    "Best: the arm with the highest accuracy. The largest of several differences is more likely to be "
+    "too large than too small."
+)
+_RATE_NOTE = (
+    "Learning rate: chosen for each arm by validation accuracy, once for all seeds. That another choice "
+    "would move an arm isn't in the intervals."
+)
 
 
 def range_text(low: float, high: float) -> str:
@@ -35,24 +41,7 @@ def verdict_text(contrast: Contrast) -> str:
     if contrast.discordance.num_better == contrast.discordance.num_worse == 0:
         return "no difference: the same answers are right"
     seen = number(100 * contrast.effect_among, 1)
-    return f"no difference that this test could see (it could have seen {seen} points)"
-
-
-def headline(results: ComparisonResults, findings: Findings) -> list[str]:
-    """Return sentences: which arms are better or worse than another, or not told apart from it.
-
-    A sentence lists all arms with the same verdict and the same other arm by name, not escaped. Without
-    a contrast, one sentence says so. ``findings`` holds the `statistics.findings` of the results.
-    """
-    groups = {"better": "Better than", "worse": "Worse than", "undecided": "Not told apart from"}
-    contrasts = findings.contrasts.values()
-    sentences = []
-    for other in dict.fromkeys(one.other for one in contrasts):
-        for verdict, words in groups.items():
-            names = [o.arm for o in contrasts if (o.verdict, o.other) == (verdict, other)]
-            if names:
-                sentences.append(f"{words} {other}: {', '.join(names)}.")
-    return sentences or [f"There is no arm to compare {results.baseline} with."]
+    return f"not proven (the test could have seen {seen} points)"
 
 
 def sensitivity(results: ComparisonResults, findings: Findings) -> str:
@@ -98,8 +87,7 @@ def _needed(results: ComparisonResults, contrasts: Sequence[Contrast]) -> str:
 def notes(results: ComparisonResults) -> list[str]:
     """Return texts that explain how each number is computed and which variance it leaves out.
 
-    The names of arms aren't escaped. A warning is added with two seeds or more, but fewer than
-    `ENOUGH_SEEDS`, and where the best of the tried learning rates is the smallest or the largest one.
+    The names of arms aren't escaped.
     """
     over_seeds = (
         f"Accuracy: mean over the seeds and its {CONFIDENCE} t-interval. It shows the luck of the "
@@ -111,17 +99,13 @@ def notes(results: ComparisonResults) -> list[str]:
         "another seed would move it isn't known, and neither the differences nor their p-values "
         "hold it."
     )
-    few_seeds = (
-        f"{len(results.seeds)} seeds tell little about the luck of seeds: the intervals of two arms "
-        f"may differ much for no other reason. {ENOUGH_SEEDS} are better."
-    )
     return [
         over_seeds if len(results.seeds) > 1 else one_seed,
-        *([few_seeds] if 1 < len(results.seeds) < ENOUGH_SEEDS else []),
+        *([_BEST_NOTE] if len(results.arms) > 2 else []),
         _test_note(results),
         "p (Holm): corrected for all comparisons on this page. The verdict goes by it, at "
         f"5{NO_BREAK_SPACE}%.",
-        *_rate_notes(results),
+        *([_RATE_NOTE] if any(arm.tried_rates for arm in results.arms) else []),
         *_cost_notes(results),
         "McNemar: exact test on the answers that only one of the two has right, pooled over the "
         "seeds. Pooling takes the answers of several seeds to one question for independent, which "
@@ -147,29 +131,6 @@ def _test_note(results: ComparisonResults) -> str:
         f"{results.baseline} with the same seeds unless said otherwise. This is the main test. Each "
         f"seed has its own {drawn}, whose variance the interval holds."
     )
-
-
-def _rate_notes(results: ComparisonResults) -> list[str]:
-    """Return texts on learning rates that were chosen: what the intervals leave out, and grid ends."""
-    tried = {arm.name: [rate for rate, _ in arm.tried_rates] for arm in results.arms}
-    if not any(tried.values()):
-        return []
-    notes = [
-        "Learning rate: chosen for each arm by validation accuracy, once for all seeds. That another "
-        "choice would move an arm isn't in the intervals."
-    ]
-    for end, extreme, further in ((min, "smallest", "smaller"), (max, "largest", "larger")):
-        names = [
-            arm.name
-            for arm in results.arms
-            if len(rates := tried[arm.name]) > 1 and arm.learning_rate == end(rates)
-        ]
-        if names:
-            notes.append(
-                f"The chosen learning rate is the {extreme} one that was tried for "
-                f"{', '.join(names)}: a {further} one may be better."
-            )
-    return notes
 
 
 def _cost_notes(results: ComparisonResults) -> list[str]:

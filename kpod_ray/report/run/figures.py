@@ -160,7 +160,7 @@ def ceiling_figure(ceilings: Sequence[float], planned: Sequence[float]) -> go.Fi
     plan = line(range(len(planned)), planned, "planned H(t)", BLUE, hover)
     ceiling.update(line_dash="dash")
     plan.update(mode="lines+markers")
-    figure = plotting.figure_of([ceiling, plan], "stage", "difficulty, nats")
+    figure = plotting.figure_of([ceiling, plan], "stage", "sum of step difficulties, nats")
     return figure.update_yaxes(rangemode="tozero")
 
 
@@ -168,7 +168,8 @@ def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
     """Return a figure of the student's losses, in nats, and of its token weights, by train step.
 
     The upper panel has `TrainPoint.loss`, ``rationale_loss`` and ``answer_loss``, the lower one the mean
-    token weight and the keypoint share, from 0 to 1. Curves of more than `plotting.MAX_POINTS` train
+    token weight and the keypoint share, from 0 to 1. Without a rationale in the loss, there are only the
+    loss and the answer loss. Curves of more than `plotting.MAX_POINTS` train
     steps are thinned, see `thinned`. Dotted lines mark the first train step of each stage; with more
     than `MAX_LABELS` stages, only some lines have the stage's number. ``history`` isn't empty.
     """
@@ -177,20 +178,29 @@ def training_figure(history: Sequence[TrainPoint]) -> go.Figure:
     table = np.array([[float(getattr(p, name)) for name in names] for p in history])
     steps, loss, rationale, answer, weight, share = plotting.thinned(table).T.tolist()
     hover = "train step %{x:.0f}: %{y:.4f}"
+    of_loss = line(steps, loss, "loss (minimised)", BLUE, hover)
+    of_answer = line(steps, answer, "answer, per token", GREEN, hover)
+    if not any(rationale):
+        figure = plotting.figure_of([of_loss, of_answer], "train step", "loss, nats", height=380)
+        return _with_stages(figure.update_xaxes(showgrid=False), history)
+    of_rationale = line(steps, rationale, "rationale, per token", ORANGE, hover)
+    weights = [
+        line(steps, weight, "mean token weight", GREY, hover),
+        line(steps, share, "keypoint share", RED, hover),
+    ]
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.06)
-    figure.add_trace(line(steps, loss, "loss (minimised)", BLUE, hover), 1, 1)
-    figure.add_trace(line(steps, rationale, "rationale, per token", ORANGE, hover), 1, 1)
-    figure.add_trace(line(steps, answer, "answer, per token", GREEN, hover), 1, 1)
-    figure.add_trace(line(steps, weight, "mean token weight", GREY, hover), 2, 1)
-    figure.add_trace(line(steps, share, "keypoint share", RED, hover), 2, 1)
-    plotting.styled(figure, "train step", "loss, nats", height=480).update_layout(legend_y=1.08)
+    figure.add_traces([of_loss, of_rationale, of_answer, *weights], rows=[1, 1, 1, 2, 2], cols=1)
+    plotting.styled(figure, "train step", "loss, nats", height=480)
     figure.update_xaxes(showgrid=False).update_xaxes(title_text="", row=1, col=1)
-    figure.update_yaxes(title_text="weight", range=[0, 1], row=2, col=1)
+    figure.update_yaxes(title_text="0 to 1", range=[0, 1], row=2, col=1)
     return _with_stages(figure, history)
 
 
 def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
-    """Mark the first train step of each stage by a dotted line with the stage's number at its top."""
+    """Mark the first train step of each stage by a dotted line with the stage's number at its top.
+
+    The legend is moved above the numbers.
+    """
     starts: dict[int, int] = {}
     for point in history:
         starts.setdefault(point.stage, point.train_step)
@@ -198,10 +208,12 @@ def _with_stages(figure: go.Figure, history: Sequence[TrainPoint]) -> go.Figure:
     dotted = {"width": 1, "dash": "dot", "color": GREY}
     over_all = {"yref": "paper", "y0": 0, "y1": 1, "line": dotted, "opacity": 0.55}
     above = {"yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False}
-    labelled = list(starts.items())[::every]
+    marks = [{"x": x, "text": str(stage), **above} for stage, x in list(starts.items())[::every]]
+    marks[0] |= {"text": f"stage {marks[0]['text']}", "xanchor": "right", "xshift": 5}
     return figure.update_layout(
         shapes=[{"type": "line", "x0": x, "x1": x, **over_all} for x in starts.values()],
-        annotations=[{"x": x, "text": str(stage), **above} for stage, x in labelled],
+        annotations=marks,
+        legend_y=1.08,
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from kpod_ray.records import USED_VERDICTS
-from kpod_ray.report.formatting import duration, number, percent, signed_points
+from kpod_ray.report.formatting import NO_BREAK_SPACE, duration, number, percent, signed_points
 from kpod_ray.report.html import Tile, fill
+from kpod_ray.report.paired_words import interval_in_points
 from kpod_ray.report.run import tables
+from kpod_ray.report.run.accuracy_rows import accuracy_rows, further_set_rows, gold_step_rows
 from kpod_ray.report.run.data import RunResults
 from kpod_ray.report.run.figures import figures_of
 from kpod_ray.report.run.wording import verdict_line
@@ -23,9 +25,10 @@ def render(results: RunResults) -> str:
         "results": results,
         "verdict_line": verdict_line(results.accuracies),
         "tiles": tiles(results),
-        "accuracy_rows": tables.accuracy_rows(results),
-        "further_set_rows": tables.further_set_rows(results),
-        "gold_step_rows": tables.gold_step_rows(results),
+        "cautions": [f"{name}: {text}" for name, text in results.warnings.items()],
+        "accuracy_rows": accuracy_rows(results),
+        "further_set_rows": further_set_rows(results),
+        "gold_step_rows": gold_step_rows(results),
         "verdict_rows": tables.verdict_rows(results.verdict_counts),
         "num_rationales": sum(results.verdict_counts.values()),
         "reject_groups": tables.reject_groups(results.rejects),
@@ -43,10 +46,10 @@ def render(results: RunResults) -> str:
 def tiles(results: RunResults) -> list[Tile]:
     """Return the numbers at the top of the report, for those results that aren't empty.
 
-    The tiles are, in this order: the last model's accuracy and, with two models or more, its difference
-    to the first model's; the rationales with a verdict in `USED_VERDICTS`; the reasoning steps with the
-    mean of their finite difficulties; the number of the last train step, with the number of stages; and
-    the sum of the phases' seconds.
+    The tiles are, in this order: the last model's accuracy and, if both answered a question, its
+    difference to the first model's with its 95 % interval; the rationales with a verdict in
+    `USED_VERDICTS`; the reasoning steps with the mean of their finite difficulties; the number of the
+    last train step, with the number of stages; and the sum of the phases' seconds.
     """
     makers = (_accuracy_tiles, _rationale_tiles, _training_tiles, _time_tiles)
     return [tile for make in makers for tile in make(results)]
@@ -55,14 +58,13 @@ def tiles(results: RunResults) -> list[Tile]:
 def _accuracy_tiles(results: RunResults) -> list[Tile]:
     if not results.accuracies:
         return []
-    before, after = results.accuracies[0], results.accuracies[-1]
+    after = results.accuracies[-1]
     remark = f"{after.num_correct:,} of {after.num_questions:,} test questions"
     shown = [Tile("Accuracy", percent(after.share), remark)]
-    if before is not after:
-        remark = f"from {percent(before.share)} before"
-        shown.append(
-            Tile("Difference in points", signed_points(after.share - before.share), remark)
-        )
+    test = after.against_first
+    if test is not None:
+        remark = f"{interval_in_points(test)} at 95{NO_BREAK_SPACE}%"
+        shown.append(Tile("Difference in points", signed_points(test.difference.value), remark))
     return shown
 
 

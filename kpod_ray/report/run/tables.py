@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from kpod_ray.records import VERDICT_MEANINGS, Prediction, Rationale, Verdict
-from kpod_ray.report.formatting import NO_VALUE, clipped, duration, percent, points, signed
-from kpod_ray.report.paired_words import difference_in_points
+from kpod_ray.report.formatting import clipped, duration, percent
 from kpod_ray.report.run.data import MAX_PREDICTIONS, RunResults
-from kpod_ray.report.run.wording import difference_in_words
 from kpod_ray.report.shading import ShownStep, keypoint_text, shown_steps
 
 MAX_RATIONALES = 12
@@ -23,47 +21,6 @@ MAX_RATIONALES = 12
 MAX_REJECTS = 5
 """Examples of rejected rationales for each verdict."""
 MISSING_QUESTION = "(the question's text is not among the results)"
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyRow:
-    """The accuracy of one model, and its difference to the first model, as formatted texts."""
-
-    label: str
-    num_correct: str
-    num_questions: str
-    accuracy: str
-    """Accuracy in per cent, with the unit; a dash without questions."""
-    interval: str
-    """95 % interval of the accuracy, both ends with the unit; a dash without questions."""
-    difference: str
-    """Accuracy minus the first model's, in percentage points, with the unit; a dash for the first model,
-    and if one of the two has no questions."""
-    words: str
-    """See `difference_in_words`; empty for the first model."""
-    generated_minus_gold: str
-    """Mean of the generated minus the gold reasoning steps, with its sign; a dash if unknown."""
-    early_stops: str
-    """Answers with fewer steps than the gold rationale, in per cent with the unit; a dash if unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class FurtherSetRow:
-    """The accuracies on one further test set, as formatted texts."""
-
-    name: str
-    num_questions: str
-    num_left_out: str
-    before: str
-    """Accuracy of the untouched student in per cent, with the unit."""
-    after: str
-    """Accuracy of the distilled student in per cent, with the unit."""
-    interval: str
-    """95 % interval of the distilled student's accuracy, both ends with the unit."""
-    difference: str
-    """Difference of the two in percentage points, with its 95 % interval."""
-    words: str
-    """See `difference_in_words`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,74 +61,6 @@ class ShownPrediction:
     before: Prediction | None
     """None if there is no prediction."""
     after: Prediction
-
-
-def accuracy_rows(results: RunResults) -> list[AccuracyRow]:
-    """Return a row for each of ``results.accuracies``, in order; each is compared with the first."""
-    rows = []
-    for accuracy in results.accuracies:
-        before = results.accuracies[0]
-        is_first = accuracy is before
-        has_questions = accuracy.num_questions > 0
-        interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
-        difference = NO_VALUE if is_first else points(accuracy.share - before.share)
-        rows.append(
-            AccuracyRow(
-                accuracy.label,
-                f"{accuracy.num_correct:,}",
-                f"{accuracy.num_questions:,}",
-                percent(accuracy.share),
-                interval if has_questions else NO_VALUE,
-                difference,
-                "" if is_first else difference_in_words(accuracy),
-                signed(_or_nan(accuracy.steps.generated_minus_gold), 2),
-                percent(_or_nan(accuracy.steps.early_stops)),
-            )
-        )
-    return rows
-
-
-def further_set_rows(results: RunResults) -> list[FurtherSetRow]:
-    """Return a row for each further test set, in the order of the results."""
-    rows = []
-    for row in results.further_sets:
-        test = row.after.against_first
-        rows.append(
-            FurtherSetRow(
-                row.name,
-                f"{row.after.num_questions:,}",
-                f"{row.num_left_out:,}",
-                percent(row.before.share),
-                percent(row.after.share),
-                f"{percent(row.after.low)} to {percent(row.after.high)}",
-                difference_in_points(test) if test else NO_VALUE,
-                difference_in_words(row.after),
-            )
-        )
-    return rows
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def gold_step_rows(results: RunResults) -> list[list[str]]:
-    """Return a row for each number of gold steps: this number, the questions, each model's accuracy.
-
-    The numbers are those of the last model's questions with a gold rationale, fewest first; a model
-    without a question of a number has a dash. The accuracies are in per cent, with the unit, in the
-    order of ``results.accuracies``.
-    """
-    if not results.accuracies:
-        return []
-    of_models = [
-        {gold: right / asked for gold, asked, right in accuracy.steps.by_gold_steps}
-        for accuracy in results.accuracies
-    ]
-    return [
-        [str(gold), f"{asked:,}", *(percent(shares.get(gold, math.nan)) for shares in of_models)]
-        for gold, asked, _ in results.accuracies[-1].steps.by_gold_steps
-    ]
 
 
 def verdict_rows(counts: Mapping[str, int]) -> list[BarRow]:

@@ -21,7 +21,8 @@ def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
     """Return one or two sentences that compare the last model with the first; labels aren't escaped.
 
     With one model, the sentences give its accuracy, and say that there is no other model; without
-    models, one sentence says that none was evaluated.
+    models, one sentence says that none was evaluated. If the two answered different questions, the
+    sentence says how many both answered: the difference is that on these.
     """
     if not accuracies:
         return "No model has been evaluated yet."
@@ -34,4 +35,8 @@ def verdict_line(accuracies: tuple[Accuracy, ...]) -> str:
     before = accuracies[0]
     line = f"{line}, against {percent(before.share)} for {before.label}"
     test = after.against_first
-    return f"{line}: {comparison_in_words(test) if test else NO_PAIRS}."
+    if test is None:
+        return f"{line}: {NO_PAIRS}."
+    if test.num_questions < max(before.num_questions, after.num_questions):
+        line += f" of {before.num_questions:,}; on the {test.num_questions:,} questions of both"
+    return f"{line}: {comparison_in_words(test)}."

@@ -84,6 +84,11 @@ class SweepPage:
         """Return the finished trials that have an objective, the best last value first, see `ranked`."""
         return ranked(self.trials, self.sweep.objective)
 
+    def best(self) -> str:
+        """Return the id of the best trial, the first of `finished`; empty if no trial is finished."""
+        finished = self.finished()
+        return finished[0].trial_id if finished else ""
+
 
 def ranked(trials: Sequence[SweepTrial], objective: str) -> list[SweepTrial]:
     """Return the finished trials, the best `SweepTrial.score` first; equal trials keep their order.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from kpod_ray.report.formatting import NO_VALUE, percent
 from kpod_ray.report.html import Tile, fill
-from kpod_ray.report.paired_words import comparison_in_words
 from kpod_ray.report.sweep.data import (
     FAILED,
     FINISHED,
@@ -16,6 +16,7 @@ from kpod_ray.report.sweep.data import (
     value_text,
 )
 from kpod_ray.report.sweep.figures import sweep_figures
+from kpod_ray.report.sweep.wording import cautions, headline, percent_done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrialRow:
     state: str
     """``finished``, ``stopped`` or ``failed``."""
     objective: str
-    """Last value of the objective with four decimals; ``none`` if the objective was never measured."""
+    """Last value of the objective with four decimals; a dash if the objective was never measured."""
     percent: str
     """Percentage of the training that was done at the last value of the objective, with the unit."""
     values: tuple[str, ...]
@@ -50,42 +51,23 @@ def render_sweep(page: SweepPage) -> str:
         "results": page,
         "headline": headline(page),
         "tiles": tiles(page),
+        "cautions": cautions(page),
         "settings": [
-            (path, value_text(finished[0].settings[path]), str(page.base.get(path)))
+            (path, value_text(finished[0].settings[path]), _base_text(page, path))
             for path in page.paths
             if finished
         ],
         "rows": trial_rows(page),
-        "place": f"{place:.0f} %",
+        "place": percent_done(place),
         "num_compared": len(compared),
     }
     return fill("sweep.html", context, sweep_figures(page))
 
 
-def headline(page: SweepPage) -> str:
-    """Return one or two sentences with the best and worst objective and the students' accuracies.
-
-    The objectives are the last ones of the finished trials, the worst one only with two or more such
-    trials; without any, one sentence says so. The accuracies on the test questions are left out unless
-    ``page.accuracies`` has both ``untouched`` and ``best``, and the paired test
-    is left out without ``page.gain``. The text isn't escaped.
-    """
-    finished = page.finished()
-    if not finished:
-        return "No trial was finished."
-    best, worst = finished[0].score, finished[-1].score
-    trials = "trial" if len(page.trials) == 1 else "trials"
-    text = f"The best of {len(page.trials)} {trials} has a {page.objective} of {best:.4f}"
-    if len(finished) > 1:
-        text += f", the worst that was finished {worst:.4f}"
-    if set(page.accuracies) == {"untouched", "best"}:
-        before, after = (page.accuracies[name]["value"] for name in ("untouched", "best"))
-        text += (
-            f". Its student answers {after:.1%} of the test questions, the untouched {before:.1%}"
-        )
-    if page.gain is not None:
-        text += f": {comparison_in_words(page.gain)}"
-    return f"{text}."
+def _base_text(page: SweepPage, path: str) -> str:
+    """Return the value of a setting in the sweep's own config."""
+    value = page.base.get(path)
+    return value_text(value) if isinstance(value, float) else str(value)
 
 
 def tiles(page: SweepPage) -> list[Tile]:
@@ -101,14 +83,14 @@ def tiles(page: SweepPage) -> list[Tile]:
         Tile("Stopped early", str(counts[STOPPED]), f"by {page.sweep.early_stopping}"),
         Tile(
             "Training saved",
-            f"{saved_fraction(page.trials):.0%}",
+            percent(saved_fraction(page.trials)),
             "of that of all trials to their end",
         ),
     ]
     if "best" in page.accuracies:
         share = page.accuracies["best"]
-        interval = f"{share['low']:.1%} to {share['high']:.1%}, test questions"
-        shown.append(Tile("Best student", f"{share['value']:.1%}", interval))
+        interval = f"{percent(share['low'])} to {percent(share['high'])}, test questions"
+        shown.append(Tile("Best student", percent(share["value"]), interval))
     return shown
 
 
@@ -125,8 +107,8 @@ def trial_rows(page: SweepPage) -> list[TrialRow]:
         TrialRow(
             trial.trial_id,
             trial.state,
-            f"{trial.score:.4f}" if trial.curve else "none",
-            f"{trial.percent:.0f} %",
+            f"{trial.score:.4f}" if trial.curve else NO_VALUE,
+            percent_done(trial.percent),
             tuple(value_text(trial.settings[path]) for path in page.paths),
             trial.error,
         )

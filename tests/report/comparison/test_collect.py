@@ -15,9 +15,10 @@ from kpod_ray.report.comparison.collect import (
     final_validation_accuracy,
 )
 from kpod_ray.report.comparison.figures import comparison_figures
+from kpod_ray.report.comparison.markdown import comparison_markdown
 from kpod_ray.report.comparison.outcomes import Outcomes
-from kpod_ray.report.comparison.page import comparison_markdown
-from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.statistics import findings
+from kpod_ray.report.comparison.step_groups import step_groups
 from tests.pipeline.written_runs import QUESTIONS, TEXTS, finish, written_run
 
 STEP = {"loss_tokens": 5, "rationale_loss": 1.0, "answer_loss": 1.0}
@@ -113,7 +114,7 @@ def test_measured_validation_accuracies_are_in_the_curves(comparison):
     assert [point.share for point in curve] == pytest.approx([1 / 3, 1], abs=1e-6)
     figures = comparison_figures(comparison, findings(comparison), step_groups(comparison))
     titles = [figures["curves"].layout[name].title.text for name in ("yaxis2", "yaxis3")]
-    assert titles == ["given steps, mean", "correct validation answers"]
+    assert titles == ["given steps, mean", "validation accuracy"]
 
 
 def test_the_nodes_are_those_that_trained(comparison):

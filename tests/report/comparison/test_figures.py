@@ -4,7 +4,8 @@ import json
 import pytest
 
 from kpod_ray.report.comparison.figures import comparison_figures
-from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.statistics import findings
+from kpod_ray.report.comparison.step_groups import step_groups
 
 
 def drawn(comparison):
@@ -44,6 +45,42 @@ def test_a_verdict_has_one_colour(figures, comparison):
     points = figures["differences"]["data"]
     pairs = {(one.verdict, p["marker"]["color"]) for one, p in zip(contrasts, points, strict=True)}
     assert len(pairs) == len({verdict for verdict, _ in pairs})
+
+
+def test_rows_of_contrasts_with_other_arms_name_both(comparison):
+    pairs = (("kpod", "uniform"), ("kpod", "hand_weights"))
+    layout = drawn(dataclasses.replace(comparison, contrasts=pairs))["differences"]["layout"]
+    labels = ["kpod<br>\u2212 uniform", "kpod<br>\u2212 hand_weights"]
+    assert layout["yaxis"]["ticktext"] == labels
+
+
+def test_undecided_points_are_hollow_and_only_these(figures, comparison):
+    contrasts = findings(comparison).contrasts.values()
+    hollow = [point["marker"].get("symbol") for point in figures["differences"]["data"]]
+    assert hollow == ["circle-open" if one.verdict == "undecided" else None for one in contrasts]
+    assert len(set(hollow)) == 2
+
+
+def test_only_the_baseline_has_its_colour_where_arms_are_not_tested(comparison):
+    chosen = dataclasses.replace(comparison, contrasts=(("kpod", "uniform"),))
+    means = drawn(chosen)["accuracy"]["data"][1::2]
+    colors = {arm.name: p["marker"]["color"] for arm, p in zip(chosen.arms, means, strict=True)}
+    own = colors.pop("uniform")
+    assert own not in colors.values()
+    assert colors["dft"] == colors["untrained"] == "rgb(138, 144, 156)"
+
+
+def test_an_arm_without_rationales_has_no_rationale_loss_but_a_name(figures):
+    own = [trace for trace in figures["curves"]["data"] if trace["name"] == "answer_only"]
+    assert [bool(trace["x"]) for trace in own] == [False, True, True]
+    assert [trace["showlegend"] for trace in own] == [False, True, False]
+
+
+def test_a_number_of_steps_has_its_number_of_questions_below(figures, comparison):
+    ticks = figures["steps"]["layout"]["xaxis"]["ticktext"]
+    groups = step_groups(comparison)
+    assert ticks == [f"{group.num_steps}<br>({group.num_questions})" for group in groups]
+    assert sum(int(tick.split("(")[1][:-1]) for tick in ticks) == 150
 
 
 def test_every_seed_is_a_point_beside_its_arm(figures, comparison):

@@ -9,8 +9,9 @@ from kpod_ray.report.comparison.assemble import assemble_results
 from kpod_ray.report.comparison.collect import collect_questions, collect_untrained
 from kpod_ray.report.comparison.data import StagePoint
 from kpod_ray.report.comparison.further_sets import further_set_table
+from kpod_ray.report.comparison.markdown import comparison_markdown
 from kpod_ray.report.comparison.outcomes import Outcomes, TrialOutcome
-from kpod_ray.report.comparison.page import comparison_markdown, render_comparison
+from kpod_ray.report.comparison.page import render_comparison
 from kpod_ray.report.comparison.tables import comparison_rows
 from tests.evaluation.test_further import SOURCES
 from tests.pipeline.further_sets import SETS, finish_further_sets

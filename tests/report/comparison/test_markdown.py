@@ -6,8 +6,10 @@ import re
 import pytest
 
 from kpod_ray.cli.terminal import Terminal
-from kpod_ray.report.comparison.page import comparison_markdown, escaped
-from kpod_ray.report.comparison.statistics import findings, step_groups
+from kpod_ray.report.comparison.headline import headline
+from kpod_ray.report.comparison.markdown import comparison_markdown, escaped
+from kpod_ray.report.comparison.statistics import findings
+from kpod_ray.report.comparison.step_groups import step_groups
 from kpod_ray.report.comparison.wording import sensitivity
 from kpod_ray.report.formatting import p_text, signed_points
 
@@ -53,6 +55,24 @@ def test_it_says_what_the_test_could_see_and_a_verdict_for_each_arm(text, compar
     assert sensitivity(comparison, findings(comparison)) in text
     for arm in comparison.arms:
         assert (f"\n- {arm.name}: " in text) == (arm.name != "uniform")
+
+
+def test_it_leads_with_one_sentence(text, comparison):
+    title, sentence, *_ = text.split("\n\n")
+    assert title == "# laptop-arms"
+    assert sentence == escaped(headline(comparison, findings(comparison)))
+
+
+def test_arms_that_are_not_tested_have_a_table_of_their_own(comparison):
+    pairs = (("kpod", "uniform"), ("kpod", "dft"))
+    chosen = dataclasses.replace(comparison, contrasts=pairs)
+    text = comparison_markdown(chosen)
+    rows = tables(text)[2][2:]
+    names = [arm.name for arm in comparison.arms if arm.name not in ("kpod", "uniform")]
+    assert "## Against uniform, not tested" in text
+    assert [row[0] for row in rows] == names
+    (dft,) = [row for row in rows if row[0] == "dft"]
+    assert dft[1] == signed_points(findings(chosen).to_baseline["dft"].value)
 
 
 def test_the_same_results_give_the_same_text(text, comparison):

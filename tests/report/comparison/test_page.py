@@ -3,9 +3,11 @@ import re
 
 import pytest
 
-from kpod_ray.report.comparison.page import render_comparison
+from kpod_ray.report.comparison.headline import cautions, headline, leading_arms
+from kpod_ray.report.comparison.page import render_comparison, tiles
 from kpod_ray.report.comparison.statistics import findings
 from kpod_ray.report.comparison.tables import arm_rows
+from kpod_ray.report.formatting import points
 
 SECTIONS = ("result", "length", "curves", "cost", "arms", "comparison")
 
@@ -46,6 +48,42 @@ def test_every_arm_is_shown_with_its_numbers(page, comparison):
             row.p_value,
             row.adjusted_p,
         ]
+
+
+def test_the_page_leads_with_one_sentence_and_the_arms_in_it(page, comparison):
+    found = findings(comparison)
+    header = page.sections["header"]
+    assert headline(comparison, found) in header
+    best, baseline = leading_arms(comparison, found)
+    assert f"{best}: {comparison.arm(best).description}{baseline} (baseline): " in header
+
+
+def test_warnings_are_in_the_first_screen(page, comparison):
+    for text in cautions(comparison):
+        assert text in page.sections["header"]
+    assert cautions(comparison)
+
+
+def test_arms_that_were_not_trained_have_no_row_of_costs(page):
+    costs = page.sections["cost"]
+    assert "untrained" not in costs
+    assert "uniform" in costs
+
+
+def test_the_best_arm_at_equal_cost_has_a_tile(comparison):
+    found = findings(comparison)
+    assert "At equal cost" not in [tile.name for tile in tiles(comparison, found)]
+    best = leading_arms(comparison, found)[0]
+    longer = dataclasses.replace(comparison.baseline_arm, cost_tokens=(2_600_000,) * 3)
+    arms = tuple(
+        dataclasses.replace(arm, cost_tokens=(2_000_000,) * 3) if arm.name == best else arm
+        for arm in comparison.arms
+    )
+    results = dataclasses.replace(comparison, arms=arms, longer_baseline=longer)
+    found = findings(results)
+    (tile,) = [tile for tile in tiles(results, found) if tile.name == "At equal cost"]
+    assert tile.value == points(found.costs[best].difference.value)
+    assert tile.remark.endswith(", no test")
 
 
 def test_figures_are_five_and_the_links_lead_to_sections(page):

@@ -12,7 +12,7 @@ from kpod_ray.evaluation.statistics import (
     smallest_effect,
 )
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults, StagePoint
-from kpod_ray.report.comparison.statistics import accuracy_at, findings, step_groups
+from kpod_ray.report.comparison.statistics import accuracy_at, findings
 
 
 def comparison_of(answers, num_steps, baseline="base"):
@@ -94,15 +94,6 @@ def test_one_seed_is_compared_over_the_questions_alone():
     assert (found.accuracies[0].low, found.accuracies[0].high) == wilson_interval(*counts)
 
 
-def test_accuracy_by_number_of_steps_counted_by_hand():
-    base = np.array([[True, False, True, True], [True, True, False, True]])
-    arm = np.array([[False, False, True, True], [False, True, True, True]])
-    groups = step_groups(comparison_of({"base": base, "arm": arm}, (5, 2, 2, 2)))
-    assert [(group.num_steps, group.num_questions) for group in groups] == [(2, 3), (5, 1)]
-    assert groups[0].accuracies == pytest.approx((4 / 6, 5 / 6))
-    assert groups[1].accuracies == (1, 0)
-
-
 def test_exactly_the_contrasts_of_the_config_are_tested_and_corrected(made):
     pairs = (("good", "base"), ("good", "bad"))
     found = findings(dataclasses.replace(made, contrasts=pairs))
@@ -115,6 +106,17 @@ def test_exactly_the_contrasts_of_the_config_are_tested_and_corrected(made):
     assert adjusted == pytest.approx([2 * low, max(2 * low, high)])
     good, bad = made.arms[0].correct, made.arms[2].correct
     assert found.contrasts["good - bad"].difference == paired_bootstrap(good, bad, 0)
+
+
+def test_every_arm_has_a_difference_to_the_baseline_also_where_it_is_no_contrast(made):
+    found = findings(made)
+    chosen = findings(dataclasses.replace(made, contrasts=(("good", "bad"), ("base", "bad"))))
+    assert list(chosen.to_baseline) == ["good", "bad", "same", "once"]
+    assert chosen.to_baseline == found.to_baseline
+    assert chosen.to_baseline["bad"] == chosen.contrasts["bad"].difference
+    assert [(one.arm, one.other) for one in chosen.contrasts.values()] == [
+        ("good", "bad"), ("bad", "base"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("resample", ["questions", "all"])

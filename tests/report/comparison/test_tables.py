@@ -1,10 +1,10 @@
+import dataclasses
 import json
-import math
 
 import pytest
 
-from kpod_ray.report.comparison.statistics import findings, step_groups
-from kpod_ray.report.comparison.tables import arm_rows, comparison_rows, step_cells
+from kpod_ray.report.comparison.statistics import findings
+from kpod_ray.report.comparison.tables import arm_rows, comparison_rows
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +65,23 @@ def test_a_bar_is_as_long_as_its_share_of_the_longest(comparison):
     assert float(widths["answer_only"]) == pytest.approx(100 * 21_001 / 402_001, abs=0.01)
 
 
-def test_cells_are_tinted_by_their_difference_to_the_baseline(comparison):
-    groups = step_groups(comparison)
-    rows = step_cells(comparison, groups)
-    assert {cell.tint for cell in rows[2]} == {""}
-    shades = []
-    for arm, cells in enumerate(rows):
-        for group, cell in zip(groups, cells, strict=True):
-            difference = group.accuracies[arm] - group.accuracies[2]
-            assert (
-                cell.tint == {1: "above", -1: "below", 0: ""}[(difference > 0) - (difference < 0)]
-            )
-            shades.append(float(cell.shade))
-    assert math.isclose(max(shades), 1)
-    assert min(shades) == 0
+def test_arms_that_no_contrast_names_show_their_difference_without_a_test(comparison, rows):
+    pairs = (("kpod", "uniform"), ("kpod", "hand_weights"), ("uniform", "dft"))
+    chosen = dataclasses.replace(comparison, contrasts=pairs)
+    plain = {row["arm"]: row for row in comparison_rows(chosen)}
+    texts = {row.name: row for row in arm_rows(chosen, findings(chosen))}
+    for name in set(rows) - {"uniform"}:
+        ends = ("difference", "difference_low", "difference_high")
+        assert [plain[name][end] for end in ends] == [rows[name][end] for end in ends]
+        assert (
+            texts[name].difference.strip("+\u2212") == f"{abs(100 * rows[name]['difference']):.1f}"
+        )
+        assert " to " in texts[name].difference_interval
+    tested = {name for name, row in plain.items() if row["p_holm"] is not None}
+    assert tested == {"kpod", "dft"}
+    for name in set(rows) - {"uniform", "kpod", "dft"}:
+        assert plain[name]["verdict"] == texts[name].verdict == "untested"
+        assert texts[name].words == "not tested against uniform"
+        assert texts[name].p_value == texts[name].adjusted_p == "\u2013"
+    assert texts["dft"].verdict == rows["dft"]["verdict"]
+    assert (texts["uniform"].words, texts["uniform"].difference) == ("baseline", "\u2013")

@@ -6,6 +6,7 @@ import pytest
 
 from kpod_ray.records import Prediction, Rationale, StageRow, StepDifficulty
 from kpod_ray.report.run import tables
+from kpod_ray.report.run.accuracy_rows import gold_step_rows
 from kpod_ray.report.run.collect import collect
 from kpod_ray.report.run.data import MAX_PREDICTIONS, MissingSteps
 from kpod_ray.report.run.page import render
@@ -104,7 +105,8 @@ def test_step_statistics_are_those_of_the_manifest(run):
     results = collect(run.config, run.artifacts)
     steps = results.accuracies[1].steps
     assert (steps.num_compared, steps.generated_minus_gold, steps.early_stops) == (9, -1.5, 0.5)
-    assert tables.gold_step_rows(results) == [["2", "9", "33.3\u00a0%", "33.3\u00a0%"]]
+    texts = ["33.3\u00a0% (12.1\u00a0to\u00a064.6)"] * 2  # Wilson's interval of 3 in 9
+    assert gold_step_rows(results) == [["2", "9", *texts]]
     assert results.train_history[0].keypoint_share == 0.25
     page = render(results)
     assert "\u22121.50" in page
@@ -114,7 +116,7 @@ def test_step_statistics_are_those_of_the_manifest(run):
 def test_warnings_of_phases_are_in_the_report(run):
     results = collect(run.config, run.artifacts)
     assert results.warnings == {"train": "a checkpoint is <damaged>"}
-    assert "<strong>train</strong>: a checkpoint is &lt;damaged&gt;" in render(results)
+    assert "train: a checkpoint is &lt;damaged&gt;" in render(results)
 
 
 def test_further_sets_have_a_table_of_their_own(tmp_path, run, parse_page):

@@ -105,6 +105,12 @@ def test_loss_curves_are_the_given_numbers():
     assert share["y"] == [0.5, 0.6]
 
 
+def test_a_training_without_rationales_has_no_curves_of_them():
+    history = [TrainPoint(step, 1, 0.5, 0.0, 0.5, 0.0, 0.0) for step in (1, 2)]
+    traces = data_of(figures.training_figure(history))
+    assert [trace["name"] for trace in traces] == ["loss (minimised)", "answer, per token"]
+
+
 @pytest.mark.parametrize(("num_stages", "num_labels"), [(1, 1), (10, 10), (20, 10), (100, 10)])
 def test_every_stage_is_marked_and_few_are_labelled(num_stages, num_labels):
     layout = json.loads(figures.training_figure(train_points(200, num_stages)).to_json())["layout"]

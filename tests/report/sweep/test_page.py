@@ -4,7 +4,8 @@ import pytest
 
 from kpod_ray.report.sweep.data import FAILED, FINISHED
 from kpod_ray.report.sweep.figures import sweep_figures
-from kpod_ray.report.sweep.page import headline, render_sweep, trial_rows
+from kpod_ray.report.sweep.page import render_sweep, trial_rows
+from kpod_ray.report.sweep.wording import headline
 
 SECTIONS = ("best", "space", "curves", "trials", "sweep")
 
@@ -42,7 +43,9 @@ def test_the_best_settings_stand_beside_those_of_the_config(page, swept):
     rate = f"{best.settings['student.learning_rate']:.3g}"
     assert page.cells("student.learning_rate")[1:] == [rate, "1e-05"]
     assert f"loss of {best.score:.4f}" in page.sections["header"]
-    assert "answers 15.0% of the test questions, the untouched 0.0%" in page.sections["header"]
+    header = page.sections["header"].replace("\u00a0", " ")
+    assert "answers 15.0 % of the test questions, the untouched 0.0 %" in header
+    assert f"Best of 16 trials: {best.trial_id}, with a validation loss" in header
 
 
 def test_the_best_student_is_tested_against_the_untouched_one(page, swept):
@@ -53,7 +56,7 @@ def test_the_best_student_is_tested_against_the_untouched_one(page, swept):
 
 def test_one_trial_is_no_trials(swept):
     one = dataclasses.replace(swept, trials=swept.finished()[:1])
-    assert headline(one).startswith("The best of 1 trial has a")
+    assert headline(one).startswith(f"Best of 1 trial: {one.trials[0].trial_id}, with a")
 
 
 def test_hostile_text_makes_no_tag_and_no_attribute(hostile_sweep, page, parse_page):
@@ -72,4 +75,8 @@ def test_a_sweep_in_which_nothing_was_finished_says_so(swept, parse_page):
     assert "Nothing to show: no trial was finished." in page.sections["best"]
     nothing = dataclasses.replace(swept, trials=(), accuracies={})
     assert sweep_figures(nothing) == {}
-    assert parse_page(render_sweep(nothing)).open == []
+    empty = parse_page(render_sweep(nothing))
+    assert empty.open == []
+    for section in ("best", "space", "curves", "trials"):
+        assert "othing to show" in empty.sections[section]
+    assert "0 trials" not in empty.sections["space"]
