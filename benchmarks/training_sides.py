@@ -58,7 +58,7 @@ def load_examples(data: str, tokenizer: Any, template: Template) -> list[Example
     by_id = {question.id: question for question in load_questions(questions, 0).questions}
     teacher = FileTeacher(kind="file", path=f"{data}/svamp/teacher_palm540b.jsonl")
     examples = []
-    for sample in read_samples(teacher):
+    for sample in read_samples(teacher, by_id.values()).samples:
         if sample.question_id not in by_id:
             continue
         question = by_id[sample.question_id]

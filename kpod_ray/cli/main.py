@@ -100,6 +100,19 @@ def _run_dry(config: RunConfig, until: str) -> None:
 
 
 @app.command()
+def init(
+    file: Annotated[
+        str, typer.Argument(help="File of questions: .jsonl, .json, .csv, .tsv or .parquet.")
+    ],
+    out: Annotated[str, typer.Option(help="Config to write; it mustn't exist.")] = "config.yaml",
+) -> None:
+    """Look at a file of questions, show how it is understood, and write a config with comments."""
+    from kpod_ray.cli.init import write_config
+
+    write_config(file, out, console)
+
+
+@app.command()
 def compare(
     config: ConfigPath,
     overrides: Overrides = None,

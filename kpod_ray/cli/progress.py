@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from rich.progress import Progress
 from rich.table import Table
 
+from kpod_ray.cli.show_questions import collect_questions, print_understood
 from kpod_ray.cli.show_run import (
     accuracy_table,
     count_text,
@@ -40,6 +41,8 @@ from kpod_ray.tracking.wandb_upload import files_of
 def run_with_progress(run: Run, until: str, console: Terminal) -> None:
     """Run the phases up to and including ``until`` with progress; print times, accuracies and addresses.
 
+    After the questions alone, their columns, kinds of answers and three questions are printed.
+
     Metrics and summaries are also logged to W&B, as ``tracking`` of the config says; a failure of W&B is
     only a warning.
 
@@ -62,6 +65,9 @@ def run_with_progress(run: Run, until: str, console: Terminal) -> None:
             tracker.log_summary(
                 key, lambda: PhaseSummary(pages={"report": run.store.read_text(path)})
             )
+    if until == "questions":
+        found = collect_questions(run.artifacts["questions"], 3, None)
+        print_understood(found, screen.manifests["questions"].get("columns", {}), console)
     screen.print_summary()
     if "evaluate" in screen.manifests:
         console.write_line(difference_line(run.artifacts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kpod_ray.cli.terminal import Terminal
@@ -15,10 +15,12 @@ from kpod_ray.questions.contamination import Contamination
 from kpod_ray.records import Question
 from kpod_ray.report.formatting import clipped
 from kpod_ray.storage.artifacts import Artifact
-from kpod_ray.storage.user_files import BadRow
+from kpod_ray.storage.bad_rows import BadRow
 
 NUM_ANSWERS = 8
 """Gold answers of each kind that are shown."""
+_NUM_UNDERSTOOD = 3
+"""Questions that are shown after they were read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,30 @@ def collect_questions(
     Raises:
         KpodError: There is no question with that id, or the artifact can't be read.
     """
+    bad_rows = [BadRow(**row) for row in _faults(artifact, "bad_rows")]
+    repeats = [Contamination(**row) for row in _faults(artifact, "contamination")]
+    rows = table_rows(artifact, "questions", Question)
+    return summarize(rows, num_questions, bad_rows, repeats, question_id)
+
+
+def summarize(
+    rows: Iterable[Question],
+    num_questions: int,
+    bad_rows: list[BadRow],
+    contamination: Sequence[Contamination] = (),
+    question_id: str | None = None,
+) -> QuestionSummary:
+    """Count questions, and select the questions to show; see `collect_questions`.
+
+    Raises:
+        KpodError: There is no question with the id.
+    """
     is_known = question_id is None
     counts = Counter[tuple[str, str]]()
     gold_counts, answers = Counter[str](), dict[str, list[str]]()
     chosen: list[Question] = []
     num_chosen = Counter[str]()
-    for row in table_rows(artifact, "questions", Question):
+    for row in rows:
         counts[row.split, row.kind] += 1
         gold = row.kind if row.answer else "none"
         gold_counts[gold] += 1
@@ -71,9 +91,7 @@ def collect_questions(
             chosen.append(row)
     if not is_known:
         raise KpodError(f"there is no question {question_id!r}")
-    bad_rows = [BadRow(**row) for row in _faults(artifact, "bad_rows")]
-    repeats = [Contamination(**row) for row in _faults(artifact, "contamination")]
-    return QuestionSummary(counts, chosen, bad_rows, gold_counts, answers, repeats)
+    return QuestionSummary(counts, chosen, bad_rows, gold_counts, answers, list(contamination))
 
 
 def _faults(artifact: Artifact, name: str) -> list[dict[str, Any]]:
@@ -82,6 +100,20 @@ def _faults(artifact: Artifact, name: str) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = artifact.read(name).to_pylist()
     return rows
+
+
+def print_understood(
+    summary: QuestionSummary, columns: Mapping[str, Mapping[str, str]], console: Terminal
+) -> None:
+    """Print how questions were understood: the columns, the kinds of answers, and three questions.
+
+    ``columns`` maps the path of each file to its columns, see `TableColumns.known`.
+    """
+    for path, found in columns.items():
+        names = ", ".join(f"{role} = {name}" for role, name in found.items())
+        console.write_line(f"columns of {path}: {names or 'none is known'}")
+    shown = dataclasses.replace(summary, questions=summary.questions[:_NUM_UNDERSTOOD])
+    print_questions(shown, _NUM_UNDERSTOOD, console)
 
 
 def print_questions(summary: QuestionSummary, num_shown: int, console: Terminal) -> None:

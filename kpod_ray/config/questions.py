@@ -13,21 +13,33 @@ MOST_TERSE_STEPS = 5
 
 
 class ColumnsConfig(Config):
-    """Names of the columns in a file of questions or rationales. Optional columns may be missing."""
+    """Names of the columns in a file of questions or rationales. Optional columns may be missing.
 
-    id: Line = "id"
-    """Question id, unique among the questions."""
-    question: Line = "question"
-    """Question text."""
-    answer: Line = "answer"
-    """Gold answer."""
+    None looks for the setting's own name and for other names that data sets use, in any case; where two
+    of the other names occur, the setting must name the column.
+    """
+
+    id: Line | None = None
+    """Question id, unique among the questions. None takes ``id``; in a file without that column, the id
+    is a hash of the question and its choices."""
+    question: Line | None = None
+    """Question text. None takes ``question``, ``problem``, ``prompt``, ``instruction`` (followed by
+    ``input``), ``query`` or ``input``."""
+    messages: Line | None = None
+    """Conversation, whose last reply is the rationale and whose user turn before the reply is the
+    question. None takes ``messages``, ``conversations`` or ``conversation`` in a file of questions
+    without a question, or of rationales without a rationale."""
+    answer: Line | None = None
+    """Gold answer. None takes ``answer``, ``final_answer``, ``ground_truth`` or ``target``, or else a
+    solution with the answer in it: ``solution``, ``output``, ``response`` or ``completion``."""
     choices: Line = "choices"
     """List of the answer options of a multiple-choice question (optional)."""
     split: Line = "split"
     """``train`` or ``test`` (optional; ``train`` if missing)."""
-    rationale: Line = "rationale"
+    rationale: Line | None = None
     """Text of a rationale: the reference rationale in a file of questions (optional), the teacher's
-    rationale in a file of rationales."""
+    rationale in a file of rationales. None takes ``rationale``, ``reasoning``, ``solution``, ``output``,
+    ``response`` or ``completion``."""
     teacher_answer: Line = "teacher_answer"
     """Answer that was extracted from the teacher's text (optional, files of rationales only)."""
     finish_reason: Line = "finish_reason"
@@ -116,11 +128,11 @@ class SplitConfig(QuestionSeeds):
 
 
 class FileQuestions(SplitConfig):
-    """Questions from a JSON Lines or Parquet file."""
+    """Questions from a JSON Lines, JSON, CSV, TSV or Parquet file."""
 
     source: Literal["file"]
     path: Line
-    """File of the questions, which ends in ``.jsonl`` or ``.parquet``."""
+    """File of the questions, which ends in ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet``."""
     test_path: Line | None = None
     """File whose questions are all test questions; None is no such file."""
 

@@ -15,8 +15,9 @@ from kpod_ray.config.questions import ColumnsConfig
 class FiltersConfig(Config):
     """Filters of correct rationales. A rejected rationale is counted under the verdict of its filter."""
 
-    max_chars: int = Field(8000, ge=1)
-    """Most characters of a rationale; a longer rationale is rejected as unreadable."""
+    max_chars: int = Field(200_000, ge=1)
+    """Most characters of a rationale; a longer rationale is rejected as too long. The default lets the
+    traces of reasoning models pass."""
     min_steps: int = Field(1, ge=1)
     """Fewest reasoning steps of a rationale, without the final sentence that announces the answer."""
     max_steps: int | None = Field(None, ge=1)
@@ -72,6 +73,10 @@ class TeacherBase(Config):
     selection: Selection = "first"
     """Rule that selects among a question's correct rationales: by sample index (``first``), by length in
     characters, by mean log-probability of a token, or by fewest shared words (``most_diverse``)."""
+    thoughts: Literal["keep", "drop"] = "keep"
+    """What happens to the text between ``<think>`` and ``</think>``, or from the start to ``</think>``,
+    before a rationale is filtered: ``keep`` leaves text and marks in the rationale, ``drop`` removes
+    them. Of a text without an end of the thoughts, ``drop`` leaves what is before ``<think>``."""
     num_kept: int = Field(1, ge=1)
     """Most rationales of a question that are kept; each is a training example of its own."""
 
@@ -195,11 +200,12 @@ class EndpointTeacher(GeneratingTeacher):
 
 
 class FileTeacher(TeacherBase):
-    """Rationales from a JSON Lines or Parquet file."""
+    """Rationales from a JSON Lines, JSON, CSV, TSV or Parquet file."""
 
     kind: Literal["file"]
     path: Line
-    """File of the rationales. Several rows with the same question id are several samples."""
+    """File of the rationales. Several rows of one question are several samples. A row belongs to the
+    question with its id, or else to the question with the text of its question."""
     name: Line | None = None
     """Name of the teacher in the results; None takes the name of the file."""
     columns: ColumnsConfig = ColumnsConfig()

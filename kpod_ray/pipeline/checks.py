@@ -35,7 +35,7 @@ from kpod_ray.questions.splits import check_test_questions, in_validation_set
 from kpod_ray.records import Question
 from kpod_ray.schedule.embedding_source import check_embedding
 from kpod_ray.teacher import kinds
-from kpod_ray.teacher.rationale_files import read_samples
+from kpod_ray.teacher.rationale_files import read_samples, shortened
 from kpod_ray.weighting.given_weights import check_rows
 
 
@@ -113,6 +113,8 @@ def _checked(config: RunConfig, phases: Sequence[str]) -> list[Question]:
     train = [question for question in questions if question.split == "train"]
     if "teacher" in phases:
         _check_teacher(config, train)
+    if "teacher" in phases and isinstance(config.teacher, FileTeacher):
+        _check_rationales(config.teacher, questions)
     if "plan" in phases:
         _check_validation(config, train)
     return train
@@ -207,13 +209,25 @@ def _check_teacher(config: RunConfig, questions: Sequence[Question]) -> None:
             "teacher.kind=reference: no training question has a reference rationale; "
             "set questions.columns.rationale or questions.answer_separator, or another teacher"
         )
-    if isinstance(teacher, FileTeacher):
-        samples = read_samples(teacher)
-        falls_back = teacher.fallback == "reference" and has_reference
-        if not falls_back and not any(sample.question_id in ids for sample in samples):
-            raise KpodError(
-                f"rationales {teacher.path}: none of the {len(samples)} rows has the id of a training "
-                f"question, such as {questions[0].id!r}; check teacher.columns.id"
-            )
     if isinstance(config.weighting, FileWeighting):
         check_rows(config.weighting, ids)
+
+
+def _check_rationales(teacher: FileTeacher, questions: Sequence[Question]) -> None:
+    """Check that a file has a rationale of a training question, unless it falls back to others."""
+    train = [question for question in questions if question.split == "train"]
+    ids = {question.id for question in train}
+    found = read_samples(teacher, questions)
+    has_reference = any(question.reference_rationale for question in train)
+    if teacher.fallback == "reference" and has_reference:
+        return
+    if not any(sample.question_id in ids for sample in found.samples):
+        texts = (
+            f"; nor the text of a question, such as {shortened(train[0].question)!r}, where the file "
+            f"asks {shortened(found.example)!r}"
+        )
+        raise KpodError(
+            f"rationales {teacher.path}: none of the {len(found.samples)} rows has the id of a training "
+            f"question, such as {train[0].id!r}; check teacher.columns.id"
+            f"{texts if found.example else ''}"
+        )

@@ -11,7 +11,8 @@ from kpod_ray.data.corpus import Span, corpus_rows
 from kpod_ray.errors import KpodError
 from kpod_ray.pipeline.export import kpod_row
 from kpod_ray.pipeline.lookup import find_run
-from kpod_ray.storage.user_files import BadRow, place, read_rows
+from kpod_ray.storage.bad_rows import BadRow, place
+from kpod_ray.storage.user_files import read_rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -123,11 +123,13 @@ def _write_questions(config: RunConfig, artifact: Artifact) -> Manifest:
         "train": splits.count("train"),
         "test": splits.count("test"),
         "bad_rows": len(loaded.bad_rows),
+        "repeated_rows": loaded.num_repeats,
         "equal_to_test": num_equal,
         "nearly_equal_to_test": len(loaded.contamination) - num_equal,
     }
     warning = contamination_warning(loaded.contamination, config.questions)
-    return {"counts": counts, **({"warning": warning} if warning else {})}
+    manifest = {"counts": counts, "columns": dict(loaded.columns)}
+    return {**manifest, **({"warning": warning} if warning else {})}
 
 
 def _write_further_sets(config: RunConfig, questions: Artifact, artifact: Artifact) -> Manifest:

@@ -15,7 +15,7 @@ from kpod_ray.questions.contamination import (
 )
 from kpod_ray.questions.loading import read_questions
 from kpod_ray.records import Question
-from kpod_ray.storage.user_files import BadRow
+from kpod_ray.storage.bad_rows import BadRow
 
 FURTHER_ARTIFACTS = ("questions_also", "evaluate_also_before", "evaluate_also")
 """Artifacts that a run with further test sets has beside the others: the questions of all sets, and the

@@ -8,6 +8,7 @@ functions ``row`` maps column names to values.
 from __future__ import annotations
 
 import decimal
+import json
 import math
 import re
 import string
@@ -82,15 +83,16 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
 
     The column ``name`` holds a list of texts, which get the labels ``A``, ``B``, ..., or a mapping
     ``{"text": [...], "label": [...]}`` as in data sets on the hub; without ``label``, the labels are
-    those of a list. Texts and labels lose the white space at their ends; JSON numbers become text in
-    normal form. A missing column, null or an empty list means no choices.
+    those of a list. In a CSV file, either is JSON text. Texts and labels lose the white space at their
+    ends; JSON numbers become text in normal form. A missing column, null or an empty list means no
+    choices.
 
     Raises:
         FieldError: The choices, a choice or a label have another type, a text or label is only white
             space or holds half a surrogate pair, a number isn't finite, the numbers of texts and labels
             differ, two labels are equal, or there are fewer than 2 or more than 26 choices.
     """
-    value: Any = row.get(name)
+    value: Any = _of_json(row.get(name))
     if value is None or value == []:
         return [], []
     labels: Any = None
@@ -110,6 +112,16 @@ def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str
     if len(set(labels)) < len(labels):
         raise FieldError(f"field {name!r} has two equal labels")
     return texts, labels
+
+
+def _of_json(value: Any) -> Any:
+    """Return what a text such as ``["cat", "dog"]``, as in a CSV file, holds; else the value itself."""
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def read_choice(

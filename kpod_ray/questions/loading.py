@@ -1,8 +1,9 @@
 """Load and check questions from files, the Hugging Face hub or the arithmetic generator.
 
-Ids are unique over the train and the test split. A row that can't be used becomes a `BadRow` with its
-file, its line and the reason. A fraction of bad rows above ``questions.max_bad_fraction``, or an error
-of the source as a whole, raises a `KpodError`.
+Ids are unique over the train and the test split. Rows without an id get one from their content
+(`content_id`), and equal ones of them are one question. A row that can't be used becomes a `BadRow`
+with its file, its line and the reason. A fraction of bad rows above ``questions.max_bad_fraction``, or
+an error of the source as a whole, raises a `KpodError`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from kpod_ray.config import (
 )
 from kpod_ray.errors import KpodError
 from kpod_ray.questions.arithmetic import generate_questions
+from kpod_ray.questions.columns import names_of, question_columns
 from kpod_ray.questions.contamination import Contamination, find_contamination
+from kpod_ray.questions.content_ids import has_content_id
 from kpod_ray.questions.rows import question_of
 from kpod_ray.questions.splits import hash_fraction, in_test_split
 from kpod_ray.records import Question, Split
-from kpod_ray.storage.user_files import BadRow, FieldError, file_hash, place, read_rows
+from kpod_ray.storage.bad_rows import BadRow, place
+from kpod_ray.storage.user_files import FieldError, file_hash, read_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,12 @@ class LoadedQuestions:
     contamination: list[Contamination] = dataclasses.field(default_factory=list)
     """Training questions that repeat a test question; with ``test_duplicates: drop`` they aren't in
     ``questions``."""
+    num_repeats: int = 0
+    """Rows without an id that were left out because they equal an earlier row, but for the rationale."""
+    columns: Mapping[str, Mapping[str, str]] = dataclasses.field(
+        default_factory=dict, compare=False
+    )
+    """Path of the file, or name and split of the data set -> its columns (`TableColumns.known`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +86,7 @@ def load_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
             f"questions {_parts(config)[0].path}: no training question is left of {len(questions)}; "
             "check the split column, questions.test_fraction and questions.test_duplicates"
         )
-    return LoadedQuestions(questions, loaded.bad_rows, repeats)
+    return dataclasses.replace(loaded, questions=questions, contamination=repeats)
 
 
 def read_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
@@ -90,13 +100,14 @@ def read_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     ``train_seed`` draws). ``test_seed`` and ``train_seed`` have priority over ``seed``, which also
     determines arithmetic questions.
 
-    A row of a file without an id and a test question without an answer are bad rows. A row of the hub
-    without an id column gets an id (see `hub_rows`). Questions aren't compared: the field
-    ``contamination`` of the result is empty.
+    A test question without an answer is a bad row. A row without an id gets a `content_id`; if its
+    question was already read, it is left out and counted, or a bad row if its answer is another one.
+    Questions aren't compared otherwise: the field ``contamination`` of the result is empty.
 
     Raises:
         KpodError: A file doesn't exist, has another ending than ``.jsonl`` and ``.parquet``, or can't be
-            read; the data set can't be loaded; two usable rows have the same id; a larger fraction of
+            read; the data set can't be loaded; two columns may both be the question or the answer, or
+            none is the question; two usable rows have the same id of their own; a larger fraction of
             the rows than ``max_bad_fraction`` can't be used; ``train_seed`` is to draw from no more than
             ``limit`` questions; or too many arithmetic questions are asked for (`generate_questions`).
     """
@@ -105,7 +116,7 @@ def read_questions(config: QuestionsConfig, seed: int) -> LoadedQuestions:
     loaded = _read(_parts(config), config)
     test_seed = seed if config.test_seed is None else config.test_seed
     questions = _with_test_split(loaded.questions, config.test_fraction, test_seed)
-    return LoadedQuestions(_limited(questions, config), loaded.bad_rows)
+    return dataclasses.replace(loaded, questions=_limited(questions, config))
 
 
 def content_hash(config: QuestionsConfig) -> str:
@@ -129,9 +140,8 @@ def content_hash(config: QuestionsConfig) -> str:
 def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the row number, from 1, and the row, of every row in a split of a data set on the hub.
 
-    ``split`` is the name of the split on the hub. If the data set has no id column, each row gets the id
-    ``<split>-<row number>``, which is stable because a revision fixes the order of the rows. The data
-    set is downloaded, or read from the local cache, when the iteration starts.
+    ``split`` is the name of the split on the hub. The data set is downloaded, or read from the local
+    cache, when the iteration starts.
 
     Raises:
         KpodError: The data set can't be loaded; raised when the iteration starts. Errors of the library
@@ -150,10 +160,7 @@ def hub_rows(config: HubQuestions, split: str) -> Iterator[tuple[int, dict[str, 
             f"questions: split {split!r} of data set {config.dataset!r} can't be loaded: {reason}; "
             "if the hub can't be reached, use source: file with a downloaded file"
         ) from error
-    name = config.columns.id
-    has_ids = name in rows.column_names
-    for number, row in enumerate(rows, 1):
-        yield number, row if has_ids else {**row, name: f"{split}-{number}"}
+    yield from enumerate(rows, 1)
 
 
 def _parts(config: FileQuestions | HubQuestions) -> list[_Part]:
@@ -184,39 +191,62 @@ def _hub_parts(config: HubQuestions) -> list[_Part]:
 
 def _read(parts: Iterable[_Part], config: SplitConfig) -> LoadedQuestions:
     """Read all rows; raise a `KpodError` if ids aren't unique or bad rows are too many."""
-    questions: list[Question] = []
+    known = _Known()
     bad_rows: list[BadRow] = []
-    places: dict[str, tuple[str, int]] = {}
-    for path, line, row in _questions(parts, config):
-        if isinstance(row, BadRow):
-            bad_rows.append(row)
-            continue
-        if row.id in places:
-            raise KpodError(_duplicate(row.id, path, line, places[row.id]))
-        places[row.id] = (path, line)
-        questions.append(row)
-    num_rows = len(questions) + len(bad_rows)
+    columns: dict[str, Mapping[str, str]] = {}
+    num_rows = 0
+    for part in parts:
+        names, rows = names_of(part.rows)
+        found = question_columns(names, config.columns, f"questions {part.path}")
+        columns[part.path] = found.known(names)
+        for line, row in rows:
+            num_rows += 1
+            try:
+                if isinstance(row, BadRow):
+                    bad_rows.append(row)
+                else:
+                    question = question_of(row, config, found, part.split)
+                    known.add(question, part.path, line)
+            except FieldError as error:
+                bad_rows.append(BadRow(part.path, line, str(error)))
     if len(bad_rows) > config.max_bad_fraction * num_rows:
         raise KpodError(
             f"questions {bad_rows[0]} ({len(bad_rows)} of {num_rows} rows can't be used, "
             f"questions.max_bad_fraction is {config.max_bad_fraction:g})"
         )
-    return LoadedQuestions(questions, bad_rows)
+    questions = list(known.questions.values())
+    return LoadedQuestions(questions, bad_rows, num_repeats=known.num_repeats, columns=columns)
 
 
-def _questions(
-    parts: Iterable[_Part], config: SplitConfig
-) -> Iterator[tuple[str, int, Question | BadRow]]:
-    """Yield the path, the line or row number, and the question or the bad row, of every row."""
-    for part in parts:
-        for line, row in part.rows:
-            if isinstance(row, BadRow):
-                yield part.path, line, row
-                continue
-            try:
-                yield part.path, line, question_of(row, config, part.split)
-            except FieldError as error:
-                yield part.path, line, BadRow(part.path, line, str(error))
+class _Known:
+    """The questions read so far, by id, with the place of each."""
+
+    def __init__(self) -> None:
+        self.questions: dict[str, Question] = {}
+        self.places: dict[str, tuple[str, int]] = {}
+        self.num_repeats = 0
+
+    def add(self, question: Question, path: str, line: int) -> None:
+        """Add a question; count one without an id of its own that was already added.
+
+        Raises:
+            KpodError: The id is a row's own and was already used.
+            FieldError: The question has another answer than the same question of an earlier row.
+        """
+        earlier = self.questions.get(question.id)
+        if earlier is None:
+            self.questions[question.id] = question
+            self.places[question.id] = (path, line)
+        elif not has_content_id(question):
+            raise KpodError(_duplicate(question.id, path, line, self.places[question.id]))
+        elif question.answer != earlier.answer:
+            first = place(*self.places[question.id]).removeprefix(f"{path} ")
+            raise FieldError(
+                f"the question is that of {first}, but the answer is {question.answer!r} and not "
+                f"{earlier.answer!r}"
+            )
+        else:
+            self.num_repeats += 1
 
 
 def _duplicate(question_id: str, path: str, line: int, first: tuple[str, int]) -> str:

@@ -22,7 +22,8 @@ from kpod_ray.models.custom_code import load_pretrained
 from kpod_ray.models.device import device
 from kpod_ray.models.sources import model_folder
 from kpod_ray.models.student import load_student, load_tokenizer
-from kpod_ray.storage.user_files import checked_file, place
+from kpod_ray.storage.bad_rows import place
+from kpod_ray.storage.user_files import checked_file
 
 FloatArray = npt.NDArray[np.float32]
 BATCH_SIZE = 64

@@ -1,54 +1,37 @@
-"""Read rows and fields of the user's JSON Lines and Parquet files.
+"""Read rows and fields of the user's JSON Lines, JSON, CSV, TSV and Parquet files.
 
 Errors name the file, the line and the field. A row that can't be read becomes a `BadRow` and no
-exception, so that the caller decides how many bad rows are tolerated. Memory doesn't grow with the file.
+exception, so that the caller decides how many bad rows are tolerated. Memory doesn't grow with the file,
+except for JSON.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.arrow_files import csv_rows, parquet_rows
+from kpod_ray.storage.bad_rows import BadRow
 from kpod_ray.storage.filesystems import local_path
-from kpod_ray.storage.plain_tables import check_plain
+from kpod_ray.storage.json_files import json_line_rows, json_rows
 
-_BATCH_ROWS = 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that can't be used, with the reason. ``str(bad_row)`` is one line for the user."""
-
-    path: str
-    """File of the row, as the user named it."""
-    line: int
-    """Line of a JSON Lines file, or row of any other source; counted from 1."""
-    reason: str
-    """What is wrong with the row."""
-
-    def __str__(self) -> str:
-        return f"{place(self.path, self.line)}: {self.reason}"
+_Reader = Callable[[str, Path], Iterator[tuple[int, dict[str, Any] | BadRow]]]
+_READERS: Mapping[str, _Reader] = {
+    ".jsonl": json_line_rows,
+    ".json": json_rows,
+    ".csv": functools.partial(csv_rows, delimiter=","),
+    ".tsv": functools.partial(csv_rows, delimiter="\t"),
+    ".parquet": parquet_rows,
+}
+"""Ending of a file -> function that reads the rows, from the path as the user named it and the file."""
 
 
 class FieldError(ValueError):
     """An unusable field of a row; the message names the field and says what is wrong."""
-
-
-def place(path: str, line: int) -> str:
-    """Return the place of a row for a message, such as ``a.jsonl line 3`` or ``a.parquet row 3``.
-
-    A path that doesn't end in ``.jsonl``, or the name of another source, gives ``row``. Lines and rows
-    are counted from 1.
-    """
-    return f"{path} {'line' if path.lower().endswith('.jsonl') else 'row'} {line}"
 
 
 def checked_file(path: str) -> Path:
@@ -79,29 +62,30 @@ def file_hash(path: str) -> str:
 
 
 def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    """Return an iterator over the rows of a JSON Lines or Parquet file.
+    """Return an iterator over the rows of a JSON Lines, JSON, CSV, TSV or Parquet file.
 
     The call checks the path; the iteration opens and reads the file.
 
     Args:
-        path: File that ends in ``.jsonl`` or ``.parquet``, in any case; ``~`` is expanded.
+        path: File that ends in ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet``, in any case;
+            ``~`` is expanded.
 
     Returns:
-        Pairs of a line number (JSON Lines) or row number (Parquet), counted from 1, and the row: the
-        values by name, or a `BadRow` if the row is no JSON object or no UTF-8. Blank lines are skipped,
-        but counted.
+        Pairs of a line number (JSON Lines) or row number (other formats), counted from 1, and the row:
+        the values by name, or a `BadRow` if the row is no JSON object, has another number of values than
+        the CSV file has columns, or is no UTF-8. Blank lines are skipped, but counted in JSON
+        Lines. See `json_rows` and `csv_rows` for the forms of these files.
 
     Raises:
         KpodError: The path doesn't exist, is a folder, or has another ending; or, during the iteration,
-            the file can't be read or is no Parquet file.
+            the file can't be read or doesn't have the format of its ending.
     """
     file = checked_file(path)
     ending = file.suffix.lower()
-    if ending == ".jsonl":
-        return _json_rows(path, file)
-    if ending == ".parquet":
-        return _parquet_rows(path, file)
-    raise KpodError(f"{path}: unknown format {ending!r}; the ending must be .jsonl or .parquet")
+    if ending not in _READERS:
+        known = f"{', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]}"
+        raise KpodError(f"{path}: unknown format {ending!r}; the ending must be {known}")
+    return _READERS[ending](path, file)
 
 
 def id_field(row: Mapping[str, Any], name: str) -> str:
@@ -148,59 +132,3 @@ def optional_text_field(row: Mapping[str, Any], name: str) -> str:
     except UnicodeEncodeError:
         raise FieldError(f"field {name!r} holds half a surrogate pair, which is no text") from None
     return value
-
-
-def _json_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    try:
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, _json_row(path, number, line)
-    except OSError as error:
-        raise KpodError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _json_row(path: str, number: int, line: bytes) -> dict[str, Any] | BadRow:
-    try:
-        # Some editors begin a file with a byte order mark.
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        return BadRow(path, number, f"not UTF-8 at byte {error.start + 1} of the line")
-    except json.JSONDecodeError as error:
-        return BadRow(path, number, f"not JSON: {error.msg} at column {error.colno}")
-    except (ValueError, RecursionError) as error:  # such as a number of 5000 digits, 10000 brackets
-        return BadRow(path, number, f"not JSON that can be read: {error}")
-    if not isinstance(row, dict):
-        return BadRow(path, number, f"not an object but {type(row).__name__}")
-    return row
-
-
-def _parquet_rows(path: str, file: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    number = 0
-    try:
-        with pq.ParquetFile(file) as parquet:
-            check_plain(parquet.schema_arrow, path)
-            for batch in parquet.iter_batches(_BATCH_ROWS):
-                for row in _batch_rows(path, number + 1, batch):
-                    number += 1
-                    yield number, row
-    except (OSError, OverflowError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise KpodError(f"{path} can't be read as Parquet: {reason}") from error
-
-
-def _batch_rows(path: str, first: int, batch: pa.RecordBatch) -> Iterator[dict[str, Any] | BadRow]:
-    """Yield the rows of a batch; rows with text that is not UTF-8 are yielded as `BadRow`."""
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:  # raised before the first row: find the bad rows one by one
-        for index in range(batch.num_rows):
-            yield _batch_row(path, first + index, batch.slice(index, 1))
-
-
-def _batch_row(path: str, number: int, batch: pa.RecordBatch) -> dict[str, Any] | BadRow:
-    try:
-        row: dict[str, Any] = batch.to_pylist()[0]
-    except UnicodeDecodeError:
-        return BadRow(path, number, "not UTF-8")
-    return row

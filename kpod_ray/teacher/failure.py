@@ -19,10 +19,13 @@ _MENDS: Mapping[str, str] = {
     "no_answer": f"ask for the answer in teacher.instruction, or {_STRONGER}",
     "truncated": "raise teacher.max_new_tokens",
     "empty": "check teacher.template and teacher.stop",
-    "unreadable": "raise teacher.filters.max_chars, or check the encoding of the texts",
+    "unreadable": "check the encoding of the texts",
     "leaked": "set teacher.filters.allow_leaks=true, or ask for the reasoning in teacher.instruction",
     "too_short": "lower teacher.filters.min_steps and teacher.filters.min_tokens",
-    "too_long": "raise teacher.filters.max_steps and teacher.filters.max_tokens",
+    "too_long": (
+        "raise teacher.filters.max_chars, teacher.filters.max_steps and teacher.filters.max_tokens, or "
+        "set teacher.thoughts=drop"
+    ),
     "minority": "lower teacher.filters.self_consistency, or raise teacher.samples.per_question",
 }
 """Most frequent verdict -> what to do."""
@@ -81,7 +84,7 @@ def _mend(config: RunConfig, verdict: str) -> str:
     if isinstance(config.teacher, FileTeacher) and verdict in _OF_TEXTS:
         columns = config.teacher.columns
         return (
-            f"check columns {columns.rationale!r} and {columns.teacher_answer!r} of "
+            f"check columns {columns.rationale or 'rationale'!r} and {columns.teacher_answer!r} of "
             f"{config.teacher.path}, or {_STRONGER}"
         )
     return _MENDS.get(verdict, _STRONGER)

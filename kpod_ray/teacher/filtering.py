@@ -21,6 +21,7 @@ from kpod_ray.questions.splits import COPY
 from kpod_ray.records import USED_VERDICTS, Question, Rationale, Verdict
 from kpod_ray.teacher.sample_comparison import duplicates, majority_answer, most_diverse
 from kpod_ray.teacher.samples import Sample
+from kpod_ray.teacher.thoughts import without_thoughts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def filter_samples(
 
     ``samples`` are all samples of the question, in any order, with different sample indices, perhaps
     none. With ``split_newlines``, a newline ends a reasoning step. ``teacher`` is the name for the
-    samples' rows. `records.VERDICT_MEANINGS` explains the verdicts.
+    samples' rows. With ``thoughts: drop``, all texts lose their thoughts first (`without_thoughts`).
 
     If the question has no gold answer, the majority answer of the samples with an answer and without a
     fault in the text replaces the missing gold answer, provided that ``filters.self_consistency`` is set
@@ -88,6 +89,8 @@ def filter_samples(
             "digits, because the copies of a question have such ids; rename the question"
         )
     ordered = sorted(samples, key=lambda sample: sample.sample_index)
+    if settings.thoughts == "drop":
+        question, ordered = without_thoughts(question, ordered)
     candidates = [_read(sample, question, settings.filters) for sample in ordered]
     answer = question.answer or _agreed(question, candidates, settings.filters)
     for candidate in _passed(candidates):
@@ -133,6 +136,8 @@ def _fault_of_text(sample: Sample, filters: FiltersConfig) -> Verdict | None:
         return "truncated"
     if not sample.text.strip():
         return "empty"
+    if len(sample.text) > filters.max_chars:
+        return "too_long"
     if not is_readable(sample.text, filters.max_chars):
         return "unreadable"
     return None

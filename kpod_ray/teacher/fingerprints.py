@@ -19,7 +19,7 @@ _TRANSPORT = {
     *("timeout_s", "max_tries", "max_wait_s", "price", "max_cost"),
 }
 """Settings that determine only how requests are sent to an endpoint; part of no fingerprint."""
-_AFTER_GENERATION = {"samples", "fallback", "filters", "selection", "num_kept"}
+_AFTER_GENERATION = {"samples", "fallback", "filters", "selection", "num_kept", "thoughts"}
 """Settings that determine the number of samples, the filters and the selection; part of the
 fingerprint of the artifact of phase ``teacher``, but not of the completions."""
 _HASHED_AS_TEXT = {"num_shots"}

@@ -6,6 +6,7 @@ Questions are processed as a stream of batches, so that memory holds only a few 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,7 +105,10 @@ def teacher_samples(
             plan = sampling_plan(config, teacher, questions, artifact, on_rows)
             return _generated(config, plan, questions, on_wait)
         case FileTeacher():
-            return corpus_of(name_of(teacher), read_samples(teacher))
+            found = read_samples(teacher, table_rows(questions, "questions", Question))
+            warning = found.warning()
+            details: Manifest = {"warning": warning} if warning else {}
+            return dataclasses.replace(corpus_of(name_of(teacher), found.samples), details=details)
         case ReferenceTeacher():  # the reference rationales come with the questions
             return corpus_of(name_of(teacher), [])
 

@@ -46,7 +46,7 @@ class Corpus:
     others: Callable[[], Iterable[Sample]] = list
     """Returns the samples that belong to no training question; called once, after the last batch."""
     details: Manifest = dataclasses.field(default_factory=dict)
-    """Entries about the generation for the manifest of phase ``teacher``."""
+    """Entries about the generation or the file for the manifest of phase ``teacher``."""
 
 
 def corpus_of(teacher: str, samples: Iterable[Sample]) -> Corpus:

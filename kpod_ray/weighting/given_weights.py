@@ -20,7 +20,8 @@ from kpod_ray.config import FileWeighting
 from kpod_ray.data.corpus import Span
 from kpod_ray.errors import KpodError
 from kpod_ray.records import Rationale, WeightedRationale
-from kpod_ray.storage.user_files import BadRow, FieldError, id_field, place, read_rows, text_field
+from kpod_ray.storage.bad_rows import BadRow, place
+from kpod_ray.storage.user_files import FieldError, id_field, read_rows, text_field
 
 _BATCH_ROWS = 1024
 """Rows that are converted to Arrow together; Python objects of a whole file would need much memory."""

@@ -27,7 +27,28 @@ QUESTIONS = [
     questions(b"\x00\x01\x02\xff" * 20, ["line 1"]),
     questions(gzip.compress(GOOD.encode()), ["line 1", "UTF-8"]),
     questions(gzip.compress(GOOD.encode()), ["unknown format '.gz'"], "questions.jsonl.gz"),
-    questions(GOOD, ["unknown format '.csv'"], "questions.csv"),
+    questions(GOOD, ["unknown format '.xlsx'"], "questions.xlsx"),
+    questions(GOOD, ["no column is known as the question"], "questions.csv"),
+    questions("", ["CSV", "Empty"], "questions.csv"),
+    questions("question,answer,answer\nWhy?,1,1\n", ["'answer' is named twice"], "questions.csv"),
+    questions("question,answer\nWhy?,1,1\n", ["row 1", "3 values for 2 columns"], "questions.csv"),
+    questions("question,answer\ncaf\xe9?,1\n".encode("latin1"), ["UTF-8"], "questions.csv"),
+    questions("question,answer\nWhy?,1\n".encode("utf-16"), ["UTF-8"], "questions.csv"),
+    questions("", ["JSON", "line 1 column 1"], "questions.json"),
+    questions("[1, 2]", ["row 1", "not an object but int"], "questions.json"),
+    questions("7", ["no list of objects but int"], "questions.json"),
+    questions(json.dumps(ROWS)[:-9], ["JSON", "line 1"], "questions.json"),
+    questions(json.dumps(ROWS).encode("utf-16"), ["not UTF-8"], "questions.json"),
+    questions(json.dumps({"a": ROWS, "b": ROWS}), ["several lists", "a, b"], "questions.json"),
+    questions('{"answer": 1, "question": "Why?", "answer": 2}', ["'answer' is given twice"]),
+    questions(
+        jsonl({"problem": "Why?", "prompt": "Why?", "answer": 1}), ["'problem' and 'prompt'"]
+    ),
+    questions(
+        jsonl({"question": "Why?", "output": "1", "response": "1"}), ["questions.columns.answer"]
+    ),
+    questions(jsonl({"messages": [{"role": "system", "content": "a"}]}), ["no turn of a user"]),
+    questions(jsonl({"messages": "text"}), ["'messages' must be a list of turns"]),
     questions(GOOD, ["unknown format ''"], "questions"),
     questions(GOOD, ["Parquet"], "questions.parquet"),
     questions(b"PAR1" + b"\x00" * 50 + b"PAR1", ["Parquet"], "questions.parquet"),
@@ -63,7 +84,9 @@ QUESTIONS = [
     ),
     questions(("\ufeff" + broken("{").replace("\n", "\r\n")).encode(), ["line 3", "not JSON"]),
     questions(jsonl(*({**row, "split": "test"} for row in ROWS)), ["no training question is left"]),
-    questions(jsonl({"text": "a"}, {"text": "b"}), ["line 1", "'id' is missing"]),
+    questions(
+        jsonl({"text": "a"}, {"text": "b"}), ["(there are text)", "questions.columns.question"]
+    ),
     questions(GOOD, ["line 1", "'answer'"], settings=", answer_separator: '####'"),
     questions(GOOD, ["line 1", "'gold' is missing"], settings=", columns: {answer: gold}"),
     Case(
@@ -125,7 +148,7 @@ FILES = [
     weights(weight_row(rationale=""), ["line 1", "'rationale' is empty"]),
     weights(weight_row(steps=[[0, 3]]), ["line 1", "'steps' ends at 3"]),
     weights(weight_row() * 2, ["line 2", "for the second time"]),
-    weights(weight_row(), ["unknown format '.json'"], "weights.json"),
+    weights(weight_row(), ["unknown format '.yaml'"], "weights.yaml"),
 ]
 
 

@@ -49,7 +49,11 @@ def commands(tmp_path):
     out, config = str(tmp_path / "out.jsonl"), f"{folder}/config.yaml"
     storage = f"storage={tmp_path / 'other'}"
     wrong = "student.lerning_rate=1"
+    sums = tmp_path / "sums.csv"
+    sums.write_text("question,answer\n1 + 1?,2\n2 + 2?,4\n")
     return [
+        (["init", str(sums), "--out", str(tmp_path / "sums.yaml")], 0),
+        (["init", str(sums), "--out", config], 2),
         (["--version"], 0),
         (["-h"], 0),
         (["run", "--help"], 0),

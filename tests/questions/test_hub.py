@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from kpod_ray.questions.content_ids import content_id
 from tests.json_lines import write_lines
 
 PROGRAM = """
@@ -50,13 +51,15 @@ def folder(tmp_path, **splits):
     return str(at)
 
 
-def test_rows_without_an_id_column_are_numbered_within_their_split(tmp_path):
+def test_rows_without_an_id_column_get_ids_from_their_content(tmp_path):
     rows = [{"question": f"{i}?", "answer": f"It is {i}.\n#### {i},000"} for i in (1, 2)]
     at = folder(tmp_path, train=rows, test=rows[:1])
+    ids = [content_id(*of) for of in (("1?", (), "train"), ("2?", (), "train"), ("1?", (), "test"))]
+    assert len(set(ids)) == 3
     assert load(tmp_path, dataset=at, answer_separator="####") == [
-        ["train-1", "1?", "1000", "number", [], "train", "It is 1."],
-        ["train-2", "2?", "2000", "number", [], "train", "It is 2."],
-        ["test-1", "1?", "1000", "number", [], "test", "It is 1."],
+        [ids[0], "1?", "1000", "number", [], "train", "It is 1."],
+        [ids[1], "2?", "2000", "number", [], "train", "It is 2."],
+        [ids[2], "1?", "1000", "number", [], "test", "It is 1."],
     ]
 
 

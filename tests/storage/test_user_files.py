@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kpod_ray.errors import KpodError
+from kpod_ray.storage.bad_rows import BadRow
 from kpod_ray.storage.user_files import (
-    BadRow,
     FieldError,
     id_field,
     optional_text_field,
@@ -95,10 +95,10 @@ def test_rows_are_streamed(tmp_path):
     assert list(rows)[-1] == (200_001, {"x": "late"})
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "folder.jsonl", "a.csv", "a", "b.parquet"])
+@pytest.mark.parametrize("name", ["missing.jsonl", "folder.jsonl", "a.xlsx", "a", "b.parquet"])
 def test_a_file_that_cannot_be_read_is_one_line_naming_it(tmp_path, name):
     (tmp_path / "folder.jsonl").mkdir()
-    for other in ("a.csv", "a", "b.parquet"):
+    for other in ("a.xlsx", "a", "b.parquet"):
         (tmp_path / other).write_text("x,y\n1,2\n")
     with pytest.raises(KpodError) as caught:
         list(read_rows(str(tmp_path / name)))
@@ -117,7 +117,9 @@ def test_a_damaged_parquet_file_is_a_kpod_error(tmp_path):
 
 def test_a_wrong_ending_is_told_before_any_row_is_asked_for(tmp_path):
     path = written(tmp_path / "a.txt", b'{"x": 1}\n')
-    with pytest.raises(KpodError, match=r"'\.txt'; the ending must be \.jsonl or \.parquet"):
+    with pytest.raises(
+        KpodError, match=r"'\.txt'; the ending must be \.jsonl, \.json, .* or \.parquet"
+    ):
         read_rows(path)
 
 

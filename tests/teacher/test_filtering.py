@@ -44,7 +44,7 @@ from tests.teacher.filtered_samples import (
         (sample("5 \ufffd The answer is 5."), "unreadable", "", "5 \ufffd The answer is 5."),
         (sample("5 \x00. The answer is 5."), "unreadable", "", "5 \x00. The answer is 5."),
         (sample("..."), "unreadable", "", "..."),
-        (sample("a" * 81), "unreadable", "", "a" * 81),
+        (sample("a" * 81), "too_long", "", "a" * 81),
         (sample("a" * 78 + " 5"), "kept", "5", "a" * 78 + " 5"),
         (sample(RIGHT, "other"), "unknown_question", "", RIGHT),
         (sample("out of memory", finish_reason="error"), "error", "", "out of memory"),

@@ -51,6 +51,7 @@ SELECTION = {
     "fallback": "reference",
     "filters": {"max_steps": 3},
     "selection": "longest",
+    "thoughts": "drop",
     "num_kept": 2,
 }
 COMPLETIONS = {

@@ -24,7 +24,7 @@ def ten_samples():
     ).questions
     columns = ColumnsConfig(teacher_answer="-")
     path = str(folder / "teacher_gpt35turbo_mcckd_10samples.jsonl")
-    samples = read_samples(FileTeacher(kind="file", path=path, columns=columns))
+    samples = read_samples(FileTeacher(kind="file", path=path, columns=columns), questions).samples
     by_question = {q.id: [s for s in samples if s.question_id == q.id] for q in questions}
     return [(q, by_question[q.id]) for q in questions if by_question[q.id]]
 
