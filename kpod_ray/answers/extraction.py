@@ -10,30 +10,49 @@ Invariant: the time is linear in the length of the text, for any text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from kpod_ray.answers.markers import LONGEST_ANSWER, announced, breaks
-from kpod_ray.answers.numbers import (
-    NUMBER,
-    numbers_equal,
-    parse_number,
-    plain_number,
-    plain_spelling,
-    spelled_in_digits,
+from kpod_ray.answers.candidates import (
+    BOOLEANS,
+    Candidate,
+    first_answer,
+    last_candidates,
+    leading_answer,
+    plain_answer,
 )
+from kpod_ray.answers.markers import (
+    LONGEST_ANSWER,
+    after_unknown,
+    announced,
+    breaks,
+    without_thought,
+)
+from kpod_ray.answers.number_spelling import plain_spelling
+from kpod_ray.answers.numbers import NUMBER, numbers_equal, parse_number, spelled_in_digits
 from kpod_ray.records import AnswerKind
 
-_NUM_LETTERS = 26
 _LATEX_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
-_LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'\u2019])(?:([A-Za-z])\)|([A-Z])(?![\w'\u2019]))")
-_WORD_LETTER = re.compile(r"[AI] (?!(?:because|since|as|is|was|and|or|for|due)\b)[a-z]")
-_BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
-BOOLEANS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-"""A boolean as people write it, in lower case -> its plain form."""
 _LIST_MARK = re.compile(r"\s*[0-9]{1,3}[.)]")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _DIGIT = re.compile(r"[0-9]")
+_TOTAL = re.compile(
+    r"\b(?:total|sum|result|difference|product|quotient|remainder|average|mean)\b[^0-9.!?=\n]{0,60}?"
+    r"\b(?:is|are|was|were|be|equals|comes\sto)\s(?:now\s|then\s|about\s|only\s|exactly\s)?\Z",
+    re.IGNORECASE,
+)
+"""Matches the words before a number that a sentence names as its result."""
+_FURTHER = re.compile(
+    r"[-+*/\u00d7\u00f7=] |[-+*/\u00d7\u00f7][0-9]| x |"
+    r"\b(?:times|plus|minus|of|or|and|which|so|but)\b"
+)
+"""Matches what shows that the sentence goes on calculating."""
+_REASON = re.compile(r"\b(?:since|because|if|as)\b", re.IGNORECASE)
+_WHICH_IS = re.compile(
+    r"(?<=[0-9])\s?(?:[-+*/x\u00d7\u00f7]|times|plus|minus)\s?[.,0-9]*[0-9],?\s"
+    r"which\s(?:is|makes|gives)\s"
+)
+"""Matches the words for "=" after an announced calculation."""
 
 
 def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
@@ -41,17 +60,26 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
 
     The answer is the first candidate after the LAST announcement ("the answer is", "Answer:", "####",
     ``\boxed{}``, a last line "A: 18") that a candidate follows in the same sentence. Without such an
-    announcement, the answer is the last candidate of the last sentence that has a candidate.
+    announcement, the answer is the last candidate of the last sentence that has a candidate. "18 is the
+    answer" announces what stands before. Text up to the last ``</think>`` is a thought and not read.
+
+    Several different answers in one announcement are no answer: "5 or 6", "84 sofas and 88 chairs",
+    "10-15", "(A) or (B)", "yes or no"; an announced letter that is no choice is none either. After "the
+    answer is unknown" only what follows is read. Of several announcements, the last one counts.
 
     - Number: currency signs, percent signs, units and scale words are dropped ("1.8 billion" gives 1.8,
       because gold answers mostly use the question's unit). The dash in "16 - 10" or "10-15" is no sign.
       In an equation the first number after the last "=" is the only candidate. Numbers in words
       ("twenty-one") count only directly after an announcement. Without an announcement, a number that
       repeats the result just calculated has priority ("... 3 * 4 = 12. So he eats 12 apples in 4
+      days."), and so has a number that is called the total, sum or average ("The total is 5 in 2
       days."). Numbers of over 400 characters or with an exponent beyond ±300 are ignored.
     - Choice: the letter of a choice ("(c)", "c)", "C"), or in a sentence without such a letter the text
-      of a choice, as whole words in any case.
-    - Boolean: "yes", "no", "true" or "false" in any case; "true" gives "yes", "false" gives "no".
+      of a choice, as whole words in any case. Without an announcement, a label at the start of the text
+      ("B. A bank has money.") has priority, and a letter after "because" or "not" has none.
+    - Boolean: "yes", "no", "true" or "false" in any case; "true" gives "yes", "false" gives "no", and
+      after "not" the opposite. "no" before a noun ("no doubt") is none. Without an announcement, a "yes"
+      or "no" that begins a sentence has priority.
     - Text: the rest of the sentence after an announcement, at most 300 characters, without the quotes
       around the rest and the full stop at its end. Without an announcement there is no answer.
 
@@ -68,19 +96,15 @@ def extract_answer(text: str, kind: str, choices: Sequence[str] = ()) -> str | N
         ValueError: The kind is none of the four.
     """
     _check_kind(kind)
-    plain = plain_spelling(text) if kind == "number" else text
+    plain = without_thought(plain_spelling(text) if kind == "number" else text)
     for segment in announced(plain):
-        if answer := _first_answer(_announced_candidates(segment, kind, choices), kind):
-            return answer
+        answer = _announced_answer(segment, kind, choices)
+        if answer is not None:
+            return answer or None
     if kind == "text":
         return None
-    for start, end in _sentences_backwards(plain):
-        candidates = _candidates(plain[start:end], kind, choices)
-        if kind == "number" and len(candidates) > 1 and end - start <= LONGEST_ANSWER:
-            candidates = _result_last(candidates, plain[max(0, start - LONGEST_ANSWER) : start])
-        if answer := _first_answer(reversed(candidates), kind):
-            return answer
-    return None
+    plain = after_unknown(plain)
+    return leading_answer(plain, kind, choices) or _last_answer(plain, kind, choices)
 
 
 def answers_equal(predicted: str, gold: str, kind: str) -> bool:
@@ -128,81 +152,52 @@ def _sentences_backwards(text: str) -> Iterator[tuple[int, int]]:
         end = start
 
 
-def _announced_candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
-    """Return the candidates in the text after an announcement, where numbers in words count."""
-    if kind == "number" and not _DIGIT.search(segment):
+def _announced_answer(segment: str, kind: str, choices: Sequence[str]) -> str | None:
+    """Return the answer in the text after an announcement, where numbers in words count.
+
+    The answer is empty if the text announces something that is no single answer; None without candidate.
+    """
+    if kind == "text":
+        return _unquoted(_LATEX_TEXT.sub(r"\1", segment)) or None
+    if kind == "number" and not _DIGIT.match(segment):
         segment = plain_spelling(spelled_in_digits(segment))
-    return _candidates(segment, kind, choices)
+    if kind == "number" and "which" in segment:
+        segment = _WHICH_IS.sub(" = ", segment)
+    return first_answer(segment, kind, choices)
 
 
-def _candidates(segment: str, kind: str, choices: Sequence[str]) -> list[str]:
-    """Return the pieces of a text that may be answers of a kind, as written in the text, in order."""
-    if kind == "number":
-        return _number_candidates(segment)
-    if kind == "choice":
-        return _letters(segment, len(choices) or _NUM_LETTERS) or _choice_texts(segment, choices)
-    if kind == "boolean":
-        return [match.group() for match in _BOOLEAN.finditer(segment)]
-    return [segment]
+def _last_answer(text: str, kind: str, choices: Sequence[str]) -> str | None:
+    """Return the last candidate of the last sentence that has one, in plain form."""
+    for start, end in _sentences_backwards(text):
+        sentence = text[start:end]
+        found = last_candidates(sentence, kind, choices)
+        if kind == "number" and len(found) > 1 and end - start <= LONGEST_ANSWER:
+            found = _result_last(found, sentence, text[max(0, start - LONGEST_ANSWER) : start])
+        for candidate in reversed(found):
+            if answer := plain_answer(candidate.answer, kind):
+                return answer
+    return None
 
 
-def _number_candidates(segment: str) -> list[str]:
-    """Return the first number after the last "=", or else all numbers."""
-    numbers = list(NUMBER.finditer(segment))
-    equals = segment.rfind("=")
-    results = [number.group() for number in numbers if number.start() > equals >= 0]
-    return results[:1] or [number.group() for number in numbers]
+def _result_last(numbers: list[Candidate], sentence: str, before: str) -> list[Candidate]:
+    """Return the numbers of a sentence, with those moved last that are the result.
 
-
-def _result_last(numbers: list[str], before: str) -> list[str]:
-    """Return the numbers of a sentence, with those equal to the result just calculated moved last.
-
-    In "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." the answer is 12, not 4. ``before`` is the
-    text before the sentence.
+    Those are the number that the sentence names as its total, or else those equal to the result just
+    calculated: in "3 * 4 = 12. Therefore, he eats 12 apples in 4 days." the answer is 12, not 4.
+    ``before`` is the text before the sentence.
     """
     result = NUMBER.search(before, before.rfind("=") + 1) if "=" in before else None
     value = parse_number(result.group()) if result else None
-    # A stable sort by a boolean: equal numbers move to the end, the others keep their order.
-    return sorted(numbers, key=lambda number: value is not None and parse_number(number) == value)
 
+    def rank(number: Candidate) -> tuple[bool, bool]:
+        total = _TOTAL.search(sentence, 0, number.start)
+        is_total = total is not None and not (
+            _FURTHER.search(sentence, number.end) or _REASON.search(sentence, 0, total.start())
+        )
+        return is_total, value is not None and parse_number(number.answer) == value
 
-def _letters(segment: str, num_choices: int) -> list[str]:
-    """Return the letters of choices in a text, without the words "A" and "I"."""
-    letters = []
-    for match in _LETTER.finditer(segment):
-        letter = match.group(match.lastindex or 0).upper()
-        is_word = match.lastindex == 3 and _WORD_LETTER.match(segment, match.start())
-        if ord(letter) - ord("A") < num_choices and not is_word:
-            letters.append(letter)
-    return letters
-
-
-def _choice_texts(segment: str, choices: Sequence[str]) -> list[str]:
-    """Return the letters of the choices whose texts stand in a text, in order."""
-    letters: dict[str, str] = {}
-    for index, choice in enumerate(choices):
-        letters.setdefault(choice.strip().casefold(), chr(ord("A") + index))
-    longest_first = sorted(filter(None, letters), key=len, reverse=True)
-    if not longest_first:
-        return []
-    # An alternation takes the first branch that matches: "New York" must stand before "New".
-    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
-    return [letters[match] for match in re.findall(pattern, segment.casefold())]
-
-
-def _first_answer(candidates: Iterable[str], kind: str) -> str | None:
-    """Return the first candidate that is an answer, in plain form; None if no candidate is."""
-    return next(filter(None, (_plain_answer(candidate, kind) for candidate in candidates)), None)
-
-
-def _plain_answer(candidate: str, kind: str) -> str | None:
-    if kind == "number":
-        return plain_number(candidate)
-    if kind == "boolean":
-        return BOOLEANS[candidate.casefold()]
-    if kind == "text":
-        return _unquoted(_LATEX_TEXT.sub(r"\1", candidate)) or None
-    return candidate
+    # A stable sort: equal numbers move to the end, the others keep their order.
+    return sorted(numbers, key=rank)
 
 
 def _unquoted(text: str) -> str:

@@ -14,6 +14,7 @@ from kpod_ray.answers.markers import (
     ANNOUNCEMENT,
     BEFORE_ANSWER,
     LONGEST_ANSWER,
+    find_announcements,
     last_break,
     sentence_length,
 )
@@ -111,7 +112,7 @@ def _closing_start(text: str, end: int) -> int:
     """Return the position at which the closing that ends at ``end`` starts; ``end`` if there is none."""
     low = max(0, end - 2 * LONGEST_ANSWER)  # a bounded window keeps the time linear
     body_end = low + len(text[low:end].rstrip())
-    for match in ANNOUNCEMENT.finditer(text, low, body_end):
+    for match in find_announcements(text, low, body_end):
         rest = text[match.end() : body_end].lstrip(BEFORE_ANSWER)
         if _is_last_sentence(rest):
             lead = text[low : match.start()]

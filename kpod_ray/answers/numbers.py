@@ -3,15 +3,16 @@
 Numbers are exact: a number is a `fractions.Fraction`. Numbers of over 400 characters or with an exponent
 beyond ±300 are not parsed, because their powers of ten would take too much time and memory.
 
-`plain_spelling` and `spelled_in_digits` rewrite the numbers in a text in the ASCII form that `NUMBER`
-matches. Both take time linear in the length of the text.
+`spelled_in_digits` and `number_spelling.plain_spelling` rewrite the numbers in a text in the ASCII form
+that `NUMBER` matches. Both take time linear in the length of the text.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from fractions import Fraction
+
+from kpod_ray.answers.number_spelling import plain_spelling
 
 _LONGEST_NUMBER = 400
 """Most characters of a number."""
@@ -20,31 +21,9 @@ _TOLERANCE = Fraction(1, 10**6)
 """Relative difference that is allowed between rounded numbers."""
 _EXACT_SCALE = 10**5
 """Numbers whose denominators divide this scale have at most five decimals and are compared exactly."""
-_SPELLINGS = str.maketrans(
-    {
-        **dict.fromkeys("\u2212\u2013\u2012\ufe63\uff0d", "-"),
-        **dict.fromkeys("\u2248\u2245", "="),
-        "\u2044": "/",
-    }
-)
-_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b"
-_RAISED = re.compile(f"(?<=10)[{_SUPERSCRIPTS}]{{1,4}}")
-_VULGAR = re.compile("(?P<after>(?<=[0-9]) ?)?(?P<fraction>[\u00bc-\u00be\u2150-\u215e])")
-_BLANKS = re.compile(r"[^\S\n\r ][^\S\n\r]*| [^\S\n\r]+")  # all but a single blank
-_THIN_COMMA = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
-_CURRENCY = re.compile(r"(?=[\\$£€¥\u20b9])(?<![0-9])\\?[$£€¥\u20b9] ?(?=[-+.0-9])")
-_CENTS = re.compile(
-    r"(?<=[0-9]) (?:dollars?|euros?),? (?:and )?([0-9]{1,2}) cents?\b", re.IGNORECASE
-)
-_EQUALS = re.compile(r"(?=e)\b(?:equals|equal to)\b", re.IGNORECASE)
-_LATEX_GAP = re.compile(r"\{,\}|\\[,!]")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\\]{1,30})\}\s?\{([^{}\\]{1,30})\}")
-_POWER_OF_TEN = re.compile(
-    r"(?=[ x\u00d7*\u00b7\\1])"  # possible first characters: most positions fail here, which saves time
-    r"(?:(?<=[0-9]) ?(?P<times>x|\u00d7|\*|\u00b7|\\times|\\cdot) ?|(?<![\w.^*/]))"
-    r"10 ?(?:\^|\*\*) ?[{(]?(?P<exponent>[-+]?[0-9]{1,3})(?![0-9.])[})]?"
-)
-_DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
+_GROUPED = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?![0-9])"
+"""Matches an integer with commas; the second form is the Indian notation ``1,00,000``."""
+_DECIMAL = rf"(?:{_GROUPED}|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+"
 NUMBER = re.compile(
     r"(?P<sign>(?<![\w)%.])(?<![0-9)%] )[-+])?"  # excludes the dash of a subtraction or a range
     r"(?:(?P<whole>[0-9]{1,9}) (?=[0-9]{1,9}/[0-9]))?"
@@ -88,34 +67,6 @@ _PRONOUN = re.compile(
     r"one\s(?:of|that|which|who|whose|where|with|in|can|could|must|should)\b", re.IGNORECASE
 )
 _TWO_DIGITS = re.compile(_BELOW_100, re.IGNORECASE | re.ASCII)
-
-
-def plain_spelling(text: str) -> str:
-    """Return a text with its numbers rewritten in one ASCII form.
-
-    Minus signs and en dashes become "-", currency signs before numbers disappear, fractions become a/b
-    and powers of ten an exponent: "1{,}000" becomes "1,000", "2½" "2 1/2", "3 x 10^4" "3e4", "$5" "5",
-    and "5 dollars and 20 cents" "5.20". "equals", "equal to" and signs of approximate equality become
-    "=". White space other than single blanks and line ends becomes one blank. Number words stay
-    (`spelled_in_digits`).
-    """
-    is_latex = "\\" in text or "{" in text
-    is_ascii = text.isascii()
-    if is_latex:
-        text = _LATEX_GAP.sub(lambda gap: "," if gap.group() == "{,}" else "", text)
-    if not is_ascii:
-        text = _VULGAR.sub(_ascii_fraction, _RAISED.sub(_ascii_exponent, text))
-    if is_latex:
-        text = _LATEX_FRACTION.sub(r"\1/\2", text)
-    if not is_ascii:
-        text = _THIN_COMMA.sub("", text.translate(_SPELLINGS))
-    text = _CURRENCY.sub("", _BLANKS.sub(" ", text))
-    if "10" in text:  # far faster than the search for the expression
-        text = _POWER_OF_TEN.sub(_scientific, text)
-    lowered = text.lower()
-    if "equal" in lowered:
-        text = _EQUALS.sub("=", text)
-    return _CENTS.sub(_hundredths, text) if "cent" in lowered else text
 
 
 def parse_number(answer: str) -> Fraction | None:
@@ -190,23 +141,6 @@ def spelled_in_digits(text: str) -> str:
     if not _SPELLED.match(text, start) or _PRONOUN.match(text, start):
         return text
     return _SPELLED.sub(_digits, text)
-
-
-def _ascii_exponent(raised: re.Match[str]) -> str:
-    return "^" + unicodedata.normalize("NFKC", raised.group())
-
-
-def _ascii_fraction(vulgar: re.Match[str]) -> str:
-    value = Fraction(unicodedata.numeric(vulgar["fraction"])).limit_denominator(10)
-    return f"{'' if vulgar['after'] is None else ' '}{value}"
-
-
-def _scientific(power: re.Match[str]) -> str:
-    return f"{'' if power['times'] else 1}e{power['exponent']}"
-
-
-def _hundredths(cents: re.Match[str]) -> str:
-    return f".{cents[1]:0>2}"
 
 
 def _digits(spelled: re.Match[str]) -> str:

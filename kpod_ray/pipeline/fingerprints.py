@@ -20,7 +20,7 @@ from kpod_ray.teacher import kinds
 from kpod_ray.teacher.fingerprints import artifact_settings
 from kpod_ray.weighting.content import content_hash as weighting_hash
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of the artifacts' content and files; a part of every fingerprint. Raise the number when the
 content of any artifact changes for the same settings."""
 _Contents = dict[str, tuple[list[str], dict[str, Any]]]

@@ -1,8 +1,9 @@
 """Convert gold answers of data sets and user files to the normal form of `Question.answer`.
 
-The normal form of a number is ``-?digits[.digits]`` without leading or trailing zeros; of a choice, a
-capital letter; of a boolean, ``yes`` or ``no``. Any other answer is text and stays unchanged. In all
-functions ``row`` maps column names to values.
+The normal form of a number is ``-?digits[.digits]`` without leading or trailing zeros, or a reduced
+fraction if the number has no finite decimal; of a choice, a capital letter; of a boolean, ``yes`` or
+``no``. Any other answer is text and stays unchanged. In all functions ``row``
+maps column names to values.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kpod_ray.answers.extraction import BOOLEANS
+from kpod_ray.answers.candidates import BOOLEANS
+from kpod_ray.answers.numbers import plain_number, spelled_in_digits
 from kpod_ray.records import AnswerKind
 from kpod_ray.storage.user_files import FieldError, text_field
 
@@ -25,6 +27,27 @@ _NUMBER = re.compile(
 )
 """A number with optional sign and dollar sign. Groups before the last may have two digits, as in the
 Indian notation ``1,00,000``."""
+
+_LONGEST_NUMBER = 60
+"""Most characters of a number with a unit or in words."""
+_SIGNS = "$\u20ac\u00a3\u00a5\u20b9"
+_MATH = re.compile(r"\$(?P<dollars>[^$]+)\$|\\\((?P<round>.+)\\\)|\\\[(?P<square>.+)\\\]")
+"""A text in LaTeX's math mode."""
+_SYMBOL = (
+    r"[\u20ac\u00a3\u00a5\u20b9\u00b0][CF]?|\^\{?\\circ\}?|k[gmWVJ]|[cm]?[mlLgs][\u00b2\u00b32-3]?|"
+    r"[kMGT]B|[kM]?Hz|kWh|k?m/[hs]|EUR|USD"
+)
+_NO_UNIT = (
+    r"(?!(?:am|pm|a\.m|p\.m|o['\u2019]clock|and|or|to|by|of|in|out|at|plus|minus|times|x|over|th|st|nd|rd|"
+    r"hundred|thousand|million|billion|trillion|dozen|half|vs|is|are|if|when|with|who|that)\b)"
+)
+_WORDS = rf"(?:{_NO_UNIT}[a-z]{{2,}}(?:[ /-]{_NO_UNIT}[a-z]{{2,}}|\sper\s[a-z]+){{0,2}})"
+_MEASURED = re.compile(
+    r"(?P<number>[-+$\u20ac\u00a3\u00a5\u20b9\u2212]{0,2}[0-9.,/ \u00a0\u00bc-\u00be\u2150-\u215e]*"
+    r"[0-9\u00bc-\u00be\u2150-\u215e])"
+    rf"(?:\s?(?:{_SYMBOL}|\\(?:text|mathrm)\{{\s?(?:{_WORDS}|{_SYMBOL})\}})|\s{_WORDS}|\s?\({_WORDS}\))\.?"
+)
+"""A number with its unit: "5 apples", "9 (apples)", "3.5 kg", "5 km/h"; no time ("12 a.m.") or name."""
 
 
 def normal_number(text: str) -> str | None:
@@ -65,17 +88,34 @@ def read_gold(row: Mapping[str, Any], name: str) -> tuple[str, AnswerKind]:
 
 
 def classify(text: str) -> tuple[str, AnswerKind]:
-    """Return the normal form and the kind of an answer given as text: number, boolean or text.
+    r"""Return the normal form and the kind of an answer given as text: number, boolean or text.
 
-    Numbers are those of `normal_number`. Yes and true, in any case, are the boolean ``yes``, no and
-    false the boolean ``no``. Other text stays unchanged, without the white space at its ends.
+    A number may be written in any way that `plain_number` reads (``3/4``, ``50%``, ``1e3``,
+    ``\frac{3}{4}``, with a Unicode minus or a currency sign, in math mode), in words (``twenty-one``),
+    or with a unit (``5 apples``, ``3.5 kg``), which is dropped. Yes and true, in any case, are the
+    boolean ``yes``, no and false the boolean ``no``. Other text stays unchanged, without the white space
+    at its ends: times (``6:10``), ranges, numbers with a scale word (``5 million``) and names with
+    numbers (``7 Eleven``), for example.
     """
     text = text.strip()
-    number = normal_number(text)
+    number = normal_number(text) or _spelled_number(text)
     if number is not None:
         return number, "number"
     boolean = BOOLEANS.get(text.lower())
     return (boolean, "boolean") if boolean else (text, "text")
+
+
+def _spelled_number(text: str) -> str | None:
+    """Return a number in another spelling than that of `normal_number`, in normal form."""
+    if math_mode := _MATH.fullmatch(text):
+        text = math_mode[math_mode.lastgroup or 0].strip()
+    if sum(map(text.count, _SIGNS)) > 1:
+        return None
+    number = plain_number(text)
+    if number is not None or len(text) > _LONGEST_NUMBER:
+        return number
+    measured = _MEASURED.fullmatch(text)
+    return plain_number(measured["number"] if measured else spelled_in_digits(text))
 
 
 def read_choices(row: Mapping[str, Any], name: str) -> tuple[list[str], list[str]]:

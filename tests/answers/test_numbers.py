@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kpod_ray.answers.numbers import (
-    numbers_equal,
-    parse_number,
-    plain_number,
-    plain_spelling,
-    write_number,
-)
+from kpod_ray.answers.number_spelling import plain_spelling
+from kpod_ray.answers.numbers import numbers_equal, parse_number, plain_number, write_number
 
 LARGE = 10**40
 
@@ -47,6 +42,11 @@ LARGE = 10**40
         ("1.5\u00b710\u00b3", Fraction(1500)),
         ("5 \u00d7 10\u207b\u00b2", Fraction(1, 20)),
         ("10^6", Fraction(10**6)),
+        ("2^10", Fraction(1024)),
+        ("2^{-3}", Fraction(1, 8)),
+        ("\\frac34", Fraction(3, 4)),
+        ("1,00,000", Fraction(100000)),
+        ("50\\%", Fraction(50)),
         ("10\u00b9\u00b2", Fraction(10**12)),
         ("3 dollars and 5 cents", Fraction(61, 20)),
         ("3 Dollars, 50 Cents", Fraction(7, 2)),
@@ -59,7 +59,21 @@ def test_a_number_is_read_exactly(text, number):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "1 2", "1,23", "3/0", "2^10", "10^", "10^2.5", "5 cents and", "\u00b2", "1e301"],
+    [
+        "",
+        "x",
+        "1 2",
+        "1,23",
+        "3/0",
+        "10^",
+        "10^2.5",
+        "2^9999",
+        "0^-1",
+        "2^3^2",
+        "5 cents and",
+        "\u00b2",
+        "1e301",
+    ],
 )
 def test_what_is_no_number_or_too_large_is_none(text):
     assert parse_number(text) is None
@@ -68,7 +82,9 @@ def test_what_is_no_number_or_too_large_is_none(text):
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
-        ("110^2", "110^2"),
+        ("110^2", "12100"),
+        ("2^10 and 2\u00b3", "1024 and 8"),
+        ("x110^2", "x110^2"),
         ("x^10^2", "x^10^2"),
         ("1/10^2", "1/10^2"),
         ("3 * 10 = 30", "3 * 10 = 30"),

@@ -29,7 +29,7 @@ def real(name):
         ("ood/strategyqa.jsonl", {("boolean", "train"): 2000, ("boolean", "test"): 290}),
         (
             "asdiv/all.jsonl",
-            {("number", "train"): 2084, ("text", "train"): 216, ("boolean", "train"): 5},
+            {("number", "train"): 2092, ("text", "train"): 208, ("boolean", "train"): 5},
         ),
     ],
 )

@@ -110,8 +110,8 @@ def test_a_long_text_is_no_gold_answer(tmp_path, row, fault):
 
 @pytest.mark.parametrize(
     "answer",
-    ["St. Louis", "Mrs. Hilt", "9 (apples)", "6:10", "a cat and a dog.", "U.S.A.", "Washington, D.C.",
-     "B. A bank", "(c) He has 3.", "3.5 kg", "Yes, it is", "12 a.m.", "No!", "x", "1. FC Köln",
+    ["St. Louis", "Mrs. Hilt", "6:10", "a cat and a dog.", "U.S.A.", "Washington, D.C.",
+     "B. A bank", "(c) He has 3.", "Yes, it is", "12 a.m.", "No!", "x", "1. FC Köln",
      "Fig. 3", "the U.S. Army", "Who? Me", "Yahoo! Inc.", "word " * 60],
 )  # fmt: skip
 def test_short_texts_are_gold_answers(tmp_path, answer):
