@@ -68,7 +68,9 @@ def _end(page: SweepPage, path: str, value: Value) -> str:
     """Return ``lower`` or ``upper`` for a value at or near an end of its domain, else an empty text."""
     domain = page.sweep.space[path]
     if domain.choice is not None:
-        numbers = [c for c in domain.choice if isinstance(c, int | float) and not isinstance(c, bool)]
+        numbers = [
+            c for c in domain.choice if isinstance(c, int | float) and not isinstance(c, bool)
+        ]
         if len(numbers) < max(3, len(domain.choice)):
             return ""
         return "lower" if value == min(numbers) else "upper" if value == max(numbers) else ""
