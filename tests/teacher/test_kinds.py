@@ -99,7 +99,8 @@ def test_rationales_that_exist_are_found_by_question_each_once(tmp_path):
     write_lines(path, [{"id": i, "rationale": t} for i, t in rows])
     store = Store.open(str(tmp_path / "store"))
     artifact = Artifact.of(store, "teacher", 1, {}, [])
-    questions = [Question(f"q{i}", "?", "1", "number", (), "train", "") for i in range(3)]
+    questions = [Question(f"q{i}", f"{i}?", "1", "number", (), "train", "") for i in range(3)]
+    artifact.write("questions", Question.to_table(questions))
 
     def texts(settings):
         run = {"name": "t", "teacher": settings, "student": {"model": "tiny:0"}}
