@@ -59,12 +59,12 @@ _PURPOSE = re.compile(
 """Matches the words before "the answer:" that announce a calculation and no answer."""
 _LONGEST_PURPOSE = 60
 _DISPLAYED = re.compile(
-    r"[\s*:]*\n\s*(?![0-9]{1,2}[.)]\s)[-+$(\\\[]{0,4}(?:[0-9]|[a-z]\s?=)[^\n]*="
+    r"[\s*:]{0,20}\n\s{0,20}(?![0-9]{1,2}[.)]\s)[-+$(\\\[]{0,4}(?:[0-9]|[a-z]\s?=)[^\n]{0,200}="
 )
 """Matches a calculation in a line of its own, which gives the answer."""
 _COLON = re.compile(r"[:=]|\w\s?:")
-_FIRST_ITEM = re.compile(r"[\s*:]*\n[\s*]*(?:1[.)]|\(1\)|step\s1\b)", re.IGNORECASE)
-_SECOND_ITEM = re.compile(r"\n[\s*]*(?:2[.)]|\(2\)|step\s2\b)", re.IGNORECASE)
+_FIRST_ITEM = re.compile(r"[\s*:]{0,20}\n[\s*]{0,20}(?:1[.)]|\(1\)|step\s1\b)", re.IGNORECASE)
+_SECOND_ITEM = re.compile(r"\n[\s*]{0,20}(?:2[.)]|\(2\)|step\s2\b)", re.IGNORECASE)
 _LONGEST_ITEM = 1000
 _UNKNOWN = re.compile(
     r"\banswer\s[^.:\n]{0,40}?(?:\b(?:is|was|remains)\s(?:still\s)?(?:not\s(?:known|clear|given|certain|"

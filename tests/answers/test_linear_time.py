@@ -22,6 +22,15 @@ UNITS += ["#", "####\n", "\\boxed{", "\\frac{1", "the answer is ", "answer to ",
 UNITS += ["answer\n", "So the answer is 1. ", "\nA:", "A ", "(a", "no ", "Mr.", "a.", "! ", '"']
 UNITS += ["... ", "yes", "=\n", "answer is =\n", "10^", "1 x 10", "10\u00b2", "\u00bd", "1\u202f"]
 UNITS += ["two hundred ", "answer is one million ", "answer: two and ", "5 dollars ", "equal to "]
+UNITS += [
+    "answer:\n1. ",
+    "to find the answer:\n",
+    "not true ",
+    "is the answer ",
+    "</think>",
+    "2^",
+    "or 5 ",
+]
 UNITS += ["{", "}", "[", ")", "\ufffd", "a b "]
 
 
@@ -58,6 +67,12 @@ def test_time_grows_with_the_length_of_mixed_hostile_texts(unit):
 @pytest.mark.parametrize("unit", ["7", "{", "answer is "])
 def test_time_grows_with_the_length_of_texts_of_a_megabyte(unit):
     assert_linear(unit, 1_000_000, ["number"])
+
+
+@pytest.mark.parametrize("lead", ["Answer:", "To find the answer:", "The answer is", "Yes"])
+def test_time_grows_with_the_blanks_after_an_announcement(lead):
+    small, large = (seconds(lead + " \n" * size + "1. x") for size in (2_500, 10_000))
+    assert large <= MOST_GROWTH * small + NOISE_SECONDS
 
 
 @pytest.mark.parametrize("unit", ["7", "9,999", "two hundred ", "3/"])
