@@ -8,6 +8,10 @@ For each file, the benchmark prints the share of equal verdicts, and every row w
 together with the verdict that a human reader found right (`benchmarks.answers_read`). The last line is
 one JSON object; its rows per second are of processor time. ``--data DIR`` names the folder of the data,
 by default ``../shared/data``.
+
+With ``--math-verify``, which needs ``pip install math-verify``, math-verify judges the rows with a
+number, too, from the whole output; rows where its verdict differs from ours are printed with the
+reader's verdict.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import importlib
 import importlib.metadata
 import json
 import os
@@ -23,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers_read import reading
+from benchmarks.answers_read import math_verify_reading, reading
 from kpod_ray.answers.extraction import answers_equal, extract_answer
 from kpod_ray.questions.gold_answers import classify
 
@@ -69,6 +74,38 @@ def judge(file: str, row: dict[str, Any]) -> Row:
     is_same = answers_equal(ours, gold, kind) == verdict
     excerpt = text[-EXCERPT:].replace("\n", " / ")
     return Row(file, row["id"], gold, ours, theirs, is_same, reading(file, row["id"]), excerpt)
+
+
+def second_judge(folder: Path) -> dict[str, int]:
+    """Judge every row with a number by math-verify; print and count the rows with another verdict.
+
+    Returns:
+        ``rows`` judged, ``different`` verdicts, and of these the rows for which a reader found ``ours``
+        right, ``math_verify`` right, or that are ``not_read``.
+
+    Raises:
+        SystemExit: math-verify isn't installed.
+    """
+    try:
+        math_verify: Any = importlib.import_module("math_verify")
+    except ImportError as error:
+        raise SystemExit("math-verify isn't installed; pip install math-verify") from error
+    counts = collections.Counter(rows=0, different=0, ours=0, math_verify=0, not_read=0)
+    for path in sorted(folder.glob("*.jsonl")):
+        file = path.stem.removesuffix("_text_davinci_002_zeroshotcot")
+        for row in map(json.loads, path.read_text().splitlines()):
+            gold, kind = classify(row["answer"])
+            if kind != "number":
+                continue
+            text = "\n".join(filter(None, (row["output"], row.get("closing"))))
+            theirs = math_verify.verify(math_verify.parse(gold), math_verify.parse(text))
+            counts["rows"] += 1
+            if answers_equal(extract_answer(text, kind) or "", gold, kind) != theirs:
+                verdict = math_verify_reading(file, row["id"]) or "not_read"
+                who = verdict.partition(":")[0].replace("-", "_")
+                counts.update(("different", who))
+                print(f"  {file} {row['id']:16} gold {gold:10} right: {verdict}")
+    return dict(counts)
 
 
 def shares(rows: list[Row]) -> dict[str, float]:
@@ -122,7 +159,9 @@ def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description="Compare our verdicts with those of others.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    folder = parser.parse_args().data / "model_outputs"
+    parser.add_argument("--math-verify", action="store_true", help="judge by math-verify, too")
+    arguments = parser.parse_args()
+    folder = arguments.data / "model_outputs"
     if not (folder / f"{ORACLE}.jsonl").is_file():
         raise SystemExit(
             f"{folder} holds no {ORACLE}.jsonl; name the folder of the data with --data"
@@ -136,6 +175,8 @@ def main() -> None:
         },
         "figures": measure(folder),
     }
+    if arguments.math_verify:
+        result["math_verify"] = second_judge(folder)
     print(f"\n{json.dumps(result)}")
 
 

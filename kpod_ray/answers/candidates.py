@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -98,21 +97,23 @@ def first_answer(segment: str, kind: str, choices: Sequence[str]) -> str | None:
     segment = _without_introduction(segment) if kind == "number" else segment
     if kind == "choice" and _names_no_choice(segment, len(choices) or NUM_LETTERS):
         return ""
-    found = [
+    found = (
         Candidate(candidate.start, candidate.end, answer)
         for candidate in find_candidates(segment, kind, choices)
         if (answer := plain_answer(candidate.answer, kind))
-    ]
-    if not found:
+    )
+    first = last = next(found, None)
+    if first is None or last is None:
         return None
-    if _has_earlier_equation(segment, found[0], kind):
+    if _has_earlier_equation(segment, first, kind):
         return ""
-    for first, second in itertools.pairwise(found):
-        if not _are_listed(segment, first, second, kind):
+    for member in found:
+        if not _are_listed(segment, last, member, kind):
             break
-        if not _are_equal(first, second, kind):
+        if not _are_equal(last, member, kind):
             return ""
-    return found[0].answer
+        last = member
+    return first.answer
 
 
 def last_candidates(segment: str, kind: str, choices: Sequence[str]) -> list[Candidate]:
