@@ -28,12 +28,16 @@ def examine(place: str | None, overrides: Sequence[str], console: Terminal) -> b
 
 def _examine_machine(config: str | None, overrides: Sequence[str], console: Terminal) -> bool:
     """Examine this machine and, with a config, its needs and the files of its run."""
-    from kpod_ray.cli.doctor import CONFIG, machine, print_findings
+    from kpod_ray.cli.doctor import CONFIG, Finding, machine, print_findings
     from kpod_ray.config import load
 
     loaded = load(config, overrides) if config else None
     findings, expected = machine(), None
     if loaded is not None:
+        from kpod_ray.cli.hub import hub_line
+
+        if line := hub_line(loaded):
+            findings.append(Finding("hub", line))
         from kpod_ray.cli.doctor_config import needs_of  # loads Ray
 
         needs = needs_of(loaded)

@@ -93,6 +93,10 @@ def run(
 
 def _run_dry(config: RunConfig, until: str) -> None:
     """Print the forecast of a run; exit code 1 if the run lacks something."""
+    from kpod_ray.cli.hub import hub_line
+
+    if line := hub_line(config):
+        console.write_line(f"hub: {line}")
     from kpod_ray.cli.dry_run import dry_run  # loads Ray and torch
 
     if not dry_run(config, until, console):
