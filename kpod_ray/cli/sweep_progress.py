@@ -18,6 +18,7 @@ from kpod_ray.config import RunConfig
 from kpod_ray.pipeline.naming import Run
 from kpod_ray.report.sweep.data import FAILED, FINISHED, STOPPED, ranked, saved_fraction, value_text
 from kpod_ray.report.sweep.page import render_sweep
+from kpod_ray.report.sweep.wording import cautions
 from kpod_ray.sweep.run import SweepCallbacks, SweepResults, sweep, sweep_page
 from kpod_ray.sweep.tuner import Settings
 from kpod_ray.tracking import PhaseSummary, tracked
@@ -32,7 +33,7 @@ def sweep_with_progress(run: Run, console: Terminal) -> None:
 
     The files ``sweep.html`` and ``trials.json`` are written at the end, and replace existing ones.
     Metrics of the shared phases and the page are also logged to W&B, as ``tracking`` of the config says;
-    each training is a W&B run of its own.
+    each training is a W&B run of its own. Reasons to be careful with the best settings are printed.
 
     Args:
         run: opened run with the config of the sweep, see `open_run`.
@@ -48,7 +49,8 @@ def sweep_with_progress(run: Run, console: Terminal) -> None:
             screen = Screen(run, tracker, console, bar)
             trials = _TrialScreen(run.config, console, bar)
             results = sweep(run.config, SweepCallbacks(screen.callbacks(), trials.report))
-        page = render_sweep(sweep_page(results))
+        shown = sweep_page(results)
+        page = render_sweep(shown)
         rows = [dataclasses.asdict(trial) for trial in results.trials]
         run.store.write_text(f"{run.folder}/sweep.html", page)
         run.store.write_text(f"{run.folder}/trials.json", json.dumps(rows, indent=2))
@@ -56,6 +58,8 @@ def sweep_with_progress(run: Run, console: Terminal) -> None:
         tracker.log_summary(key, lambda: PhaseSummary(pages={"sweep_page": page}))
     screen.print_summary()
     print_trials(results, console)
+    for text in cautions(shown):
+        console.write_line(text, style="yellow")
     console.write_line(f"best trial: {difference_line(results.best_run.artifacts)}")
     store, folder = run.store, run.store.address(run.folder)
     console.write_line(f"best settings: kpod run {folder}/best.yaml")
