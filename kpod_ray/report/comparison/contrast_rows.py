@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kpod_ray.report.comparison.statistics import Contrast, Findings
-from kpod_ray.report.comparison.wording import range_text, verdict_text
+from kpod_ray.report.comparison.wording import interval_text, verdict_text
 from kpod_ray.report.formatting import p_text, signed_points
 
 
@@ -23,7 +23,7 @@ class ContrastRow:
     difference: str
     """Difference of the accuracies in percentage points with its sign, without the unit."""
     interval: str
-    """95 % interval of the difference, such as ``+1.0 to +5.2``."""
+    """95 % interval of the difference, such as ``+1.0 to +5.2``; empty without any variance."""
     p_value: str
     """p-value of the comparison's test, not corrected."""
     adjusted_p: str
@@ -48,7 +48,7 @@ def contrast_row(label: str, contrast: Contrast) -> ContrastRow:
         verdict=contrast.verdict,
         words=verdict_text(contrast),
         difference=signed_points(difference.value),
-        interval=range_text(difference.low, difference.high),
+        interval=interval_text(difference),
         p_value=p_text(difference.p_value),
         adjusted_p=p_text(contrast.adjusted_p),
         mcnemar_p=p_text(discordance.p_value),

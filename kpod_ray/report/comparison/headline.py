@@ -5,11 +5,12 @@ from __future__ import annotations
 from kpod_ray.evaluation.statistics import PairedDifference
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.report.comparison.statistics import Contrast, Findings
-from kpod_ray.report.comparison.wording import CONFIDENCE, range_text
+from kpod_ray.report.comparison.wording import CONFIDENCE, interval_text
 from kpod_ray.report.formatting import NO_BREAK_SPACE, p_text, points
 
 ENOUGH_SEEDS = 5
 """With fewer seeds, the page warns that the variance between seeds is poorly known."""
+_NO_INTERVAL = "no interval: the difference is the same for every answer"
 _LEVEL = f"5{NO_BREAK_SPACE}%"
 
 
@@ -55,7 +56,8 @@ def _ranking(results: ComparisonResults, found: Findings) -> list[str]:
 
 def _proof(difference: PairedDifference, contrast: Contrast | None) -> str:
     """Return in words whether a difference is proven, with its interval and its corrected p-value."""
-    interval = f"{CONFIDENCE} interval {range_text(difference.low, difference.high)}"
+    interval = interval_text(difference)
+    interval = f"{CONFIDENCE} interval {interval}" if interval else _NO_INTERVAL
     if contrast is None:
         return f"not tested ({interval})"
     p_value = p_text(contrast.adjusted_p)

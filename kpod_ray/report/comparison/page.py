@@ -12,8 +12,8 @@ from kpod_ray.report.comparison.step_groups import step_cells, step_groups
 from kpod_ray.report.comparison.tables import arm_rows
 from kpod_ray.report.comparison.training_rows import are_measured, training_rows
 from kpod_ray.report.comparison.wording import (
+    interval_text,
     notes,
-    range_text,
     sensitivity,
     smallest_effect_tile,
 )
@@ -74,5 +74,5 @@ def _equal_cost_tiles(results: ComparisonResults, found: Findings) -> list[Tile]
     difference = cost.difference if cost else None
     if difference is None or best == results.baseline:
         return []
-    interval = range_text(difference.low, difference.high)
-    return [Tile("At equal cost", points(difference.value), f"{interval}, no test")]
+    texts = [text for text in (interval_text(difference), "no test") if text]
+    return [Tile("At equal cost", points(difference.value), ", ".join(texts))]

@@ -15,7 +15,7 @@ from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.further_sets import plain_further_sets
 from kpod_ray.report.comparison.statistics import Findings, findings
 from kpod_ray.report.comparison.training_rows import plain_training
-from kpod_ray.report.comparison.wording import accuracy_text, range_text
+from kpod_ray.report.comparison.wording import accuracy_text, interval_text
 from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed, signed_points
 
 
@@ -189,7 +189,7 @@ def _contrast_texts(name: str, results: ComparisonResults, found: Findings) -> d
     difference = found.to_baseline[name]
     texts = {
         "difference": signed_points(difference.value),
-        "difference_interval": range_text(difference.low, difference.high),
+        "difference_interval": interval_text(difference),
     }
     if name not in found.contrasts:
         words = f"not tested against {results.baseline}"

@@ -9,8 +9,15 @@ from typing import Any
 
 from kpod_ray.report.comparison.data import ArmResults, ComparisonResults
 from kpod_ray.report.comparison.statistics import EqualCost, Findings, accuracy_at
-from kpod_ray.report.comparison.wording import range_text
-from kpod_ray.report.formatting import NO_VALUE, duration, number, percent, signed_points
+from kpod_ray.report.comparison.wording import interval_text
+from kpod_ray.report.formatting import (
+    NO_BREAK_SPACE,
+    NO_VALUE,
+    duration,
+    number,
+    percent,
+    signed_points,
+)
 
 SHARES = {"quarter": 0.25, "half": 0.5, "end": 1.0}
 """Points of the training at which the validation accuracy is shown: name -> share of the train steps."""
@@ -44,7 +51,7 @@ class TrainingRow:
     difference: str
     """``accuracy`` minus ``baseline_accuracy``, in percentage points with its sign."""
     difference_interval: str
-    """95 % interval of ``difference``."""
+    """95 % interval of ``difference``; empty without one."""
 
 
 def training_rows(results: ComparisonResults, found: Findings) -> list[TrainingRow]:
@@ -70,7 +77,9 @@ def _row(arm: ArmResults, cost: EqualCost, is_baseline: bool) -> TrainingRow:
     return TrainingRow(
         name=arm.name,
         learning_rate=NO_VALUE if arm.learning_rate is None else f"{arm.learning_rate:g}",
-        tried_rates=", ".join(f"{rate:g}: {percent(share)}" for rate, share in arm.tried_rates)
+        tried_rates=", ".join(
+            f"{rate:g}:{NO_BREAK_SPACE}{percent(share)}" for rate, share in arm.tried_rates
+        )
         or NO_VALUE,
         supervised_tokens=number(fmean(arm.supervised_tokens), 0),
         seconds=duration(fmean(arm.train_seconds)),
@@ -79,7 +88,7 @@ def _row(arm: ArmResults, cost: EqualCost, is_baseline: bool) -> TrainingRow:
         accuracy=percent(float(arm.correct.mean())),
         baseline_accuracy=_share(None if is_baseline else cost.baseline_accuracy),
         difference=NO_VALUE if shown is None else signed_points(shown.value),
-        difference_interval=NO_VALUE if shown is None else range_text(shown.low, shown.high),
+        difference_interval="" if shown is None else interval_text(shown),
         **{name: _share(value) for name, value in points.items()},
     )
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from kpod_ray.evaluation.statistics import NUM_DRAWS
+from kpod_ray.evaluation.statistics import NUM_DRAWS, PairedDifference
 from kpod_ray.report.comparison.data import ComparisonResults
 from kpod_ray.report.comparison.statistics import TARGET_EFFECT, Contrast, Findings
 from kpod_ray.report.formatting import NO_BREAK_SPACE, number, percent, signed_points
@@ -27,6 +27,15 @@ _RATE_NOTE = (
 def range_text(low: float, high: float) -> str:
     """Return an interval of differences of fractions in percentage points, such as ``+1.0 to +5.2``."""
     return f"{signed_points(low)} to {signed_points(high)}"
+
+
+def interval_text(difference: PairedDifference) -> str:
+    """Return the 95 % interval of a difference, see `range_text`.
+
+    The text is empty without any variance, as between equal answers: an interval of no length would look
+    exact.
+    """
+    return range_text(difference.low, difference.high) if difference.standard_error else ""
 
 
 def verdict_text(contrast: Contrast) -> str:

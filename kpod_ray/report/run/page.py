@@ -63,7 +63,8 @@ def _accuracy_tiles(results: RunResults) -> list[Tile]:
     shown = [Tile("Accuracy", percent(after.share), remark)]
     test = after.against_first
     if test is not None:
-        remark = f"{interval_in_points(test)} at 95{NO_BREAK_SPACE}%"
+        interval = interval_in_points(test)
+        remark = f"{interval} at 95{NO_BREAK_SPACE}%" if interval else "the same answers are right"
         shown.append(Tile("Difference in points", signed_points(test.difference.value), remark))
     return shown
 

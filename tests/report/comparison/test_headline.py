@@ -83,6 +83,14 @@ def test_a_contrast_that_names_the_baseline_first_is_turned_round():
     assert line.startswith("Best: kpod, +10.0 points over base, significant at 5 %")
 
 
+def test_the_same_answers_have_no_interval_that_would_look_exact():
+    line = said(comparison_of({"base": 60, "same": 60}))
+    assert line == (
+        "Best: base, the baseline; next is same, 0.0 points, not proven (no interval: the difference is "
+        "the same for every answer, p (Holm) = 1.000)."
+    )
+
+
 def test_a_baseline_alone_is_compared_with_nothing():
     assert said(comparison_of({"base": 60})) == "There is no arm to compare base with."
     assert verdicts(findings(comparison_of({"base": 60}))) == []

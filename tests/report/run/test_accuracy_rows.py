@@ -54,6 +54,16 @@ def test_a_difference_has_one_denominator_the_questions_of_both():
     )
 
 
+def test_equal_answers_have_no_interval_that_would_look_exact():
+    before, after = different_questions().accuracies
+    same = dataclasses.replace(after, against_first=paired_test([True, False], [True, False]))
+    results = RunResults("x", accuracies=(before, same))
+    row = accuracy_rows(results)[1]
+    assert (row.difference, row.difference_interval) == ("0.0\u00a0points", "")
+    (tile,) = [tile for tile in tiles(results) if tile.name == "Difference in points"]
+    assert (tile.value, tile.remark) == ("0.0", "the same answers are right")
+
+
 def test_without_a_question_of_both_there_is_no_difference():
     before, after = different_questions().accuracies
     results = RunResults("x", accuracies=(before, dataclasses.replace(after, against_first=None)))
